@@ -1,0 +1,107 @@
+"""Receipts: what a replica signs when it admits a record, and what enough of them prove.
+
+A reader cannot see when a record arrived. A receipt says so, and with f + 1 of a key's replicas one of them is honest:
+it saw the record while its window was open, whoever shows it and whenever (SPEC section 5).
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from collections.abc import Iterable
+
+import msgspec
+
+from epochgate.core.epoch import Blocks
+from epochgate.core.record import Record, compute_value_digest, is_author, is_signed, pack_field
+from epochgate.core.roster import Placement
+
+RECEIPT_DOMAIN = b"epochgate/receipt/1\0"
+
+
+class Receipt(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """`replica` admitted a record in `epoch` at `block`."""
+
+    replica: bytes
+    epoch: int
+    block: int
+    signature: bytes
+
+
+class Stamp(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a receipt is about: the record by key, author and SHA-256 of its value, without the value itself."""
+
+    key: bytes
+    author: bytes
+    value_digest: bytes
+
+
+class Standing(enum.IntEnum):
+    """How far a record's receipts carry. Below PROVEN it does not exist."""
+
+    UNPROVEN = 0
+    PROVEN = 1
+    COMPLETE = 2
+
+
+class Proof(msgspec.Struct, frozen=True, array_like=True):
+    """A record and the receipts that travel with it."""
+
+    record: Record
+    receipts: tuple[Receipt, ...]
+
+
+def compute_stamp(record: Record) -> Stamp:
+    return Stamp(record.key, record.author, compute_value_digest(record.value))
+
+
+def compute_receipt_bytes(network: bytes, stamp: Stamp, epoch: int, block: int) -> bytes:
+    """Domain, network id, key, author, SHA-256 of the value, epoch and block: what a replica signs."""
+    fields = (network, stamp.key, stamp.author, stamp.value_digest)
+    return RECEIPT_DOMAIN + b"".join(map(pack_field, fields)) + struct.pack(">QQ", epoch, block)
+
+
+def is_receipt_signed(network: bytes, stamp: Stamp, receipt: Receipt) -> bool:
+    if not is_author(receipt.replica) or receipt.epoch < 0 or receipt.block < 0:
+        return False
+    message = compute_receipt_bytes(network, stamp, receipt.epoch, receipt.block)
+    return is_signed(receipt.replica, message, receipt.signature)
+
+
+class ReceiptRule(msgspec.Struct, frozen=True):
+    """What a receipt for a key must say: which replicas may sign it, and the blocks at which the window was open.
+
+    `epoch` is None for keys without an epoch, whose receipts name whichever epoch they were given in.
+    """
+
+    network: bytes
+    placement: Placement
+    epoch: int | None
+    blocks: Blocks | None
+
+    def compute_vouchers(self, stamp: Stamp, receipts: Iterable[Receipt]) -> frozenset[bytes]:
+        """The replicas whose receipt for `stamp` holds: its key's replica, in time, correctly signed, each counted once."""
+        vouchers: set[bytes] = set()
+        for receipt in receipts:
+            if (
+                receipt.replica not in vouchers
+                and self._is_fitting(receipt)
+                and is_receipt_signed(self.network, stamp, receipt)
+            ):
+                vouchers.add(receipt.replica)
+        return frozenset(vouchers)
+
+    def compute_standing(self, stamp: Stamp, receipts: Iterable[Receipt]) -> Standing:
+        return self.judge_count(len(self.compute_vouchers(stamp, receipts)))
+
+    def judge_count(self, count: int) -> Standing:
+        if count >= self.placement.to_complete:
+            return Standing.COMPLETE
+        return Standing.PROVEN if count >= self.placement.to_prove else Standing.UNPROVEN
+
+    def _is_fitting(self, receipt: Receipt) -> bool:
+        return (
+            receipt.replica in self.placement.replicas
+            and (self.epoch is None or receipt.epoch == self.epoch)
+            and (self.blocks is None or self.blocks.first <= receipt.block <= self.blocks.last)
+        )

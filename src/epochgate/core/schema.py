@@ -1,0 +1,58 @@
+"""What turns payload bytes into a checked value; richer ones (pydantic models, tensors) live in `epochgate.schemas`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from epochgate.core.epoch import Timing
+from epochgate.core.roster import Roster
+
+
+class Malformed(ValueError):
+    """A payload that its schema does not accept; the message says what was expected and what was seen."""
+
+
+class EpochContext(msgspec.Struct, frozen=True):
+    """What an epoch's rules are bound to: read once an epoch, from the chain."""
+
+    network: bytes
+    timing: Timing
+    roster: Roster
+    elected: bytes | None = None
+
+    @property
+    def epoch(self) -> int:
+        return self.roster.epoch
+
+
+Decoder = Callable[[bytes], Any]
+
+
+class Schema(Protocol):
+    """`bind` gives the decoder for one epoch; it takes a payload and raises Malformed for whatever it does not accept."""
+
+    def bind(self, context: EpochContext) -> Decoder: ...
+
+    def describe(self) -> str:
+        """One line that says all that the schema accepts; it goes into the policy's digest."""
+        ...
+
+
+class Digest(msgspec.Struct, frozen=True):
+    """Exactly `length_bytes` bytes, which mean nothing until they are opened: a commitment."""
+
+    length_bytes: int = 32
+
+    def bind(self, context: EpochContext) -> Decoder:
+        return self.decode
+
+    def decode(self, payload: bytes) -> bytes:
+        if len(payload) != self.length_bytes:
+            raise Malformed(f"expected {self.length_bytes} bytes, saw {len(payload)}")
+        return payload
+
+    def describe(self) -> str:
+        return f"bytes[{self.length_bytes}]"

@@ -1,0 +1,135 @@
+"""What the edges provide. Engines and chains implement these; the store, the replica and the node know nothing else.
+
+Every port has a twin fit for real use that runs in one process on virtual time (`engine/memory.py`, `chain/local.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from epochgate.core.epoch import Head, Timing
+from epochgate.core.roster import Roster
+
+T = TypeVar("T")
+
+Handler = Callable[[bytes, bytes], Awaitable[bytes]]
+"""(authenticated sender's peer id, request) -> reply. Must not raise: to the caller an exception looks like a dead peer."""
+
+
+class Unreachable(ConnectionError):
+    """A peer did not answer: unknown, gone, or silent for longer than the caller waits."""
+
+
+class Network(Protocol):
+    """Requests and replies between peers that are known by id. Connections are encrypted and the sender authenticated."""
+
+    @property
+    def peer_id(self) -> bytes:
+        """This node's own peer id, 38 bytes."""
+        ...
+
+    @property
+    def max_message_bytes(self) -> int:
+        """A longer request or reply is never sent: chunk below it."""
+        ...
+
+    async def serve(self, handler: Handler) -> None:
+        """Answer other peers' requests with `handler`. Called once."""
+        ...
+
+    async def request(self, peer: bytes, message: bytes, timeout_seconds: float) -> bytes:
+        """Raises Unreachable, and nothing else, when no reply came within `timeout_seconds`."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Wall time. Waiting is plain `asyncio`, whose loop is virtual in simulations."""
+
+    def get_unix_seconds(self) -> float: ...
+
+
+class Entropy(Protocol):
+    def get_bytes(self, count: int) -> bytes: ...
+
+
+class Compute(Protocol):
+    """Where heavy work runs: a thread beside the event loop, or at once in a simulation."""
+
+    async def run(self, work: Callable[..., T], *arguments: Any) -> T: ...
+
+
+class Model(Protocol):
+    """What a hoster serves: an array in, an array out, deterministic up to the policy's tolerance."""
+
+    def infer(self, challenge: Any) -> Any:
+        """Both are numpy arrays; shapes and types as the policy declares them."""
+        ...
+
+
+class Submission(msgspec.Struct, frozen=True):
+    """What the elected node puts on the chain in `epoch` about the epochs before it.
+
+    `scores` is in order of author, `bitmaps` one a deciding key (bit i is member i of the roster of that key's epoch),
+    `root` the Merkle root of the set that the scores were computed from.
+    """
+
+    epoch: int
+    scores: dict[bytes, int]
+    bitmaps: tuple[bytes, ...]
+    root: bytes
+
+
+class OnChain(msgspec.Struct, frozen=True):
+    """A submission as the chain holds it, and who has attested it so far."""
+
+    submission: Submission
+    submitter: bytes
+    block: int
+    attested_by: tuple[bytes, ...]
+    is_attested: bool
+    """Whether enough have attested for the chain to act on it."""
+
+
+class ChainRefused(RuntimeError):
+    """The chain did not take a submission or an attestation; the message says why and what to do."""
+
+
+class Chain(Protocol):
+    """One subnet of one chain, seen by one node."""
+
+    @property
+    def network_id(self) -> bytes:
+        """32 bytes that name chain and subnet."""
+        ...
+
+    @property
+    def timing(self) -> Timing: ...
+
+    def get_head(self) -> Head:
+        """The cached best head. Never waits."""
+        ...
+
+    async def get_roster(self, epoch: int) -> Roster:
+        """The snapshot of `epoch`: five blocks before its first block, for epoch 0 at its first. Waits until there is one."""
+        ...
+
+    async def get_elected(self, epoch: int) -> bytes | None:
+        """The node elected to submit in `epoch`, readable from the epoch's first block on."""
+        ...
+
+    async def submit(self, submission: Submission) -> None:
+        """Raises ChainRefused: not elected, submitted already, epoch over."""
+        ...
+
+    async def get_submission(self, epoch: int) -> OnChain | None: ...
+
+    async def attest(self, epoch: int) -> None:
+        """Attest the submission made in `epoch`. Raises ChainRefused: none there, attested already, not on the roster."""
+        ...
+
+    async def close(self) -> None: ...
