@@ -1,3 +1,67 @@
-"""epochgate: a record store in which every replica enforces what may be stored, by whom, when and for how long."""
+"""epochgate: a record store in which every replica enforces what may be stored, by whom, when and for how long.
+
+The public API on one screen. Names are imported when they are first used, so `import epochgate` stays light.
+"""
+
+# ruff: noqa: F401 - what stands under TYPE_CHECKING is for type checkers; __getattr__ serves it when the program runs
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from epochgate.core.calendar import Calendar, Moment
+    from epochgate.core.challenge import Derived, TensorSpec
+    from epochgate.core.commitment import Opening, OpeningOf, compute_commitment
+    from epochgate.core.epoch import EpochData, Timing, Window, compute_epoch_data, epochs, percent
+    from epochgate.core.policy import Policy, Scoring
+    from epochgate.core.policy_text import PolicyError, check_policy
+    from epochgate.core.record import Record, compute_key, compute_network_id
+    from epochgate.core.roster import HOSTER, VALIDATOR, Member, Role, Roster
+    from epochgate.core.rule import Rule
+    from epochgate.core.schema import Digest, EpochContext, Malformed
+    from epochgate.core.scoring import ScoreList
+    from epochgate.core.verdict import Admitted, Denied, Reason, Verdict
+    from epochgate.inference import INFERENCE_POLICY
+    from epochgate.keys import SigningKey
+    from epochgate.schemas import Heartbeat, Map, Tensor
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "core.calendar": ("Calendar", "Moment"),
+    "core.challenge": ("Derived", "TensorSpec"),
+    "core.commitment": ("Opening", "OpeningOf", "compute_commitment"),
+    "core.epoch": ("EpochData", "Timing", "Window", "compute_epoch_data", "epochs", "percent"),
+    "core.policy": ("Policy", "Scoring"),
+    "core.policy_text": ("PolicyError", "check_policy"),
+    "core.record": ("Record", "compute_key", "compute_network_id"),
+    "core.roster": ("HOSTER", "VALIDATOR", "Member", "Role", "Roster"),
+    "core.rule": ("Rule",),
+    "core.schema": ("Digest", "EpochContext", "Malformed"),
+    "core.scoring": ("ScoreList",),
+    "core.verdict": ("Admitted", "Denied", "Reason", "Verdict"),
+    "inference": ("INFERENCE_POLICY",),
+    "keys": ("SigningKey",),
+    "schemas": ("Heartbeat", "Map", "Tensor"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: PLE0604 - spelled out once above, by the module that each name lives in
+    "__version__",
+    *_HOME_OF,
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'epochgate' has no attribute {name!r}")
+    value = getattr(import_module(f"epochgate.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -86,7 +86,10 @@ class Roster:
         return tuple(author for author, roles in self.roles.items() if roles & role)
 
     def get_placement(self, key: bytes, seed: bytes | None = None) -> Placement:
-        """The replicas of `key`: the K smallest SHA-256(seed, key, peer id). Keys without an epoch pass the network id as seed."""
+        """The replicas of `key`: the K smallest SHA-256(seed, key, peer id).
+
+        Keys without an epoch pass the network id for `seed`.
+        """
         seed = self.seed if seed is None else seed
         placement = self._placements.get((seed, key))
         if placement is None:

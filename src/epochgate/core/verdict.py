@@ -36,7 +36,7 @@ class Reason(enum.Enum):
 
     @property
     def is_authors_fault(self) -> bool:
-        """True for what only the author (or whoever sent in its name) can have done; clocks, lags and races can cause the rest."""
+        """True for what only the author, or who sends in its name, can have done; clocks, lags and races can cause the rest."""
         return self not in _NOBODYS_FAULT
 
 

@@ -1,0 +1,123 @@
+"""The moment of a judgement: which keys exist now, and who may write them, made once an epoch and not once a record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from epochgate.core.epoch import EpochData, compute_epoch_data
+from epochgate.core.rule import Bound, Rule
+from epochgate.core.schema import EpochContext
+
+if TYPE_CHECKING:
+    from epochgate.core.policy import Policy
+
+READABLE_EPOCHS = 3
+"""GET knows the keys of the current and the two epochs before (SPEC section 1)."""
+
+
+class Held(Protocol):
+    """What a replica already holds under a key and author."""
+
+    @property
+    def value_digest(self) -> bytes: ...
+
+    @property
+    def expiration_time(self) -> float: ...
+
+
+NOTHING_HELD: Mapping[tuple[bytes, bytes], Held] = {}
+
+
+class Moment(msgspec.Struct, frozen=True, gc=False):
+    """All that a judgement depends on beside the record, read once. `held` maps (key, author) to what is stored.
+
+    `postable` holds the keys of the current epoch, and those of its neighbours so that a refusal can say when; their
+    windows are absolute blocks, so only the current epoch's can be open. `readable` holds what GET knows.
+    """
+
+    postable: dict[bytes, Bound]
+    readable: dict[bytes, Bound]
+    data: EpochData
+    block: int
+    time_seconds: float
+    network: bytes
+    held: Mapping[tuple[bytes, bytes], Held] = NOTHING_HELD
+    is_stale: bool = False
+
+
+class Calendar:
+    """The key tables of the epochs that matter now. Give it each epoch's context once; ask it for moments."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._contexts: dict[int, EpochContext] = {}
+        self._bounds: dict[int, tuple[Bound, ...]] = {}
+        self._tables: tuple[int, dict[bytes, Bound], dict[bytes, Bound]] | None = None
+
+    def add(self, context: EpochContext) -> None:
+        """Take in an epoch; epochs that can no longer be read are let go."""
+        self._contexts[context.epoch] = context
+        self._bounds[context.epoch] = tuple(self.policy.bind(context, context.epoch))
+        for old in [epoch for epoch in self._contexts if epoch <= context.epoch - READABLE_EPOCHS - 1]:
+            del self._contexts[old], self._bounds[old]
+        self._tables = None
+
+    def has(self, epoch: int) -> bool:
+        return epoch in self._contexts
+
+    def get_context(self, epoch: int) -> EpochContext:
+        """Raises KeyError for an epoch that was never added, or let go."""
+        return self._contexts[epoch]
+
+    def get_bound(self, rule: Rule, epoch: int, author: bytes | None = None) -> Bound:
+        """The rule in `epoch`; `author` chooses among the keys of a rule that has one an author."""
+        for bound in self._bounds[epoch]:
+            if bound.rule is rule and bound.author == author:
+                return bound
+        raise KeyError(f"rule {rule.name} has no key in epoch {epoch} for author {author.hex() if author else 'any'}")
+
+    def get_bounds(self, rule: Rule, epoch: int) -> tuple[Bound, ...]:
+        """All keys of the rule in `epoch`."""
+        return tuple(bound for bound in self._bounds[epoch] if bound.rule is rule)
+
+    def compute_moment(
+        self,
+        block: int,
+        time_seconds: float,
+        held: Mapping[tuple[bytes, bytes], Held] = NOTHING_HELD,
+        *,
+        is_stale: bool = False,
+    ) -> Moment:
+        """The moment at `block`. A head in an epoch whose context has not arrived yet counts as stale.
+
+        Raises LookupError while no epoch is known at all.
+        """
+        if not self._contexts:
+            raise LookupError("the calendar knows no epoch yet: add the first one's context")
+        newest = self._contexts[max(self._contexts)]
+        data = compute_epoch_data(block, newest.timing)
+        postable, readable = self._get_tables(data.epoch, is_started=newest.timing.is_started(block))
+        unknown = data.epoch not in self._contexts
+        return Moment(postable, readable, data, block, time_seconds, newest.network, held, is_stale or unknown)
+
+    def _get_tables(self, epoch: int, *, is_started: bool) -> tuple[dict[bytes, Bound], dict[bytes, Bound]]:
+        tag = epoch if is_started else -1
+        if self._tables is None or self._tables[0] != tag:
+            current = self._bounds.get(epoch, ())
+            if is_started:
+                readable = {
+                    bound.key: bound for e in range(epoch - READABLE_EPOCHS + 1, epoch + 1) for bound in self._bounds.get(e, ())
+                }
+                postable = {bound.key: bound for bound in self._bind_next(epoch)} | readable
+            else:
+                readable = postable = {bound.key: bound for bound in current if bound.epoch is None}
+            self._tables = (tag, postable, readable)
+        return self._tables[1], self._tables[2]
+
+    def _bind_next(self, epoch: int) -> Iterator[Bound]:
+        """The keys of the next epoch, whose roster is unknown: they serve only to say when they open."""
+        if epoch in self._contexts:
+            yield from self.policy.bind(self._contexts[epoch], epoch + 1)

@@ -1,0 +1,123 @@
+"""Judging a submission's set: agreed, disputed entry by entry, or undecided for want of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from epochgate.core.receipt import Proof, Stamp, Standing, compute_stamp
+from epochgate.core.record import Record
+from epochgate.core.record_set import KeyReading, RecordSet, Section, compute_root, read_bitmap
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """What a submission says of its set: a bitmap a section, and the Merkle root over all that they name."""
+
+    bitmaps: tuple[bytes, ...]
+    root: bytes
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """What the submitter showed: its proofs, read and verified like a replica's answers, and pairs of signed records
+    of one author under a once-key as evidence for leaving it out."""
+
+    readings: tuple[KeyReading, ...] = ()
+    evidence: tuple[tuple[Record, Record], ...] = ()
+
+
+class Agreed(msgspec.Struct, frozen=True):
+    """All that is included is proven, and nothing complete was left out: scores follow from this set."""
+
+    records: RecordSet
+
+
+class Disputed(msgspec.Struct, frozen=True):
+    """What differs, a sentence an entry."""
+
+    differences: tuple[str, ...]
+
+
+class Undecided(msgspec.Struct, frozen=True):
+    """Too few answers to judge by: an attestor abstains, and says so."""
+
+    why: str
+
+
+def judge_claim(claim: Claim, sections: Sequence[Section], shown: Shown) -> Agreed | Disputed | Undecided:
+    """Judge `claim` by this node's own `sections` and what the submitter showed.
+
+    The sections are in the order of the claim's bitmaps. Signatures of evidence and receipts were verified by whoever
+    read them; this decides only what follows from them.
+    """
+    if too_few := [f"{section.rule.kind} of epoch {section.epoch}" for section in sections if not section.is_enough]:
+        return Undecided(f"too few replicas answered for {', '.join(too_few)}")
+    if len(claim.bitmaps) != len(sections):
+        return Disputed((f"expected {len(sections)} bitmaps, saw {len(claim.bitmaps)}",))
+    differences: list[str] = []
+    included: dict[tuple[str, int], dict[bytes, Proof]] = {}
+    for section, bitmap in zip(sections, claim.bitmaps, strict=True):
+        included[section.rule.kind, section.epoch] = _judge_section(section, bitmap, shown, differences)
+    stamps = [compute_stamp(proof.record) for proofs in included.values() for proof in proofs.values()]
+    if not differences and compute_root(stamps) != claim.root:
+        differences.append(
+            f"the claim's Merkle root is {claim.root.hex()}, that of what it includes {compute_root(stamps).hex()}"
+        )
+    if differences:
+        return Disputed(tuple(differences))
+    return Agreed(RecordSet(included, {}, claim.bitmaps, claim.root))
+
+
+def _judge_section(section: Section, bitmap: bytes, shown: Shown, differences: list[str]) -> dict[bytes, Proof]:
+    """The proofs that the bitmap names; appends what is wrong with it to `differences`."""
+    name = f"{section.rule.kind} of epoch {section.epoch}"
+    try:
+        authors = read_bitmap(section.roster, bitmap)
+    except ValueError as error:
+        differences.append(f"{name}: {error}")
+        return {}
+    merged = _merge(section, shown.readings)
+    proven = merged.get_proofs(Standing.PROVEN)
+    complete = section.get_proofs(Standing.COMPLETE)
+    shown_stamps = {stamp for reading in shown.readings for stamp in reading.proofs}
+    proofs: dict[bytes, Proof] = {}
+    for author in authors:
+        candidates = proven.get(author, [])
+        named = [proof for proof in candidates if compute_stamp(proof.record) in shown_stamps] or candidates
+        if named:
+            proofs[author] = named[0]
+        else:
+            differences.append(f"{name}: {author.hex()} is included, but its record is not proven")
+    equivocators = _find_equivocators(section, shown.evidence)
+    left_out = [author for author in complete if author not in authors and author not in equivocators]
+    differences += [f"{name}: {author.hex()} is complete, but was left out without evidence" for author in left_out]
+    return proofs
+
+
+def _merge(section: Section, shown: Sequence[KeyReading]) -> Section:
+    """The section with what the submitter showed of the same keys: receipts add up, whoever shows them."""
+    by_key = {reading.bound.key: reading for reading in shown}
+    readings = []
+    for own in section.readings:
+        other = by_key.get(own.bound.key)
+        if other is not None:
+            stamps: dict[Stamp, frozenset[bytes]] = dict(own.vouchers)
+            for stamp, vouchers in other.vouchers.items():
+                stamps[stamp] = stamps.get(stamp, frozenset()) | vouchers
+            own = KeyReading(own.bound, other.proofs | own.proofs, stamps, own.answered)  # noqa: PLW2901 - the merged one is what is read from here on
+        readings.append(own)
+    return Section(section.rule, section.epoch, section.roster, tuple(readings))
+
+
+def _find_equivocators(section: Section, evidence: Sequence[tuple[Record, Record]]) -> frozenset[bytes]:
+    """Authors of whom two different values are shown under one once-key of this section."""
+    keys = {reading.bound.key for reading in section.readings if section.rule.once}
+    return frozenset(
+        first.author
+        for first, second in evidence
+        if first.key in keys and (first.key, first.author) == (second.key, second.author) and first.value != second.value
+    )
+
+
+def compute_claim(records: RecordSet) -> Claim:
+    return Claim(records.bitmaps, records.root)

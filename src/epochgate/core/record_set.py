@@ -1,0 +1,129 @@
+"""Which records count: what was read, what of it is proven, and the set that a submission names.
+
+A submission includes exactly what is proven; an attestor insists that all included is proven and that all it sees
+complete is included, or excluded with evidence (SPEC section 5).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from epochgate.core.receipt import Proof, Stamp, Standing, compute_stamp
+from epochgate.core.roster import Roster
+from epochgate.core.rule import Bound, Rule
+
+LEAF_DOMAIN = b"\0epochgate/leaf/1"
+NODE_DOMAIN = b"\1epochgate/node/1"
+
+
+class KeyReading(msgspec.Struct, frozen=True):
+    """What the replicas of one key answered: recognised records with the replicas that vouch for each, and who answered."""
+
+    bound: Bound
+    proofs: dict[Stamp, Proof]
+    vouchers: dict[Stamp, frozenset[bytes]]
+    answered: frozenset[bytes]
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether so many answered that no complete record can have been missed, and all that is proven is at hand."""
+        judge = self.bound.receipt_rule.judge_count
+        at_hand = all(stamp in self.proofs for stamp, who in self.vouchers.items() if judge(len(who)) >= Standing.PROVEN)
+        return at_hand and len(self.answered) >= self.bound.placement.to_complete
+
+    def get_stamps(self, standing: Standing) -> Iterator[Stamp]:
+        """The stamps of at least that standing whose values are at hand, in order."""
+        judge = self.bound.receipt_rule.judge_count
+        for stamp in sorted(self.proofs, key=_order):
+            if judge(len(self.vouchers.get(stamp, ()))) >= standing:
+                yield stamp
+
+
+class Section(msgspec.Struct, frozen=True):
+    """All keys of one rule in one epoch: one, or one an author."""
+
+    rule: Rule
+    epoch: int
+    roster: Roster
+    readings: tuple[KeyReading, ...]
+
+    @property
+    def is_enough(self) -> bool:
+        return all(reading.is_enough for reading in self.readings)
+
+    def get_proofs(self, standing: Standing) -> dict[bytes, list[Proof]]:
+        """By author, in order of author, every value of at least that standing; two under a once-key are equivocation."""
+        found: dict[bytes, list[Proof]] = {}
+        for reading in self.readings:
+            for stamp in reading.get_stamps(standing):
+                found.setdefault(stamp.author, []).append(reading.proofs[stamp])
+        return {author: found[author] for author in sorted(found)}
+
+
+class RecordSet(msgspec.Struct, frozen=True):
+    """The records that count for a submission: by (kind, epoch), then by author; and the evidence for who was left out."""
+
+    included: dict[tuple[str, int], dict[bytes, Proof]]
+    excluded: dict[tuple[str, int], dict[bytes, tuple[Proof, ...]]]
+    bitmaps: tuple[bytes, ...]
+    root: bytes
+
+    def get_records(self, kind: str, epoch: int) -> Mapping[bytes, Proof]:
+        return self.included.get((kind, epoch), {})
+
+
+def compute_set(sections: Sequence[Section]) -> RecordSet:
+    """Exactly what is proven; an author with two proven values under a once-key is left out, with both as evidence."""
+    included: dict[tuple[str, int], dict[bytes, Proof]] = {}
+    excluded: dict[tuple[str, int], dict[bytes, tuple[Proof, ...]]] = {}
+    bitmaps = []
+    for section in sections:
+        name = (section.rule.kind, section.epoch)
+        proven = section.get_proofs(Standing.PROVEN)
+        included[name] = {author: proofs[0] for author, proofs in proven.items() if len(proofs) == 1}
+        excluded[name] = {author: tuple(proofs) for author, proofs in proven.items() if len(proofs) > 1}
+        bitmaps.append(compute_bitmap(section.roster, included[name]))
+    leaves = [compute_stamp(proof.record) for records in included.values() for proof in records.values()]
+    return RecordSet(included, excluded, tuple(bitmaps), compute_root(leaves))
+
+
+def compute_bitmap(roster: Roster, authors: Iterable[bytes]) -> bytes:
+    """Bit i (least significant first in byte i // 8) is member i of the roster, in order of author."""
+    bits = bytearray((len(roster.authors) + 7) // 8)
+    chosen = set(authors)
+    for index, author in enumerate(roster.authors):
+        if author in chosen:
+            bits[index // 8] |= 1 << index % 8
+    return bytes(bits)
+
+
+def read_bitmap(roster: Roster, bitmap: bytes) -> tuple[bytes, ...]:
+    """The authors a bitmap names. Raises ValueError when it does not fit the roster."""
+    size = len(roster.authors)
+    if len(bitmap) != (size + 7) // 8 or int.from_bytes(bitmap, "little") >> size:
+        raise ValueError(f"a bitmap over a roster of {size} has {(size + 7) // 8} bytes and no bit beyond, saw {bitmap.hex()}")
+    return tuple(author for index, author in enumerate(roster.authors) if bitmap[index // 8] >> index % 8 & 1)
+
+
+def compute_root(stamps: Iterable[Stamp]) -> bytes:
+    """The Merkle root over the sorted leaves (key, author, value digest); leaves and inner nodes have different domains.
+
+    An odd node moves up unpaired (RFC 6962, section 2.1), so no two different lists share a root.
+    """
+    layer = [
+        hashlib.sha256(LEAF_DOMAIN + stamp.key + stamp.author + stamp.value_digest).digest()
+        for stamp in sorted(stamps, key=_order)
+    ]
+    if not layer:
+        return hashlib.sha256(LEAF_DOMAIN).digest()
+    while len(layer) > 1:
+        pairs = [hashlib.sha256(NODE_DOMAIN + a + b).digest() for a, b in zip(layer[::2], layer[1::2], strict=False)]
+        layer = pairs + layer[len(pairs) * 2 :]
+    return layer[0]
+
+
+def _order(stamp: Stamp) -> tuple[bytes, bytes, bytes]:
+    return (stamp.key, stamp.author, stamp.value_digest)

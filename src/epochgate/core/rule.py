@@ -1,0 +1,153 @@
+"""A rule as a user declares it, and the same rule bound to one epoch, when everything in it is a plain number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+
+import msgspec
+
+from epochgate.core.epoch import Blocks, Window, compute_seconds
+from epochgate.core.receipt import ReceiptRule
+from epochgate.core.record import compute_key, compute_signing_prefix
+from epochgate.core.roster import Placement
+from epochgate.core.schema import Decoder, EpochContext, Schema
+
+ALWAYS = Blocks(-(1 << 62), 1 << 62)
+LAG_BLOCKS = 2
+"""What a deciding block may lag behind the author's clock: one block of margin and one of extrapolation."""
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """Who may write a family of keys, when in the epoch, for how long, and what the value is.
+
+    `name` is the key's name with `{epoch}` and, where every author has a key of its own, `{author}` (the peer id in hex).
+    `ttl` is the longest lifetime in epochs; `kept_until` says until how many epochs after its own epoch began a record
+    that decides something is read, so it must not expire sooner. Until `elected_until` of the epoch only the elected
+    node may write. `opens` names the rule whose commitments these records open, made `epochs_ago` epochs before.
+    `max_bytes` bounds the value: 64 bytes of signature and the payload.
+    """
+
+    name: str
+    by: int
+    ttl: Fraction
+    schema: Schema
+    during: Window | None = None
+    once: bool = False
+    max_bytes: int = 4096
+    kept_until: Fraction | None = None
+    elected_until: Fraction | None = None
+    opens: str | None = None
+    epochs_ago: int = 0
+
+    @property
+    def is_of_an_epoch(self) -> bool:
+        return "{epoch}" in self.name
+
+    @property
+    def kind(self) -> str:
+        """The name without its epoch and author: `hoster-commit` of `hoster-commit_epoch_{epoch}`."""
+        return re.split(r"[-_]epoch_|[-_]?\{", self.name)[0]
+
+    def describe(self) -> str:
+        facts = [
+            self.name,
+            f"by={int(self.by)}",
+            f"ttl={self.ttl}",
+            f"during={self.during or 'always'}",
+            f"once={self.once}",
+            f"max_bytes={self.max_bytes}",
+            f"kept_until={self.kept_until}",
+            f"elected_until={self.elected_until}",
+            f"opens={self.opens}:{self.epochs_ago}",
+            f"schema={self.schema.describe()}",
+        ]
+        return " ".join(facts)
+
+    def bind(self, context: EpochContext, epoch: int) -> Iterator[Bound]:
+        """The rule's keys in `epoch`: one, or one an author."""
+        decode = self.schema.bind(context)
+        authors: tuple[bytes | None, ...] = context.roster.get_authors(self.by) if "{author}" in self.name else (None,)
+        for author in authors:
+            name = self.name.format(epoch=epoch, author=author.hex() if author else "")
+            yield Bound.build(self, name, epoch if self.is_of_an_epoch else None, author, context, decode)
+
+
+class Bound(msgspec.Struct, frozen=True, gc=False):
+    """A rule in one epoch, with nothing left to compute. Blocks are absolute, both ends inside."""
+
+    rule: Rule
+    name: str
+    key: bytes
+    epoch: int | None
+    context: EpochContext
+    blocks: Blocks
+    first: int
+    last: int
+    stand_ins_first: int
+    keep_block: int | None
+    longest_seconds: float
+    block_seconds: float
+    role: int
+    roles: dict[bytes, int]
+    author: bytes | None
+    elected: bytes | None
+    once: bool
+    max_bytes: int
+    prefix: bytes
+    decode: Decoder
+
+    @staticmethod
+    def build(rule: Rule, name: str, epoch: int | None, author: bytes | None, context: EpochContext, decode: Decoder) -> Bound:
+        timing, key = context.timing, compute_key(name)
+        blocks = (
+            ALWAYS if epoch is None else Blocks(timing.compute_first_block(epoch), timing.compute_first_block(epoch + 1) - 1)
+        )
+        stand_ins_first, keep_block = blocks.first, None
+        if epoch is not None:
+            start = blocks.first
+            if rule.during is not None:
+                blocks = rule.during.bind(epoch, timing)
+            if rule.elected_until is not None:
+                stand_ins_first = start + int(rule.elected_until * timing.blocks_per_epoch) + 1
+            if rule.kept_until is not None:
+                keep_block = start + int(rule.kept_until * timing.blocks_per_epoch)
+        return Bound(
+            rule=rule,
+            name=name,
+            key=key,
+            epoch=epoch,
+            context=context,
+            blocks=blocks,
+            first=blocks.first,
+            last=blocks.last,
+            stand_ins_first=stand_ins_first,
+            keep_block=keep_block,
+            longest_seconds=compute_seconds(rule.ttl, timing),
+            block_seconds=timing.block_seconds,
+            role=int(rule.by),
+            roles=context.roster.roles,
+            author=author,
+            elected=context.elected,
+            once=rule.once,
+            max_bytes=rule.max_bytes,
+            prefix=compute_signing_prefix(context.network, key),
+            decode=decode,
+        )
+
+    @property
+    def placement(self) -> Placement:
+        """The key's replicas; a key without an epoch has no seed of its own, so the network id stands in."""
+        return self.context.roster.get_placement(self.key, None if self.epoch is not None else self.context.network)
+
+    @property
+    def receipt_rule(self) -> ReceiptRule:
+        blocks = None if self.epoch is None else self.blocks
+        return ReceiptRule(self.context.network, self.placement, self.epoch, blocks)
+
+    def compute_shortest_seconds(self, block: int) -> float:
+        """The least time a record stored at `block` must still live, so that it is there when it is last read."""
+        if self.keep_block is None:
+            return 0.0
+        return max(0, self.keep_block - block - LAG_BLOCKS) * self.block_seconds

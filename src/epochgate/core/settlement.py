@@ -1,0 +1,148 @@
+"""From the records that count to the scores on the chain: what a submitter computes and every attestor computes again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import msgspec
+
+from epochgate.core.calendar import Calendar
+from epochgate.core.challenge import Derived
+from epochgate.core.commitment import Opened, is_opened
+from epochgate.core.policy import Policy
+from epochgate.core.record import Record
+from epochgate.core.record_set import RecordSet
+from epochgate.core.roster import HOSTER, VALIDATOR
+from epochgate.core.rule import Rule
+from epochgate.core.schema import EpochContext, Malformed
+from epochgate.core.scoring import compute_hoster_scores, compute_pay, count_good_entries
+
+
+class HosterOutcome(msgspec.Struct, frozen=True):
+    """An epoch's hosters, judged. `score_list` is what a validator's list must say: one integer a roster hoster, in order
+    of author; it is empty, and no list fits it, when no hoster's commitment counts."""
+
+    scores: dict[bytes, int]
+    score_list: tuple[int, ...]
+    committed: tuple[bytes, ...]
+    opened: tuple[bytes, ...]
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """What the submission made in `epoch` says: pay by author, in order of author, and what it came from."""
+
+    epoch: int
+    pay: dict[bytes, int]
+    outcome: HosterOutcome
+    list_weights: dict[bytes, int]
+
+
+def compute_deciding(policy: Policy, epoch: int, *, is_attested: bool) -> tuple[tuple[Rule, int], ...]:
+    """The (rule, epoch of its key) pairs that the submission made in `epoch` rests on, in the order of its bitmaps.
+
+    `is_attested` says whether the submission made an epoch before was attested; if not, nobody agreed on the hosters'
+    records of the epoch that the lists are about, so this submission names them too.
+    """
+    opening, list_opening = policy.get_opening_rule(HOSTER), policy.get_opening_rule(VALIDATOR)
+    commitment, list_commitment = get_commitment_rule(policy, opening), get_commitment_rule(policy, list_opening)
+    list_epoch = epoch - 1 - list_opening.epochs_ago
+    pairs = [(commitment, epoch - 1 - opening.epochs_ago), (opening, epoch - 1)]
+    pairs += [(list_commitment, list_epoch), (list_opening, epoch - 1)]
+    if not is_attested:
+        pairs += [(commitment, list_epoch), (opening, list_epoch)]
+    return tuple((rule, key_epoch) for rule, key_epoch in pairs if key_epoch >= 0)
+
+
+def get_commitment_rule(policy: Policy, opening: Rule) -> Rule:
+    """The rule of the commitments that `opening` opens. Raises KeyError when the policy lacks it."""
+    return policy.get_rule(opening.opens or "")
+
+
+def compute_expected_challenge(policy: Policy, context: EpochContext) -> bytes | None:
+    """The digest that every opening of this epoch must name; None where the publisher chooses the challenge."""
+    try:
+        schema = policy.get_challenge_rule().schema
+    except KeyError:
+        return bytes(32)  # a subnet without challenges: every opening names the same nothing
+    return schema.compute_digest(context) if isinstance(schema, Derived) else None
+
+
+def compute_hoster_outcome(policy: Policy, calendar: Calendar, records: RecordSet, epoch: int) -> HosterOutcome:
+    """Scores 0 to 10^6 of every roster hoster of `epoch`, from the commitments and openings in the set."""
+    context = calendar.get_context(epoch)
+    rule = policy.get_opening_rule(HOSTER)
+    committed = records.get_records(get_commitment_rule(policy, rule).kind, epoch)
+    opened = collect_openings(policy, calendar, records, rule, epoch)
+    challenge = compute_expected_challenge(policy, context) or _elect_challenge(opened)
+    outputs = {author: it.value for author, it in opened.items() if it.opening.challenge_digest == challenge}
+    scored = compute_hoster_scores(outputs, tuple(committed), policy.scoring.tolerance_ppm)
+    scores = {author: scored.get(author, 0) for author in context.roster.hosters}
+    score_list = tuple(scores.values()) if committed else ()
+    return HosterOutcome(scores, score_list, tuple(committed), tuple(outputs))
+
+
+def collect_openings(policy: Policy, calendar: Calendar, records: RecordSet, rule: Rule, epoch: int) -> dict[bytes, Opened]:
+    """The openings under `rule` in `epoch` that fit their authors' counted commitments; any other counts as none."""
+    commitment_rule = get_commitment_rule(policy, rule)
+    commitment_epoch = epoch - rule.epochs_ago
+    commitments = records.get_records(commitment_rule.kind, commitment_epoch)
+    opened: dict[bytes, Opened] = {}
+    for author, proof in records.get_records(rule.kind, epoch).items():
+        committed = commitments.get(author)
+        value = _decode(calendar, rule, epoch, proof.record)
+        if committed is not None and value is not None:
+            network = calendar.get_context(epoch).network
+            digest = committed.record.payload
+            if is_opened(digest, network, commitment_rule.kind, commitment_epoch, author, value.opening):
+                opened[author] = value
+    return opened
+
+
+def compute_settlement(
+    policy: Policy, calendar: Calendar, records: RecordSet, epoch: int, attested_list: tuple[int, ...] | None
+) -> Settlement:
+    """The submission made in `epoch`: the hosters of the epoch before, and the lists about the one before that.
+
+    `attested_list` is the list recomputed from the set attested for the lists' epoch, None if none was attested: then
+    it is recomputed from this set.
+    """
+    outcome = compute_hoster_outcome(policy, calendar, records, epoch - 1)
+    weights = dict.fromkeys(calendar.get_context(epoch - 1).roster.validators, 0)
+    list_rule = policy.get_opening_rule(VALIDATOR)
+    list_epoch = epoch - 1 - list_rule.epochs_ago
+    if list_epoch >= 0:
+        if attested_list is None:
+            attested_list = compute_hoster_outcome(policy, calendar, records, list_epoch).score_list
+        weights |= _weigh_lists(policy, calendar, records, epoch - 1, attested_list)
+    pay = compute_pay(outcome.scores, weights, policy.scoring.hoster_pot, policy.scoring.validator_pot)
+    return Settlement(epoch, {author: pay[author] for author in sorted(pay)}, outcome, weights)
+
+
+def _weigh_lists(
+    policy: Policy, calendar: Calendar, records: RecordSet, epoch: int, reference: tuple[int, ...]
+) -> dict[bytes, int]:
+    rule = policy.get_opening_rule(VALIDATOR)
+    list_context = calendar.get_context(epoch - rule.epochs_ago)
+    challenge = compute_expected_challenge(policy, list_context)
+    opened = collect_openings(policy, calendar, records, rule, epoch)
+    weights = dict.fromkeys(list_context.roster.validators, 0)
+    for author, it in opened.items():
+        if isinstance(it.value, tuple) and challenge in (None, it.opening.challenge_digest):
+            weights[author] = count_good_entries(it.value, reference)
+    return weights
+
+
+def _decode(calendar: Calendar, rule: Rule, epoch: int, record: Record) -> Opened | None:
+    author = record.author if "{author}" in rule.name else None
+    try:
+        value = calendar.get_bound(rule, epoch, author).decode(record.payload)
+    except (Malformed, KeyError):
+        return None
+    return value if isinstance(value, Opened) else None
+
+
+def _elect_challenge(opened: Mapping[bytes, Opened]) -> bytes | None:
+    """The challenge that most counted openings name, the smallest digest among equals (SPEC section 4)."""
+    named = Counter(it.opening.challenge_digest for it in opened.values())
+    return min(named, key=lambda digest: (-named[digest], digest), default=None)

@@ -1,0 +1,181 @@
+"""The facts that a node emits while it lives. Logs, metrics, the devnet's screen, transcripts and tests all read these.
+
+Peers are named by their text form (`12D3KooW...`), digests in hex, so that an event can be written as one line of JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
+    """A fact; the field `event` names which."""
+
+
+class NodeReady(Event, frozen=True):
+    """The node listens and has heard from the chain; it waits for its next duty."""
+
+    roles: list[str]
+    addresses: list[str]
+    policy_digest: str
+
+
+class NodeStopped(Event, frozen=True):
+    """The node has said OFFLINE and left."""
+
+
+class EpochBegan(Event, frozen=True):
+    """The node knows the epoch's roster and whom the chain elected."""
+
+    epoch: int
+    elected: str | None
+    hosters: int
+    validators: int
+
+
+class DutyBegan(Event, frozen=True):
+    """A duty's window is open and the node works on it."""
+
+    epoch: int
+    duty: str
+
+
+class DutyDone(Event, frozen=True):
+    """The node has done a duty; `detail` says how, for people."""
+
+    epoch: int
+    duty: str
+    detail: str = ""
+
+
+class DutyMissed(Event, frozen=True):
+    """A duty was not done in its window, and why."""
+
+    epoch: int
+    duty: str
+    why: str
+
+
+class Stored(Event, frozen=True):
+    """The node's own record has `receipts` of the key's K replicas, of which f may fail."""
+
+    epoch: int
+    rule: str
+    receipts: int
+    k: int
+    f: int
+    is_complete: bool
+
+
+class ChallengeSeen(Event, frozen=True):
+    """A proven challenge of this epoch, and who published it."""
+
+    epoch: int
+    author: str
+
+
+class Scored(Event, frozen=True):
+    """A validator's own scores of an epoch's hosters, 0 to 10^6, and which commitments and openings it counted."""
+
+    epoch: int
+    scores: dict[str, int]
+    commitments: list[str]
+    openings: list[str]
+
+
+class Gathered(Event, frozen=True):
+    """What the node read, after the window closed, of the openings that validators made in `epoch`."""
+
+    epoch: int
+    validator_openings: list[str]
+
+
+class Submitted(Event, frozen=True):
+    """The elected node put the scores of `scored_epoch` on the chain in `epoch`."""
+
+    epoch: int
+    scored_epoch: int
+    scores: dict[str, int]
+    root: str
+
+
+class Attested(Event, frozen=True):
+    """The node recomputed the submission made in `epoch`, found it equal, and said so on the chain."""
+
+    epoch: int
+    submitter: str
+
+
+class AttestationRefused(Event, frozen=True):
+    """The node recomputed the submission made in `epoch` and found these differences."""
+
+    epoch: int
+    submitter: str
+    differences: list[str]
+
+
+class Abstained(Event, frozen=True):
+    """The node had too few answers to judge the submission made in `epoch`."""
+
+    epoch: int
+    why: str
+
+
+class Verdicts(Event, frozen=True):
+    """What this node's replica admitted and denied since the last such event."""
+
+    epoch: int
+    admitted: int
+    denied: dict[str, int]
+
+
+class Trouble(Event, frozen=True):
+    """Something went wrong that the node survives; `advice` says what its operator can do."""
+
+    where: str
+    what: str
+    advice: str = ""
+
+
+AnyEvent = (
+    NodeReady
+    | NodeStopped
+    | EpochBegan
+    | DutyBegan
+    | DutyDone
+    | DutyMissed
+    | Stored
+    | ChallengeSeen
+    | Scored
+    | Gathered
+    | Submitted
+    | Attested
+    | AttestationRefused
+    | Abstained
+    | Verdicts
+    | Trouble
+)
+
+Emit = Callable[[AnyEvent], None]
+
+
+class Line(msgspec.Struct, frozen=True):
+    """An event as a node process writes it: one line of JSON on its standard output or in its transcript."""
+
+    node: str
+    time_seconds: float
+    fact: AnyEvent
+
+
+def encode_line(line: Line) -> bytes:
+    return msgspec.json.encode(line) + b"\n"
+
+
+_line_decoder = msgspec.json.Decoder(Line)
+
+
+def decode_line(data: bytes) -> Line:
+    """Raises msgspec.DecodeError on anything that is no event line."""
+    return _line_decoder.decode(data)

@@ -1,0 +1,45 @@
+"""The cast of the tests: peers with fixed keys, rosters of them, and records that they signed."""
+
+from __future__ import annotations
+
+import hashlib
+
+from epochgate.core.record import Record, compute_key, compute_network_id
+from epochgate.core.roster import HOSTER, VALIDATOR, Member, Roster
+from epochgate.core.schema import EpochContext
+from epochgate.core.epoch import Timing
+from epochgate.keys import SigningKey
+
+NETWORK = compute_network_id("test-chain", 1)
+TIMING = Timing(slot=1000, blocks_per_epoch=100, block_seconds=6.0)
+GENESIS_SECONDS = 1_700_000_000.0
+
+
+def meet(name: str) -> SigningKey:
+    """The peer called `name`, always the same."""
+    return SigningKey.from_seed(hashlib.sha256(name.encode()).digest())
+
+
+alice, bob, carol, dave = meet("alice"), meet("bob"), meet("carol"), meet("dave")
+"""Three hosters and a stranger ..."""
+victor, vera, vito = meet("victor"), meet("vera"), meet("vito")
+"""... and three validators."""
+
+
+def make_roster(epoch: int = 0, roles: dict[SigningKey, int] | None = None) -> Roster:
+    roles = roles or {alice: HOSTER, bob: HOSTER, carol: HOSTER, victor: VALIDATOR, vera: VALIDATOR, vito: VALIDATOR}
+    seed = hashlib.sha256(f"seed of {epoch}".encode()).digest()
+    return Roster(epoch, seed, [Member(key.author, int(role), 100) for key, role in roles.items()])
+
+
+def make_context(epoch: int = 0, roster: Roster | None = None, elected: SigningKey | None = victor, timing: Timing = TIMING) -> EpochContext:
+    return EpochContext(NETWORK, timing, roster or make_roster(epoch), elected.author if elected else None)
+
+
+def compute_unix_seconds(block: int, timing: Timing = TIMING) -> float:
+    """When a block of the test chain begins."""
+    return GENESIS_SECONDS + block * timing.block_seconds
+
+
+def sign(author: SigningKey, name: str, payload: bytes, expiration_time: float, network: bytes = NETWORK) -> Record:
+    return author.sign_record(network, compute_key(name), payload, expiration_time)

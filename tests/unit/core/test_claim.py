@@ -1,0 +1,183 @@
+"""Honest attestors and honest submitters agree while faults stay within f, tried exhaustively for K = 4 and 7.
+
+Honest replicas are interchangeable, and so are faulty ones up to what they show to whom; so how many honest replicas
+hold which value is enumerated, and for every faulty replica every pair of what it shows to the submitter and what to
+the attestor. A faulty replica may also be silent to either.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from people import TIMING, make_context, meet, sign
+
+from epochgate.core.calendar import Calendar
+from epochgate.core.claim import Agreed, Claim, Disputed, Shown, Undecided, compute_claim, judge_claim
+from epochgate.core.epoch import epochs, percent
+from epochgate.core.policy import Policy
+from epochgate.core.receipt import Proof, Stamp, Standing, compute_stamp
+from epochgate.core.record import Record
+from epochgate.core.record_set import KeyReading, RecordSet, Section, compute_bitmap, compute_root, compute_set, read_bitmap
+from epochgate.core.roster import HOSTER, Member, Roster
+from epochgate.core.rule import Bound, Rule
+from epochgate.core.schema import Digest
+
+RULE = Rule("commit_epoch_{epoch}", by=HOSTER, during=percent("[0, 50]"), ttl=epochs(2), schema=Digest(), once=True)
+NOTHING: frozenset[Stamp] = frozenset()
+
+
+class World:
+    """One deciding key with K replicas, the first f of them faulty, and two different records of one author."""
+
+    def __init__(self, k: int) -> None:
+        people = [meet(f"peer {number}") for number in range(k)]
+        roster = Roster(0, bytes(32), [Member(person.author, HOSTER) for person in people])
+        calendar = Calendar(Policy(RULE))
+        calendar.add(make_context(0, roster=roster))
+        self.bound: Bound = calendar.get_bound(RULE, 0)
+        self.roster = roster
+        self.f = self.bound.placement.f
+        self.faulty = self.bound.placement.replicas[: self.f]
+        self.honest = self.bound.placement.replicas[self.f :]
+        self.author = people[0]
+        self.records: dict[Stamp, Record] = {}
+        for value in (b"A", b"B"):
+            record = sign(self.author, self.bound.name, value * 32, 2 * TIMING.seconds_per_epoch)
+            self.records[compute_stamp(record)] = record
+        self.a, self.b = self.records
+
+    def read(self, honest: tuple[frozenset[Stamp], ...], faulty: tuple[frozenset[Stamp] | None, ...]) -> Section:
+        """What a reader gets when each replica shows these values; None is silence."""
+        shown = dict(zip(self.honest + self.faulty, honest + faulty, strict=True))
+        vouchers = {stamp: frozenset(who for who, stamps in shown.items() if stamps and stamp in stamps) for stamp in self.records}
+        vouchers = {stamp: who for stamp, who in vouchers.items() if who}
+        proofs = {stamp: Proof(self.records[stamp], ()) for stamp in vouchers}
+        answered = frozenset(who for who, stamps in shown.items() if stamps is not None)
+        return Section(RULE, 0, self.roster, (KeyReading(self.bound, proofs, vouchers, answered),))
+
+    def holdings(self) -> Iterator[tuple[frozenset[Stamp], ...]]:
+        """Every way in which the honest replicas, each of which holds one value at most, can hold them."""
+        options = (NOTHING, frozenset({self.a}), frozenset({self.b}))
+        return itertools.combinations_with_replacement(options, len(self.honest))
+
+    def lies(self) -> Iterator[tuple[frozenset[Stamp] | None, ...]]:
+        """Everything that the faulty replicas together can show one reader."""
+        options = (None, NOTHING, frozenset({self.a}), frozenset({self.b}), frozenset({self.a, self.b}))
+        return itertools.product(options, repeat=self.f)
+
+
+def show(section: Section, records: RecordSet) -> Shown:
+    """What an honest submitter serves: the proofs of what it included, and the evidence for what it left out."""
+    included = {compute_stamp(proof.record) for proofs in records.included.values() for proof in proofs.values()}
+    reading = section.readings[0]
+    vouchers = {stamp: who for stamp, who in reading.vouchers.items() if stamp in included}
+    proofs = {stamp: proof for stamp, proof in reading.proofs.items() if stamp in included}
+    pairs = [tuple(proof.record for proof in pair[:2]) for authors in records.excluded.values() for pair in authors.values()]
+    return Shown((msgspec.structs.replace(reading, proofs=proofs, vouchers=vouchers),), tuple((a, b) for a, b in pairs))
+
+
+@pytest.mark.parametrize("k", [4, 7])
+def test_a_late_record_is_never_proven(k: int) -> None:
+    world = World(k)
+    nobody = (NOTHING,) * len(world.honest)
+    for lie in world.lies():
+        section = world.read(nobody, lie)
+        assert not section.get_proofs(Standing.PROVEN)
+        assert compute_set([section]).included == {("commit", 0): {}}
+
+
+@pytest.mark.parametrize("k", [4, 7])
+def test_an_honest_attestor_never_refuses_an_honest_submitter(k: int) -> None:
+    world = World(k)
+    for honest, to_submitter, to_attestor in itertools.product(world.holdings(), world.lies(), world.lies()):
+        seen_by_submitter = world.read(honest, to_submitter)
+        records = compute_set([seen_by_submitter])
+        verdict = judge_claim(compute_claim(records), [world.read(honest, to_attestor)], show(seen_by_submitter, records))
+        assert isinstance(verdict, Agreed), (honest, to_submitter, to_attestor, verdict)
+        assert verdict.records.included == records.included
+
+
+@pytest.mark.parametrize("k", [4, 7])
+def test_what_an_honest_reader_sees_complete_every_honest_reader_sees_proven(k: int) -> None:
+    world = World(k)
+    for honest, to_one, to_other in itertools.product(world.holdings(), world.lies(), world.lies()):
+        for proofs in world.read(honest, to_one).get_proofs(Standing.COMPLETE).values():
+            elsewhere = world.read(honest, to_other).get_proofs(Standing.PROVEN)[world.author.author]
+            assert all(proof in elsewhere for proof in proofs)
+
+
+@pytest.mark.parametrize("k", [4, 7])
+def test_a_dishonest_submitter_is_refused(k: int) -> None:
+    world = World(k)
+    everyone, silent = (frozenset({world.a}),) * len(world.honest), (NOTHING,) * world.f
+    attestor = world.read(everyone, silent)
+    empty = compute_set([world.read((NOTHING,) * len(world.honest), silent)])
+    left_out = judge_claim(compute_claim(empty), [attestor], Shown())
+    assert isinstance(left_out, Disputed)
+    assert "left out without evidence" in left_out.differences[0]
+
+    made_up = Claim((compute_bitmap(world.roster, [world.author.author]),), compute_root([world.b]))
+    assert isinstance(judge_claim(made_up, [attestor], Shown()), Disputed)
+    late = world.read((NOTHING,) * len(world.honest), (frozenset({world.b}),) * world.f)
+    unproven = judge_claim(made_up, [late], show(late, compute_set([late])))
+    assert isinstance(unproven, Disputed)
+    assert "not proven" in unproven.differences[0]
+
+
+def test_evidence_must_be_two_values_of_one_author_under_this_key() -> None:
+    world = World(4)
+    section = world.read((frozenset({world.a}),) * 3, (NOTHING,))
+    claim = Claim((compute_bitmap(world.roster, []),), compute_root([]))
+    first, second = world.records.values()
+    elsewhere = msgspec.structs.replace(second, key=bytes(20))
+    somebody_else = msgspec.structs.replace(second, author=meet("peer 1").author)
+    assert isinstance(judge_claim(claim, [section], Shown((), ((first, second),))), Agreed)
+    for evidence in ((), ((first, first),), ((first, elsewhere),), ((first, somebody_else),)):
+        assert isinstance(judge_claim(claim, [section], Shown((), evidence)), Disputed)
+
+
+def test_too_few_answers_mean_abstaining() -> None:
+    world = World(4)
+    section = world.read((frozenset({world.a}),) * 3, (None,))
+    records = compute_set([section])
+    reading = section.readings[0]
+    lonely = msgspec.structs.replace(reading, answered=frozenset(list(reading.answered)[:2]))
+    verdict = judge_claim(compute_claim(records), [msgspec.structs.replace(section, readings=(lonely,))], Shown())
+    assert isinstance(verdict, Undecided)
+    assert "commit of epoch 0" in verdict.why
+
+
+def test_a_proven_record_whose_value_nobody_handed_over_leaves_the_reading_open() -> None:
+    world = World(4)
+    reading = world.read((frozenset({world.a}),) * 3, (NOTHING,)).readings[0]
+    assert reading.is_enough
+    assert not msgspec.structs.replace(reading, proofs={}).is_enough
+
+
+def test_a_claim_that_does_not_fit_the_roster_is_disputed() -> None:
+    world = World(4)
+    section = world.read((NOTHING,) * 3, (NOTHING,))
+    for bitmaps in ((), (b"",), (b"\xff",), (b"\0\0",)):
+        assert isinstance(judge_claim(Claim(bitmaps, compute_root([])), [section], Shown()), Disputed)
+
+
+def test_bitmaps_name_authors_and_nothing_else() -> None:
+    roster = World(7).roster
+    for chosen in itertools.chain.from_iterable(itertools.combinations(roster.authors, n) for n in range(8)):
+        assert read_bitmap(roster, compute_bitmap(roster, chosen)) == chosen
+
+
+def test_roots_differ_with_every_set_of_leaves_and_not_with_their_order() -> None:
+    leaves = [Stamp(bytes([n]) * 20, meet(f"peer {n}").author, bytes([n]) * 32) for n in range(6)]
+    subsets = [subset for n in range(7) for subset in itertools.combinations(leaves, n)]
+    assert len({compute_root(subset) for subset in subsets}) == len(subsets)
+    assert compute_root(leaves) == compute_root(reversed(leaves))
+
+
+def test_a_submitter_that_shows_nothing_is_believed_where_ones_own_reading_proves_its_set() -> None:
+    world = World(7)
+    section = world.read((frozenset({world.a}),) * len(world.honest), (NOTHING,) * world.f)
+    assert isinstance(judge_claim(compute_claim(compute_set([section])), [section], Shown()), Agreed)
