@@ -32,7 +32,9 @@ def make_roster(epoch: int = 0, roles: dict[SigningKey, int] | None = None) -> R
     return Roster(epoch, seed, [Member(key.author, int(role), 100) for key, role in roles.items()])
 
 
-def make_context(epoch: int = 0, roster: Roster | None = None, elected: SigningKey | None = victor, timing: Timing = TIMING) -> EpochContext:
+def make_context(
+    epoch: int = 0, roster: Roster | None = None, elected: SigningKey | None = victor, timing: Timing = TIMING
+) -> EpochContext:
     return EpochContext(NETWORK, timing, roster or make_roster(epoch), elected.author if elected else None)
 
 

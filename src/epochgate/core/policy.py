@@ -78,7 +78,8 @@ class Policy:
         author, left = record.author, record.expiration_time - now.time_seconds
         if not 0.0 < left <= bound.longest_seconds or (bound.keep_block and left < bound.compute_shortest_seconds(block)):
             return Denied(Reason.EXPIRY, bound.name, _expected_expiry(bound, block), left)
-        if denied := _deny_author(bound, author):
+        denied = _deny_author(bound, author)
+        if denied is not None:
             return denied
         if block < bound.stand_ins_first and author != bound.elected:
             return _deny_stand_in(bound, block, author)
@@ -98,7 +99,8 @@ class Policy:
             return Denied(Reason.TOO_LARGE, bound.name, bound.max_bytes, len(record.value))
         if not math.isfinite(record.expiration_time) or (bound.epoch is None and record.expiration_time <= now.time_seconds):
             return Denied(Reason.EXPIRY, bound.name, "a finite time to come", record.expiration_time)
-        return _deny_author(bound, record.author) or judge_content(record, bound)
+        denied = _deny_author(bound, record.author)
+        return judge_content(record, bound) if denied is None else denied
 
     def __str__(self) -> str:
         return render_table(self)
@@ -157,19 +159,25 @@ class Policy:
 
 def judge_content(record: Record, bound: Bound) -> Verdict:
     """The dear part of a judgement: the signature, and only then the schema."""
-    value, author = record.value, record.author
-    payload = value[SIGNATURE_BYTES:]
-    message = bound.prefix + author + _pack_seconds(record.expiration_time) + _sha256(payload).digest()
-    try:
-        crypto_sign_open(value[:SIGNATURE_BYTES] + message, author[6:])
-    except (BadSignatureError, ValueError):
+    payload = record.value[SIGNATURE_BYTES:]
+    if not is_signed_under(bound, record, payload):
         return Denied(
             Reason.BAD_SIGNATURE, bound.name, "a signature by the author over network, key, author, expiry and payload"
         )
     try:
-        return Admitted(bound.name, author, bound.decode(payload))
+        return Admitted(bound.name, record.author, bound.decode(payload))
     except Malformed as error:
         return Denied(Reason.MALFORMED, bound.name, bound.rule.schema.describe(), str(error))
+
+
+def is_signed_under(bound: Bound, record: Record, payload: bytes) -> bool:
+    """The same as `core.record.is_record_signed`, with the part that all records of the key share made beforehand."""
+    message = bound.prefix + record.author + _pack_seconds(record.expiration_time) + _sha256(payload).digest()
+    try:
+        crypto_sign_open(record.value[:SIGNATURE_BYTES] + message, record.author[6:])
+    except (BadSignatureError, ValueError):
+        return False
+    return True
 
 
 def _deny_block(bound: Bound, block: int) -> Denied:

@@ -52,7 +52,9 @@ class World:
     def read(self, honest: tuple[frozenset[Stamp], ...], faulty: tuple[frozenset[Stamp] | None, ...]) -> Section:
         """What a reader gets when each replica shows these values; None is silence."""
         shown = dict(zip(self.honest + self.faulty, honest + faulty, strict=True))
-        vouchers = {stamp: frozenset(who for who, stamps in shown.items() if stamps and stamp in stamps) for stamp in self.records}
+        vouchers = {
+            stamp: frozenset(who for who, stamps in shown.items() if stamps and stamp in stamps) for stamp in self.records
+        }
         vouchers = {stamp: who for stamp, who in vouchers.items() if who}
         proofs = {stamp: Proof(self.records[stamp], ()) for stamp in vouchers}
         answered = frozenset(who for who, stamps in shown.items() if stamps is not None)

@@ -1,0 +1,64 @@
+"""Which keys exist at a moment."""
+
+from __future__ import annotations
+
+import pytest
+from people import NETWORK, TIMING, alice, compute_unix_seconds, make_context, make_roster
+
+from epochgate.core.calendar import Calendar
+from epochgate.core.epoch import epochs
+from epochgate.core.policy import Policy
+from epochgate.core.record import compute_key
+from epochgate.core.roster import HOSTER
+from epochgate.core.rule import Rule
+from epochgate.core.schema import Digest
+
+DATED = Rule("work_epoch_{epoch}", by=HOSTER, ttl=epochs(2), schema=Digest())
+UNDATED = Rule("beat", by=HOSTER, ttl=epochs(1), schema=Digest())
+PERSONAL = Rule("out-{author}_epoch_{epoch}", by=HOSTER, ttl=epochs(2), schema=Digest())
+
+
+def make_calendar(*epochs_known: int) -> Calendar:
+    calendar = Calendar(Policy(DATED, UNDATED, PERSONAL))
+    for epoch in epochs_known:
+        calendar.add(make_context(epoch))
+    return calendar
+
+
+def test_reading_knows_three_epochs_and_posting_the_next_one_too() -> None:
+    now = make_calendar(4, 5, 6, 7).compute_moment(TIMING.compute_first_block(7), 0.0)
+    readable = {epoch for epoch in range(12) if compute_key(f"work_epoch_{epoch}") in now.readable}
+    postable = {epoch for epoch in range(12) if compute_key(f"work_epoch_{epoch}") in now.postable}
+    assert (readable, postable) == ({5, 6, 7}, {5, 6, 7, 8})
+
+
+def test_an_epoch_that_cannot_be_read_any_more_is_let_go() -> None:
+    calendar = make_calendar(*range(10))
+    assert [epoch for epoch in range(10) if calendar.has(epoch)] == [6, 7, 8, 9]
+
+
+def test_the_next_epochs_context_does_not_disturb_the_current_one() -> None:
+    calendar = make_calendar(6, 7)
+    now = calendar.compute_moment(TIMING.compute_first_block(7) - 1, compute_unix_seconds(0))
+    assert now.data.epoch == 6
+    assert not now.is_stale
+    assert now.postable[compute_key("beat")].context.epoch == 6
+
+
+def test_a_key_without_an_epoch_has_the_network_id_for_its_seed() -> None:
+    calendar = make_calendar(7)
+    bound = calendar.get_bound(UNDATED, 7)
+    assert bound.placement == make_roster(7).get_placement(bound.key, NETWORK)
+
+
+def test_an_author_has_a_key_of_its_own() -> None:
+    calendar = make_calendar(7)
+    assert len(calendar.get_bounds(PERSONAL, 7)) == len(make_roster(7).hosters)
+    assert calendar.get_bound(PERSONAL, 7, alice.author).name == f"out-{alice.author.hex()}_epoch_7"
+    with pytest.raises(KeyError, match="has no key in epoch 7"):
+        calendar.get_bound(PERSONAL, 7)
+
+
+def test_an_empty_calendar_says_what_it_lacks() -> None:
+    with pytest.raises(LookupError, match="add the first one's context"):
+        make_calendar().compute_moment(0, 0.0)

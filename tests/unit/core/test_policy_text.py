@@ -1,0 +1,61 @@
+"""A policy as people see it, and the policies that cannot work."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from people import TIMING
+
+from epochgate.core.epoch import Timing, epochs, percent
+from epochgate.core.policy import Policy
+from epochgate.core.policy_text import PolicyError, check_policy, find_problems
+from epochgate.core.roster import HOSTER
+from epochgate.core.rule import Rule
+from epochgate.core.schema import Digest
+from epochgate.inference import INFERENCE_POLICY
+
+COMMIT = Rule("commit_epoch_{epoch}", by=HOSTER, ttl=epochs(2), schema=Digest(), during=percent("[0, 50]"), once=True)
+OPEN = Rule("open_epoch_{epoch}", by=HOSTER, ttl=epochs(2), schema=Digest(), during=percent("(50, 60]"), opens="commit")
+
+
+def test_the_default_policy_has_no_problem_on_a_usual_chain() -> None:
+    for blocks_per_epoch in (20, 100, 600):
+        assert list(find_problems(INFERENCE_POLICY, Timing(None, blocks_per_epoch, 6.0), 500)) == []
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ((COMMIT, msgspec.structs.replace(OPEN, during=percent("(50, 51]"))), "a window needs 2"),
+        ((COMMIT, msgspec.structs.replace(OPEN, during=percent("[50, 60]"))), "an opening could be copied"),
+        ((OPEN,), "opens 'commit', which is no rule with a window"),
+        ((COMMIT, COMMIT), "two rules are of the kind commit"),
+        ((msgspec.structs.replace(COMMIT, max_bytes=1 << 20),), "more than the key's budget"),
+        ((msgspec.structs.replace(COMMIT, kept_until=epochs("2.5")),), "expires before it is last read"),
+    ],
+)
+def test_a_policy_that_cannot_work_is_refused_in_words(rules: tuple[Rule, ...], words: str) -> None:
+    with pytest.raises(PolicyError, match=words):
+        check_policy(Policy(*rules), TIMING, roster_size=100)
+
+
+def test_an_opening_in_a_later_epoch_may_share_the_hours_of_its_commitment() -> None:
+    later = msgspec.structs.replace(OPEN, during=percent("[0, 50]"), epochs_ago=1)
+    check_policy(Policy(COMMIT, later), TIMING, roster_size=100)
+
+
+def test_a_key_an_author_needs_room_for_one() -> None:
+    check_policy(Policy(Rule("out-{author}_epoch_{epoch}", HOSTER, epochs(1), Digest(), max_bytes=1 << 20)), TIMING, 1000)
+
+
+def test_the_table_names_every_rule_with_its_window() -> None:
+    lines = str(INFERENCE_POLICY).splitlines()
+    assert len(lines) == 1 + len(INFERENCE_POLICY.rules)
+    assert "elected validator, once" in lines[3]
+    assert "(15, 50] %" in lines[4]
+
+
+def test_the_timeline_draws_each_window_to_scale() -> None:
+    rows = dict(line.split(maxsplit=1) for line in Policy(COMMIT, OPEN).render_timeline().splitlines()[1:])
+    assert rows["commit"] == "█" * 30 + "·" * 30
+    assert rows["open"] == "·" * 30 + "█" * 6 + "·" * 24
