@@ -9,6 +9,7 @@ from unittest import mock
 
 import msgspec
 import numpy as np
+from epochgate.keys import SigningKey
 from nacl.bindings import crypto_sign_open
 
 from benchmarks.timing import Row, time_alternately
@@ -19,7 +20,6 @@ from epochgate.core.record import Record, compute_key, compute_network_id, compu
 from epochgate.core.roster import HOSTER, VALIDATOR, Member, Roster
 from epochgate.core.schema import EpochContext
 from epochgate.inference import INFERENCE_POLICY
-from epochgate.keys import SigningKey
 from epochgate.schemas import Tensor
 
 NETWORK = compute_network_id("benchmark", 1)
@@ -63,7 +63,7 @@ def measure_admission(record: Record, now: Moment) -> Row:
 def measure_rules(record: Record, now: Moment) -> Row:
     predicate = make_seed_style_predicate()
     assert predicate(record, now)
-    with mock.patch.object(judge, "is_signed_under", lambda bound, record, payload: True):
+    with mock.patch.object(judge, "is_signed_under", return_value=True):
         assert INFERENCE_POLICY.admit(record, now)
         seed, ours = time_alternately(
             lambda: predicate(record, now), lambda: INFERENCE_POLICY.admit(record, now), number=20_000
@@ -77,7 +77,7 @@ def measure_rules(record: Record, now: Moment) -> Row:
     )
 
 
-def make_seed_style_predicate():  # noqa: ANN201 - as untyped as the style it stands for
+def make_seed_style_predicate():
     """A predicate that makes its key table for every record, as those of today do; nothing in it unpickles."""
     from epochgate.predicate import DHTID  # noqa: PLC0415 - only this row needs hivemind
 

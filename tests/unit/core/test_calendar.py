@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from people import NETWORK, TIMING, alice, compute_unix_seconds, make_context, make_roster
 
 from epochgate.core.calendar import Calendar
 from epochgate.core.epoch import epochs
@@ -12,6 +11,7 @@ from epochgate.core.record import compute_key
 from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Rule
 from epochgate.core.schema import Digest
+from people import NETWORK, TIMING, alice, compute_unix_seconds, make_context, make_roster
 
 DATED = Rule("work_epoch_{epoch}", by=HOSTER, ttl=epochs(2), schema=Digest())
 UNDATED = Rule("beat", by=HOSTER, ttl=epochs(1), schema=Digest())

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from people import TIMING, make_context, meet, sign
 
 from epochgate.core.calendar import Calendar
 from epochgate.core.claim import Agreed, Claim, Disputed, Shown, Undecided, compute_claim, judge_claim
@@ -24,6 +23,7 @@ from epochgate.core.record_set import KeyReading, RecordSet, Section, compute_bi
 from epochgate.core.roster import HOSTER, Member, Roster
 from epochgate.core.rule import Bound, Rule
 from epochgate.core.schema import Digest
+from people import TIMING, make_context, meet, sign
 
 RULE = Rule("commit_epoch_{epoch}", by=HOSTER, during=percent("[0, 50]"), ttl=epochs(2), schema=Digest(), once=True)
 NOTHING: frozenset[Stamp] = frozenset()

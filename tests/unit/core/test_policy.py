@@ -7,6 +7,21 @@ from fractions import Fraction
 
 import msgspec
 import pytest
+from epochgate.keys import SigningKey
+
+from epochgate.core.calendar import Calendar, Moment
+from epochgate.core.challenge import compute_challenge
+from epochgate.core.commitment import Opening
+from epochgate.core.epoch import Timing, epochs, percent
+from epochgate.core.policy import Policy
+from epochgate.core.record import Record, compute_value_digest
+from epochgate.core.roster import HOSTER, VALIDATOR
+from epochgate.core.rule import Rule
+from epochgate.core.schema import Digest
+from epochgate.core.scoring import ScoreList
+from epochgate.core.verdict import Admitted, Denied, Reason
+from epochgate.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
+from epochgate.schemas import Heartbeat, ServerState
 from people import (
     GENESIS_SECONDS,
     NETWORK,
@@ -21,21 +36,6 @@ from people import (
     vera,
     victor,
 )
-
-from epochgate.core.calendar import Calendar, Moment
-from epochgate.core.challenge import compute_challenge
-from epochgate.core.commitment import Opening
-from epochgate.core.epoch import Timing, epochs, percent
-from epochgate.core.policy import Policy
-from epochgate.core.record import Record, compute_value_digest
-from epochgate.core.roster import HOSTER, VALIDATOR
-from epochgate.core.rule import Rule
-from epochgate.core.schema import Digest
-from epochgate.core.scoring import ScoreList
-from epochgate.core.verdict import Admitted, Denied, Reason
-from epochgate.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
-from epochgate.keys import SigningKey
-from epochgate.schemas import Heartbeat, ServerState
 
 EPOCH = 7
 FIRST_BLOCK = TIMING.compute_first_block(EPOCH)
@@ -75,7 +75,7 @@ def name_of(kind: str, epoch: int) -> str:
 def make_payload(kind: str, epoch: int) -> bytes:
     if kind in ("hoster", "validator"):
         return Heartbeat(
-            state=ServerState.ONLINE, role=kind, throughput=1.5, public_name="a", software_version="0", policy_digest="00" * 32
+            state=ServerState.ONLINE, role=kind, throughput=1.5, public_name="a", version="0", policy_digest="00" * 32
         ).to_bytes()
     if kind == "consensus":
         return OUTPUT.encode(compute_challenge(CHALLENGE, NETWORK, epoch, make_roster(epoch).seed))
@@ -294,10 +294,10 @@ def test_reading_is_not_bound_by_windows_but_by_all_else() -> None:
     for block in (0, 20, 99):
         assert INFERENCE_POLICY.recognise(record, at(block))
     for later in (1, 2):
-        CALENDAR_LATER = Calendar(INFERENCE_POLICY)
+        calendar = Calendar(INFERENCE_POLICY)
         for epoch in range(EPOCH, EPOCH + later + 1):
-            CALENDAR_LATER.add(make_context(epoch))
-        now = CALENDAR_LATER.compute_moment(TIMING.compute_first_block(EPOCH + later), compute_unix_seconds(0))
+            calendar.add(make_context(epoch))
+        now = calendar.compute_moment(TIMING.compute_first_block(EPOCH + later), compute_unix_seconds(0))
         assert INFERENCE_POLICY.recognise(record, now)
     refused = {
         "next epoch's key": make_record("hoster-commit", EPOCH + 1, at(20)),

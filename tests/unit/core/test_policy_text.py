@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from people import TIMING
 
 from epochgate.core.epoch import Timing, epochs, percent
 from epochgate.core.policy import Policy
@@ -13,6 +12,7 @@ from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Rule
 from epochgate.core.schema import Digest
 from epochgate.inference import INFERENCE_POLICY
+from people import TIMING
 
 COMMIT = Rule("commit_epoch_{epoch}", by=HOSTER, ttl=epochs(2), schema=Digest(), during=percent("[0, 50]"), once=True)
 OPEN = Rule("open_epoch_{epoch}", by=HOSTER, ttl=epochs(2), schema=Digest(), during=percent("(50, 60]"), opens="commit")

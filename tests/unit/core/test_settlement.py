@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
-from people import NETWORK, alice, bob, carol, make_context, vera, victor, vito
+from epochgate.keys import SigningKey
 
 from epochgate.core.calendar import Calendar
 from epochgate.core.challenge import compute_challenge
@@ -24,8 +24,8 @@ from epochgate.core.settlement import (
     compute_settlement,
 )
 from epochgate.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
-from epochgate.keys import SigningKey
 from epochgate.schemas import Tensor
+from people import NETWORK, alice, bob, carol, make_context, vera, victor, vito
 
 EPOCH = 9
 """The epoch in which the submission is made: about the hosters of 8 and the lists about 7."""

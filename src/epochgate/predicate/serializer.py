@@ -1,0 +1,41 @@
+"""hivemind's serializer for what strangers send.
+
+hivemind's own follows extensions inside extensions without end: 1.4 KB of tuples in tuples overflow the C stack and end the
+process, which no `except` can stop. Nothing in it runs code otherwise: MessagePack, tuples, and dictionaries of records.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import hivemind.utils
+import msgpack  # type: ignore[import-untyped]  # it comes without types
+
+from epochgate.core.schema import Malformed
+
+MAX_TUPLE_DEPTH = 16
+
+
+class MSGPackSerializer(hivemind.utils.MSGPackSerializer):  # type: ignore[misc]  # hivemind has no types
+    """`dumps` is hivemind's; `loads` reads plain values and tuples, and refuses every other extension."""
+
+    @classmethod
+    def loads(cls, buf: bytes) -> Any:
+        """Raises Malformed, a ValueError, and nothing else."""
+        try:
+            return cls._load(buf, MAX_TUPLE_DEPTH)
+        except Malformed:
+            raise
+        except (ValueError, TypeError, RecursionError) as error:
+            raise Malformed(f"expected one MessagePack value, saw {type(error).__name__}: {str(error)[:100]}") from None
+
+    @classmethod
+    def _load(cls, buf: bytes, depth: int) -> Any:
+        return msgpack.loads(buf, ext_hook=partial(cls._load_extension, depth), raw=False)
+
+    @classmethod
+    def _load_extension(cls, depth: int, code: int, data: bytes) -> tuple[Any, ...]:
+        if code != cls._TUPLE_EXT_TYPE_CODE or depth == 0:
+            raise Malformed(f"expected tuples at most {MAX_TUPLE_DEPTH} deep, saw extension {code}")
+        return tuple(cls._load(data, depth - 1))

@@ -1,0 +1,116 @@
+"""Maps: MessagePack that a pydantic model accepts, and nothing that the model would have to bend first."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel, ValidationError
+
+from epochgate.core.schema import Decoder, EpochContext, Malformed
+
+MAX_DEPTH = 8
+MAX_ITEMS = 4096
+MAX_REASON_CHARACTERS = 200
+
+_decode_map = msgspec.msgpack.Decoder(dict[str, Any]).decode
+_ANNOTATIONS = frozenset({"title", "description", "examples"})
+_NAMED_SCHEMAS = frozenset({"properties", "$defs"})
+
+
+class Map(msgspec.Struct, frozen=True):
+    """The schema of a MessagePack map with text keys that `model` accepts; decodes to an instance of it.
+
+    The model must say the same value back, so nothing is converted (`"2"` is no 2), no field is dropped, and fields that
+    a model would ignore are refused. At most MAX_DEPTH levels and MAX_ITEMS values; numbers are finite.
+    """
+
+    model: type[BaseModel]
+
+    def bind(self, _context: EpochContext) -> Decoder:
+        return self.decode
+
+    def decode(self, payload: bytes) -> BaseModel:
+        """Raises Malformed, and nothing else."""
+        try:
+            value = _decode_map(payload)
+            _check_bounds(value)
+            model = self.model.model_validate(value)
+            said = _decode_map(msgspec.msgpack.encode(model.model_dump(exclude_unset=True)))
+        except Malformed:
+            raise
+        except ValidationError as error:
+            raise Malformed(_explain(error)) from None
+        except Exception as error:  # noqa: BLE001 - the validators of a user's model may raise anything
+            raise Malformed(f"{type(error).__name__}: {error}"[:MAX_REASON_CHARACTERS]) from None
+        if said != value:
+            raise Malformed(
+                f"{self.model.__name__} reads it, but as another value: send each field in its own type, and no other"
+            )
+        return model
+
+    def describe(self) -> str:
+        """The model's name and a digest of its JSON schema without titles, descriptions and examples.
+
+        A validator that is written in code is no part of a JSON schema: state its rule as a constraint of the field, or
+        give the model another name, and the policy's digest tells the two apart.
+        """
+        return _describe(self.model)
+
+
+@functools.lru_cache(maxsize=256)
+def _describe(model: type[BaseModel]) -> str:
+    canonical = msgspec.json.encode(_strip_annotations(model.model_json_schema()), order="deterministic")
+    return f"map[{model.__name__} {hashlib.sha256(canonical).hexdigest()[:32]}]"
+
+
+def _strip_annotations(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_strip_annotations(entry) for entry in schema]
+    if not isinstance(schema, dict):
+        return schema
+    stripped = {}
+    for key, entry in schema.items():
+        if key in _NAMED_SCHEMAS:  # here the keys are the user's names, and a field may well be called `title`
+            stripped[key] = {name: _strip_annotations(field) for name, field in entry.items()}
+        elif key not in _ANNOTATIONS:
+            stripped[key] = _strip_annotations(entry)
+    return stripped
+
+
+def _check_bounds(value: dict[str, Any]) -> None:
+    """Level by level, so that no nesting is too deep for it."""
+    level: list[Any] = [value]
+    items = 0
+    for _ in range(MAX_DEPTH):
+        items += len(level)
+        if items > MAX_ITEMS:
+            raise Malformed(f"expected at most {MAX_ITEMS} values, saw more")
+        level = [inner for entry in level for inner in _get_inner(entry)]
+        if not level:
+            return
+    raise Malformed(f"expected at most {MAX_DEPTH} levels, saw more")
+
+
+def _get_inner(entry: Any) -> list[Any]:
+    if isinstance(entry, dict):
+        if not all(isinstance(key, str) for key in entry):
+            raise Malformed("expected text for every key of a map")
+        return list(entry.values())
+    if isinstance(entry, list):
+        return entry
+    if isinstance(entry, float) and not math.isfinite(entry):
+        raise Malformed(f"expected finite numbers, saw {entry}")
+    if entry is not None and not isinstance(entry, (bool, int, float, str, bytes)):
+        raise Malformed(f"expected plain values, saw the MessagePack extension {type(entry).__name__}")
+    return []
+
+
+def _explain(error: ValidationError) -> str:
+    """Where and why; never the input, which is as long and as odd as a stranger likes."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    words = (f"{'.'.join(map(str, fault['loc']))[:60] or 'map'}: {fault['msg']}" for fault in faults[:3])
+    return "; ".join(words)[:MAX_REASON_CHARACTERS]

@@ -1,0 +1,35 @@
+"""What every schema rests on: the epoch's context, and bytes of one length."""
+
+from __future__ import annotations
+
+import pytest
+from people import make_context
+
+from epochgate.core.schema import Digest, Malformed
+
+
+def test_a_context_is_of_its_rosters_epoch() -> None:
+    assert make_context(7).epoch == 7
+
+
+def test_a_digest_is_taken_as_it_is() -> None:
+    decode = Digest().bind(make_context())
+
+    assert decode(bytes(range(32))) == bytes(range(32))
+
+
+@pytest.mark.parametrize("length_bytes", [0, 31, 33, 64])
+def test_bytes_of_another_length_are_malformed(length_bytes: int) -> None:
+    with pytest.raises(Malformed, match=f"expected 32 bytes, saw {length_bytes}"):
+        Digest().decode(bytes(length_bytes))
+
+
+def test_a_length_can_be_declared() -> None:
+    assert Digest(20).decode(bytes(20)) == bytes(20)
+    assert Digest(20).describe() == "bytes[20]"
+    with pytest.raises(Malformed):
+        Digest(20).decode(bytes(32))
+
+
+def test_malformed_is_a_value_error() -> None:
+    assert issubclass(Malformed, ValueError)
