@@ -195,7 +195,7 @@ def compute_shares(weights: Mapping[bytes, int], pot: int) -> dict[bytes, int]:
         return dict.fromkeys(sorted(weights), 0)
     parts = {author: divmod(weights[author] * pot, whole) for author in sorted(weights)}
     left = pot - sum(share for share, _ in parts.values())
-    favoured = set(sorted(parts, key=lambda author: (-parts[author][1], author))[:left])
+    favoured = set(sorted(parts, key=lambda author: -parts[author][1])[:left])  # stable, so equals stay in order of author
     return {author: share + (author in favoured) for author, (share, _) in parts.items()}
 
 

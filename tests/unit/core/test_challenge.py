@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from people import NETWORK, make_context, make_roster
 
 from epochgate.core.challenge import MAX_CHALLENGE_ELEMENTS, Derived, TensorSpec, compute_challenge, compute_challenge_digest
 from epochgate.core.record import compute_network_id
 from epochgate.core.roster import Roster
 from epochgate.core.schema import Decoder, EpochContext, Malformed
+from people import NETWORK, make_context, make_roster
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "challenges.json").read_text())
 SPEC = TensorSpec("float32", (2, 3))
@@ -103,7 +103,13 @@ def test_a_spec_of_what_cannot_be_derived_is_refused(arguments: tuple[Any, ...])
 def test_a_digest_names_dtype_shape_and_every_bit_but_neither_layout_nor_byte_order() -> None:
     challenge = derive()
     zero = np.zeros(6, np.float32)
-    others = [challenge.astype(np.float64), challenge.reshape(3, 2), challenge.reshape(6), challenge.view(np.int32), challenge * 2]
+    others = [
+        challenge.astype(np.float64),
+        challenge.reshape(3, 2),
+        challenge.reshape(6),
+        challenge.view(np.int32),
+        challenge * 2,
+    ]
 
     digests = {compute_challenge_digest(array) for array in [challenge, *others, zero, -zero]}
 

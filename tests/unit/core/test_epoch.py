@@ -5,9 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from people import TIMING
 
 from epochgate.core.epoch import (
     Blocks,
@@ -21,6 +20,7 @@ from epochgate.core.epoch import (
     epochs,
     percent,
 )
+from people import TIMING
 
 SLOT = 1000
 
@@ -51,6 +51,7 @@ def test_a_window_opens_and_closes_at_its_blocks(interval: str, length: int, edg
     assert percent(interval).bind(epoch, make_timing(length)) == Blocks(start + edges[0], start + edges[1])
 
 
+@settings(deadline=None)
 @given(
     shares=st.lists(st.integers(0, 1000), min_size=2, max_size=2, unique=True).map(sorted),
     after=st.booleans(),
@@ -89,8 +90,28 @@ def test_an_interval_of_percents_is_read_exactly(text: str, window: Window) -> N
 
 @pytest.mark.parametrize(
     "text",
-    ["", "15", "15, 50", "(15-50]", "(15, 50", "15, 50]", "[-5, 50]", "(15, 50] %", "[a, b]", "[1.2.3, 50]", "[., 5]", "[1, 2, 3]"]
-    + ["(50, 15]", "[15, 15]", "(15, 15]", "[0, 101]", "[100, 200]", "[0, 100.001]", "[nan, 5]", "[1e1, 50]"],
+    [
+        "",
+        "15",
+        "15, 50",
+        "(15-50]",
+        "(15, 50",
+        "15, 50]",
+        "[-5, 50]",
+        "(15, 50] %",
+        "[a, b]",
+        "[1.2.3, 50]",
+        "[., 5]",
+        "[1, 2, 3]",
+        "(50, 15]",
+        "[15, 15]",
+        "(15, 15]",
+        "[0, 101]",
+        "[100, 200]",
+        "[0, 100.001]",
+        "[nan, 5]",
+        "[1e1, 50]",
+    ],
 )
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
@@ -114,9 +135,7 @@ def test_a_span_takes_the_chains_own_time() -> None:
     assert compute_seconds(epochs(2), make_timing(20, block_seconds=1.5)) == 60.0
 
 
-@pytest.mark.parametrize(
-    ("block", "epoch"), [(0, 0), (999, 0), (1000, 0), (1099, 0), (1100, 1), (1199, 1), (11_050, 100)]
-)
+@pytest.mark.parametrize(("block", "epoch"), [(0, 0), (999, 0), (1000, 0), (1099, 0), (1100, 1), (1199, 1), (11_050, 100)])
 def test_epochs_are_counted_from_the_slot(block: int, epoch: int) -> None:
     assert TIMING.compute_epoch(block) == epoch
 
@@ -128,7 +147,9 @@ def test_an_epoch_begins_where_the_last_one_ends() -> None:
     assert TIMING.seconds_per_epoch == 600.0
 
 
-@pytest.mark.parametrize(("slot", "block", "is_started"), [(None, 5000, False), (SLOT, 999, False), (SLOT, 1000, True), (0, 0, True)])
+@pytest.mark.parametrize(
+    ("slot", "block", "is_started"), [(None, 5000, False), (SLOT, 999, False), (SLOT, 1000, True), (0, 0, True)]
+)
 def test_the_subnet_starts_with_its_slot(slot: int | None, block: int, is_started: bool) -> None:
     assert make_timing(slot=slot).is_started(block) == is_started
 
@@ -163,6 +184,7 @@ def test_epoch_data_say_where_a_block_stands(block: int, expected: EpochData) ->
     assert compute_epoch_data(block, TIMING) == expected
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**9), st.integers(1, 10_000), st.integers(0, 10**6))
 def test_epoch_data_add_up_at_every_block(after_slot: int, length: int, slot: int) -> None:
     data = compute_epoch_data(slot + after_slot, Timing(slot, length, 6.0))

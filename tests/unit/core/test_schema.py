@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from people import make_context
 
 from epochgate.core.schema import Digest, Malformed
+from people import make_context
 
 
 def test_a_context_is_of_its_rosters_epoch() -> None:

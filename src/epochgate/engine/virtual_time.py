@@ -1,0 +1,135 @@
+"""Plain asyncio on a virtual clock: the loop never waits, time jumps to the next timer, and one seed gives one run.
+
+It leans on private names of asyncio's `BaseEventLoop` (`_selector`, `_scheduled`, `_process_events`, `_write_to_self`),
+which are the same in Python 3.11 to 3.13.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+START_UNIX_SECONDS = 1_700_000_000.0
+
+
+class Deadlock(RuntimeError):
+    """Every task waits, and no timer is left that could wake one."""
+
+
+class _Task(asyncio.Task[Any]):
+    """asyncio keeps tasks in sets, which are ordered by hash; a memory address would differ from run to run."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], *, number: int, **options: Any) -> None:
+        self.number = number
+        super().__init__(coroutine, **options)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class _Future(asyncio.Future[Any]):
+    def __init__(self, *, number: int, **options: Any) -> None:
+        self.number = number
+        super().__init__(**options)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """An event loop whose `time()` starts at 0 and moves only when all tasks wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 0.0
+        self._selector = self
+        self._clock_resolution = 1e-9
+        self._numbers = itertools.count()
+        self.set_task_factory(self._make_task)
+
+    def time(self) -> float:
+        return self._now
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return _Future(loop=self, number=next(self._numbers))
+
+    def select(self, timeout: float | None) -> tuple[()]:
+        """What a selector does by waiting, this does by arriving."""
+        if timeout is None:
+            raise Deadlock("every task waits and no timer is left: something waits for an event that nobody will set")
+        if timeout > 0:
+            self._now = self._scheduled[0].when()  # type: ignore[attr-defined]  # private, see the module's docstring
+        return ()
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # it gives nothing
+        raise RuntimeError("no threads in a simulation: heavy work goes through the Compute port")
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio's signature
+        """There is none."""
+
+    def close(self) -> None:
+        self._selector = None  # type: ignore[assignment]  # breaks the cycle; a closed loop selects no more
+        super().close()
+
+    def _make_task(self, _loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        return _Task(coroutine, loop=self, number=next(self._numbers), **options)
+
+    def _process_events(self, _events: Any) -> None:
+        """No file descriptor is ever watched."""
+
+    def _write_to_self(self) -> None:
+        raise RuntimeError("a thread touched the virtual loop: everything in a simulation runs in one")
+
+
+def run_virtually(main: Callable[[random.Random], Awaitable[T]], seed: int = 0) -> T:
+    """Run `main(rng)` to its end on a virtual loop. The same seed gives the same run."""
+    loop = VirtualLoop()
+    try:
+        asyncio.set_event_loop(loop)
+        return loop.run_until_complete(_run_and_clean_up(main, random.Random(seed)))  # noqa: S311 - a simulation is to be repeatable
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+async def _run_and_clean_up(main: Callable[[random.Random], Awaitable[T]], rng: random.Random) -> T:
+    """Tasks that outlive `main` are cancelled in the order in which they were made."""
+    try:
+        return await main(rng)
+    finally:
+        left = sorted((task for task in asyncio.all_tasks() if task is not asyncio.current_task()), key=hash)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+
+class VirtualClock:
+    """Wall time that follows the running loop's; `skew_seconds` makes a node's clock wrong."""
+
+    def __init__(self, skew_seconds: float = 0.0) -> None:
+        self.skew_seconds = skew_seconds
+
+    def get_unix_seconds(self) -> float:
+        return START_UNIX_SECONDS + asyncio.get_running_loop().time() + self.skew_seconds
+
+
+class SeededEntropy:
+    """Random bytes that follow from a seed."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+
+    def get_bytes(self, count: int) -> bytes:
+        return self._rng.randbytes(count)
+
+
+class InlineCompute:
+    """Heavy work at once: in a simulation it takes no time."""
+
+    async def run(self, work: Callable[..., T], *arguments: Any) -> T:
+        return work(*arguments)

@@ -1,0 +1,111 @@
+"""Ed25519 keys: create and load a node's identity file, sign records, and name peers in text.
+
+The file is libp2p's own: a protobuf `PrivateKey` of type Ed25519 whose data is seed and public key (libp2p peer id
+specification), so the libp2p daemon and the signer of records read the same one and cannot disagree.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import nacl.signing
+
+from epochgate.core.record import PEER_ID_PREFIX, Record, compute_signed_bytes, compute_signing_prefix, is_author
+
+FILE_PREFIX = bytes.fromhex("08011240")
+"""Field 1, key type: 1, Ed25519. Field 2, data: 64 bytes."""
+FILE_BYTES = len(FILE_PREFIX) + 64
+
+_ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+
+
+class KeyFileError(RuntimeError):
+    """An identity file that cannot be used; the message says why and what to do."""
+
+
+class SigningKey:
+    """A node's identity. `author` is its peer id; the secret half shows in no text."""
+
+    def __init__(self, key: nacl.signing.SigningKey) -> None:
+        self._key = key
+        self.author = PEER_ID_PREFIX + bytes(key.verify_key)
+
+    @staticmethod
+    def generate() -> SigningKey:
+        return SigningKey(nacl.signing.SigningKey.generate())
+
+    @staticmethod
+    def from_seed(seed: bytes) -> SigningKey:
+        """The key of a 32-byte seed, always the same: for tests and simulations."""
+        return SigningKey(nacl.signing.SigningKey(seed))
+
+    @staticmethod
+    def create(path: Path) -> SigningKey:
+        """A new key in a new file that only its owner can read. Raises KeyFileError when there is one already."""
+        key = SigningKey.generate()
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            raise KeyFileError(f"{path} exists already: a key is never overwritten, choose another name") from None
+        except OSError as error:
+            raise KeyFileError(f"{path} cannot be written: {error.strerror}") from None
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(FILE_PREFIX + bytes(key._key) + bytes(key._key.verify_key))
+        return key
+
+    @staticmethod
+    def load(path: Path) -> SigningKey:
+        """Raises KeyFileError: missing, readable by others, or no Ed25519 identity."""
+        try:
+            mode = path.stat().st_mode
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise KeyFileError(f"{path} does not exist: make a key with `epochgate keygen {path}`") from None
+        except OSError as error:
+            raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
+        if stat.S_IMODE(mode) & 0o077:
+            raise KeyFileError(f"{path} can be read by others (mode {stat.S_IMODE(mode):o}): run `chmod 600 {path}`")
+        if len(data) != FILE_BYTES or not data.startswith(FILE_PREFIX):
+            raise KeyFileError(f"{path} is no Ed25519 identity of libp2p: make one with `epochgate keygen FILE`")
+        seed, public_key = data[len(FILE_PREFIX) : -32], data[-32:]
+        key = SigningKey.from_seed(seed)
+        if bytes(key._key.verify_key) != public_key:
+            raise KeyFileError(f"{path} is damaged: its public half does not belong to its secret half")
+        return key
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes; the same message always gets the same signature (RFC 8032)."""
+        return self._key.sign(message).signature
+
+    def sign_record(self, network: bytes, key: bytes, payload: bytes, expiration_time: float) -> Record:
+        message = compute_signed_bytes(compute_signing_prefix(network, key), self.author, expiration_time, payload)
+        return Record(key, self.author, self.sign(message) + payload, expiration_time)
+
+    def __repr__(self) -> str:
+        return f"SigningKey({format_peer_id(self.author)})"
+
+
+def format_peer_id(peer_id: bytes) -> str:
+    """The text form that libp2p uses, `12D3KooW...`: base58 with Bitcoin's alphabet."""
+    number, text = int.from_bytes(peer_id, "big"), ""
+    while number:
+        number, digit = divmod(number, 58)
+        text = _ALPHABET[digit] + text
+    return "1" * (len(peer_id) - len(peer_id.lstrip(b"\0"))) + text
+
+
+def parse_peer_id(text: str) -> bytes:
+    """Raises ValueError for anything but the peer id of an Ed25519 key."""
+    number = 0
+    for character in text:
+        digit = _ALPHABET.find(character)
+        if digit < 0:
+            raise ValueError(f"{text!r} is no peer id: {character!r} does not belong to base58")
+        number = number * 58 + digit
+    zeros = len(text) - len(text.lstrip("1"))
+    peer_id = b"\0" * zeros + number.to_bytes((number.bit_length() + 7) // 8, "big")
+    if not is_author(peer_id):
+        raise ValueError(f"{text!r} is not the peer id of an Ed25519 key (12D3KooW...)")
+    return peer_id

@@ -1,0 +1,119 @@
+"""Commit and open: only the author, only there and then, and only what was committed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from epochgate.core.commitment import (
+    DIGEST_BYTES,
+    SALT_BYTES,
+    Opened,
+    Opening,
+    OpeningOf,
+    compute_commitment,
+    is_opened,
+)
+from epochgate.core.record import compute_network_id
+from epochgate.core.schema import Digest, Malformed
+from people import NETWORK, alice, bob, make_context
+
+VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "records.json").read_text())
+OPENING = Opening(salt=b"s" * 32, challenge_digest=b"c" * 32, payload=b"an output")
+FACTS = {"network": NETWORK, "kind": "hoster-commit", "epoch": 7, "author": alice.author, "opening": OPENING}
+COMMITMENT = compute_commitment(**FACTS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("case", VECTORS["commitments"], ids=lambda case: f"{case['kind']} {case['epoch']}")
+def test_the_fixed_commitments_hold(case: dict[str, Any]) -> None:
+    author, challenge, salt, payload = (
+        bytes.fromhex(case[field]) for field in ("author", "challenge_digest", "salt", "payload")
+    )
+
+    commitment = compute_commitment(NETWORK, case["kind"], case["epoch"], author, Opening(salt, challenge, payload))
+
+    assert commitment.hex() == case["commitment"]
+
+
+def test_its_opening_opens_a_commitment() -> None:
+    assert is_opened(COMMITMENT, **FACTS)  # type: ignore[arg-type]
+    assert len(COMMITMENT) == DIGEST_BYTES
+
+
+@pytest.mark.parametrize(
+    ("why", "change"),
+    [
+        ("another subnet", {"network": compute_network_id("test-chain", 2)}),
+        ("another role", {"kind": "validator-commit"}),
+        ("another epoch", {"epoch": 8}),
+        ("a copier", {"author": bob.author}),
+        ("another challenge", {"opening": msgspec.structs.replace(OPENING, challenge_digest=bytes(32))}),
+        ("another salt", {"opening": msgspec.structs.replace(OPENING, salt=bytes(32))}),
+        ("another payload", {"opening": msgspec.structs.replace(OPENING, payload=b"an output!")}),
+        ("no payload", {"opening": msgspec.structs.replace(OPENING, payload=b"")}),
+    ],
+)
+def test_every_field_is_bound(why: str, change: dict[str, Any]) -> None:
+    assert not is_opened(COMMITMENT, **{**FACTS, **change}), why
+
+
+@pytest.mark.parametrize("commitment", [b"", COMMITMENT[:-1], COMMITMENT + b"\0", bytes(32)])
+def test_what_is_not_the_digest_is_not_opened(commitment: bytes) -> None:
+    assert not is_opened(commitment, **FACTS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (Opening(b"salt", b"c" * 32, b"payload"), Opening(b"saltp", b"c" * 32, b"ayload")),
+        (Opening(b"ss", b"c", b""), Opening(b"s", b"sc", b"")),
+        (Opening(b"", b"cs", b""), Opening(b"s", b"c", b"")),
+    ],
+)
+def test_bytes_cannot_slide_between_the_fields_of_an_opening(first: Opening, second: Opening) -> None:
+    digests = {compute_commitment(NETWORK, "hoster-commit", 7, alice.author, opening) for opening in (first, second)}
+
+    assert len(digests) == 2
+
+
+def test_bytes_cannot_slide_between_the_other_fields() -> None:
+    digests = {
+        compute_commitment(NETWORK, "ab", 7, b"c", OPENING),
+        compute_commitment(NETWORK, "a", 7, b"bc", OPENING),
+        compute_commitment(NETWORK + b"a", "b", 7, b"c", OPENING),
+        compute_commitment(NETWORK[:-1], NETWORK[-1:].decode("latin-1") + "ab", 7, b"c", OPENING),
+    }
+
+    assert len(digests) == 4
+
+
+@settings(deadline=None)
+@given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32), st.binary(max_size=200))
+def test_an_opening_survives_the_wire(salt: bytes, challenge_digest: bytes, payload: bytes) -> None:
+    opening = Opening(salt, challenge_digest, payload)
+
+    assert Opening.from_bytes(opening.to_bytes()) == opening
+
+
+@pytest.mark.parametrize("length_bytes", [0, 1, SALT_BYTES, SALT_BYTES + DIGEST_BYTES - 1])
+def test_an_opening_cut_short_is_malformed(length_bytes: int) -> None:
+    with pytest.raises(Malformed, match=f"saw {length_bytes} in all"):
+        Opening.from_bytes(bytes(length_bytes))
+
+
+def test_the_payload_of_an_opening_has_a_schema_of_its_own() -> None:
+    schema = OpeningOf(Digest(4))
+    decode = schema.bind(make_context(7))
+    opening = msgspec.structs.replace(OPENING, payload=b"four")
+
+    assert decode(opening.to_bytes()) == Opened(opening, b"four")
+    assert schema.describe() == "opening[bytes[4]]"
+    for data in (OPENING.to_bytes(), b"", OPENING.salt):
+        with pytest.raises(Malformed):
+            decode(data)

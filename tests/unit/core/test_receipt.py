@@ -1,0 +1,190 @@
+"""Receipts: which of them count, and when enough do."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from epochgate.core.epoch import Blocks
+from epochgate.core.receipt import (
+    Receipt,
+    ReceiptRule,
+    Stamp,
+    Standing,
+    compute_receipt_bytes,
+    compute_stamp,
+    is_receipt_signed,
+)
+from epochgate.core.record import PEER_ID_PREFIX, compute_network_id, compute_value_digest
+from epochgate.core.roster import Placement
+from epochgate.keys import SigningKey
+from people import NETWORK, alice, bob, meet, sign
+
+VECTOR = json.loads((Path(__file__).parents[2] / "vectors" / "records.json").read_text())["receipt"]
+REPLICAS = [meet(f"replica {number}") for number in range(7)]
+WINDOW = Blocks(1716, 1750)
+STAMP = compute_stamp(sign(alice, "hoster-commit_epoch_7", bytes(32), 1_700_005_000.0))
+GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
+
+
+def make_rule(k: int = 7, epoch: int | None = 7, blocks: Blocks | None = WINDOW) -> ReceiptRule:
+    return ReceiptRule(NETWORK, Placement(tuple(key.author for key in REPLICAS[:k])), epoch, blocks)
+
+
+def give(
+    replica: SigningKey = REPLICAS[0], stamp: Stamp = STAMP, epoch: int = 7, block: int = 1720, network: bytes = NETWORK
+) -> Receipt:
+    """A receipt as a replica gives it, or as a dishonest one would like to have given it."""
+    return Receipt(replica.author, epoch, block, replica.sign(compute_receipt_bytes(network, stamp, epoch, block)))
+
+
+def test_a_stamp_names_a_record_by_the_digest_of_its_value() -> None:
+    record = sign(alice, "hoster-commit_epoch_7", bytes(32), 1_700_005_000.0)
+
+    assert compute_stamp(record) == Stamp(record.key, alice.author, compute_value_digest(record.value))
+
+
+def test_the_fixed_receipt_holds() -> None:
+    network, key, author, value_digest, replica, signature = (
+        bytes.fromhex(VECTOR[field]) for field in ("network", "key", "author", "value_digest", "replica", "signature")
+    )
+    stamp = Stamp(key, author, value_digest)
+
+    assert compute_receipt_bytes(network, stamp, VECTOR["epoch"], VECTOR["block"]).hex() == VECTOR["bytes"]
+    assert is_receipt_signed(network, stamp, Receipt(replica, VECTOR["epoch"], VECTOR["block"], signature))
+
+
+def test_a_replica_vouches_with_its_signature() -> None:
+    assert is_receipt_signed(NETWORK, STAMP, give())
+    assert make_rule().compute_vouchers(STAMP, [give()]) == {REPLICAS[0].author}
+
+
+@pytest.mark.parametrize("block", [WINDOW.first, WINDOW.last])
+def test_the_first_and_last_block_of_the_window_are_in_time(block: int) -> None:
+    assert make_rule().compute_vouchers(STAMP, [give(block=block)])
+
+
+def bend(signature: bytes) -> bytes:
+    """Another signature of the same message that naive verifiers accept."""
+    return signature[:32] + (int.from_bytes(signature[32:], "little") + GROUP_ORDER).to_bytes(32, "little")
+
+
+SMALL_ORDER = PEER_ID_PREFIX + (1).to_bytes(32, "little")
+OTHER_STAMP = compute_stamp(sign(alice, "hoster-commit_epoch_7", bytes(31) + b"1", 1_700_005_000.0))
+
+
+@pytest.mark.parametrize(
+    ("why", "receipt"),
+    [
+        ("given before the window", give(block=WINDOW.first - 1)),
+        ("given after it", give(block=WINDOW.last + 1)),
+        ("back-dated without the replica's key", msgspec.structs.replace(give(block=1760), block=1720)),
+        ("of another epoch", give(epoch=8)),
+        ("of another epoch, with its number changed", msgspec.structs.replace(give(epoch=8), epoch=7)),
+        ("by no replica of the key", give(bob)),
+        ("by the author itself", give(alice)),
+        ("in another's name", msgspec.structs.replace(give(bob), replica=REPLICAS[0].author)),
+        ("for another network", give(network=compute_network_id("test-chain", 2))),
+        ("for another value", give(stamp=OTHER_STAMP)),
+        ("for another author", give(stamp=msgspec.structs.replace(STAMP, author=bob.author))),
+        ("for another key", give(stamp=msgspec.structs.replace(STAMP, key=bytes(20)))),
+        ("with a signature bent to another", msgspec.structs.replace(give(), signature=bend(give().signature))),
+        ("with a signature cut short", msgspec.structs.replace(give(), signature=give().signature[:-1])),
+        ("with no signature", msgspec.structs.replace(give(), signature=b"")),
+        ("by a name that is no author", msgspec.structs.replace(give(), replica=b"replica 0")),
+        ("with a key of small order", Receipt(SMALL_ORDER, 7, 1720, (1).to_bytes(32, "little") + bytes(32))),
+    ],
+)
+def test_a_receipt_that_does_not_fit_counts_for_nothing(why: str, receipt: Receipt) -> None:
+    rule = make_rule()
+    widest = ReceiptRule(NETWORK, Placement((*rule.placement.replicas, SMALL_ORDER)), 7, WINDOW)
+
+    assert widest.compute_vouchers(STAMP, [receipt]) == frozenset(), why
+    assert widest.compute_vouchers(STAMP, [receipt, give()]) == {REPLICAS[0].author}
+
+
+def test_a_replica_is_named_by_its_peer_id_and_by_nothing_else() -> None:
+    key, name = REPLICAS[0], b"\x01" + REPLICAS[0].author[1:]
+    receipt = Receipt(name, 7, 1720, key.sign(compute_receipt_bytes(NETWORK, STAMP, 7, 1720)))
+
+    assert not is_receipt_signed(NETWORK, STAMP, receipt)
+
+
+def test_a_replica_counts_once_however_many_receipts_it_gave() -> None:
+    receipts = [give(), give(), give(block=1730)]
+
+    assert make_rule().compute_vouchers(STAMP, receipts) == {REPLICAS[0].author}
+    assert make_rule().compute_standing(STAMP, receipts * 3) == Standing.UNPROVEN
+
+
+def test_a_bad_receipt_does_not_spoil_a_good_one_of_the_same_replica() -> None:
+    bad = [give(block=1760), msgspec.structs.replace(give(), signature=bytes(64))]
+
+    for receipts in itertools.permutations([*bad, give()]):
+        assert make_rule().compute_vouchers(STAMP, receipts) == {REPLICAS[0].author}
+
+
+@pytest.mark.parametrize(("epoch", "block"), [(-1, 1720), (7, -1), (-(1 << 63), -(1 << 63))])
+def test_no_receipt_is_of_a_time_before_the_chain(epoch: int, block: int) -> None:
+    assert not is_receipt_signed(NETWORK, STAMP, Receipt(REPLICAS[0].author, epoch, block, bytes(64)))
+
+
+def test_the_largest_numbers_of_the_wire_are_no_crash() -> None:
+    most = (1 << 64) - 1
+
+    assert is_receipt_signed(NETWORK, STAMP, give(epoch=most, block=most))
+    assert make_rule().compute_vouchers(STAMP, [give(epoch=most, block=most)]) == frozenset()
+
+
+@pytest.mark.parametrize("epoch", [0, 7, 1000])
+def test_a_key_without_an_epoch_takes_receipts_of_any(epoch: int) -> None:
+    rule = make_rule(epoch=None, blocks=None)
+
+    assert rule.compute_vouchers(STAMP, [give(epoch=epoch, block=epoch)]) == {REPLICAS[0].author}
+
+
+@pytest.mark.parametrize(
+    ("k", "standings"),
+    [
+        (1, "UC"),
+        (2, "UPC"),
+        (3, "UPPC"),
+        (4, "UUPCC"),
+        (6, "UUPPPCC"),
+        (7, "UUUPPCCC"),
+    ],
+)
+def test_f_and_one_prove_and_all_honest_ones_complete(k: int, standings: str) -> None:
+    """At K = 4 one replica may be dishonest: one receipt proves nothing, two do, three are complete."""
+    rule = make_rule(k)
+
+    seen = [rule.compute_standing(STAMP, [give(replica) for replica in REPLICAS[:count]]) for count in range(k + 1)]
+
+    assert "".join(standing.name[0] for standing in seen) == standings
+    assert seen == [rule.judge_count(count) for count in range(k + 1)]
+
+
+def test_replicas_of_another_key_add_nothing() -> None:
+    receipts = [give(replica) for replica in REPLICAS]
+
+    assert make_rule(4).compute_vouchers(STAMP, receipts) == {replica.author for replica in REPLICAS[:4]}
+
+
+def test_the_order_of_receipts_does_not_matter() -> None:
+    receipts = [give(replica) for replica in REPLICAS[:3]] + [give(REPLICAS[3], block=1800), give(REPLICAS[0])]
+    answers = {make_rule().compute_vouchers(STAMP, order) for order in itertools.permutations(receipts)}
+
+    assert len(answers) == 1
+
+
+def test_receipts_of_one_value_do_not_prove_another() -> None:
+    receipts: list[Any] = [give(replica) for replica in REPLICAS[:4]] + [give(replica, OTHER_STAMP) for replica in REPLICAS[4:]]
+
+    assert make_rule().compute_standing(STAMP, receipts) == Standing.PROVEN
+    assert make_rule().compute_standing(OTHER_STAMP, receipts) == Standing.PROVEN
+    assert len(make_rule().compute_vouchers(OTHER_STAMP, receipts)) == 3
