@@ -91,7 +91,7 @@ class Blocks(NamedTuple):
     last: int
 
 
-_INTERVAL = re.compile(r"([\[(])\s*([\d.]+)\s*,\s*([\d.]+)\s*([\])])")
+_INTERVAL = re.compile(r"([\[(])\s*(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)\s*([\])])")
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -107,6 +107,10 @@ class Window(msgspec.Struct, frozen=True):
         first = math.floor(self.first * length) + 1 if self.after else math.ceil(self.first * length)
         last = math.ceil(self.last * length) - 1 if self.before else math.floor(self.last * length)
         return Blocks(start + first, start + min(last, length - 1))
+
+    def describe(self) -> str:
+        """Exactly, for the policy's digest."""
+        return f"{self.first}..{self.last} after={self.after} before={self.before}"
 
     def __str__(self) -> str:
         left, right = "(" if self.after else "[", ")" if self.before else "]"

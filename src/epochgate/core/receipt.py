@@ -62,7 +62,7 @@ def compute_receipt_bytes(network: bytes, stamp: Stamp, epoch: int, block: int) 
 
 
 def is_receipt_signed(network: bytes, stamp: Stamp, receipt: Receipt) -> bool:
-    if not is_author(receipt.replica) or receipt.epoch < 0 or receipt.block < 0:
+    if not is_author(receipt.replica) or not (0 <= receipt.epoch < 1 << 64 and 0 <= receipt.block < 1 << 64):
         return False
     message = compute_receipt_bytes(network, stamp, receipt.epoch, receipt.block)
     return is_signed(receipt.replica, message, receipt.signature)

@@ -14,6 +14,8 @@ from functools import cached_property
 
 import msgspec
 
+from epochgate.core.record import is_author
+
 MAX_REPLICAS = 13
 
 
@@ -65,6 +67,8 @@ class Roster:
         self.seed = seed
         self.members = tuple(sorted(members))
         self.roles: dict[bytes, int] = {member.author: int(member.roles) for member in self.members}
+        if strangers := [member for member in self.members if not is_author(member.author)]:
+            raise ValueError(f"a roster names peers by Ed25519 peer ids of 38 bytes, saw {strangers[0].author.hex()}")
         if len(self.roles) != len(self.members):
             raise ValueError("a roster names an author twice: one author counts once")
         self._placements: dict[tuple[bytes, bytes], Placement] = {}

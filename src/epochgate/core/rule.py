@@ -55,7 +55,7 @@ class Rule(msgspec.Struct, frozen=True):
             self.name,
             f"by={int(self.by)}",
             f"ttl={self.ttl}",
-            f"during={self.during or 'always'}",
+            f"during={self.during.describe() if self.during else 'always'}",
             f"once={self.once}",
             f"max_bytes={self.max_bytes}",
             f"kept_until={self.kept_until}",

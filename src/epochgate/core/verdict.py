@@ -46,11 +46,13 @@ _NOBODYS_FAULT = frozenset(
         Reason.CHAIN_STALE,
         Reason.EARLY,
         Reason.LATE,
+        Reason.EXPIRY,
         Reason.NOT_ELECTED,
         Reason.NOT_REPLICA,
         Reason.ALREADY_THERE,
         Reason.QUOTA,
         Reason.RATE,
+        Reason.PREDICATE,
         Reason.PREDICATE_ERROR,
     }
 )

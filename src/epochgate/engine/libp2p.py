@@ -250,5 +250,3 @@ def _check_port(listen: str) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise EngineError(f"{listen} cannot be listened on ({error.strerror}): choose another port, or 0 for any") from None
-
-

@@ -15,7 +15,7 @@ IS_AUTHORS_FAULT = {
     "chain-stale": False,
     "early": False,
     "late": False,
-    "expiry": True,
+    "expiry": False,
     "not-on-roster": True,
     "wrong-role": True,
     "not-elected": False,
@@ -26,7 +26,7 @@ IS_AUTHORS_FAULT = {
     "rate": False,
     "bad-signature": True,
     "malformed": True,
-    "predicate": True,
+    "predicate": False,
     "predicate-error": False,
 }
 

@@ -1,0 +1,44 @@
+# Two commands do everything: `make devnet` and `make test`. Each installs what it needs into .venv, once.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+HOSTERS ?= 4
+VALIDATORS ?= 3
+EPOCHS ?= 2
+EPOCH_SECONDS ?= 30
+
+.PHONY: devnet test bench clean
+
+devnet: $(VENV)/.node
+	$(BIN)/epochgate devnet --hosters $(HOSTERS) --validators $(VALIDATORS) --epochs $(EPOCHS) \
+		--epoch-seconds $(EPOCH_SECONDS) --json summary.json
+
+test: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis summary.json
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "epochgate needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps are newer than what they were installed from, so nothing is installed twice.
+$(VENV)/.node: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[node]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.node
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev
+	touch $@
