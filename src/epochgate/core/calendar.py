@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from epochgate.core.epoch import EpochData, compute_epoch_data
+from epochgate.core.roster import Roster
 from epochgate.core.rule import Bound, Rule
 from epochgate.core.schema import EpochContext
 
@@ -71,6 +72,11 @@ class Calendar:
     def get_context(self, epoch: int) -> EpochContext:
         """Raises KeyError for an epoch that was never added, or let go."""
         return self._contexts[epoch]
+
+    def get_roster(self, epoch: int) -> Roster | None:
+        """The roster of `epoch`, None where it has not arrived."""
+        context = self._contexts.get(epoch)
+        return None if context is None else context.roster
 
     def get_bound(self, rule: Rule, epoch: int, author: bytes | None = None) -> Bound:
         """The rule in `epoch`; `author` chooses among the keys of a rule that has one an author."""

@@ -30,7 +30,12 @@ _sha256 = hashlib.sha256
 
 
 class Judge(Protocol):
-    """Whoever decides what a replica stores and what a reader believes: a policy, or one composed with predicates."""
+    """Whoever decides what a replica stores and what a reader believes: a policy, or one composed with predicates.
+
+    `find_bound` gives the rule that a key stands under, and with it the key's replicas; None for a key that is none.
+    """
+
+    def find_bound(self, key: bytes, now: Moment) -> Bound | None: ...
 
     def admit(self, record: Record, now: Moment) -> Verdict: ...
 
@@ -59,6 +64,10 @@ class Policy:
         self.scoring = scoring or Scoring()
         self.key_budget_bytes = key_budget_bytes
         self.max_value_bytes = max((rule.max_bytes for rule in rules), default=0)
+
+    def find_bound(self, key: bytes, now: Moment) -> Bound | None:
+        """The rule that `key` stands under now, None where it is no key of this policy."""
+        return now.postable.get(key)
 
     def admit(self, record: Record, now: Moment) -> Verdict:
         """POST: may the record be stored now?"""

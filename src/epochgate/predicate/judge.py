@@ -36,6 +36,9 @@ class _Composed:
         self._judge = judge
         self._validators = _adopt(validators)
 
+    def find_bound(self, key: bytes, now: Moment) -> Bound | None:
+        return self._judge.find_bound(key, now)
+
     def admit(self, record: Record, now: Moment) -> Verdict:
         return self._ask(record, self._judge.admit(record, now), DHTRequestType.POST, now)
 
@@ -90,6 +93,13 @@ class PlainJudge:
             self._pattern = next(self._rule.bind(context, context.epoch))
         prefix = compute_signing_prefix(context.network, key)
         return msgspec.structs.replace(self._pattern, name=f"plain {key.hex()}", key=key, prefix=prefix)
+
+    def find_bound(self, key: bytes, now: Moment) -> Bound | None:
+        """Any digest is a key; None while the epoch's roster has not arrived."""
+        try:
+            return self.bind(key, self._get_context(now.data.epoch)) if len(key) == KEY_BYTES else None
+        except KeyError:
+            return None
 
     def admit(self, record: Record, now: Moment) -> Verdict:
         return self._judge(record, now, self._policy.admit, DHTRequestType.POST)
