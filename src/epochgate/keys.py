@@ -17,8 +17,14 @@ from epochgate.core.record import PEER_ID_PREFIX, Record, compute_signed_bytes, 
 FILE_PREFIX = bytes.fromhex("08011240")
 """Field 1, key type: 1, Ed25519. Field 2, data: 64 bytes."""
 FILE_BYTES = len(FILE_PREFIX) + 64
+MAX_FILE_BYTES = 1 << 16
+
+RSA_FILE_PREFIX = bytes.fromhex("0800")
+"""Key type 0. hivemind writes such files when it is left to make an identity."""
 
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+MAX_TEXT_CHARACTERS = 60
+"""A peer id of 38 bytes has 52. Longer text is refused before it is worked on."""
 
 
 class KeyFileError(RuntimeError):
@@ -38,7 +44,7 @@ class SigningKey:
 
     @staticmethod
     def from_seed(seed: bytes) -> SigningKey:
-        """The key of a 32-byte seed, always the same: for tests and simulations."""
+        """The key of a 32-byte seed, always the same: for tests and simulations. Raises ValueError for another length."""
         return SigningKey(nacl.signing.SigningKey(seed))
 
     @staticmethod
@@ -53,26 +59,33 @@ class SigningKey:
             raise KeyFileError(f"{path} cannot be written: {error.strerror}") from None
         with os.fdopen(descriptor, "wb") as file:
             file.write(FILE_PREFIX + bytes(key._key) + bytes(key._key.verify_key))
+            file.flush()
+            os.fsync(file.fileno())  # a node that has registered with this key must not lose it with the power
         return key
 
     @staticmethod
     def load(path: Path) -> SigningKey:
-        """Raises KeyFileError: missing, readable by others, or no Ed25519 identity."""
+        """Raises KeyFileError: missing, readable by others, no Ed25519 identity, or damaged."""
         try:
-            mode = path.stat().st_mode
-            data = path.read_bytes()
+            with path.open("rb") as file:
+                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                data = file.read(MAX_FILE_BYTES)
         except FileNotFoundError:
             raise KeyFileError(f"{path} does not exist: make a key with `epochgate keygen {path}`") from None
         except OSError as error:
             raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
-        if stat.S_IMODE(mode) & 0o077:
-            raise KeyFileError(f"{path} can be read by others (mode {stat.S_IMODE(mode):o}): run `chmod 600 {path}`")
+        if mode & 0o077:
+            raise KeyFileError(f"{path} is open to others (mode {mode:o}): run `chmod 600 {path}`")
+        if data.startswith(RSA_FILE_PREFIX):
+            raise KeyFileError(f"{path} holds an RSA key, which no peer id contains: make one with `epochgate keygen FILE`")
         if len(data) != FILE_BYTES or not data.startswith(FILE_PREFIX):
             raise KeyFileError(f"{path} is no Ed25519 identity of libp2p: make one with `epochgate keygen FILE`")
         seed, public_key = data[len(FILE_PREFIX) : -32], data[-32:]
         key = SigningKey.from_seed(seed)
         if bytes(key._key.verify_key) != public_key:
-            raise KeyFileError(f"{path} is damaged: its public half does not belong to its secret half")
+            raise KeyFileError(
+                f"{path} is damaged, its public half does not belong to its secret half: restore it from a backup"
+            )
         return key
 
     def sign(self, message: bytes) -> bytes:
@@ -98,6 +111,8 @@ def format_peer_id(peer_id: bytes) -> str:
 
 def parse_peer_id(text: str) -> bytes:
     """Raises ValueError for anything but the peer id of an Ed25519 key."""
+    if len(text) > MAX_TEXT_CHARACTERS:
+        raise ValueError(f"{text[:MAX_TEXT_CHARACTERS]!r}... is too long for a peer id")
     number = 0
     for character in text:
         digit = _ALPHABET.find(character)

@@ -6,12 +6,13 @@ when the whole machine loses power, never consistency. A receipt is handed out o
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
+import stat
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import msgspec
 
@@ -19,22 +20,29 @@ from epochgate.core.commitment import Opening
 from epochgate.core.receipt import Proof, Receipt, Stamp, compute_stamp
 from epochgate.core.record import Record
 
-SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS held (
-    key BLOB, author BLOB, digest BLOB NOT NULL, value BLOB NOT NULL, expiration_time REAL NOT NULL, epoch INTEGER NOT NULL,
+APPLICATION_ID, SCHEMA_VERSION = 0x6567_6C64, 1
+SCHEMA = f"""
+BEGIN;
+CREATE TABLE held (
+    key BLOB, author BLOB, digest BLOB, expiration_time REAL, epoch INTEGER, value_bytes INTEGER, receipts BLOB,
     PRIMARY KEY (key, author)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS receipts (
-    key BLOB, author BLOB, digest BLOB, replica BLOB, epoch INTEGER, block INTEGER, signature BLOB NOT NULL,
-    PRIMARY KEY (key, author, digest, replica)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS evidence (
-    key BLOB, author BLOB, epoch INTEGER NOT NULL, first BLOB NOT NULL, second BLOB NOT NULL,
-    PRIMARY KEY (key, author)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS own (rule TEXT, epoch INTEGER, opening BLOB, record BLOB NOT NULL, PRIMARY KEY (rule, epoch));
-CREATE TABLE IF NOT EXISTS proofs (key BLOB, author BLOB, digest BLOB, epoch INTEGER, proof BLOB NOT NULL,
+CREATE TABLE contents (key BLOB, author BLOB, value BLOB, PRIMARY KEY (key, author)) WITHOUT ROWID;
+CREATE TABLE evidence (
+    key BLOB, author BLOB, epoch INTEGER, first BLOB, second BLOB, PRIMARY KEY (key, author)) WITHOUT ROWID;
+CREATE TABLE own (rule TEXT, epoch INTEGER, opening BLOB, record BLOB, PRIMARY KEY (rule, epoch)) WITHOUT ROWID;
+CREATE TABLE proofs (
+    key BLOB, author BLOB, digest BLOB, epoch INTEGER, receipts BLOB, record BLOB,
     PRIMARY KEY (key, author, digest)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS lists (epoch INTEGER PRIMARY KEY, scores BLOB NOT NULL);
+CREATE TABLE lists (epoch INTEGER PRIMARY KEY, scores BLOB);
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+COMMIT;
 """
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_record = msgspec.msgpack.Decoder(Record).decode
+_decode_receipts = msgspec.msgpack.Decoder(tuple[Receipt, ...]).decode
+_decode_scores = msgspec.msgpack.Decoder(tuple[int, ...]).decode
 
 
 class LedgerError(RuntimeError):
@@ -48,6 +56,8 @@ class Held(msgspec.Struct, frozen=True, gc=False):
     expiration_time: float
     epoch: int
     value_bytes: int
+    receipts: tuple[Receipt, ...]
+    """In order of replica, one a replica."""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -60,175 +70,294 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     receipts: tuple[Receipt, ...]
 
 
+class Usage(msgspec.Struct, frozen=True):
+    """How much is stored: records, and bytes of their values."""
+
+    entries: int = 0
+    value_bytes: int = 0
+
+
+_NO_USAGE = Usage()
+_ADVICE = "move it away and start again; what it stored for others is repaired, but this epoch's own openings are lost"
+
+
 class Ledger:
     """One node's ledger. `path` None keeps it in memory, for simulations.
 
-    `held` maps (key, author) to what is stored there: the judge looks into it for every record.
+    `held` maps (key, author) to what is stored there: the judge looks into it for every record. All but the values and
+    what is seldom asked for is kept in memory beside the file, so answering costs no query. Methods that write raise
+    LedgerError when the disk does not take it, and then nothing has changed.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._lock: IO[bytes] | None = None if path is None else _lock(path)
-        try:
-            self._database = _open(path)
-        except sqlite3.DatabaseError as error:
-            raise LedgerError(f"{path} cannot be read as a ledger ({error}): move it away to begin anew") from None
+        self._path = path
         self.held: dict[tuple[bytes, bytes], Held] = {}
         self._by_key: dict[bytes, set[bytes]] = {}
-        self._accused = {(key, author) for key, author in self._database.execute("SELECT key, author FROM evidence")}
-        query = "SELECT key, author, digest, expiration_time, epoch, length(value) FROM held"
-        for key, author, digest, expiration_time, epoch, size in self._database.execute(query):
-            self._remember(key, author, Held(digest, expiration_time, epoch, size))
+        self._usage: dict[bytes, Usage] = {}
+        self._all = _NO_USAGE
+        self._accused: set[tuple[bytes, bytes]] = set()
+        self._database = _connect(path)
+        try:
+            _prepare(self._database, path)
+            self._load()
+        except BaseException:
+            self._database.close()
+            raise
 
     def close(self) -> None:
         self._database.close()
-        if self._lock is not None:
-            self._lock.close()
 
     # What this node stores as a replica.
 
     def keep(self, record: Record, receipts: Iterable[Receipt], epoch: int) -> None:
-        """Store a record that was admitted in `epoch`, with its receipts, in the place of its author's older one."""
+        """Store a record that was admitted in `epoch`, with its receipts, in the place of its author's older one.
+
+        The same record again keeps the receipts that were there.
+        """
         stamp = compute_stamp(record)
-        row = (record.key, record.author, stamp.value_digest, record.value, record.expiration_time, epoch)
-        with self._database:
-            self._database.execute("REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?)", row)
-            self._database.execute(
-                "DELETE FROM receipts WHERE key = ? AND author = ? AND digest != ?",
-                (stamp.key, stamp.author, stamp.value_digest),
-            )
-            self._insert_receipts(stamp, receipts)
-        self._remember(record.key, record.author, Held(stamp.value_digest, record.expiration_time, epoch, len(record.value)))
+        place, before = (record.key, record.author), self.held.get((record.key, record.author))
+        is_same = before is not None and before.value_digest == stamp.value_digest
+        merged = _merge(before.receipts if before is not None and is_same else (), receipts)
+        held = Held(stamp.value_digest, record.expiration_time, epoch, len(record.value), merged)
+        with self._writing() as database:
+            self._write_held(place, held)
+            if not is_same:
+                database.execute("REPLACE INTO contents VALUES (?, ?, ?)", (*place, record.value))
+        self._remember(*place, held)
 
     def add_receipts(self, stamp: Stamp, receipts: Iterable[Receipt]) -> None:
-        with self._database:
-            self._insert_receipts(stamp, receipts)
+        """Add what other replicas signed for a record that is held; for any other it does nothing."""
+        held = self.held.get((stamp.key, stamp.author))
+        if held is None or held.value_digest != stamp.value_digest:
+            return
+        merged = _merge(held.receipts, receipts)
+        if merged != held.receipts:
+            held = msgspec.structs.replace(held, receipts=merged)
+            with self._writing():
+                self._write_held((stamp.key, stamp.author), held)
+            self._remember(stamp.key, stamp.author, held)
 
     def get_receipts(self, stamp: Stamp) -> tuple[Receipt, ...]:
-        rows = self._database.execute(
-            "SELECT replica, epoch, block, signature FROM receipts"
-            " WHERE key = ? AND author = ? AND digest = ? ORDER BY replica",
-            (stamp.key, stamp.author, stamp.value_digest),
-        )
-        return tuple(Receipt(*row) for row in rows)
+        """In order of replica; none for a record that is not held."""
+        held = self.held.get((stamp.key, stamp.author))
+        return held.receipts if held is not None and held.value_digest == stamp.value_digest else ()
 
     def get_listing(self, key: bytes, now_seconds: float, after: bytes = b"") -> Iterator[Entry]:
         """What is stored under `key` and not expired, in order of author, beyond the author `after`."""
         for author in sorted(author for author in self._by_key.get(key, ()) if author > after):
             held = self.held[key, author]
             if held.expiration_time > now_seconds:
-                receipts = self.get_receipts(Stamp(key, author, held.value_digest))
-                yield Entry(author, held.value_digest, held.expiration_time, held.value_bytes, receipts)
+                yield Entry(author, held.value_digest, held.expiration_time, held.value_bytes, held.receipts)
 
     def get_record(self, key: bytes, author: bytes) -> Record | None:
-        row = self._database.execute(
-            "SELECT value, expiration_time FROM held WHERE key = ? AND author = ?", (key, author)
-        ).fetchone()
-        return None if row is None else Record(key, author, *row)
+        held = self.held.get((key, author))
+        if held is None:
+            return None
+        ((value,),) = self._query("SELECT value FROM contents WHERE key = ? AND author = ?", key, author)
+        return Record(key, author, value, held.expiration_time)
+
+    def get_usage(self, author: bytes | None = None) -> Usage:
+        """How much is stored of `author`, or of all."""
+        return self._all if author is None else self._usage.get(author, _NO_USAGE)
 
     def keep_evidence(self, first: Record, second: Record, epoch: int) -> None:
         """Two different signed records of one author under a once-key. Only the first pair is kept."""
-        row = (first.key, first.author, epoch, msgspec.msgpack.encode(first), msgspec.msgpack.encode(second))
-        with self._database:
-            self._database.execute("INSERT OR IGNORE INTO evidence VALUES (?, ?, ?, ?, ?)", row)
+        row = (first.key, first.author, epoch, _encode(first), _encode(second))
+        with self._writing() as database:
+            database.execute("INSERT OR IGNORE INTO evidence VALUES (?, ?, ?, ?, ?)", row)
         self._accused.add((first.key, first.author))
 
     def has_evidence(self, key: bytes, author: bytes) -> bool:
         return (key, author) in self._accused
 
     def get_evidence(self, key: bytes) -> tuple[tuple[Record, Record], ...]:
-        rows = self._database.execute("SELECT first, second FROM evidence WHERE key = ? ORDER BY author", (key,))
+        """The pairs, in order of author."""
+        rows = self._query("SELECT first, second FROM evidence WHERE key = ? ORDER BY author", key)
         return tuple((_decode_record(first), _decode_record(second)) for first, second in rows)
 
     # What this node has written itself: kept before it is first sent, so that a restart repeats and never contradicts it.
 
-    def keep_own(self, rule: str, epoch: int, record: Record, opening: Opening | None = None) -> None:
-        """Remember the signed record for `rule` in `epoch`, and what opens it. The first one stays."""
-        row = (rule, epoch, None if opening is None else opening.to_bytes(), msgspec.msgpack.encode(record))
-        with self._database:
-            self._database.execute("INSERT OR IGNORE INTO own VALUES (?, ?, ?, ?)", row)
+    def keep_own(self, rule: str, epoch: int, record: Record, opening: Opening | None = None) -> Record:
+        """Remember the signed record for `rule` in `epoch`, and what opens it. The first one stays.
+
+        Returns the one that stays: it is the one to send.
+        """
+        row = (rule, epoch, None if opening is None else opening.to_bytes(), _encode(record))
+        with self._writing() as database:
+            is_first = database.execute("INSERT OR IGNORE INTO own VALUES (?, ?, ?, ?)", row).rowcount
+        return record if is_first else self.get_own_record(rule, epoch) or record
 
     def get_own_record(self, rule: str, epoch: int) -> Record | None:
-        row = self._database.execute("SELECT record FROM own WHERE rule = ? AND epoch = ?", (rule, epoch)).fetchone()
-        return None if row is None else _decode_record(row[0])
+        rows = self._query("SELECT record FROM own WHERE rule = ? AND epoch = ?", rule, epoch)
+        return _decode_record(rows[0][0]) if rows else None
 
     def get_own_opening(self, rule: str, epoch: int) -> Opening | None:
-        row = self._database.execute("SELECT opening FROM own WHERE rule = ? AND epoch = ?", (rule, epoch)).fetchone()
-        return None if row is None or row[0] is None else Opening.from_bytes(row[0])
+        rows = self._query("SELECT opening FROM own WHERE rule = ? AND epoch = ? AND opening NOT NULL", rule, epoch)
+        return Opening.from_bytes(rows[0][0]) if rows else None
 
     # What this node has read as proven, and what it agreed to: later settlements rest on it.
 
     def keep_proofs(self, epoch: int, proofs: Iterable[Proof]) -> None:
-        """Remember proven records of `epoch` with their receipts, beyond their expiry."""
-        rows = []
-        for proof in proofs:
-            stamp = compute_stamp(proof.record)
-            rows.append((stamp.key, stamp.author, stamp.value_digest, epoch, msgspec.msgpack.encode(proof)))
-        with self._database:
-            self._database.executemany("REPLACE INTO proofs VALUES (?, ?, ?, ?, ?)", rows)
+        """Remember proven records of `epoch` with their receipts, beyond their expiry. Receipts add up."""
+        with self._writing() as database:
+            for proof in proofs:
+                stamp = compute_stamp(proof.record)
+                place = (stamp.key, stamp.author, stamp.value_digest)
+                rows = self._query("SELECT receipts FROM proofs WHERE key = ? AND author = ? AND digest = ?", *place)
+                before = _decode_receipts(rows[0][0]) if rows else ()
+                merged = _merge(before, proof.receipts)
+                if not rows or merged != before:  # values are large, and the same ones are read again and again
+                    row = (*place, epoch, _encode(merged), _encode(proof.record))
+                    database.execute("REPLACE INTO proofs VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def get_proofs(self, key: bytes) -> tuple[Proof, ...]:
-        rows = self._database.execute("SELECT proof FROM proofs WHERE key = ? ORDER BY author, digest", (key,))
-        return tuple(msgspec.msgpack.decode(proof, type=Proof) for (proof,) in rows)
+        """In order of author; more than one of an author is equivocation."""
+        rows = self._query("SELECT record, receipts FROM proofs WHERE key = ? ORDER BY author, digest", key)
+        return tuple(Proof(_decode_record(record), _decode_receipts(receipts)) for record, receipts in rows)
 
     def keep_score_list(self, epoch: int, scores: Sequence[int]) -> None:
         """Remember the list recomputed from the set attested for `epoch`."""
-        with self._database:
-            self._database.execute("REPLACE INTO lists VALUES (?, ?)", (epoch, msgspec.msgpack.encode(tuple(scores))))
+        with self._writing() as database:
+            database.execute("REPLACE INTO lists VALUES (?, ?)", (epoch, _encode(tuple(scores))))
 
     def get_score_list(self, epoch: int) -> tuple[int, ...] | None:
-        row = self._database.execute("SELECT scores FROM lists WHERE epoch = ?", (epoch,)).fetchone()
-        return None if row is None else msgspec.msgpack.decode(row[0], type=tuple[int, ...])
+        rows = self._query("SELECT scores FROM lists WHERE epoch = ?", epoch)
+        return _decode_scores(rows[0][0]) if rows else None
 
     def forget(self, now_seconds: float, oldest_epoch: int) -> None:
-        """Let go of what has expired, and of all that belongs to epochs before `oldest_epoch`."""
+        """Let go of what has expired, and of all that belongs to epochs before `oldest_epoch`.
+
+        A record that expired stays known until its epoch is old too, so that once means once.
+        """
         gone = [place for place, held in self.held.items() if held.expiration_time <= now_seconds and held.epoch < oldest_epoch]
-        with self._database:
-            self._database.executemany("DELETE FROM held WHERE key = ? AND author = ?", gone)
-            self._database.executemany("DELETE FROM receipts WHERE key = ? AND author = ?", gone)
+        with self._writing() as database:
+            for table in ("held", "contents"):
+                database.executemany(f"DELETE FROM {table} WHERE key = ? AND author = ?", gone)  # noqa: S608 - one of two literals
             for table in ("evidence", "own", "proofs", "lists"):
-                self._database.execute(f"DELETE FROM {table} WHERE epoch < ?", (oldest_epoch,))  # noqa: S608 - one of four literals
+                database.execute(f"DELETE FROM {table} WHERE epoch < ?", (oldest_epoch,))  # noqa: S608 - one of four literals
         for key, author in gone:
-            del self.held[key, author]
+            self._count(author, -1, -self.held.pop((key, author)).value_bytes)
             self._by_key[key].discard(author)
             if not self._by_key[key]:
                 del self._by_key[key]
-        self._accused = {(key, author) for key, author in self._database.execute("SELECT key, author FROM evidence")}
+        self._accused = self._read_accused()
+
+    def _load(self) -> None:
+        self._accused = self._read_accused()
+        query = "SELECT key, author, digest, expiration_time, epoch, value_bytes, receipts FROM held"
+        for key, author, digest, expiration_time, epoch, value_bytes, receipts in self._query(query):
+            try:
+                held = Held(digest, expiration_time, epoch, value_bytes, _decode_receipts(receipts))
+            except msgspec.MsgspecError as error:
+                raise LedgerError(f"{self._path} is damaged ({error}): {_ADVICE}") from None
+            self._remember(key, author, held)
 
     def _remember(self, key: bytes, author: bytes, held: Held) -> None:
+        before = self.held.get((key, author))
+        if before is None:
+            self._by_key.setdefault(key, set()).add(author)
+            self._count(author, 1, held.value_bytes)
+        else:
+            self._count(author, 0, held.value_bytes - before.value_bytes)
         self.held[key, author] = held
-        self._by_key.setdefault(key, set()).add(author)
 
-    def _insert_receipts(self, stamp: Stamp, receipts: Iterable[Receipt]) -> None:
-        place = (stamp.key, stamp.author, stamp.value_digest)
-        rows = [(*place, receipt.replica, receipt.epoch, receipt.block, receipt.signature) for receipt in receipts]
-        self._database.executemany("INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    def _count(self, author: bytes, entries: int, value_bytes: int) -> None:
+        def add(usage: Usage) -> Usage:
+            return Usage(usage.entries + entries, usage.value_bytes + value_bytes)
+
+        self._all = add(self._all)
+        self._usage[author] = add(self._usage.get(author, _NO_USAGE))
+        if self._usage[author].entries == 0:
+            del self._usage[author]
+
+    def _write_held(self, place: tuple[bytes, bytes], held: Held) -> None:
+        row = (*place, held.value_digest, held.expiration_time, held.epoch, held.value_bytes, _encode(held.receipts))
+        self._database.execute("REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+    def _read_accused(self) -> set[tuple[bytes, bytes]]:
+        return set(self._query("SELECT key, author FROM evidence"))
+
+    def _query(self, query: str, *arguments: object) -> list[Any]:
+        try:
+            return self._database.execute(query, arguments).fetchall()
+        except sqlite3.Error as error:
+            raise LedgerError(f"{self._path} cannot be read ({error}): {_ADVICE}") from None
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it is on disk afterwards, or nothing."""
+        try:
+            self._database.execute("BEGIN")
+            yield self._database
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise LedgerError(f"{self._path} cannot be written ({error}): see that its disk has room and is writable") from None
+        finally:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
 
 
-def _lock(path: Path) -> IO[bytes]:
-    """Two nodes on one ledger would contradict each other under one key."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = path.with_name(path.name + ".lock").open("wb")
+def _merge(before: tuple[Receipt, ...], receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
+    """One receipt a replica, and the first one stays: the same record always gets the same receipt."""
+    merged: dict[bytes, Receipt] = {}
+    for receipt in (*before, *receipts):
+        merged.setdefault(receipt.replica, receipt)
+    return tuple(merged[replica] for replica in sorted(merged))
+
+
+def _connect(path: Path | None) -> sqlite3.Connection:
+    if path is None:
+        return sqlite3.connect(":memory:", isolation_level=None)
+    _make_private(path)
+    return sqlite3.connect(path, timeout=0, isolation_level=None)
+
+
+def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
+    """Lock the file, see that it is whole and a ledger, and lay out a new one.
+
+    The lock is SQLite's own: it goes with the process, however that ends.
+    """
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise LedgerError(f"{path} is in use by another process: a ledger belongs to one node, stop the other first") from None
-    return lock
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute(
+            "PRAGMA secure_delete = OFF"
+        )  # what is let go is public by then, and overwriting costs four times as much
+        application, version, tables = _get_facts(database)
+        if application == version == tables == 0:
+            database.executescript(SCHEMA)
+            application, version, _ = _get_facts(database)
+        (complaint,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:  # the low byte; the one above says how it came about
+            raise LedgerError(
+                f"{path} is in use by another process: a ledger belongs to one node, stop the other first"
+            ) from None
+        raise LedgerError(f"{path} cannot be read as a ledger ({error}): {_ADVICE}") from None
+    if application != APPLICATION_ID:
+        raise LedgerError(f"{path} is a database, but no ledger: name another file")
+    if version != SCHEMA_VERSION:
+        raise LedgerError(f"{path} has version {version}, this program reads {SCHEMA_VERSION}: {_ADVICE}")
+    if complaint != "ok":
+        raise LedgerError(f"{path} is damaged ({complaint}): {_ADVICE}")
 
 
-def _open(path: Path | None) -> sqlite3.Connection:
-    if path is not None:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # the ledger holds salts that are secret until they are opened
-    database = sqlite3.connect(":memory:" if path is None else path)
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version not in (0, SCHEMA_VERSION):
-        raise LedgerError(f"{path} was written by another version ({version}, not {SCHEMA_VERSION}): move it away")
-    database.executescript(SCHEMA)
-    database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    return database
+def _get_facts(database: sqlite3.Connection) -> tuple[int, int, int]:
+    """Application, version, and how many tables there are."""
+    queries = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+    application, version, tables = (database.execute(query).fetchone()[0] for query in queries)
+    return application, version, tables
 
 
-def _decode_record(data: bytes) -> Record:
-    return msgspec.msgpack.decode(data, type=Record)
+def _make_private(path: Path) -> None:
+    """The file holds salts that are secret until they are opened, so only its owner may read it."""
+    try:
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        raise LedgerError(f"{path} cannot be made ({error.strerror}): choose a folder that is writable") from None
+    if mode & 0o077:
+        raise LedgerError(f"{path} can be read by others (mode {mode:o}): run `chmod 600 {path}`")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Container
 
 import msgspec
 
@@ -16,17 +17,30 @@ class Rate(msgspec.Struct, frozen=True):
     burst: float
 
 
-class Limits(msgspec.Struct, frozen=True):
-    """What a replica grants each sender. Strangers, peers that are not on the roster, may only read, and little."""
+class Allowance(msgspec.Struct, frozen=True):
+    """Requests, and bytes of requests and replies together."""
 
-    member_requests: Rate = Rate(200.0, 400.0)
-    member_bytes: Rate = Rate(8e6, 64e6)
-    stranger_requests: Rate = Rate(2.0, 10.0)
-    all_strangers_requests: Rate = Rate(50.0, 100.0)
+    requests: Rate
+    bytes: Rate
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What a replica grants. Every member of the roster has `member` for itself, and beyond that a part of `spare`, which
+    all members share. A stranger has `stranger`, and all strangers together `strangers`. An author may have so many
+    records and bytes of values stored at a time.
+    """
+
+    member: Allowance = Allowance(Rate(50.0, 400.0), Rate(4e6, 64e6))
+    spare: Allowance = Allowance(Rate(500.0, 1000.0), Rate(32e6, 128e6))
+    stranger: Allowance = Allowance(Rate(2.0, 10.0), Rate(0.25e6, 8e6))
+    strangers: Allowance = Allowance(Rate(20.0, 50.0), Rate(2e6, 16e6))
+    author_records: int = 1024
+    author_bytes: int = 256 << 20
 
 
 class Bucket:
-    """Fills by `rate` and is asked with the time, so that it works on any clock."""
+    """Fills by `rate` and is asked with the time, so that it works on any clock. It may be drawn below empty: what a reply
+    costs is known only when it is made."""
 
     __slots__ = ("_level", "_rate", "_seen_seconds")
 
@@ -35,45 +49,67 @@ class Bucket:
         self._level = rate.burst
         self._seen_seconds = now_seconds
 
-    def take(self, amount: float, now_seconds: float) -> bool:
-        """Whether `amount` was there to be taken."""
+    def draw(self, amount: float) -> None:
+        self._level -= amount
+
+    def compute_wait_seconds(self, amount: float, now_seconds: float) -> float:
+        """Until `amount` is there; 0 when it is."""
         gained = max(0.0, now_seconds - self._seen_seconds) * self._rate.per_second
         self._level = min(self._rate.burst, self._level + gained)
         self._seen_seconds = now_seconds
-        if self._level < amount:
-            return False
-        self._level -= amount
-        return True
+        return max(0.0, amount - self._level) / self._rate.per_second
+
+
+class Purse:
+    """What is left of an allowance."""
+
+    __slots__ = ("_bytes", "_requests")
+
+    def __init__(self, allowance: Allowance, now_seconds: float) -> None:
+        self._requests = Bucket(allowance.requests, now_seconds)
+        self._bytes = Bucket(allowance.bytes, now_seconds)
+
+    def compute_wait_seconds(self, now_seconds: float) -> float:
+        """Until another request may come; 0 when it may come now."""
+        return max(self._requests.compute_wait_seconds(1, now_seconds), self._bytes.compute_wait_seconds(1, now_seconds))
+
+    def pay(self, requests: int, size_bytes: int) -> None:
+        self._requests.draw(requests)
+        self._bytes.draw(size_bytes)
 
 
 class Gate:
-    """Charges the authenticated sender of every request. Members have buckets of their own, so no flood takes another's
-    share; strangers share one beside theirs, and only the latest of them are remembered."""
+    """Knows every sender's purse. Only the latest strangers are remembered, so memory is bounded by the roster."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, now_seconds: float = 0.0) -> None:
         self._limits = limits
-        self._members: dict[bytes, tuple[Bucket, Bucket]] = {}
-        self._strangers: OrderedDict[bytes, Bucket] = OrderedDict()
-        self._all_strangers = Bucket(limits.all_strangers_requests, 0.0)
+        self._members: dict[bytes, Purse] = {}
+        self._spare = Purse(limits.spare, now_seconds)
+        self._strangers: OrderedDict[bytes, Purse] = OrderedDict()
+        self._all_strangers = Purse(limits.strangers, now_seconds)
 
-    def admits(self, sender: bytes, size_bytes: int, *, is_member: bool, now_seconds: float) -> bool:
-        if is_member:
-            requests, size = self._get_member(sender, now_seconds)
-            return requests.take(1, now_seconds) and size.take(size_bytes, now_seconds)
-        bucket = self._strangers.pop(sender, None) or Bucket(self._limits.stranger_requests, now_seconds)
-        self._strangers[sender] = bucket
+    def find_purses(self, sender: bytes, *, is_member: bool, now_seconds: float) -> tuple[tuple[Purse, ...], float]:
+        """(the purses that pay for `sender`'s request and its reply, 0), or (none, how many seconds it has to wait)."""
+        if not is_member:
+            return self._find_strangers_purses(sender, now_seconds)
+        own = self._members.get(sender)
+        if own is None:
+            own = self._members[sender] = Purse(self._limits.member, now_seconds)
+        wait_seconds = own.compute_wait_seconds(now_seconds)
+        if wait_seconds <= 0:
+            return (own,), 0.0
+        if self._spare.compute_wait_seconds(now_seconds) <= 0:
+            return (self._spare,), 0.0
+        return (), wait_seconds
+
+    def retain(self, members: Container[bytes]) -> None:
+        """Forget those who have left the roster."""
+        self._members = {author: purse for author, purse in self._members.items() if author in members}
+
+    def _find_strangers_purses(self, sender: bytes, now_seconds: float) -> tuple[tuple[Purse, ...], float]:
+        own = self._strangers.pop(sender, None) or Purse(self._limits.stranger, now_seconds)
+        self._strangers[sender] = own
         if len(self._strangers) > MAX_STRANGERS:
             self._strangers.popitem(last=False)
-        return bucket.take(1, now_seconds) and self._all_strangers.take(1, now_seconds)
-
-    def retain(self, members: frozenset[bytes]) -> None:
-        """Forget those who have left the roster."""
-        self._members = {author: buckets for author, buckets in self._members.items() if author in members}
-
-    def _get_member(self, sender: bytes, now_seconds: float) -> tuple[Bucket, Bucket]:
-        buckets = self._members.get(sender)
-        if buckets is None:
-            limits = self._limits
-            buckets = (Bucket(limits.member_requests, now_seconds), Bucket(limits.member_bytes, now_seconds))
-            self._members[sender] = buckets
-        return buckets
+        wait_seconds = max(own.compute_wait_seconds(now_seconds), self._all_strangers.compute_wait_seconds(now_seconds))
+        return ((), wait_seconds) if wait_seconds > 0 else ((own, self._all_strangers), 0.0)

@@ -118,6 +118,10 @@ class Chain(Protocol):
         """The snapshot of `epoch`: five blocks before its first block, for epoch 0 at its first. Waits until there is one."""
         ...
 
+    def get_waiting_roster(self) -> Roster:
+        """Who is registered now: for heartbeats before the subnet's first block. Never waits."""
+        ...
+
     async def get_elected(self, epoch: int) -> bytes | None:
         """The node elected to submit in `epoch`, readable from the epoch's first block on."""
         ...

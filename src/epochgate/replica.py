@@ -12,36 +12,33 @@ from collections.abc import Sequence
 
 import msgspec
 
-from epochgate.core.calendar import NOTHING_HELD, Moment
+from epochgate.core.calendar import NOTHING_HELD, READABLE_EPOCHS, Moment
 from epochgate.core.policy import Judge
 from epochgate.core.receipt import Proof, Receipt, Stamp, compute_receipt_bytes, compute_stamp
-from epochgate.core.record import Record, is_record_signed
+from epochgate.core.record import Record, compute_value_digest, is_record_signed
+from epochgate.core.roster import MAX_REPLICAS, Roster
 from epochgate.core.rule import Bound
-from epochgate.core.verdict import Denied, Reason
+from epochgate.core.verdict import Denied, Reason, Verdict
 from epochgate.keys import SigningKey
-from epochgate.ledger import Entry, Ledger
+from epochgate.ledger import Entry, Held, Ledger
 from epochgate.limits import Gate, Limits
 from epochgate.watch import Watch
 from epochgate.wire import (
     FRAME_BYTES,
-    MAX_WANTED,
+    RECEIPT_BYTES,
     Fetch,
     List,
     Listing,
     Post,
     Posted,
     Refused,
-    Reply,
     Shown,
     ShowSet,
     Values,
     decode_request,
     encode,
-    is_post,
+    is_read,
 )
-
-RECEIPT_BYTES = 160
-"""An upper bound of a receipt's size on the wire."""
 
 
 class Replica:
@@ -58,48 +55,18 @@ class Replica:
         self._key = key
         self._watch = watch
         self._max_reply_bytes = max_message_bytes - FRAME_BYTES
-        self._gate = Gate(limits or Limits())
+        self._limits = limits or Limits()
+        self._gate = Gate(self._limits)
+        self._roster: Roster | None = None
         self._sets: dict[int, tuple[tuple[Proof, ...], tuple[tuple[Record, Record], ...]]] = {}
 
     async def handle(self, sender: bytes, data: bytes) -> bytes:
-        """Answer one request of an authenticated sender: the handler for the Network port."""
+        """Answer one request of an authenticated sender: the handler for the Network port. This node asks itself so too."""
         try:
-            return encode(self._answer(sender, data))
-        except LookupError:
-            return encode(self._refuse(Denied(Reason.NOT_STARTED, None, "the chain's first roster", None)))
+            return self._answer(sender, data)
         except Exception as error:
             logging.getLogger(__name__).exception("a request could not be answered")
-            return encode(
-                self._refuse(Denied(Reason.MALFORMED, None, "a request that this version can answer", repr(error)[:200]))
-            )
-
-    def post(self, sender: bytes, record: Record) -> Posted | Refused:
-        """Judge a record, and keep it with a receipt when it is admitted. The same record again gets the same receipt."""
-        now = self._watch.get_moment()
-        bound = self.judge.find_bound(record.key, now)
-        if sender != record.author:
-            return self._refuse(Denied(Reason.NOT_AUTHOR, bound.name if bound else None, record.author, sender))
-        if bound is not None and self.author not in bound.placement.replicas:
-            return self._refuse(
-                Denied(Reason.NOT_REPLICA, bound.name, f"one of the key's {bound.placement.k} replicas", self.author)
-            )
-        stamp = compute_stamp(record)
-        held = self.ledger.held.get((record.key, record.author))
-        is_held = held is not None and held.value_digest == stamp.value_digest
-        if is_held:
-            if own := self._find_own_receipt(stamp):
-                return Posted(own)
-            now = msgspec.structs.replace(now, held=NOTHING_HELD)  # a repaired copy: it is judged as if it came first
-        verdict = self.judge.admit(record, now)
-        if isinstance(verdict, Denied):
-            self._look_for_equivocation(verdict, bound, record)
-            return self._refuse(verdict)
-        if bound is None:
-            raise AssertionError("a judge admitted a key for which it finds no rule")
-        self.admitted += 1
-        receipt = self._sign(stamp, now, bound)
-        self.ledger.keep(record, (receipt,), now.data.epoch)
-        return Posted(receipt)
+            return self._refuse(Denied(Reason.PREDICATE_ERROR, None, "a judge and a ledger that work", type(error).__name__))
 
     def show_set(self, epoch: int, proofs: Sequence[Proof], evidence: Sequence[tuple[Record, Record]]) -> None:
         """Serve the set of the submission that this node made in `epoch`; sets of earlier epochs are let go."""
@@ -111,27 +78,108 @@ class Replica:
         self.admitted, self.denied = 0, Counter()
         return counts
 
-    def _answer(self, sender: bytes, data: bytes) -> Reply:
-        now = self._watch.get_moment()
-        roster = self._watch.calendar.get_roster(now.data.epoch)
-        is_member = roster is not None and sender in roster.roles
-        if not is_member and is_post(data):
+    def _answer(self, sender: bytes, data: bytes) -> bytes:
+        try:
+            now = self._watch.get_moment()
+        except LookupError:
+            return self._refuse(Denied(Reason.NOT_STARTED, None, "the chain's first roster"))
+        is_member = sender in self._get_roles(now)
+        if not is_member and not is_read(data):
             return self._refuse(Denied(Reason.NOT_ON_ROSTER, None, "a sender on the roster", sender))
-        if not self._gate.admits(sender, len(data), is_member=is_member, now_seconds=now.time_seconds):
-            return self._refuse(Denied(Reason.RATE, None, "fewer requests, or smaller ones", None))
+        if sender == self.author:
+            return self._serve(sender, data, now)
+        purses, wait_seconds = self._gate.find_purses(sender, is_member=is_member, now_seconds=now.time_seconds)
+        if not purses:
+            return self._refuse(Denied(Reason.RATE, None, "fewer requests, or smaller ones", None, None, wait_seconds))
+        for purse in purses:
+            purse.pay(1, len(data))
+        reply = self._serve(sender, data, now)
+        for purse in purses:
+            purse.pay(0, len(reply))
+        return reply
+
+    def _get_roles(self, now: Moment) -> dict[bytes, int]:
+        """The newest roster that is known: at an epoch's first moments it may still be the last one's."""
+        newest = now.data.epoch
+        for epoch in range(newest, newest - READABLE_EPOCHS, -1):
+            if roster := self._watch.calendar.get_roster(epoch):
+                if roster is not self._roster:
+                    self._gate.retain(roster.roles)
+                    self._roster = roster
+                return roster.roles
+        return {}
+
+    def _serve(self, sender: bytes, data: bytes, now: Moment) -> bytes:
         try:
             request = decode_request(data)
         except msgspec.MsgspecError as error:
-            return self._refuse(Denied(Reason.MALFORMED, None, "a request", str(error)[:200]))
+            return self._refuse(Denied(Reason.MALFORMED, None, "a request", str(error)))
         match request:
             case Post(record):
-                return self.post(sender, record)
+                verdict = self._post(sender, record, now)
+                return encode(Posted(verdict)) if isinstance(verdict, Receipt) else self._refuse(verdict)
             case List(key, after):
-                return self._list(key, after, now)
+                return encode(self._list(key, after, now))
             case Fetch(key, authors):
-                return self._fetch(key, authors, now)
+                return encode(self._fetch(key, authors, now))
             case ShowSet(epoch, start):
-                return self._show(epoch, start)
+                return encode(self._show(epoch, start))
+
+    def _post(self, sender: bytes, record: Record, now: Moment) -> Receipt | Denied:
+        bound = self.judge.find_bound(record.key, now)
+        if sender != record.author:
+            return Denied(Reason.NOT_AUTHOR, bound.name if bound else None, record.author, sender)
+        if bound is not None and self.author not in bound.placement.replicas:
+            return Denied(Reason.NOT_REPLICA, bound.name, f"one of the key's {bound.placement.k} replicas", self.author)
+        held = self.ledger.held.get((record.key, record.author))
+        if held is not None and _is_same(held, record):
+            if own := self._find_own_receipt(compute_stamp(record)):
+                return own
+            now = msgspec.structs.replace(now, held=NOTHING_HELD)  # a repaired copy: it is judged as if it came first
+        verdict: Verdict = self.judge.admit(record, now)
+        if isinstance(verdict, Denied):
+            self._look_for_equivocation(verdict, bound, record)
+            return verdict
+        if bound is None:
+            raise AssertionError("a judge admitted a key for which it finds no rule")
+        denied = self._find_no_room(record, held, bound)
+        return denied if denied is not None else self._keep(record, bound, now)
+
+    def _keep(self, record: Record, bound: Bound, now: Moment) -> Receipt:
+        """The receipt is handed out only once it is on disk."""
+        epoch = now.data.epoch if bound.epoch is None else bound.epoch
+        stamp = compute_stamp(record)
+        signature = self._key.sign(compute_receipt_bytes(now.network, stamp, epoch, now.block))
+        receipt = Receipt(self.author, epoch, now.block, signature)
+        self.ledger.keep(record, (receipt,), now.data.epoch)
+        self.admitted += 1
+        return receipt
+
+    def _find_no_room(self, record: Record, held: Held | None, bound: Bound) -> Denied | None:
+        """What is stored must fit into one reply, and into its author's own part of the store."""
+        size, most = len(record.value), self._max_reply_bytes - RECEIPT_BYTES
+        if size > most:
+            return Denied(Reason.TOO_LARGE, bound.name, most, size)
+        usage, limits = self.ledger.get_usage(record.author), self._limits
+        records = usage.entries + (held is None)
+        value_bytes = usage.value_bytes + size - (held.value_bytes if held else 0)
+        if records > limits.author_records or value_bytes > limits.author_bytes:
+            expected = f"at most {limits.author_records} records and {limits.author_bytes} bytes an author"
+            return Denied(Reason.QUOTA, bound.name, expected, f"{records} records and {value_bytes} bytes")
+        return None
+
+    def _look_for_equivocation(self, verdict: Denied, bound: Bound | None, record: Record) -> None:
+        """The first different value under a once-key is verified once and kept as evidence; later ones go unread."""
+        if verdict.reason is not Reason.ALREADY_THERE or bound is None or not bound.once:
+            return
+        if self.ledger.has_evidence(record.key, record.author):
+            return
+        first = self.ledger.get_record(record.key, record.author)
+        if first is not None and first.value != record.value and is_record_signed(bound.context.network, record):
+            self.ledger.keep_evidence(first, record, bound.epoch or 0)
+
+    def _find_own_receipt(self, stamp: Stamp) -> Receipt | None:
+        return next((receipt for receipt in self.ledger.get_receipts(stamp) if receipt.replica == self.author), None)
 
     def _list(self, key: bytes, after: bytes, now: Moment) -> Listing:
         entries: list[Entry] = []
@@ -143,10 +191,10 @@ class Replica:
             entries.append(entry)
         return Listing(tuple(entries), is_last=True)
 
-    def _fetch(self, key: bytes, authors: tuple[bytes, ...], now: Moment) -> Values:
+    def _fetch(self, key: bytes, authors: Sequence[bytes], now: Moment) -> Values:
         records: list[Record] = []
         room = self._max_reply_bytes
-        for author in authors[:MAX_WANTED]:
+        for author in authors:
             held = self.ledger.held.get((key, author))
             if held is None or held.expiration_time <= now.time_seconds:
                 continue
@@ -160,33 +208,29 @@ class Replica:
 
     def _show(self, epoch: int, start: int) -> Shown:
         proofs, evidence = self._sets.get(epoch, ((), ()))
-        page: list[Proof] = []
-        room = self._max_reply_bytes - sum(len(a.value) + len(b.value) + RECEIPT_BYTES for a, b in evidence)
-        for proof in proofs[max(0, start) :]:
-            room -= len(proof.record.value) + RECEIPT_BYTES * (len(proof.receipts) + 1)
+        room = self._max_reply_bytes
+        end = start
+        row: tuple[Proof | tuple[Record, Record], ...] = (*proofs, *evidence)
+        for item in row[start:]:
+            room -= _compute_size(item)
             if room < 0:
-                return Shown(tuple(page), evidence if start == 0 else (), is_last=False)
-            page.append(proof)
-        return Shown(tuple(page), evidence if start == 0 else (), is_last=True)
+                break
+            end += 1
+        first_pair, last_pair = max(0, start - len(proofs)), max(0, end - len(proofs))
+        return Shown(proofs[start:end], evidence[first_pair:last_pair], is_last=end >= len(row))
 
-    def _find_own_receipt(self, stamp: Stamp) -> Receipt | None:
-        return next((receipt for receipt in self.ledger.get_receipts(stamp) if receipt.replica == self.author), None)
-
-    def _sign(self, stamp: Stamp, now: Moment, bound: Bound) -> Receipt:
-        epoch = now.data.epoch if bound.epoch is None else bound.epoch
-        signature = self._key.sign(compute_receipt_bytes(now.network, stamp, epoch, now.block))
-        return Receipt(self.author, epoch, now.block, signature)
-
-    def _look_for_equivocation(self, verdict: Denied, bound: Bound | None, record: Record) -> None:
-        """The first different value under a once-key is verified once and kept as evidence; later ones go unread."""
-        if verdict.reason is not Reason.ALREADY_THERE or bound is None or not bound.once:
-            return
-        if self.ledger.has_evidence(record.key, record.author):
-            return
-        first = self.ledger.get_record(record.key, record.author)
-        if first is not None and first.value != record.value and is_record_signed(bound.context.network, record):
-            self.ledger.keep_evidence(first, record, bound.epoch or 0)
-
-    def _refuse(self, denied: Denied) -> Refused:
+    def _refuse(self, denied: Denied) -> bytes:
         self.denied[denied.reason] += 1
-        return Refused.from_denied(denied)
+        return encode(Refused.from_denied(denied))
+
+
+def _is_same(held: Held, record: Record) -> bool:
+    """Lengths come first, so that a flood of other values is seldom hashed."""
+    return held.value_bytes == len(record.value) and held.value_digest == compute_value_digest(record.value)
+
+
+def _compute_size(item: Proof | tuple[Record, Record]) -> int:
+    """An upper bound of its size on the wire."""
+    if isinstance(item, Proof):
+        return len(item.record.value) + RECEIPT_BYTES * (MAX_REPLICAS + 1)
+    return sum(len(record.value) + RECEIPT_BYTES for record in item)

@@ -21,6 +21,11 @@ class Watch:
         """The deciding block, and whether the head is too old to trust it."""
         return compute_deciding_block(self.chain.get_head(), self.clock.get_unix_seconds(), self.chain.timing.block_seconds)
 
+    def compute_unix_seconds(self, block: float) -> float:
+        """When `block` begins, or began, by the head and the block time."""
+        head = self.chain.get_head()
+        return head.seen_seconds + (block - head.block) * self.chain.timing.block_seconds
+
     def get_moment(self) -> Moment:
         """Raises LookupError while the calendar knows no epoch."""
         block, is_stale = self.get_block()

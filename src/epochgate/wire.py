@@ -6,16 +6,27 @@ values come as many as fit, and the caller asks again for the rest.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from epochgate.core.receipt import Proof, Receipt
-from epochgate.core.record import Record
+from epochgate.core.record import AUTHOR_BYTES, KEY_BYTES, Record
 from epochgate.core.verdict import Denied, Reason
 from epochgate.ledger import Entry
 
 MAX_WANTED = 4096
 FRAME_BYTES = 1 << 12
-"""Room for the frame of a reply around its entries."""
+"""Room for the frame of a message around its entries."""
+RECEIPT_BYTES = 160
+"""An upper bound of a receipt's size on the wire, and of an entry's without its receipts."""
+MAX_WORDS = 400
+"""Characters of a fact in a refusal: what a dishonest replica says ends up in logs."""
+
+Key = Annotated[bytes, msgspec.Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
+Author = Annotated[bytes, msgspec.Meta(max_length=AUTHOR_BYTES)]
+Words = Annotated[str, msgspec.Meta(max_length=MAX_WORDS)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class Post(msgspec.Struct, frozen=True, array_like=True, tag="post"):
@@ -27,22 +38,23 @@ class Post(msgspec.Struct, frozen=True, array_like=True, tag="post"):
 class List(msgspec.Struct, frozen=True, array_like=True, tag="list"):
     """What is stored under `key`, beyond the author `after`."""
 
-    key: bytes
-    after: bytes = b""
+    key: Key
+    after: Author = b""
 
 
 class Fetch(msgspec.Struct, frozen=True, array_like=True, tag="fetch"):
     """The values of these authors under `key`."""
 
-    key: bytes
-    authors: tuple[bytes, ...]
+    key: Key
+    authors: Annotated[tuple[Author, ...], msgspec.Meta(max_length=MAX_WANTED)]
 
 
 class ShowSet(msgspec.Struct, frozen=True, array_like=True, tag="show"):
-    """Of a submission made in `epoch`: the proofs it includes, from number `start` on, without their values."""
+    """Of the submission made in `epoch`: the proofs it includes, and behind them its pairs of evidence, in one row; from
+    number `start` on."""
 
-    epoch: int
-    start: int = 0
+    epoch: Count
+    start: Count = 0
 
 
 Request = Post | List | Fetch | ShowSet
@@ -57,21 +69,25 @@ class Posted(msgspec.Struct, frozen=True, array_like=True, tag="posted"):
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     """A `Denied` on the wire, its facts in words."""
 
-    reason: str
-    rule: str | None = None
-    expected: str | None = None
-    observed: str | None = None
+    reason: Words
+    rule: Words | None = None
+    expected: Words | None = None
+    observed: Words | None = None
     wait_blocks: int | None = None
     wait_seconds: float | None = None
 
     @staticmethod
     def from_denied(denied: Denied) -> Refused:
-        expected, observed = _to_words(denied.expected), _to_words(denied.observed)
-        return Refused(denied.reason.value, denied.rule, expected, observed, denied.wait_blocks, denied.wait_seconds)
+        rule, expected, observed = map(_to_words, (denied.rule, denied.expected, denied.observed))
+        return Refused(denied.reason.value, rule, expected, observed, denied.wait_blocks, denied.wait_seconds)
 
     def to_denied(self) -> Denied:
-        """Raises ValueError for a reason that is not on the list."""
-        return Denied(Reason(self.reason), self.rule, self.expected, self.observed, self.wait_blocks, self.wait_seconds)
+        """A reason that is not on the list is itself malformed."""
+        try:
+            reason = Reason(self.reason)
+        except ValueError:
+            return Denied(Reason.MALFORMED, self.rule, "a reason from the list", self.reason)
+        return Denied(reason, self.rule, self.expected, self.observed, self.wait_blocks, self.wait_seconds)
 
 
 class Listing(msgspec.Struct, frozen=True, array_like=True, tag="listing"):
@@ -97,10 +113,14 @@ class Shown(msgspec.Struct, frozen=True, array_like=True, tag="shown"):
 
 Reply = Posted | Refused | Listing | Values | Shown
 
-POST_TAG = msgspec.msgpack.encode("post")
 _encoder = msgspec.msgpack.Encoder()
 _request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 _reply_decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+
+_READ_HEADERS = tuple(
+    _encoder.encode(example)[: 2 + len(tag)]  # the array's head, and the tag behind its own
+    for tag, example in (("list", List(bytes(KEY_BYTES))), ("fetch", Fetch(bytes(KEY_BYTES), ())), ("show", ShowSet(0)))
+)
 
 
 def encode(message: Request | Reply) -> bytes:
@@ -117,12 +137,13 @@ def decode_reply(data: bytes) -> Reply:
     return _reply_decoder.decode(data)
 
 
-def is_post(data: bytes) -> bool:
-    """Whether a request claims to be a post, told from its first bytes, before anything is decoded."""
-    return data[1 : 1 + len(POST_TAG)] == POST_TAG
+def is_read(data: bytes) -> bool:
+    """Whether a request can only be one to read, told from its first bytes, before anything is decoded."""
+    return data.startswith(_READ_HEADERS)
 
 
 def _to_words(fact: object) -> str | None:
     if fact is None:
         return None
-    return fact.hex() if isinstance(fact, bytes) else str(fact)
+    words = fact[:MAX_WORDS].hex() if isinstance(fact, bytes) else str(fact)
+    return words if len(words) <= MAX_WORDS else words[: MAX_WORDS - 3] + "..."

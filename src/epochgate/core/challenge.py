@@ -103,6 +103,9 @@ class Derived(msgspec.Struct, frozen=True):
 
         return decode
 
+    def encode(self, value: NDArray[Any]) -> bytes:
+        return self.payload.encode(value)
+
     def compute(self, context: EpochContext) -> NDArray[Any]:
         """The challenge of the context's epoch."""
         return compute_challenge(self.spec, context.network, context.epoch, context.roster.seed)

@@ -79,5 +79,9 @@ class OpeningOf(msgspec.Struct, frozen=True):
 
         return decode
 
+    def encode(self, value: Opening) -> bytes:
+        """Its payload is encoded already: the commitment was made over it."""
+        return value.to_bytes()
+
     def describe(self) -> str:
         return f"opening[{self.payload.describe()}]"

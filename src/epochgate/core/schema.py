@@ -36,6 +36,10 @@ class Schema(Protocol):
 
     def bind(self, context: EpochContext) -> Decoder: ...
 
+    def encode(self, value: Any) -> bytes:
+        """The payload that decodes to `value`. Raises Malformed for what no replica would take."""
+        ...
+
     def describe(self) -> str:
         """One line that says all that the schema accepts; it goes into the policy's digest."""
         ...
@@ -53,6 +57,9 @@ class Digest(msgspec.Struct, frozen=True):
         if len(payload) != self.length_bytes:
             raise Malformed(f"expected {self.length_bytes} bytes, saw {len(payload)}")
         return payload
+
+    def encode(self, value: bytes) -> bytes:
+        return self.decode(value)
 
     def describe(self) -> str:
         return f"bytes[{self.length_bytes}]"

@@ -1,104 +1,183 @@
 """The Network port over libp2p: hivemind's `P2P`, unforked, with one unary handler of bytes.
 
-The daemon encrypts connections, authenticates peers by their ids and finds an address by id through its own Kademlia.
-What it lacks is added here: an address book on disk, a watchdog, errors in words.
+The daemon, p2pd, encrypts connections, authenticates peers by their ids, and finds an address by id through its own
+Kademlia. What it lacks is added here: bootstrap that may fail, an address book on disk, a watchdog, errors in words.
+Private names of hivemind are used where it has no public one, which is why its version is pinned.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-import msgspec
 from hivemind.p2p import P2P, P2PContext, P2PDaemonError, P2PHandlerError, PeerID
-from hivemind.p2p.p2p_daemon_bindings.utils import ControlFailure, DispatchFailure
+from hivemind.p2p.p2p_daemon_bindings.utils import DispatchFailure
+from hivemind.utils.multiaddr import Multiaddr
 
-from epochgate.core.record import is_author
-from epochgate.keys import format_peer_id
+from epochgate.engine.address_book import FILE_NAME, AddressBook, parse_peer_address
+from epochgate.engine.answer import check_size, get_answer
+from epochgate.engine.listening import EngineError, check_listen_address, fix_port
+from epochgate.events import Emit, Trouble
+from epochgate.keys import SigningKey, format_peer_id
 from epochgate.ports import Handler, Unreachable
 
 PROTOCOL = "/epochgate/1"
 ENVELOPE_BYTES = 1 << 16
 """Room that the daemon's own fields may take in a message."""
 DEFAULT_MAX_MESSAGE_BYTES = 4 << 20
-ADDRESS_BOOK = "peers.json"
-ADDRESS_BOOK_SECONDS = 30.0
-MAX_KNOWN_PEERS = 1000
-MAX_BOOTSTRAP_PEERS = 16
-RESTART_SECONDS = 1.0
 
+DEFAULT_WATCH_SECONDS = 5.0
+MAX_MISSED_PINGS = 2
+"""One may be the fault of a busy machine."""
+RESTART_SECONDS = 1.0
+STOP_SECONDS = 3.0
+REGISTER_SECONDS = 10.0
+CONNECT_SECONDS = 3.0
+MIN_BOOTSTRAP_PEERS = 2
+MAX_RECONNECTED_PEERS = 64
+MAX_WHY_CHARACTERS = 200
+
+FAILURES = (P2PDaemonError, P2PHandlerError, DispatchFailure, OSError, EOFError)
+"""What a call of the daemon may raise: refusals, and a connection to it that breaks."""
+
+logger = logging.getLogger(__name__)
 logging.getLogger("hivemind").setLevel(logging.ERROR)
 
 
-class EngineError(RuntimeError):
-    """The network cannot start; the message says why and what to do."""
+def log_event(event: object) -> None:
+    logger.warning("%s", event)
 
 
-class _Bytes:
-    """Bytes in the clothes of a protobuf message, which is what hivemind carries."""
+class _Message:
+    """Bytes in the clothes of a protobuf message, which is what hivemind carries; protobuf would copy them twice more."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
 
     @classmethod
-    def FromString(cls, data: bytes) -> _Bytes:  # noqa: N802 - protobuf's name
+    def FromString(cls, data: bytes) -> _Message:  # noqa: N802 - protobuf's name
         return cls(data)
 
     def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
         return self.data
 
 
-class AddressBook:
-    """Where peers were last seen, on disk: a node whose bootstrap peers are gone finds its way back with it."""
+class _LiveCalls(dict[Any, "asyncio.Future[bytes]"]):
+    """hivemind's pending calls, without those that are done.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._addresses: dict[str, list[str]] = {}
-        with suppress(OSError, msgspec.DecodeError):  # a missing or damaged book is an empty one: it fills again
-            self._addresses = msgspec.json.decode(path.read_bytes(), type=dict[str, list[str]])
+    A reply that arrives in the same turn of the loop in which its caller gave up would be set on a cancelled future,
+    and the error would end the only task that reads from the daemon: the node would be deaf and not know it.
+    """
 
-    def add(self, peer: str, addresses: Sequence[str]) -> None:
-        """The newest peers stand last, and the oldest go first."""
-        self._addresses.pop(peer, None)
-        self._addresses[peer] = list(addresses)
-        while len(self._addresses) > MAX_KNOWN_PEERS:
-            del self._addresses[next(iter(self._addresses))]
+    def __contains__(self, call: object) -> bool:
+        future = self.get(call)
+        return future is not None and not future.done()
 
-    def get_bootstrap_peers(self) -> list[str]:
-        """Full addresses of the peers seen last."""
-        newest = list(self._addresses.items())[-MAX_BOOTSTRAP_PEERS:]
-        return [f"{address}/p2p/{peer}" for peer, addresses in newest for address in addresses[:2]]
 
-    def save(self) -> None:
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_bytes(msgspec.json.encode(self._addresses))
-        os.replace(temporary, self._path)
+class _RunningTasks(dict[Any, "asyncio.Task[None]"]):
+    """hivemind's handler tasks. It forgets only those that end well; a caller that gives up would leave its request here."""
+
+    def __setitem__(self, call: Any, task: asyncio.Task[None]) -> None:
+        super().__setitem__(call, task)
+        task.add_done_callback(lambda _task: self.pop(call, None))
+
+
+class _Daemon:
+    """One p2pd process and hivemind's connection to it. Once it has ended it does not come back."""
+
+    def __init__(self, p2p: P2P) -> None:
+        self._p2p = p2p
+        self._control = p2p._client.control
+        self._control._pending_calls = self._calls = _LiveCalls()
+        self._control._handler_tasks = _RunningTasks()
+        self._exit = asyncio.ensure_future(p2p._child.wait())
+        self._ends = [self._exit, self._control._read_task, self._control._write_task]
+        self.pid: int = p2p._child.pid
+
+    @staticmethod
+    async def start(options: dict[str, object]) -> _Daemon:
+        """Raises EngineError. A start that is cancelled leaves no process behind."""
+        creating = asyncio.ensure_future(P2P.create(check_if_identity_free=False, **options))
+        try:
+            return _Daemon(await asyncio.shield(creating))
+        except asyncio.CancelledError:
+            with suppress(*FAILURES):
+                await _Daemon(await creating).stop()
+            raise
+        except FAILURES as error:
+            listen = options["host_maddrs"]
+            raise EngineError(f"the libp2p daemon did not start on {listen}: {_shorten(error)}; try another port") from None
+
+    async def has_ended(self, within_seconds: float) -> bool:
+        """Whether the process or the connection to it ends `within_seconds`; waits no longer than it needs to."""
+        ended, _ = await asyncio.wait(self._ends, timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
+        return bool(ended)
+
+    async def register(self, handler: Handler) -> None:
+        """Answer PROTOCOL with `handler`. Raises TimeoutError where the daemon does not take it."""
+
+        async def answer(request: _Message, context: P2PContext) -> _Message:
+            return _Message(await handler(context.remote_id.to_bytes(), request.data))
+
+        async with asyncio.timeout(REGISTER_SECONDS):
+            await self._p2p.add_protobuf_handler(PROTOCOL, answer, _Message)
+
+    async def request(self, peer: bytes, message: bytes) -> bytes:
+        reply: _Message = await self._p2p.call_protobuf_handler(PeerID(peer), PROTOCOL, _Message(message), _Message)
+        return reply.data
+
+    async def get_addresses(self) -> list[str]:
+        return [str(address) for address in await self._p2p.get_visible_maddrs()]
+
+    async def get_peers(self) -> dict[str, list[str]]:
+        """The peers that are connected now, and the addresses they are connected at."""
+        return {str(peer.peer_id): [str(address) for address in peer.addrs] for peer in await self._p2p.list_peers()}
+
+    async def connect(self, peer: str, address: str) -> bool:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._p2p._client.connect(PeerID.from_base58(peer), [Multiaddr(address)])
+        except (*FAILURES, ValueError):  # ValueError: no address at all, for the book may be damaged
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """Ends the process, by force where it does not listen, and whatever still waits for it."""
+        self._p2p._terminate()
+        try:
+            await asyncio.wait([self._exit], timeout=STOP_SECONDS)
+        finally:
+            with suppress(ProcessLookupError):  # it has ended
+                self._p2p._child.kill()
+        await asyncio.gather(*self._ends, return_exceptions=True)
+        for call in list(self._calls.values()):
+            if not call.done():
+                call.set_exception(P2PDaemonError("this node's libp2p daemon ended"))
 
 
 class Libp2pNetwork:
-    """One node's libp2p daemon. Make it with `start`, and `close` it.
+    """One node's place on libp2p, with a daemon of its own. Make it with `start`, and `close` it.
 
-    To a caller, a handler that raises looks like one that answers nothing: the reply is empty.
+    An empty reply means that the peer's handler raised or replied too much. Requests to oneself do not leave the process.
     """
 
-    def __init__(self, identity: Path, folder: Path, options: dict[str, object], max_message_bytes: int) -> None:
-        self._identity = identity
-        self._options = options
-        self._max_message_bytes = max_message_bytes
-        self._book = AddressBook(folder / ADDRESS_BOOK)
-        self._initial_peers: list[str] = []
-        self._handler: Handler | None = None
-        self._p2p: P2P | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self._peer_id = b""
-        self._addresses: list[str] = []
+    def __init__(self, author: bytes, options: dict[str, Any], book: AddressBook, max_message_bytes: int, emit: Emit) -> None:
+        self.peer_id = author
+        self.max_message_bytes = max_message_bytes
         self.restarted = asyncio.Event()
         """Set when the watchdog has brought a dead daemon back."""
+        self._options = options
+        self._book = book
+        self._emit = emit
+        self._initial_peers: list[tuple[str, str]] = []
+        self._addresses: list[str] = []
+        self._handler: Handler | None = None
+        self._daemon: _Daemon | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     @staticmethod
     async def start(
@@ -109,144 +188,150 @@ class Libp2pNetwork:
         initial_peers: Sequence[str] = (),
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
         is_behind_nat: bool = False,
+        watch_seconds: float = DEFAULT_WATCH_SECONDS,
+        emit: Emit = log_event,
     ) -> Libp2pNetwork:
         """Start the daemon with the key in `identity`, listening on `listen`, a multiaddress; port 0 takes any free one.
 
-        `folder` keeps the address book. `is_behind_nat` turns on port mapping and relays. Raises EngineError: a busy
-        port, no bootstrap peer to be reached, a daemon that does not run here.
+        `initial_peers` are full addresses, ending in /p2p/PEER; `folder` keeps the address book. Peers that do not answer
+        are tried again and no error, for a whole network may start at once. `is_behind_nat` turns on port mapping and
+        relays. Raises KeyFileError and EngineError: a busy port, a malformed address, a daemon that does not run here.
         """
-        _check_port(listen)
-        nat = {"nat_port_map": is_behind_nat, "auto_nat": is_behind_nat, "use_relay": is_behind_nat}
-        options = {"host_maddrs": [listen], "persistent_conn_max_msg_size": max_message_bytes + ENVELOPE_BYTES, **nat}
-        network = Libp2pNetwork(identity, folder, options, max_message_bytes)
-        network._initial_peers = list(initial_peers)
+        author = SigningKey.load(identity).author
+        check_listen_address(listen)
+        options = {
+            "identity_path": str(identity),
+            "host_maddrs": [listen],
+            "persistent_conn_max_msg_size": max_message_bytes + ENVELOPE_BYTES,
+        }
+        options |= dict.fromkeys(("nat_port_map", "auto_nat", "use_relay", "use_auto_relay"), is_behind_nat)
+        network = Libp2pNetwork(author, options, AddressBook(folder / FILE_NAME), max_message_bytes, emit)
+        network._initial_peers = network._parse_initial_peers(initial_peers)
         await network._launch()
-        watch = (network._watch_daemon, network._keep_address_book)
-        network._tasks = [asyncio.create_task(task()) for task in watch]
+        if network._initial_peers and not await network._connect():
+            emit(Trouble("network", "no known peer answers yet", "they are tried again; look at --initial-peers"))
+        keep = (network._keep_running(watch_seconds), network._keep_connected(watch_seconds))
+        network._tasks = [asyncio.create_task(task) for task in keep]
         return network
-
-    @property
-    def peer_id(self) -> bytes:
-        return self._peer_id
-
-    @property
-    def max_message_bytes(self) -> int:
-        return self._max_message_bytes
 
     @property
     def daemon_pid(self) -> int | None:
         """The process of the libp2p daemon, None while there is none."""
-        return None if self._p2p is None else self._p2p._child.pid
+        return None if self._daemon is None else self._daemon.pid
 
     def get_listen_addresses(self) -> list[str]:
         """Full multiaddresses that others can use as `initial_peers`."""
-        return self._addresses
+        return list(self._addresses)
 
     async def serve(self, handler: Handler) -> None:
         self._handler = handler
-        await self._register()
+        if self._daemon is not None:
+            await self._daemon.register(self._answer)
 
     async def request(self, peer: bytes, message: bytes, timeout_seconds: float) -> bytes:
-        if len(message) > self._max_message_bytes:
-            raise ValueError(f"a request has at most {self._max_message_bytes} bytes, this one {len(message)}: chunk it")
-        if peer == self._peer_id:
-            return await self._answer(peer, message)
-        if self._p2p is None:
-            raise Unreachable("this node's own libp2p daemon is being restarted")
+        """Empty bytes mean that the peer's handler failed. Raises Unreachable, and ValueError for too long a message."""
+        check_size(message, self.max_message_bytes)
+        if self._daemon is None:
+            raise Unreachable("this node's libp2p daemon is not running")
         try:
             async with asyncio.timeout(timeout_seconds):
-                reply = await self._p2p.call_protobuf_handler(PeerID(peer), PROTOCOL, _Bytes(message), _Bytes)
+                return await (self._answer(peer, message) if peer == self.peer_id else self._daemon.request(peer, message))
         except TimeoutError:
             raise Unreachable(f"{format_peer_id(peer)} did not answer within {timeout_seconds:g} s") from None
-        except (P2PDaemonError, P2PHandlerError, ControlFailure, DispatchFailure, OSError, EOFError) as error:
-            raise Unreachable(f"{format_peer_id(peer)} cannot be reached: {error or type(error).__name__}") from None
-        data: bytes = reply.data
-        return data
+        except FAILURES as error:
+            raise Unreachable(f"{format_peer_id(peer)} cannot be reached: {_shorten(error)}") from None
 
     async def close(self) -> None:
+        """Leaves no daemon behind. A second call does nothing."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        p2p, self._p2p = self._p2p, None
-        if p2p is not None:
-            with suppress(OSError, ControlFailure):
-                await self._refresh_book(p2p)
-            await p2p.shutdown()
+        daemon, self._daemon = self._daemon, None
+        if daemon is not None:
+            with suppress(TimeoutError, *FAILURES):
+                async with asyncio.timeout(STOP_SECONDS):
+                    self._book.note(await daemon.get_peers())
+            await daemon.stop()
+
+    def _parse_initial_peers(self, texts: Sequence[str]) -> list[tuple[str, str]]:
+        try:
+            peers = [parse_peer_address(text) for text in texts]
+            for _, address in peers:
+                Multiaddr(address)
+        except ValueError as error:
+            raise EngineError(f"{error}; look at --initial-peers") from None
+        others = [(peer, address) for peer, address in peers if peer != format_peer_id(self.peer_id)]
+        if 0 < len({peer for peer, _ in others}) < MIN_BOOTSTRAP_PEERS:
+            advice = "give at least two: with the only one gone, nobody can be found"
+            self._emit(Trouble("network", "only one initial peer is known", advice))
+        return others
 
     async def _launch(self) -> None:
-        peers = list(dict.fromkeys(self._initial_peers + self._book.get_bootstrap_peers()))
-        own = str(self._identity)
+        daemon = await _Daemon.start(self._options)
         try:
-            self._p2p = await P2P.create(
-                initial_peers=peers or None, identity_path=own, check_if_identity_free=False, **self._options
-            )
-        except (P2PDaemonError, OSError) as error:
-            raise EngineError(f"the libp2p daemon did not start: {error}; look at --listen and --initial-peers") from None
-        self._peer_id = self._p2p.peer_id.to_bytes()
-        if not is_author(self._peer_id):
-            await self.close()
-            raise EngineError(f"{self._identity} is no Ed25519 identity: make one with `epochgate keygen FILE`")
-        self._addresses = [str(address) for address in await self._p2p.get_visible_maddrs()]
-        self._options["host_maddrs"] = [address.split("/p2p/")[0] for address in self._addresses]
+            self._addresses = await daemon.get_addresses()
+            self._options["host_maddrs"] = [fix_port(self._options["host_maddrs"][0], self._addresses)]
+            if self._handler is not None:
+                await daemon.register(self._answer)
+        except BaseException:
+            await daemon.stop()
+            raise
+        self._daemon = daemon
 
-    async def _register(self) -> None:
-        if self._p2p is None or self._handler is None:
-            return
+    async def _connect(self) -> bool:
+        """Whether any known peer answers.
 
-        async def answer(request: _Bytes, context: P2PContext) -> _Bytes:
-            return _Bytes(await self._answer(context.remote_id.to_bytes(), request.data))
-
-        await self._p2p.add_protobuf_handler(PROTOCOL, answer, _Bytes)
+        All are called, not just enough to find the others: libp2p calls a peer that was down only after a pause that grows
+        to minutes, so a node that comes back must announce itself.
+        """
+        daemon = self._daemon
+        known = dict.fromkeys(self._initial_peers + self._book.get_recent(MAX_RECONNECTED_PEERS))
+        if daemon is None:
+            return False
+        return any(await asyncio.gather(*(daemon.connect(peer, address) for peer, address in known)))
 
     async def _answer(self, sender: bytes, message: bytes) -> bytes:
         if self._handler is None:
-            return b""
-        try:
-            reply = await self._handler(sender, message)
-        except Exception:
-            logging.getLogger(__name__).exception("the handler of requests raised")
-            return b""
-        return reply if len(reply) <= self._max_message_bytes else b""
+            raise P2PDaemonError("this node does not serve")
+        return await get_answer(self._handler, sender, message, self.max_message_bytes)
 
-    async def _watch_daemon(self) -> None:
+    async def _keep_running(self, watch_seconds: float) -> None:
         """If the daemon dies nothing else says so. It comes back with the same identity and port."""
         while True:
-            if self._p2p is not None:
-                await self._p2p._child.wait()
-                self._p2p._terminate()
-                self._p2p = None
+            if self._daemon is not None:
+                await self._watch(self._daemon, watch_seconds)
+                dead, self._daemon = self._daemon, None
+                self._emit(Trouble("network", "the libp2p daemon died", "it is started again; look at memory and open files"))
+                await dead.stop()
             try:
                 await self._launch()
-                await self._register()
-                self.restarted.set()
-            except EngineError:
-                logging.getLogger(__name__).exception("the libp2p daemon died and does not start again yet")
+            except (EngineError, TimeoutError, *FAILURES) as error:
+                self._emit(Trouble("network", f"the libp2p daemon does not start: {error}", "it is tried again"))
                 await asyncio.sleep(RESTART_SECONDS)
+            else:
+                await self._connect()
+                self.restarted.set()
 
-    async def _keep_address_book(self) -> None:
+    async def _watch(self, daemon: _Daemon, watch_seconds: float) -> None:
+        """Returns when the daemon has ended, or hangs. The ping that tells is a question worth asking: who is there?"""
+        missed = 0
+        while missed < MAX_MISSED_PINGS and not await daemon.has_ended(within_seconds=watch_seconds):
+            try:
+                async with asyncio.timeout(watch_seconds):
+                    self._book.note(await daemon.get_peers())
+                missed = 0
+            except (TimeoutError, *FAILURES):
+                missed += 1
+
+    async def _keep_connected(self, watch_seconds: float) -> None:
+        """A node that lost everybody, or came before them, calls those it knows."""
         while True:
-            await asyncio.sleep(ADDRESS_BOOK_SECONDS)
-            if self._p2p is not None:
-                with suppress(OSError, ControlFailure, EOFError):  # the watchdog looks after a daemon that is gone
-                    await self._refresh_book(self._p2p)
-
-    async def _refresh_book(self, p2p: P2P) -> None:
-        for peer in await p2p.list_peers():
-            self._book.add(str(peer.peer_id), [str(address) for address in peer.addrs])
-        self._book.save()
+            await asyncio.sleep(watch_seconds)
+            with suppress(TimeoutError, *FAILURES):
+                if self._daemon is not None and not await self._daemon.get_peers():
+                    await self._connect()
 
 
-def _check_port(listen: str) -> None:
-    """p2pd takes another address in silence, or dies without a word that helps; a socket of our own tells."""
-    parts = listen.split("/")
-    if len(parts) < 5 or parts[1] not in ("ip4", "ip6") or parts[3] not in ("tcp", "udp") or not parts[4].isdigit():
-        raise EngineError(f"--listen {listen!r} is no address like /ip4/127.0.0.1/tcp/0")
-    host, port = parts[2], int(parts[4])
-    family = socket.AF_INET if parts[1] == "ip4" else socket.AF_INET6
-    kind = socket.SOCK_STREAM if parts[3] == "tcp" else socket.SOCK_DGRAM
-    with socket.socket(family, kind) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise EngineError(f"{listen} cannot be listened on ({error.strerror}): choose another port, or 0 for any") from None
+def _shorten(error: BaseException) -> str:
+    """The first line, and not all of it: a peer may have written it."""
+    return (str(error).partition("\n")[0] or type(error).__name__)[:MAX_WHY_CHARACTERS]

@@ -6,16 +6,21 @@ import asyncio
 import random
 from collections.abc import Callable
 
+from epochgate.engine.answer import check_size, get_answer
+from epochgate.keys import format_peer_id
 from epochgate.ports import Handler, Unreachable
 
 DEFAULT_MAX_MESSAGE_BYTES = 4 << 20
+LOOKUP_SECONDS = 0.003
+"""How long it takes to find that nobody knows a peer: what libp2p takes on loopback."""
 
 
 class Hub:
-    """Connects `MemoryNetwork`s. Latency is uniform up to `latency_seconds`, a message is lost with probability `loss`;
-    both come from `rng`, so a seed decides them.
+    """Connects `MemoryNetwork`s. Latency is uniform up to `latency_seconds` a message, which is lost with probability
+    `loss`; both come from `rng`, so a seed decides them.
 
-    `is_cut(a, b)` may be replaced by tests to part peers; `silence` makes a peer take requests and never answer.
+    `silent` peers take requests and never answer. `is_cut(sender, receiver)` may be replaced to part peers, one way or
+    both. Whoever waits for a message that was lost, cut off or swallowed waits for its timeout.
     """
 
     def __init__(
@@ -30,37 +35,50 @@ class Hub:
         self.loss = loss
         self.max_message_bytes = max_message_bytes
         self.silent: set[bytes] = set()
-        self.is_cut: Callable[[bytes, bytes], bool] = lambda _a, _b: False
+        self.is_cut: Callable[[bytes, bytes], bool] = lambda _sender, _receiver: False
         self._peers: dict[bytes, MemoryNetwork] = {}
 
     def join(self, peer_id: bytes) -> MemoryNetwork:
         """A peer's network. Raises ValueError while another of the same id is open."""
         if peer_id in self._peers:
-            raise ValueError("a peer of that id is on the network already: close it first")
+            raise ValueError(f"{format_peer_id(peer_id)} is on the network already: close it first")
         network = self._peers[peer_id] = MemoryNetwork(self, peer_id)
         return network
 
-    def leave(self, peer_id: bytes) -> None:
-        self._peers.pop(peer_id, None)
+    def leave(self, network: MemoryNetwork) -> None:
+        if self.has(network):
+            del self._peers[network.peer_id]
 
-    async def carry(self, sender: bytes, receiver: bytes, message: bytes) -> bytes | None:
-        """The reply, or None where it never comes."""
+    def has(self, network: MemoryNetwork) -> bool:
+        return self._peers.get(network.peer_id) is network
+
+    async def carry(self, sender: MemoryNetwork, receiver: bytes, message: bytes) -> bytes:
+        """The receiver's reply; waits for ever where it never comes. Raises Unreachable where nobody is there."""
         peer = self._peers.get(receiver)
-        if peer is None or peer.handler is None or self.is_cut(sender, receiver) or receiver in self.silent:
-            return None
-        if self.loss and self.rng.random() < self.loss:
-            return None
+        if peer is None or peer.handler is None:
+            await asyncio.sleep(LOOKUP_SECONDS)
+            raise Unreachable(f"nobody knows {format_peer_id(receiver)}")
+        if peer is sender:
+            return await get_answer(peer.handler, receiver, message, self.max_message_bytes)
+        await self._travel(sender.peer_id, receiver)
+        if receiver in self.silent:
+            await _wait_for_ever()
+        reply = await get_answer(peer.handler, sender.peer_id, message, self.max_message_bytes)
+        await self._travel(receiver, sender.peer_id)
+        if not self.has(peer):
+            await _wait_for_ever()
+        return reply
+
+    async def _travel(self, sender: bytes, receiver: bytes) -> None:
+        """One message's way; it does not end for a message that is lost."""
+        if self.is_cut(sender, receiver) or (self.loss and self.rng.random() < self.loss):
+            await _wait_for_ever()
         if self.latency_seconds:
             await asyncio.sleep(self.rng.uniform(0, self.latency_seconds))
-        reply = await peer.answer(sender, message)
-        if self.latency_seconds:
-            await asyncio.sleep(self.rng.uniform(0, self.latency_seconds))
-        is_lost = len(reply) > self.max_message_bytes or self.is_cut(sender, receiver) or self._peers.get(receiver) is not peer
-        return None if is_lost or (self.loss and self.rng.random() < self.loss) else reply
 
 
 class MemoryNetwork:
-    """One peer's side of a `Hub`."""
+    """One peer's side of a `Hub`. Without latency a request is a plain call of the receiver's handler, no task is made."""
 
     def __init__(self, hub: Hub, peer_id: bytes) -> None:
         self._hub = hub
@@ -75,26 +93,19 @@ class MemoryNetwork:
         self.handler = handler
 
     async def request(self, peer: bytes, message: bytes, timeout_seconds: float) -> bytes:
-        if len(message) > self.max_message_bytes:
-            raise ValueError(f"a request has at most {self.max_message_bytes} bytes, this one {len(message)}: chunk it")
+        """Empty bytes mean that the peer's handler failed. Raises Unreachable, and ValueError for too long a message."""
+        check_size(message, self.max_message_bytes)
+        if not self._hub.has(self):
+            raise Unreachable("this node has left the network")
         try:
             async with asyncio.timeout(timeout_seconds):
-                reply = await self._hub.carry(self.peer_id, peer, message)
-                if reply is None:
-                    await asyncio.sleep(timeout_seconds)  # nobody tells the sender that nothing will come
+                return await self._hub.carry(self, peer, message)
         except TimeoutError:
-            reply = None
-        if reply is None:
-            raise Unreachable(f"no answer within {timeout_seconds:g} s")
-        return reply
-
-    async def answer(self, sender: bytes, message: bytes) -> bytes:
-        """What this peer's handler replies; nothing at all when it raises, as on a real network."""
-        assert self.handler is not None  # noqa: S101 - the hub asks only peers that serve
-        try:
-            return await self.handler(sender, message)
-        except Exception:  # noqa: BLE001 - to the sender a broken peer looks like one that answers nothing
-            return b""
+            raise Unreachable(f"{format_peer_id(peer)} did not answer within {timeout_seconds:g} s") from None
 
     async def close(self) -> None:
-        self._hub.leave(self.peer_id)
+        self._hub.leave(self)
+
+
+async def _wait_for_ever() -> None:
+    await asyncio.get_running_loop().create_future()

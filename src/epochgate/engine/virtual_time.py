@@ -15,24 +15,28 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 START_UNIX_SECONDS = 1_700_000_000.0
+NAMED_IN_DEADLOCK = 5
 
 
 class Deadlock(RuntimeError):
     """Every task waits, and no timer is left that could wake one."""
 
 
-class _Task(asyncio.Task[Any]):
+class StableTask(asyncio.Task[Any]):
     """asyncio keeps tasks in sets, which are ordered by hash; a memory address would differ from run to run."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], *, number: int, **options: Any) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], *, number: int, name: str | None = None, **options: Any) -> None:
         self.number = number
-        super().__init__(coroutine, **options)
+        # asyncio numbers its names through the whole process, so that a second run would print others
+        super().__init__(coroutine, name=name or f"Task-{number}", **options)
 
     def __hash__(self) -> int:
         return self.number
 
 
-class _Future(asyncio.Future[Any]):
+class StableFuture(asyncio.Future[Any]):
+    """The same for futures."""
+
     def __init__(self, *, number: int, **options: Any) -> None:
         self.number = number
         super().__init__(**options)
@@ -42,26 +46,29 @@ class _Future(asyncio.Future[Any]):
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """An event loop whose `time()` starts at 0 and moves only when all tasks wait."""
+    """An event loop whose `time()` starts at 0 and moves only when all tasks wait.
+
+    It starts at 0 and not at the Unix time, because a float of 1.7e9 can only step by 0.24 microseconds.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
         self._selector = self
         self._clock_resolution = 1e-9
-        self._numbers = itertools.count()
+        self._numbers = itertools.count(1)
         self.set_task_factory(self._make_task)
 
     def time(self) -> float:
         return self._now
 
     def create_future(self) -> asyncio.Future[Any]:
-        return _Future(loop=self, number=next(self._numbers))
+        return StableFuture(loop=self, number=next(self._numbers))
 
     def select(self, timeout: float | None) -> tuple[()]:
-        """What a selector does by waiting, this does by arriving."""
+        """What a selector does by waiting, this does by arriving. Raises Deadlock when there is nowhere to go."""
         if timeout is None:
-            raise Deadlock("every task waits and no timer is left: something waits for an event that nobody will set")
+            raise Deadlock(f"no timer is left and nothing can wake {_describe(get_tasks(self))}")
         if timeout > 0:
             self._now = self._scheduled[0].when()  # type: ignore[attr-defined]  # private, see the module's docstring
         return ()
@@ -77,7 +84,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().close()
 
     def _make_task(self, _loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
-        return _Task(coroutine, loop=self, number=next(self._numbers), **options)
+        return StableTask(coroutine, loop=self, number=next(self._numbers), **options)
 
     def _process_events(self, _events: Any) -> None:
         """No file descriptor is ever watched."""
@@ -87,25 +94,43 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 
 def run_virtually(main: Callable[[random.Random], Awaitable[T]], seed: int = 0) -> T:
-    """Run `main(rng)` to its end on a virtual loop. The same seed gives the same run."""
+    """Run `main(rng)` to its end on a virtual loop. The same seed gives the same run.
+
+    Tasks that outlive `main` are cancelled. Raises Deadlock, and whatever `main` raises. One seed gives one run also in
+    another process as long as nothing iterates over a set or dictionary view that is ordered by hash.
+    """
     loop = VirtualLoop()
     try:
         asyncio.set_event_loop(loop)
-        return loop.run_until_complete(_run_and_clean_up(main, random.Random(seed)))  # noqa: S311 - a simulation is to be repeatable
+        return loop.run_until_complete(_start(main, random.Random(seed)))  # noqa: S311 - a simulation is to be repeatable
     finally:
+        _cancel_what_is_left(loop)
         asyncio.set_event_loop(None)
         loop.close()
 
 
-async def _run_and_clean_up(main: Callable[[random.Random], Awaitable[T]], rng: random.Random) -> T:
-    """Tasks that outlive `main` are cancelled in the order in which they were made."""
-    try:
-        return await main(rng)
-    finally:
-        left = sorted((task for task in asyncio.all_tasks() if task is not asyncio.current_task()), key=hash)
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+async def _start(main: Callable[[random.Random], Awaitable[T]], rng: random.Random) -> T:
+    return await main(rng)
+
+
+def get_tasks(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:
+    """The loop's unfinished tasks in the order in which they were made."""
+    return sorted(asyncio.all_tasks(loop), key=hash)
+
+
+def _cancel_what_is_left(loop: asyncio.AbstractEventLoop) -> None:
+    left = get_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+
+
+def _describe(tasks: list[asyncio.Task[Any]]) -> str:
+    named = [getattr(task.get_coro(), "__qualname__", task.get_name()) for task in tasks]
+    rest = len(named) - NAMED_IN_DEADLOCK
+    return ", ".join(named[:NAMED_IN_DEADLOCK]) + (f" and {rest} more" if rest > 0 else "")
 
 
 class VirtualClock:
@@ -119,7 +144,7 @@ class VirtualClock:
 
 
 class SeededEntropy:
-    """Random bytes that follow from a seed."""
+    """Random bytes that follow from a seed. Each node has an `rng` of its own, so that none depends on what others draw."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng

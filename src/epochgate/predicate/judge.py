@@ -60,6 +60,10 @@ class MessagePack(msgspec.Struct, frozen=True):
     def bind(self, _context: EpochContext) -> Decoder:
         return MSGPackSerializer.loads
 
+    def encode(self, value: object) -> bytes:
+        data: bytes = MSGPackSerializer.dumps(value)
+        return data
+
     def describe(self) -> str:
         return "messagepack"
 

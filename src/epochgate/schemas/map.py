@@ -52,6 +52,12 @@ class Map(msgspec.Struct, frozen=True):
             )
         return model
 
+    def encode(self, value: BaseModel) -> bytes:
+        """Raises Malformed for what no replica would take."""
+        payload = msgspec.msgpack.encode(value.model_dump())
+        self.decode(payload)
+        return payload
+
     def describe(self) -> str:
         """The model's name and a digest of its JSON schema without titles, descriptions and examples.
 

@@ -1,0 +1,57 @@
+"""The command line: the one place where parts are wired together.
+
+What each command imports it imports late, so that `epochgate policy` brings neither torch nor hivemind.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from epochgate import __version__
+from epochgate.cli.devnet import devnet
+from epochgate.cli.inputs import INPUT_ERRORS
+from epochgate.cli.node import node
+from epochgate.cli.policy import keygen, policy
+
+WRONG_INPUT = 2
+INTERRUPTED = 130
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.command()(node)
+app.command()(keygen)
+app.command()(policy)
+app.command()(devnet)
+
+
+@app.callback()
+def describe(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """A record store in which every replica enforces what may be stored, by whom, when and for how long."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def run_command(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 1 done but not well, 2 wrong input, said in one line on standard error."""
+    try:
+        code = app(args=arguments, prog_name="epochgate", standalone_mode=False)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "epochgate"
+        words = error.format_message()  # none where the help was shown instead
+        return _refuse(f"{words.rstrip('.')}; see `{command} --help`") if words else WRONG_INPUT
+    except INPUT_ERRORS as error:
+        return _refuse(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def _refuse(message: str) -> int:
+    typer.echo(f"epochgate: {' '.join(message.split())}", file=sys.stderr)
+    return WRONG_INPUT

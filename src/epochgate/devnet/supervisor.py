@@ -1,0 +1,141 @@
+"""A whole subnet on one machine: start its nodes, start its chain, watch until the last epoch is settled."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.live import Live
+
+from epochgate.core.epoch import EpochData, compute_epoch_data
+from epochgate.core.policy import Policy
+from epochgate.devnet.cast import Cast
+from epochgate.devnet.processes import NodeProcesses
+from epochgate.devnet.result import render_scores, render_verdicts
+from epochgate.devnet.screen import COLUMNS, Screen
+from epochgate.devnet.summary import EpochSummary, Loss, Transcript
+from epochgate.events import Line, NodeReady
+from epochgate.ports import Chain
+
+READY_SECONDS = 120.0
+REFRESHES_PER_SECOND = 8
+LOOK_SECONDS = 0.1
+
+
+class DevnetError(RuntimeError):
+    """The subnet did not come up; the message says why."""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What to run. `waves` are command lines by node, those of a wave started when the one before is ready; logs go to
+    `folder`."""
+
+    cast: Cast
+    policy: Policy
+    epochs: int
+    waves: Sequence[Mapping[str, Sequence[str]]]
+    folder: Path
+
+
+class Devnet:
+    """One run. `start_chain` sets the subnet's first block; `console` shows it, live when it is a terminal."""
+
+    def __init__(self, plan: Plan, chain: Chain, start_chain: Callable[[], None], console: Console) -> None:
+        self.transcript = Transcript(plan.cast)
+        self._plan = plan
+        self._chain = chain
+        self._start_chain = start_chain
+        self._console = console
+        self._screen = Screen(plan.cast, plan.policy, plan.epochs)
+        self._peer_id_of = {actor.name: actor.peer_id for actor in plan.cast.actors}
+        self._began_seconds = 0.0
+
+    async def run(self) -> list[EpochSummary]:
+        """Raises DevnetError when a node does not come up. Every process it started has ended when it returns."""
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        self._began_seconds = loop.time()
+        if task is not None:
+            loop.add_signal_handler(signal.SIGTERM, task.cancel)
+        try:
+            with self._show():
+                async with NodeProcesses(self._plan.folder, self._take, self._lose) as nodes:
+                    for wave in self._plan.waves:
+                        await nodes.start(wave)
+                        await self._wait_until_ready({self._peer_id_of[name] for name in wave})
+                    self._start_chain()
+                    await self._wait_until_settled(nodes)
+        finally:
+            loop.remove_signal_handler(signal.SIGTERM)
+        summaries = [self.transcript.compute_summary(epoch) for epoch in range(self._plan.epochs)]
+        self._console.print(render_scores(self.transcript, summaries))
+        for verdict in render_verdicts(self.transcript, summaries):
+            self._console.print(verdict, soft_wrap=True)
+        return summaries
+
+    def _show(self) -> AbstractContextManager[object]:
+        if not self._console.is_terminal:
+            return nullcontext()
+        return Live(
+            get_renderable=lambda: self._screen.render(self._get_epoch_data()),
+            console=self._console,
+            refresh_per_second=REFRESHES_PER_SECOND,
+        )
+
+    async def _wait_until_ready(self, expected: set[str]) -> None:
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                while not expected <= (ready := {node for node, _ in self.transcript.get_facts(NodeReady)}):
+                    if self.transcript.losses:
+                        loss = self.transcript.losses[0]
+                        raise DevnetError(f"{loss.name} did not start: {loss.why}")
+                    await asyncio.sleep(LOOK_SECONDS)
+        except TimeoutError:
+            late = ", ".join(sorted(self._plan.cast.get_name(peer) for peer in expected - ready))
+            raise DevnetError(f"{late}: not ready after {READY_SECONDS:g} s; the logs are in {self._plan.folder}") from None
+
+    async def _wait_until_settled(self, nodes: NodeProcesses) -> None:
+        """Until the last epoch is, or cannot be any more: the submission about it is made in the next one."""
+        while nodes.running_count and not self.transcript.is_settled(self._plan.epochs - 1):
+            data = self._get_epoch_data()
+            if data is not None and data.epoch > self._plan.epochs:
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _get_epoch_data(self) -> EpochData | None:
+        block = self._chain.get_head().block
+        timing = self._chain.timing
+        return compute_epoch_data(block, timing) if timing.is_started(block) else None
+
+    def _take(self, name: str, line: Line) -> None:
+        line = msgspec.structs.replace(line, node=self._peer_id_of[name])
+        self.transcript.take(line)
+        self._say(self._screen.take(line.node, line.fact))
+
+    def _lose(self, name: str, why: str) -> None:
+        data = self._get_epoch_data()
+        self.transcript.losses.append(Loss(name, data.epoch if data else 0, why))
+        self._say(self._screen.note_death(self._peer_id_of[name], why))
+
+    def _say(self, words: str | None) -> None:
+        """Where nobody watches live, one line a fact worth reading."""
+        if words is None or self._console.is_terminal:
+            return
+        data = self._get_epoch_data()
+        where = "starting" if data is None else f"epoch {data.epoch} block {data.blocks_elapsed:>2}"
+        seconds = asyncio.get_running_loop().time() - self._began_seconds
+        self._console.print(f"{seconds:6.1f} s  {where:<16}  {words}", soft_wrap=True, markup=False, highlight=False)
+
+
+def make_console() -> Console:
+    """A terminal as it is, at least wide enough; lines of any length where there is none."""
+    console = Console(highlight=False)
+    if console.is_terminal:
+        return console
+    return Console(file=sys.stdout, width=COLUMNS, highlight=False)

@@ -1,0 +1,35 @@
+"""Where a node listens: told before the daemon starts, for p2pd takes a busy port in silence or dies without a reason."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Sequence
+
+_ADDRESS = re.compile(r"/(ip4|ip6)/([0-9a-fA-F.:]+)/tcp/(\d{1,5})")
+
+
+class EngineError(RuntimeError):
+    """The network cannot start; the message says why and what to do."""
+
+
+def check_listen_address(listen: str) -> None:
+    """Raises EngineError for an address that is malformed, not this machine's, or taken."""
+    match = _ADDRESS.fullmatch(listen)
+    if match is None or int(match[3]) >= 1 << 16:
+        raise EngineError(f"{listen!r} is no address to listen on like /ip4/127.0.0.1/tcp/0; look at --listen")
+    family = socket.AF_INET if match[1] == "ip4" else socket.AF_INET6
+    with socket.socket(family) as probe:
+        # The daemon shares ports with other daemons (SO_REUSEPORT), so it would not notice; a socket that does not, does.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((match[2], int(match[3])))
+        except OSError as error:
+            advice = "choose another port with --listen, or 0 for any free one"
+            raise EngineError(f"port {match[3]} of {match[2]} cannot be listened on ({error.strerror}): {advice}") from None
+
+
+def fix_port(listen: str, addresses: Sequence[str]) -> str:
+    """`listen` with the port that port 0 turned into, so that a restarted daemon is found where it was."""
+    port = next((match[3] for match in map(_ADDRESS.match, addresses) if match), None)
+    return re.sub(r"/tcp/0$", f"/tcp/{port}", listen) if port else listen

@@ -1,0 +1,112 @@
+"""Everybody else's duty: recompute the submission, and attest it when, and only when, it is exactly equal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+
+from epochgate.core.claim import Agreed, Claim, Disputed, Shown, Undecided, judge_claim
+from epochgate.core.receipt import Proof, Stamp, compute_stamp
+from epochgate.core.record import Record, is_record_signed
+from epochgate.core.record_set import KeyReading, Section
+from epochgate.core.rule import Bound, Rule
+from epochgate.events import Abstained, AttestationRefused, Attested
+from epochgate.keys import format_peer_id
+from epochgate.node.duties import Duty
+from epochgate.node.settling import find_basis, settle
+from epochgate.node.station import Missed, Station
+from epochgate.ports import ChainRefused, OnChain
+from epochgate.wire import Shown as ShownPage
+from epochgate.wire import ShowSet
+
+MAX_PAGES = 256
+"""Of a submitter's set; it is not to keep its attestors busy for the rest of the epoch."""
+
+
+async def attest(station: Station, duty: Duty) -> str:
+    on_chain = await _wait_for_submission(station, duty)
+    submitter = format_peer_id(on_chain.submitter)
+    if station.author in on_chain.attested_by:
+        station.emit(Attested(duty.epoch, submitter))
+        return "attested already"
+    basis = await find_basis(station, duty)
+    sections = await station.gather(basis.deciding, duty.closes)
+    verdict = await _judge(station, duty, on_chain, sections)
+    if isinstance(verdict, Undecided):
+        station.emit(Abstained(duty.epoch, verdict.why))
+        raise Missed(f"abstained: {verdict.why}")
+    if isinstance(verdict, Agreed):
+        settlement = await settle(station, duty, verdict.records, basis)
+        differences = tuple(_compare(on_chain.submission.scores, settlement.pay))
+        if not differences:
+            station.ledger.keep_score_list(duty.epoch - 1, settlement.outcome.score_list)
+            await _say_so(station, duty)
+            station.emit(Attested(duty.epoch, submitter))
+            return f"the submission of {submitter}"
+    else:
+        differences = verdict.differences
+    station.emit(AttestationRefused(duty.epoch, submitter, list(differences)))
+    return f"refused: {'; '.join(differences)}"
+
+
+async def _wait_for_submission(station: Station, duty: Duty) -> OnChain:
+    while (on_chain := await station.chain.get_submission(duty.epoch)) is None:
+        if station.compute_seconds_until(duty.closes) <= station.block_seconds:
+            raise Missed("nobody has submitted")
+        await asyncio.sleep(station.block_seconds)
+    return on_chain
+
+
+async def _judge(station: Station, duty: Duty, on_chain: OnChain, sections: Sequence[Section]) -> Agreed | Disputed | Undecided:
+    """By what this node has read; where that does not do, also by what the submitter shows."""
+    claim = Claim(on_chain.submission.bitmaps, on_chain.submission.root)
+    verdict = judge_claim(claim, sections, Shown())
+    if isinstance(verdict, Disputed):
+        pairs = tuple((section.rule, section.epoch) for section in sections)
+        verdict = judge_claim(claim, sections, await ask_for_set(station, on_chain.submitter, duty.epoch, pairs))
+    return verdict
+
+
+async def ask_for_set(station: Station, submitter: bytes, epoch: int, pairs: Sequence[tuple[Rule, int]]) -> Shown:
+    """What `submitter` shows of the set it named in `epoch`: only what is signed, and belongs to one of `pairs`."""
+    proofs: list[Proof] = []
+    evidence: list[tuple[Record, Record]] = []
+    for _ in range(MAX_PAGES):
+        page = await station.store.ask(submitter, ShowSet(epoch, len(proofs)))
+        if not isinstance(page, ShownPage):
+            break
+        proofs += page.proofs
+        evidence += page.evidence
+        if page.is_last or not page.proofs:
+            break
+    bounds = {bound.key: bound for rule, of in pairs for bound in station.calendar.get_bounds(rule, of)}
+    network = station.chain.network_id
+    signed = [pair for pair in evidence if all(is_record_signed(network, record) for record in pair)]
+    return Shown(tuple(_read_proofs(station, bounds, proofs)), tuple(signed))
+
+
+def _read_proofs(station: Station, bounds: Mapping[bytes, Bound], proofs: Sequence[Proof]) -> Iterator[KeyReading]:
+    """The submitter's proofs, judged like a replica's answers."""
+    now = station.watch.get_moment()
+    by_key: dict[bytes, dict[Stamp, Proof]] = {}
+    for proof in proofs:
+        if proof.record.key in bounds and station.judge.recognise(proof.record, now):
+            by_key.setdefault(proof.record.key, {})[compute_stamp(proof.record)] = proof
+    for key, shown in by_key.items():
+        rule = bounds[key].receipt_rule
+        vouchers = {stamp: station.store.verify(rule, stamp, proof.receipts) for stamp, proof in shown.items()}
+        yield KeyReading(bounds[key], shown, vouchers, frozenset())
+
+
+def _compare(submitted: Mapping[bytes, int], recomputed: Mapping[bytes, int]) -> Iterator[str]:
+    for author in sorted(submitted.keys() | recomputed.keys()):
+        theirs, ours = submitted.get(author), recomputed.get(author)
+        if theirs != ours:
+            yield f"{format_peer_id(author)}: submitted {theirs}, recomputed {ours}"
+
+
+async def _say_so(station: Station, duty: Duty) -> None:
+    try:
+        await station.chain.attest(duty.epoch)
+    except ChainRefused as refused:
+        raise Missed(f"the chain refused: {refused}") from None

@@ -1,0 +1,68 @@
+"""The epoch's challenge: published by whom the chain elected, by the next in line when it is absent, and looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from epochgate.core.challenge import Derived, compute_challenge_digest
+from epochgate.core.receipt import Proof, Standing
+from epochgate.core.schema import EpochContext
+from epochgate.events import ChallengeSeen
+from epochgate.keys import format_peer_id
+from epochgate.node.duties import Duty
+from epochgate.node.station import Missed, Station
+
+
+async def publish_challenge(station: Station, duty: Duty) -> str:
+    """A stand-in looks first: a challenge that is proven needs no other."""
+    rule = station.policy.get_challenge_rule()
+    context = station.calendar.get_context(duty.epoch)
+    if context.elected != station.author and (seen := await _read_proven(station, duty.epoch)) is not None:
+        return f"not needed, {format_peer_id(seen.record.author)} has published"
+    record = station.ledger.get_own_record(rule.kind, duty.epoch)
+    if record is None:
+        if not isinstance(rule.schema, Derived):
+            raise Missed("the policy leaves the challenge to its publisher, and this node has none to publish")
+        record = station.sign_once(rule, duty.epoch, rule.schema.encode(rule.schema.compute(context)))
+    return await station.post(rule, duty, record)
+
+
+async def see_challenge(station: Station, duty: Duty) -> str:
+    seen = await _read_proven(station, duty.epoch)
+    if seen is None:
+        return "nobody has published a challenge"
+    author = format_peer_id(seen.record.author)
+    station.emit(ChallengeSeen(duty.epoch, author))
+    return f"published by {author}"
+
+
+async def get_challenge(station: Station, epoch: int) -> tuple[Any, bytes]:
+    """The epoch's challenge and its digest. Raises Missed where the publisher chooses it and none is proven."""
+    context = station.calendar.get_context(epoch)
+    try:
+        rule = station.policy.get_challenge_rule()
+    except KeyError:
+        return np.empty(0, np.float32), bytes(32)  # a subnet without challenges: openings name nothing
+    if isinstance(rule.schema, Derived):
+        return rule.schema.compute(context), rule.schema.compute_digest(context)
+    seen = await _read_proven(station, epoch)
+    if seen is None:
+        raise Missed("nobody has published a challenge")
+    array = _decode(station, context, seen)
+    return array, compute_challenge_digest(array)
+
+
+def _decode(station: Station, context: EpochContext, proof: Proof) -> Any:
+    rule = station.policy.get_challenge_rule()
+    return station.calendar.get_bound(rule, context.epoch).decode(proof.record.payload)
+
+
+async def _read_proven(station: Station, epoch: int) -> Proof | None:
+    """The proven challenge: the elected node's before any stand-in's."""
+    context = station.calendar.get_context(epoch)
+    section = await station.store.read_all(station.policy.get_challenge_rule(), epoch)
+    proven = section.get_proofs(Standing.PROVEN)
+    order = (context.elected, *context.roster.compute_stand_ins(context.elected))
+    return next((proven[author][0] for author in order if author in proven), None)

@@ -1,0 +1,148 @@
+"""Which duties fall due in an epoch, and between which blocks: a pure table.
+
+Places in time are blocks of the chain with a share of one: 117.5 is in the middle of block 117. Authors start a margin
+after a window opens and finish a margin before it closes; readers wait a margin after it closed (SPEC section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+
+import msgspec
+
+from epochgate.core.epoch import Timing, Window
+from epochgate.core.policy import Policy
+from epochgate.core.roster import HOSTER, VALIDATOR
+from epochgate.core.rule import Rule
+from epochgate.core.settlement import get_commitment_rule
+
+PUBLISH_CHALLENGE = "publish-challenge"
+SEE_CHALLENGE = "see-challenge"
+COMMIT_OUTPUT = "commit-output"
+OPEN_OUTPUT = "open-output"
+OPEN_SCORES = "open-scores"
+SEE_OPENINGS = "see-openings"
+COMMIT_SCORES = "commit-scores"
+SUBMIT = "submit"
+ATTEST = "attest"
+
+SUBMIT_UNTIL = Fraction(2, 5)
+"""Of the epoch: so late a submission still leaves the others a tenth of it to attest."""
+ATTEST_UNTIL = Fraction(1, 2)
+"""Of the epoch: validators' commitments of the epoch before the last may expire from 60 % on."""
+
+
+class Duty(msgspec.Struct, frozen=True):
+    """What a node has to do in `epoch`, from block `opens` up to but without `closes`.
+
+    `rests_on` names the duty, and its epoch, whose result this one needs.
+    """
+
+    name: str
+    epoch: int
+    opens: float
+    closes: float
+    rests_on: tuple[str, int] | None = None
+
+
+def compute_duties(
+    policy: Policy, timing: Timing, epoch: int, roles: int, *, is_elected: bool, stand_in_rank: int | None = None
+) -> tuple[Duty, ...]:
+    """The duties in `epoch` of a node on its roster, in the order in which they open.
+
+    `roles` are bits of `Role`. `stand_in_rank` is the node's place among those who publish the challenge when the elected
+    one does not, 0 first; None for a node that is not among them.
+    """
+    table = _Table(policy, timing, epoch)
+    found = [*table.list_challenge(roles, is_elected, stand_in_rank)]
+    if roles & HOSTER:
+        found += table.list_hosting()
+    if roles & VALIDATOR:
+        found += table.list_validating()
+    found += table.list_settling(is_elected)
+    return tuple(sorted((duty for duty in found if duty.opens < duty.closes), key=lambda duty: (duty.opens, duty.closes)))
+
+
+def select_left(duties: Iterable[Duty], block: float) -> tuple[Duty, ...]:
+    """Those that are open at `block` or open later; a node that starts in mid-epoch joins at the first of them."""
+    return tuple(duty for duty in duties if duty.closes > block)
+
+
+class _Table:
+    def __init__(self, policy: Policy, timing: Timing, epoch: int) -> None:
+        self.policy = policy
+        self.timing = timing
+        self.epoch = epoch
+        self.start = float(timing.compute_first_block(epoch))
+        self.end = float(timing.compute_first_block(epoch + 1))
+        self.challenge = _find(policy.get_challenge_rule)
+        self.opening = _find(lambda: policy.get_opening_rule(HOSTER))
+        self.list_opening = _find(lambda: policy.get_opening_rule(VALIDATOR))
+
+    def list_challenge(self, roles: int, is_elected: bool, stand_in_rank: int | None) -> Iterator[Duty]:
+        rule = self.challenge
+        if rule is None:
+            return
+        opens, closes = self._compute_authors_time(rule)
+        if is_elected:
+            yield Duty(PUBLISH_CHALLENGE, self.epoch, opens, closes)
+        elif stand_in_rank is not None and rule.elected_until is not None:
+            margin = self._compute_margin(rule)
+            first = self.start + int(rule.elected_until * self.timing.blocks_per_epoch) + 1
+            yield Duty(PUBLISH_CHALLENGE, self.epoch, first + (1 + stand_in_rank) * margin, closes)
+        if roles:
+            yield Duty(SEE_CHALLENGE, self.epoch, self._compute_readers_time(rule), self.end)
+
+    def list_hosting(self) -> Iterator[Duty]:
+        if self.opening is None:
+            return
+        opens, closes = self._compute_authors_time(get_commitment_rule(self.policy, self.opening))
+        if self.challenge is not None:
+            opens = max(opens, self._compute_readers_time(self.challenge))
+        yield Duty(COMMIT_OUTPUT, self.epoch, opens, closes)
+        if self.epoch >= self.opening.epochs_ago:
+            rests_on = (COMMIT_OUTPUT, self.epoch - self.opening.epochs_ago)
+            yield Duty(OPEN_OUTPUT, self.epoch, *self._compute_authors_time(self.opening), rests_on)
+
+    def list_validating(self) -> Iterator[Duty]:
+        if self.opening is None or self.list_opening is None:
+            return
+        if self.epoch >= self.list_opening.epochs_ago:
+            rests_on = (COMMIT_SCORES, self.epoch - self.list_opening.epochs_ago)
+            yield Duty(OPEN_SCORES, self.epoch, *self._compute_authors_time(self.list_opening), rests_on)
+            yield Duty(SEE_OPENINGS, self.epoch, self._compute_readers_time(self.list_opening), self.end)
+        opens, closes = self._compute_authors_time(get_commitment_rule(self.policy, self.list_opening))
+        yield Duty(COMMIT_SCORES, self.epoch, max(opens, self._compute_readers_time(self.opening)), closes)
+
+    def list_settling(self, is_elected: bool) -> Iterator[Duty]:
+        """Everybody waits for the epoch's first block to pass, by when all know whom the chain elected."""
+        if self.epoch < 1 or self.opening is None or self.list_opening is None:
+            return
+        name, until = (SUBMIT, SUBMIT_UNTIL) if is_elected else (ATTEST, ATTEST_UNTIL)
+        yield Duty(name, self.epoch, self.start + 1, self.start + float(until * self.timing.blocks_per_epoch))
+
+    def _compute_authors_time(self, rule: Rule) -> tuple[float, float]:
+        blocks, margin = _get_window(rule).bind(self.epoch, self.timing), self._compute_margin(rule)
+        return blocks.first + margin, blocks.last + 1 - margin
+
+    def _compute_readers_time(self, rule: Rule) -> float:
+        return _get_window(rule).bind(self.epoch, self.timing).last + 1 + self._compute_margin(rule)
+
+    def _compute_margin(self, rule: Rule) -> float:
+        return self.policy.compute_margin_seconds(rule, self.timing) / self.timing.block_seconds
+
+
+_WHOLE_EPOCH = Window(Fraction(0), Fraction(1))
+
+
+def _get_window(rule: Rule) -> Window:
+    return rule.during or _WHOLE_EPOCH
+
+
+def _find(get: Callable[[], Rule]) -> Rule | None:
+    """A policy need not have every kind of rule: a subnet without tensors has no challenge."""
+    try:
+        return get()
+    except KeyError:
+        return None

@@ -1,0 +1,123 @@
+"""Heartbeats: JOINING, ONLINE, OFFLINE under the key of each role, renewed well before they expire (SPEC section 8)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from epochgate import __version__
+from epochgate.core.epoch import compute_seconds
+from epochgate.core.roster import HOSTER
+from epochgate.core.rule import Rule
+from epochgate.events import Trouble
+from epochgate.node.station import Station
+from epochgate.schemas import Heartbeat, Map, ServerState
+
+SPARE_SECONDS = 6.0
+"""How much less than the longest lifetime is asked for, so that a clock that is behind admits it too."""
+MAX_SPARE_SHARE = 0.2
+"""Of a lifetime, where that is less: epochs may be as short as seconds."""
+RENEWALS = 3
+"""In a lifetime."""
+RETRIES = 10
+"""In the time between two renewals."""
+
+
+class Heart:
+    """Beats for as long as `run` runs. A beat that fails is repeated and never ends the next."""
+
+    def __init__(self, station: Station, public_name: str, facts: Mapping[str, Any] | None = None) -> None:
+        self.state = ServerState.JOINING
+        self._station = station
+        self._public_name = public_name
+        self._facts = dict(facts or {})
+        self._changed = asyncio.Event()
+        self._is_well = True
+
+    def set_online(self) -> None:
+        self.state = ServerState.ONLINE
+        self._changed.set()
+
+    async def run(self) -> None:
+        while True:
+            rest_seconds = self._compute_shortest_lifetime() / RENEWALS
+            if not await self._beat(rest_seconds / RETRIES):
+                rest_seconds /= RETRIES
+            try:
+                async with asyncio.timeout(rest_seconds):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+            self._changed.clear()
+
+    async def say_goodbye(self, timeout_seconds: float) -> None:
+        """OFFLINE expires later than what was said before, so that it wins."""
+        self.state = ServerState.OFFLINE
+        await self._beat(timeout_seconds)
+
+    async def _beat(self, timeout_seconds: float) -> bool:
+        """Whether the heartbeats of all roles were proven within `timeout_seconds`.
+
+        While a node starts or stops its peers may do the same, so only a node that is online complains.
+        """
+        try:
+            said = await asyncio.gather(*(self._say(rule, timeout_seconds) for rule in self._get_rules()))
+            failures = [words for words in said if words]
+        except Exception as error:  # noqa: BLE001 - whatever ails one beat, the next is due
+            failures = [f"{type(error).__name__}: {error}"]
+        if failures and self._is_well and self.state is ServerState.ONLINE:
+            advice = "it is tried again; if it stays so, see whether this node is registered and reaches its peers"
+            self._station.emit(Trouble("heartbeat", failures[0], advice))
+        self._is_well = not failures
+        return self._is_well
+
+    async def _say(self, rule: Rule, timeout_seconds: float) -> str:
+        """What went wrong, or nothing."""
+        station = self._station
+        bound = station.get_bound(rule, self._get_epoch())
+        now_seconds = station.get_unix_seconds()
+        expiration_time = now_seconds + compute_lifetime_seconds(bound.longest_seconds, self.state)
+        payload = rule.schema.encode(self._describe(rule))
+        record = station.key.sign_record(bound.context.network, bound.key, payload, expiration_time)
+        posting = await station.store.post(record, bound, now_seconds + timeout_seconds)
+        return "" if posting.is_proven else str(posting)
+
+    def _describe(self, rule: Rule) -> Heartbeat:
+        assert isinstance(rule.schema, Map)  # noqa: S101 - _get_rules chose it for that
+        fields = {
+            "state": self.state,
+            "role": "hoster" if rule.by == HOSTER else "validator",
+            "throughput": self._station.throughput,
+            "public_name": self._public_name,
+            "version": __version__,
+            "policy_digest": self._station.policy.digest.hex(),
+        }
+        beat = rule.schema.model(**fields, **self._facts)
+        assert isinstance(beat, Heartbeat)  # noqa: S101 - likewise
+        return beat
+
+    def _get_rules(self) -> Iterator[Rule]:
+        """The rules of this node's roles that ask for heartbeats."""
+        station = self._station
+        roles = station.calendar.get_context(self._get_epoch()).roster.roles.get(station.author, 0)
+        return (rule for rule in station.policy.rules if rule.by & roles and is_heartbeat(rule))
+
+    def _get_epoch(self) -> int:
+        station = self._station
+        return station.chain.timing.compute_epoch(station.watch.get_block()[0])
+
+    def _compute_shortest_lifetime(self) -> float:
+        station = self._station
+        lifetimes = [compute_seconds(rule.ttl, station.chain.timing) for rule in station.policy.rules if is_heartbeat(rule)]
+        return min(lifetimes, default=station.chain.timing.seconds_per_epoch)
+
+
+def is_heartbeat(rule: Rule) -> bool:
+    return not rule.is_of_an_epoch and isinstance(rule.schema, Map) and issubclass(rule.schema.model, Heartbeat)
+
+
+def compute_lifetime_seconds(longest_seconds: float, state: ServerState) -> float:
+    """What an honest node asks for: OFFLINE takes half of what the other states leave over."""
+    spare_seconds = min(SPARE_SECONDS, MAX_SPARE_SHARE * longest_seconds)
+    return longest_seconds - (spare_seconds / 2 if state is ServerState.OFFLINE else spare_seconds)

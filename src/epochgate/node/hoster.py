@@ -1,0 +1,66 @@
+"""A hoster's epoch: run the model on the challenge, commit to the output, open it."""
+
+from __future__ import annotations
+
+from epochgate.core.commitment import SALT_BYTES, Opening, OpeningOf, compute_commitment
+from epochgate.core.record import Record
+from epochgate.core.roster import HOSTER
+from epochgate.core.rule import Rule
+from epochgate.core.schema import Malformed
+from epochgate.core.settlement import get_commitment_rule
+from epochgate.node.challenge import get_challenge
+from epochgate.node.duties import Duty
+from epochgate.node.station import Missed, Station
+
+
+async def commit_output(station: Station, duty: Duty) -> str:
+    opening_rule = station.policy.get_opening_rule(HOSTER)
+    rule = get_commitment_rule(station.policy, opening_rule)
+    record = station.ledger.get_own_record(rule.kind, duty.epoch)
+    if record is None:
+        challenge, digest = await get_challenge(station, duty.epoch)
+        payload = await _infer(station, opening_rule, challenge)
+        record = commit(station, rule, duty.epoch, digest, payload)
+    return await station.post(rule, duty, record)
+
+
+async def open_output(station: Station, duty: Duty) -> str:
+    return await open_commitment(station, duty, station.policy.get_opening_rule(HOSTER))
+
+
+def commit(station: Station, rule: Rule, epoch: int, challenge_digest: bytes, payload: bytes) -> Record:
+    """The signed commitment to `payload`, with its opening on disk."""
+    opening = Opening(station.entropy.get_bytes(SALT_BYTES), challenge_digest, payload)
+    network = station.chain.network_id
+    commitment = compute_commitment(network, rule.kind, epoch, station.author, opening)
+    return station.sign_once(rule, epoch, commitment, opening)
+
+
+async def open_commitment(station: Station, duty: Duty, rule: Rule) -> str:
+    """Open what this node committed to `rule.epochs_ago` epochs before. Raises Missed when its ledger knows of nothing."""
+    record = station.ledger.get_own_record(rule.kind, duty.epoch)
+    if record is None:
+        assert duty.rests_on is not None  # noqa: S101 - the table of duties says so of every opening
+        committing, committed_epoch = duty.rests_on
+        opening = station.ledger.get_own_opening(get_commitment_rule(station.policy, rule).kind, committed_epoch)
+        if opening is None:
+            raise Missed(f"it rests on {committing} of epoch {committed_epoch}, of which this node's ledger knows nothing")
+        record = station.sign_once(rule, duty.epoch, rule.schema.encode(opening))
+    return await station.post(rule, duty, record)
+
+
+async def _infer(station: Station, opening_rule: Rule, challenge: object) -> bytes:
+    """The model's output as the opening will show it."""
+    if station.model is None:
+        raise Missed("this node is registered as a hoster, but runs no model")
+    if not isinstance(opening_rule.schema, OpeningOf):
+        raise Missed(f"the schema of {opening_rule.kind} is no OpeningOf(...), so there is nothing to open")
+    began_seconds = station.get_unix_seconds()
+    output = await station.compute.run(station.model.infer, challenge)
+    took_seconds = station.get_unix_seconds() - began_seconds
+    if took_seconds > 0:
+        station.throughput = 1 / took_seconds
+    try:
+        return opening_rule.schema.payload.encode(output)
+    except Malformed as error:
+        raise Missed(f"the model's output does not fit the policy: {error}") from None

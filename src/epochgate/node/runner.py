@@ -1,0 +1,278 @@
+"""A node: follows the chain from epoch to epoch, and does its duties, each on its own, at their times."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from epochgate.core.calendar import READABLE_EPOCHS, Calendar
+from epochgate.core.policy import Judge, Policy
+from epochgate.core.policy_text import check_policy
+from epochgate.core.roster import Role
+from epochgate.core.schema import EpochContext
+from epochgate.events import DutyBegan, DutyDone, DutyMissed, Emit, EpochBegan, NodeReady, NodeStopped, Trouble, Verdicts
+from epochgate.keys import SigningKey, format_peer_id
+from epochgate.ledger import Ledger
+from epochgate.limits import Limits
+from epochgate.node import duties
+from epochgate.node.attestor import attest
+from epochgate.node.challenge import publish_challenge, see_challenge
+from epochgate.node.duties import Duty, compute_duties, select_left
+from epochgate.node.heartbeat import Heart
+from epochgate.node.hoster import commit_output, open_output
+from epochgate.node.station import Flow, Missed, Station
+from epochgate.node.submitter import submit
+from epochgate.node.validator import commit_scores, open_scores, see_openings
+from epochgate.ports import Chain, Clock, Compute, Entropy, Model, Network
+from epochgate.repair import repair
+from epochgate.replica import Replica
+from epochgate.store import Store
+from epochgate.watch import Watch
+
+FLOWS: dict[str, Flow] = {
+    duties.PUBLISH_CHALLENGE: publish_challenge,
+    duties.SEE_CHALLENGE: see_challenge,
+    duties.COMMIT_OUTPUT: commit_output,
+    duties.OPEN_OUTPUT: open_output,
+    duties.OPEN_SCORES: open_scores,
+    duties.SEE_OPENINGS: see_openings,
+    duties.COMMIT_SCORES: commit_scores,
+    duties.SUBMIT: submit,
+    duties.ATTEST: attest,
+}
+GOODBYE_SECONDS = 3.0
+"""How long a node that stops tries to say so."""
+ELECTION_PATIENCE_BLOCKS = 2
+"""How long into an epoch an election that the chain does not show yet is asked for."""
+
+
+class Node:
+    """One node of a subnet, whole.
+
+    `await start()`, then `await run()` until `stop()` is called. Cancelling `run` is an abrupt end: nothing is said or
+    cleaned up beyond its tasks, and a node started later with the same ledger goes on. Network, chain and ledger belong to
+    whoever passes them in, and are closed there.
+    """
+
+    def __init__(
+        self,
+        *,
+        chain: Chain,
+        network: Network,
+        ledger: Ledger,
+        key: SigningKey,
+        policy: Policy,
+        clock: Clock,
+        entropy: Entropy,
+        compute: Compute,
+        emit: Emit,
+        model: Model | None = None,
+        judge: Judge | None = None,
+        limits: Limits | None = None,
+        public_name: str = "",
+        heartbeat_facts: Mapping[str, Any] | None = None,
+        addresses: Sequence[str] = (),
+    ) -> None:
+        judge = judge or policy
+        self.calendar = Calendar(policy)
+        self.watch = Watch(chain, clock, self.calendar, ledger)
+        self.replica = Replica(key, judge, ledger, self.watch, network.max_message_bytes, limits)
+        self.store = Store(network, self.replica, judge, self.watch)
+        self.station = Station(
+            chain=chain,
+            key=key,
+            policy=policy,
+            judge=judge,
+            ledger=ledger,
+            watch=self.watch,
+            replica=self.replica,
+            store=self.store,
+            entropy=entropy,
+            compute=compute,
+            model=model,
+            emit=emit,
+        )
+        self._chain = chain
+        self._network = network
+        self._ledger = ledger
+        self._author = key.author
+        self._policy = policy
+        self._emit = emit
+        self._addresses = list(addresses)
+        self._heart = Heart(self.station, public_name, heartbeat_facts)
+        self._epoch: int | None = None
+        self._learnt: set[int] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
+
+    async def start(self) -> None:
+        """Listen and learn the roster. Raises PolicyError when the policy cannot work on this chain."""
+        if self._is_started():
+            await self._learn(self._get_epoch())
+        else:
+            self._learn_who_waits()
+        roster = self.calendar.get_context(self._get_epoch()).roster
+        check_policy(self._policy, self._chain.timing, len(roster.members))
+        await self._network.serve(self.replica.handle)
+        self._spawn(self._keep_running("heartbeat", self._heart.run))
+        roles = [role.name.lower() for role in Role if role.name and roster.roles.get(self._author, 0) & role]
+        self._emit(NodeReady(roles, self._addresses, self._policy.digest.hex()))
+
+    async def run(self) -> None:
+        """Until `stop`; ends with OFFLINE."""
+        try:
+            self._spawn(self._keep_running("epochs", self._follow))
+            await self._stopping.wait()
+            await self._end_tasks()
+            with suppress(TimeoutError):  # whoever does not hear OFFLINE sees the last heartbeat expire
+                async with asyncio.timeout(GOODBYE_SECONDS):
+                    await self._heart.say_goodbye(GOODBYE_SECONDS)
+        finally:
+            await self._end_tasks()
+            await self.store.close()
+        self._emit_verdicts()
+        self._emit(NodeStopped())
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def _follow(self) -> None:
+        """Epoch after epoch. What an epoch began goes on by itself, so this only ever waits for the next one."""
+        while not self._is_started():
+            self._learn_who_waits()
+            await self._wait_for_start()
+        timing = self._chain.timing
+        while True:
+            epoch = self._get_epoch()
+            if epoch != self._epoch:
+                await self._learn(epoch)
+                if self._epoch is None:
+                    self._spawn(self._repair(epoch))
+                self._begin(epoch)
+            await self.station.wait_for_block(timing.compute_first_block(epoch) + timing.blocks_per_epoch / 2)
+            await self._learn_roster(epoch + 1)
+            await self.station.wait_for_block(timing.compute_first_block(epoch + 1))
+            while self._get_epoch() == epoch:  # noqa: ASYNC110 - the head may come later than the time for it
+                await asyncio.sleep(timing.block_seconds / 8)
+
+    async def _wait_for_start(self) -> None:
+        timing = self._chain.timing
+        if timing.slot is None:
+            await asyncio.sleep(timing.block_seconds / 2)
+        else:
+            await self.station.wait_for_block(timing.slot)
+
+    def _learn_who_waits(self) -> None:
+        """Before the first block there are heartbeats only, among those who are registered now."""
+        context = EpochContext(self._chain.network_id, self._chain.timing, self._chain.get_waiting_roster())
+        self.calendar.add(context)
+
+    async def _learn(self, epoch: int) -> None:
+        """The contexts of `epoch` and of those before that can still be read."""
+        for earlier in range(max(0, epoch - READABLE_EPOCHS + 1), epoch):
+            try:
+                await self._learn_roster(earlier)
+            except Exception as error:  # noqa: BLE001 - without the past a node cannot settle it, and still does the rest
+                advice = "a chain node that keeps its history is needed"
+                self._emit(Trouble(f"roster of epoch {earlier}", f"{type(error).__name__}: {error}", advice))
+        await self._learn_roster(epoch)
+        elected = await self._get_elected(epoch)
+        roster = self.calendar.get_context(epoch).roster
+        self.calendar.add(EpochContext(self._chain.network_id, self._chain.timing, roster, elected))
+
+    async def _learn_roster(self, epoch: int) -> None:
+        """Ahead of the epoch, so that nothing waits for it at the boundary. What was learnt is kept for good."""
+        if epoch not in self._learnt or not self.calendar.has(epoch):
+            roster = await self._chain.get_roster(epoch)
+            self.calendar.add(EpochContext(self._chain.network_id, self._chain.timing, roster))
+            self._learnt.add(epoch)
+
+    async def _get_elected(self, epoch: int) -> bytes | None:
+        patience_until = self._chain.timing.compute_first_block(epoch) + ELECTION_PATIENCE_BLOCKS
+        elected = await self._chain.get_elected(epoch)
+        while elected is None and self.station.compute_seconds_until(patience_until) > 0:
+            await asyncio.sleep(self._chain.timing.block_seconds / 4)
+            elected = await self._chain.get_elected(epoch)
+        return elected
+
+    def _begin(self, epoch: int) -> None:
+        self._emit_verdicts()
+        self._epoch = epoch
+        self._ledger.forget(self.station.get_unix_seconds(), epoch - READABLE_EPOCHS + 1)
+        context = self.calendar.get_context(epoch)
+        roster, elected = context.roster, context.elected
+        self._emit(EpochBegan(epoch, format_peer_id(elected) if elected else None, len(roster.hosters), len(roster.validators)))
+        if self._author not in roster.roles:
+            return
+        stand_ins = roster.compute_stand_ins(elected)
+        block = self.watch.get_block()[0]
+        table = compute_duties(
+            self._policy,
+            self._chain.timing,
+            epoch,
+            roster.roles[self._author],
+            is_elected=elected == self._author,
+            stand_in_rank=stand_ins.index(self._author) if self._author in stand_ins else None,
+        )
+        for duty in select_left(table, block):
+            self._spawn(self._do(duty))
+
+    async def _repair(self, epoch: int) -> None:
+        """Take what this node should hold as a replica, and lost or never had; then it is ready."""
+        try:
+            await repair(self._policy, self.store, self._ledger, self.watch, self._author, epoch)
+        except Exception as error:  # noqa: BLE001 - a node without old records still does its duties
+            self._emit(Trouble("repair", f"{type(error).__name__}: {error}", "start the node again to try it again"))
+        self._heart.set_online()
+
+    async def _do(self, duty: Duty) -> None:
+        """One duty at its time. Whatever happens to it ends here."""
+        station = self.station
+        await station.wait_for_block(duty.opens)
+        left_seconds = station.compute_seconds_until(duty.closes)
+        if left_seconds <= 0:
+            return
+        self._emit(DutyBegan(duty.epoch, duty.name))
+        try:
+            async with asyncio.timeout(left_seconds):
+                detail = await FLOWS[duty.name](station, duty)
+        except TimeoutError:
+            self._emit(DutyMissed(duty.epoch, duty.name, f"not done in the {left_seconds:.3g} s that it had"))
+        except Missed as missed:
+            self._emit(DutyMissed(duty.epoch, duty.name, str(missed)))
+        except Exception as error:  # noqa: BLE001 - one duty's failure never ends another, nor the node
+            self._emit(DutyMissed(duty.epoch, duty.name, f"{type(error).__name__}: {error}"))
+        else:
+            self._emit(DutyDone(duty.epoch, duty.name, detail))
+
+    def _emit_verdicts(self) -> None:
+        admitted, denied = self.replica.take_counts()
+        if self._epoch is not None:
+            counts = {reason.value: count for reason, count in sorted(denied.items(), key=lambda item: item[0].value)}
+            self._emit(Verdicts(self._epoch, admitted, counts))
+
+    async def _keep_running(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001 - a chain that hiccups must not end the node
+                self._emit(Trouble(name, f"{type(error).__name__}: {error}", "it is tried again in a block's time"))
+            await asyncio.sleep(self._chain.timing.block_seconds)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks = [task for task in self._tasks if not task.done()]
+        self._tasks.append(asyncio.create_task(work))
+
+    async def _end_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    def _is_started(self) -> bool:
+        return self._chain.timing.is_started(self.watch.get_block()[0])
+
+    def _get_epoch(self) -> int:
+        return self._chain.timing.compute_epoch(self.watch.get_block()[0])

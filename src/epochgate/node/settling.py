@@ -1,0 +1,74 @@
+"""What submitter and attestors do alike: settle the epochs before from a set of records."""
+
+from __future__ import annotations
+
+from epochgate.core.receipt import Proof, Standing
+from epochgate.core.record_set import RecordSet, Section, read_bitmap
+from epochgate.core.roster import HOSTER, VALIDATOR
+from epochgate.core.rule import Rule
+from epochgate.core.settlement import (
+    Settlement,
+    compute_deciding,
+    compute_hoster_outcome,
+    compute_settlement,
+    get_commitment_rule,
+)
+from epochgate.node.duties import Duty
+from epochgate.node.station import Missed, Station
+
+
+class Basis:
+    """What the submission made in `duty.epoch` rests on: the (rule, epoch) pairs that decide, and the list that those who
+    attested the one before agreed to, None where nobody did."""
+
+    def __init__(self, deciding: tuple[tuple[Rule, int], ...], attested_list: tuple[int, ...] | None) -> None:
+        self.deciding = deciding
+        self.attested_list = attested_list
+
+
+async def find_basis(station: Station, duty: Duty) -> Basis:
+    before = await station.chain.get_submission(duty.epoch - 1)
+    is_attested = before is not None and before.is_attested
+    deciding = compute_deciding(station.policy, duty.epoch, is_attested=is_attested)
+    if before is None or not is_attested:
+        return Basis(deciding, None)
+    list_epoch = duty.epoch - 1 - station.policy.get_opening_rule(VALIDATOR).epochs_ago
+    known = station.ledger.get_score_list(list_epoch)
+    if known is None:
+        known = await _rebuild_list(station, duty, list_epoch, before.submission.bitmaps)
+    return Basis(deciding, known)
+
+
+async def settle(station: Station, duty: Duty, records: RecordSet, basis: Basis) -> Settlement:
+    return await station.compute.run(
+        compute_settlement, station.policy, station.calendar, records, duty.epoch, basis.attested_list
+    )
+
+
+async def _rebuild_list(station: Station, duty: Duty, epoch: int, bitmaps: tuple[bytes, ...]) -> tuple[int, ...]:
+    """The list of `epoch`, from the hosters' records that the attested submission named.
+
+    For a node that was not there, or did not agree. Raises Missed when it cannot find what was named.
+    """
+    opening = station.policy.get_opening_rule(HOSTER)
+    pairs = ((get_commitment_rule(station.policy, opening), epoch - opening.epochs_ago), (opening, epoch))
+    sections = await station.gather(pairs, duty.closes)
+    included = {
+        (section.rule.kind, section.epoch): _select(section, bitmap)
+        for section, bitmap in zip(sections, bitmaps[: len(pairs)], strict=True)
+    }
+    records = RecordSet(included, {}, bitmaps, b"")
+    outcome = await station.compute.run(compute_hoster_outcome, station.policy, station.calendar, records, epoch)
+    station.ledger.keep_score_list(epoch, outcome.score_list)
+    return outcome.score_list
+
+
+def _select(section: Section, bitmap: bytes) -> dict[bytes, Proof]:
+    proven = section.get_proofs(Standing.PROVEN)
+    named = read_bitmap(section.roster, bitmap)
+    lost = [author for author in named if author not in proven]
+    if lost:
+        raise Missed(
+            f"{section.rule.kind} of epoch {section.epoch} by {lost[0].hex()} was attested, and cannot be found any more"
+        )
+    return {author: proven[author][0] for author in named}

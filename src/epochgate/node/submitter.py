@@ -1,0 +1,53 @@
+"""The elected node's duty: put last epoch's scores and the set they rest on on the chain, and show that set."""
+
+from __future__ import annotations
+
+import asyncio
+
+from epochgate.core.record_set import RecordSet, compute_set
+from epochgate.events import Submitted
+from epochgate.keys import format_peer_id
+from epochgate.node.duties import Duty
+from epochgate.node.settling import find_basis, settle
+from epochgate.node.station import Missed, Station
+from epochgate.ports import ChainRefused, OnChain, Submission
+
+
+async def submit(station: Station, duty: Duty) -> str:
+    """Also after a restart: what is on the chain already is not submitted again, but its set is shown again."""
+    basis = await find_basis(station, duty)
+    sections = await station.gather(basis.deciding, duty.closes)
+    if too_few := [f"{section.rule.kind} of epoch {section.epoch}" for section in sections if not section.is_enough]:
+        raise Missed(f"too few replicas answered for {', '.join(too_few)}: what they hide may count")
+    records = compute_set(sections)
+    _show(station, duty, records)
+    settlement = await settle(station, duty, records, basis)
+    on_chain = await station.chain.get_submission(duty.epoch)
+    if on_chain is None:
+        try:
+            await station.chain.submit(Submission(duty.epoch, settlement.pay, records.bitmaps, records.root))
+        except ChainRefused as refused:
+            raise Missed(f"the chain refused: {refused}") from None
+        on_chain = await _read_back(station, duty)
+    if on_chain.submitter != station.author:
+        raise Missed(f"{format_peer_id(on_chain.submitter)} has submitted in this node's place")
+    submission = on_chain.submission
+    if submission.root == records.root:
+        station.ledger.keep_score_list(duty.epoch - 1, settlement.outcome.score_list)
+    scores = {format_peer_id(author): score for author, score in submission.scores.items()}
+    station.emit(Submitted(duty.epoch, duty.epoch - 1, scores, submission.root.hex()))
+    return f"the scores of epoch {duty.epoch - 1}, at block {on_chain.block}"
+
+
+def _show(station: Station, duty: Duty, records: RecordSet) -> None:
+    proofs = [proof for them in records.included.values() for proof in them.values()]
+    excluded = [them for by_author in records.excluded.values() for them in by_author.values()]
+    evidence = [(first.record, second.record) for first, second, *_ in excluded]
+    station.replica.show_set(duty.epoch, proofs, evidence)
+
+
+async def _read_back(station: Station, duty: Duty) -> OnChain:
+    """A submission counts once the chain shows it."""
+    while (on_chain := await station.chain.get_submission(duty.epoch)) is None:  # noqa: ASYNC110 - blocks come by time
+        await asyncio.sleep(station.block_seconds / 2)
+    return on_chain

@@ -1,0 +1,55 @@
+"""A validator's epoch: open last epoch's list, read what the hosters showed, score it, commit to the list."""
+
+from __future__ import annotations
+
+from epochgate.core.commitment import OpeningOf
+from epochgate.core.receipt import Standing
+from epochgate.core.record_set import compute_set
+from epochgate.core.roster import HOSTER, VALIDATOR
+from epochgate.core.settlement import HosterOutcome, compute_hoster_outcome, get_commitment_rule
+from epochgate.events import Gathered, Scored
+from epochgate.keys import format_peer_id
+from epochgate.node.challenge import get_challenge
+from epochgate.node.duties import Duty
+from epochgate.node.hoster import commit, open_commitment
+from epochgate.node.station import Missed, Station
+
+
+async def open_scores(station: Station, duty: Duty) -> str:
+    return await open_commitment(station, duty, station.policy.get_opening_rule(VALIDATOR))
+
+
+async def see_openings(station: Station, duty: Duty) -> str:
+    """Read the validators' openings, and their commitments too, while both are young: the settlement rests on them."""
+    rule = station.policy.get_opening_rule(VALIDATOR)
+    commitment = (get_commitment_rule(station.policy, rule), duty.epoch - rule.epochs_ago)
+    _, openings = await station.gather((commitment, (rule, duty.epoch)), duty.closes)
+    seen = [format_peer_id(author) for author in openings.get_proofs(Standing.PROVEN)]
+    station.emit(Gathered(duty.epoch, seen))
+    return f"{len(seen)} validators have opened"
+
+
+async def commit_scores(station: Station, duty: Duty) -> str:
+    list_opening = station.policy.get_opening_rule(VALIDATOR)
+    rule = get_commitment_rule(station.policy, list_opening)
+    record = station.ledger.get_own_record(rule.kind, duty.epoch)
+    if record is None:
+        if not isinstance(list_opening.schema, OpeningOf):
+            raise Missed(f"the schema of {list_opening.kind} is no OpeningOf(...), so there is nothing to open")
+        outcome = await _score(station, duty)
+        _, digest = await get_challenge(station, duty.epoch)
+        payload = list_opening.schema.payload.encode(outcome.score_list)
+        record = commit(station, rule, duty.epoch, digest, payload)
+    return await station.post(rule, duty, record)
+
+
+async def _score(station: Station, duty: Duty) -> HosterOutcome:
+    opening = station.policy.get_opening_rule(HOSTER)
+    commitment = get_commitment_rule(station.policy, opening)
+    pairs = ((commitment, duty.epoch - opening.epochs_ago), (opening, duty.epoch))
+    records = compute_set(await station.gather(pairs, duty.closes))
+    outcome = await station.compute.run(compute_hoster_outcome, station.policy, station.calendar, records, duty.epoch)
+    scores = {format_peer_id(author): score for author, score in outcome.scores.items()}
+    committed, opened = (list(map(format_peer_id, authors)) for authors in (outcome.committed, outcome.opened))
+    station.emit(Scored(duty.epoch, scores, committed, opened))
+    return outcome

@@ -1,0 +1,183 @@
+"""A whole subnet in one process on virtual time: production nodes on the memory engine and the embedded chain."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from epochgate.chain.local import LocalChain
+from epochgate.core.policy import Policy
+from epochgate.core.roster import HOSTER, VALIDATOR
+from epochgate.engine.memory import Hub, MemoryNetwork
+from epochgate.engine.virtual_time import InlineCompute, SeededEntropy, VirtualClock, run_virtually
+from epochgate.events import AnyEvent, Event
+from epochgate.inference import INFERENCE_POLICY
+from epochgate.keys import SigningKey, format_peer_id
+from epochgate.ledger import Ledger
+from epochgate.node.runner import Node
+from epochgate.ports import Model
+from people import meet
+
+BLOCKS_PER_EPOCH = 100
+BLOCK_SECONDS = 6.0
+Fact = TypeVar("Fact", bound=Event)
+T = TypeVar("T")
+
+
+class HonestModel:
+    """Answers at once, and the same everywhere."""
+
+    def infer(self, challenge: NDArray[Any]) -> NDArray[Any]:
+        return np.tanh(challenge * np.float32(1.5))
+
+
+class LyingModel:
+    """Answers at once, with something else."""
+
+    def infer(self, challenge: NDArray[Any]) -> NDArray[Any]:
+        return -challenge
+
+
+class Resident:
+    """One node of the world, running or not. It can be killed, and started again with what its ledger holds."""
+
+    def __init__(self, world: World, name: str, model: Model | None) -> None:
+        self.name = name
+        self.key: SigningKey = meet(name)
+        self.peer_id = format_peer_id(self.key.author)
+        self.facts: list[AnyEvent] = []
+        self._world = world
+        self._model = model
+        self._life: asyncio.Task[None] | None = None
+        self._ledger: Ledger | None = None
+        self._network: MemoryNetwork | None = None
+        self._rng = random.Random(f"{world.seed} {name}")
+        self.node: Node | None = None
+
+    async def start(self) -> None:
+        world = self._world
+        network = self._network = world.hub.join(self.key.author)
+        self._ledger = Ledger(world.folder / f"{self.name}.sqlite" if world.is_on_disk else None)
+        chain = LocalChain(world.chain_path, self.key.author, world.clock)
+        self.node = Node(
+            chain=chain,
+            network=network,
+            ledger=self._ledger,
+            key=self.key,
+            policy=world.policy,
+            clock=world.clock,
+            entropy=SeededEntropy(self._rng),
+            compute=InlineCompute(),
+            model=self._model,
+            emit=self.facts.append,
+            public_name=self.name,
+        )
+        await self.node.start()
+        self._life = asyncio.create_task(self.node.run())
+
+    async def kill(self) -> None:
+        """Abruptly: nothing is said, nothing is cleaned up."""
+        assert self._life is not None
+        self._life.cancel()
+        await asyncio.gather(self._life, return_exceptions=True)
+        await self._close()
+
+    async def stop(self) -> None:
+        assert self._life is not None
+        assert self.node is not None
+        self.node.stop()
+        await self._life
+        await self._close()
+
+    def get(self, kind: type[Fact], epoch: int | None = None) -> list[Fact]:
+        """What this node has emitted of `kind`."""
+        return [fact for fact in self.facts if isinstance(fact, kind) and epoch in (None, getattr(fact, "epoch", None))]
+
+    async def _close(self) -> None:
+        assert self._ledger is not None
+        assert self._network is not None
+        await self._network.close()
+        self._ledger.close()
+        self._life = self.node = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._life is not None
+
+
+class World:
+    """Hosters, validators and nodes in both roles, called by name; the subnet starts ten blocks after its chain."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        hosters: tuple[str, ...] = ("alice", "bob", "carol", "dave"),
+        validators: tuple[str, ...] = ("victor", "vera", "vito"),
+        both: tuple[str, ...] = (),
+        models: dict[str, Model] | None = None,
+        policy: Policy = INFERENCE_POLICY,
+        seed: int = 0,
+        is_on_disk: bool = False,
+        hub: Hub | None = None,
+    ) -> None:
+        self.folder = folder
+        self.policy = policy
+        self.seed = seed
+        self.is_on_disk = is_on_disk
+        self.clock = VirtualClock()
+        self.hub = hub or Hub(random.Random(seed), latency_seconds=0.05)
+        self.chain_path = folder / "chain.sqlite"
+        LocalChain.create(
+            self.chain_path,
+            self.clock,
+            block_seconds=BLOCK_SECONDS,
+            blocks_per_epoch=BLOCKS_PER_EPOCH,
+            genesis=seed.to_bytes(32, "big"),
+        )
+        self.chain = LocalChain(self.chain_path, None, self.clock)
+        roles = dict.fromkeys(hosters, HOSTER) | dict.fromkeys(validators, VALIDATOR) | dict.fromkeys(both, HOSTER | VALIDATOR)
+        models = models or {}
+        self.residents = {
+            name: Resident(self, name, models.get(name, HonestModel()) if role & HOSTER else None)
+            for name, role in roles.items()
+        }
+        for name, role in roles.items():
+            self.chain.register(self.residents[name].key.author, role)
+        self.chain.start(10)
+
+    def __getitem__(self, name: str) -> Resident:
+        return self.residents[name]
+
+    def get_running(self) -> list[Resident]:
+        return [resident for resident in self.residents.values() if resident.is_running]
+
+    async def start(self, *absent: str) -> None:
+        for name, resident in self.residents.items():
+            if name not in absent:
+                await resident.start()
+
+    async def run_until(self, epoch: int, percent: float = 0.0) -> None:
+        """Let the world live until `percent` of `epoch` has passed."""
+        block = self.chain.timing.compute_first_block(epoch) + percent / 100 * BLOCKS_PER_EPOCH
+        left_seconds = self.chain.genesis_seconds + block * BLOCK_SECONDS - self.clock.get_unix_seconds()
+        await asyncio.sleep(max(0.0, left_seconds))
+
+    async def stop(self) -> None:
+        for resident in self.get_running():
+            await resident.stop()
+
+
+def live(folder: Path, story: Callable[[World], Awaitable[T]], *, seed: int = 0, **options: Any) -> T:
+    """Make a world and let `story` happen in it, on virtual time."""
+
+    async def main(_rng: random.Random) -> T:
+        return await story(World(folder, seed=seed, **options))
+
+    return run_virtually(main, seed)

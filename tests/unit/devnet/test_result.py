@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from io import StringIO
+
+from rich.console import Console
+
+from devnet_story import CAST, EVERYBODY, tell_epoch
+from epochgate.devnet.result import render_scores, render_verdicts
+from epochgate.devnet.summary import Loss, Transcript
+
+NOTHING = dict.fromkeys(EVERYBODY, 0)
+
+
+def show(transcript: Transcript, epochs: int) -> str:
+    console = Console(width=200, record=True, file=StringIO())
+    summaries = [transcript.compute_summary(epoch) for epoch in range(epochs)]
+    console.print(render_scores(transcript, summaries), *render_verdicts(transcript, summaries), sep="\n")
+    return console.export_text()
+
+
+def make_transcript() -> Transcript:
+    transcript = Transcript(CAST)
+    for line in tell_epoch(0, pay=NOTHING) + tell_epoch(1):
+        transcript.take(line)
+    return transcript
+
+
+def test_every_node_has_its_output_score_and_its_pay() -> None:
+    rows = {line.split()[1]: line for line in show(make_transcript(), 2).splitlines() if "er-1" in line or "or-1" in line}
+    assert "1,000,000" in rows["hoster-1"]
+    assert "0.2000" in rows["hoster-1"]
+    assert "0.3000" in rows["validator-1"]
+
+
+def test_an_epoch_that_pays_nobody_says_why() -> None:
+    picture = show(make_transcript(), 2)
+    assert "epoch 0 pays nobody: no validator's list was due yet" in picture
+    assert "epoch 1 pays nobody" not in picture
+
+
+def test_an_incomplete_epoch_says_what_is_missing() -> None:
+    transcript = make_transcript()
+    transcript.losses.append(Loss("hoster-2", 1, "exit code 1"))
+    assert "epoch 1: incomplete: hoster-2 died: exit code 1" in show(transcript, 2)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from devnet_story import ALICE, BOB, CAST, EVERYBODY, HOSTERS, PAY, VALIDATORS, VERA, VICTOR, tell, tell_epoch
+from epochgate.devnet.summary import EpochSummary, Loss, Transcript
+from epochgate.events import Attested, ChallengeSeen, EpochBegan, Gathered, Line, Scored, Submitted
+
+
+def listen(lines: list[Line]) -> Transcript:
+    transcript = Transcript(CAST)
+    for line in lines:
+        transcript.take(line)
+    return transcript
+
+
+def test_a_complete_epoch_is_summed_up() -> None:
+    summary = listen(tell_epoch(0) + tell_epoch(1)).compute_summary(1)
+    assert summary == EpochSummary(
+        epoch=1,
+        elected=VERA,
+        challenge_author=VICTOR,
+        commitments=2,
+        openings=2,
+        validator_openings=2,
+        submitted_by=VICTOR,
+        attested_by=sorted(set(EVERYBODY) - {VICTOR}),
+        scores=PAY,
+        denied={"early": 4},
+        complete=True,
+    )
+
+
+def test_the_first_epoch_needs_no_opened_lists() -> None:
+    summary = listen(tell_epoch(0)).compute_summary(0)
+    assert (summary.complete, summary.validator_openings) == (True, 0)
+
+
+def test_the_summary_has_the_fields_that_its_readers_know() -> None:
+    written = msgspec.json.decode(msgspec.json.encode([listen(tell_epoch(0)).compute_summary(0)]))
+    assert list(written[0]) == [
+        "epoch",
+        "elected",
+        "challenge_author",
+        "commitments",
+        "openings",
+        "validator_openings",
+        "submitted_by",
+        "attested_by",
+        "scores",
+        "denied",
+        "complete",
+    ]
+
+
+def drop(condition: Callable[[Line], bool]) -> Callable[[list[Line]], list[Line]]:
+    return lambda lines: [line for line in lines if not condition(line)]
+
+
+def replace(node: str, fact: Scored | Gathered) -> Callable[[list[Line]], list[Line]]:
+    return lambda lines: [
+        tell(node, fact) if line.node == node and type(line.fact) is type(fact) and line.fact.epoch == 1 else line
+        for line in lines
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "gap"),
+    [
+        (drop(lambda line: isinstance(line.fact, ChallengeSeen)), "no challenge was proven"),
+        (drop(lambda line: isinstance(line.fact, Scored) and line.node == VERA), "not all validators scored: validator-2"),
+        (replace(VERA, Scored(1, {ALICE: 10**6, BOB: 10**6}, [ALICE], HOSTERS)), "no counted commitment of hoster-2"),
+        (replace(VERA, Scored(1, {ALICE: 10**6, BOB: 10**6}, HOSTERS, [BOB])), "no counted opening of hoster-1"),
+        (replace(VERA, Scored(1, {ALICE: 10**6, BOB: 0}, HOSTERS, HOSTERS)), "the validators' scores differ"),
+        (replace(VERA, Gathered(1, [VERA])), "no proven opening of validator-1"),
+        (drop(lambda line: isinstance(line.fact, Submitted)), "nobody submitted it"),
+        (drop(lambda line: isinstance(line.fact, Attested) and line.node == BOB), "not attested by hoster-2"),
+    ],
+)
+def test_an_epoch_that_lacks_something_says_what(change: Callable[[list[Line]], list[Line]], gap: str) -> None:
+    transcript = listen(change(tell_epoch(1)))
+    assert transcript.find_gaps(1) == [gap]
+    assert not transcript.compute_summary(1).complete
+
+
+def test_an_epoch_in_which_nothing_happened_is_summed_up_as_well() -> None:
+    summary = listen([]).compute_summary(3)
+    assert (summary.complete, summary.elected, summary.commitments, summary.submitted_by) == (False, None, 0, None)
+
+
+def test_a_node_that_died_makes_its_epoch_incomplete_but_not_those_before() -> None:
+    transcript = listen(tell_epoch(0) + tell_epoch(1) + tell_epoch(2))
+    transcript.losses.append(Loss("hoster-1", 2, "killed by SIGKILL"))
+    assert [transcript.compute_summary(epoch).complete for epoch in range(3)] == [True, False, False]
+    assert transcript.find_gaps(2) == ["hoster-1 died: killed by SIGKILL"]
+
+
+def test_an_epoch_is_settled_when_all_others_have_attested() -> None:
+    lines = tell_epoch(0)
+    transcript = listen(lines[:-1])
+    assert not transcript.is_settled(0)
+    transcript.take(lines[-1])
+    assert transcript.is_settled(0)
+
+
+def test_only_what_every_validator_counted_is_counted() -> None:
+    others = [tell(node, Scored(1, {}, [ALICE] if node == VERA else HOSTERS, [])) for node in VALIDATORS]
+    assert listen(others).compute_summary(1).commitments == 1
+
+
+def test_the_challenge_is_ascribed_to_the_elected_one_where_a_stand_in_published_it_too() -> None:
+    lines = [tell(VERA, EpochBegan(0, VICTOR, 2, 2)), tell(VERA, ChallengeSeen(0, VERA)), tell(VERA, ChallengeSeen(0, VICTOR))]
+    assert listen(lines).compute_summary(0).challenge_author == VICTOR
