@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from epochgate.core.calendar import READABLE_EPOCHS
 from epochgate.core.policy import Policy
-from epochgate.core.receipt import Standing, compute_stamp
+from epochgate.core.receipt import Proof, Standing, compute_stamp
 from epochgate.core.rule import Bound
 from epochgate.ledger import Ledger
 from epochgate.store import Store
@@ -13,7 +16,8 @@ from epochgate.watch import Watch
 async def repair(policy: Policy, store: Store, ledger: Ledger, watch: Watch, author: bytes, epoch: int) -> int:
     """Copy what is proven under the keys of which `author` is a replica, in `epoch` and the two before.
 
-    Returns how many records were missing. The copies keep the receipts of others: this replica did not see them arrive.
+    Returns how many records were missing. The copies keep the receipts of others: this replica did not see them arrive,
+    so it signs none.
     """
     copied = 0
     block, _ = watch.get_block()
@@ -22,23 +26,31 @@ async def repair(policy: Policy, store: Store, ledger: Ledger, watch: Watch, aut
             continue
         reading = await store.read(bound)
         for stamp in reading.get_stamps(Standing.PROVEN):
-            proof = reading.proofs[stamp]
-            held = ledger.held.get((stamp.key, stamp.author))
-            if held is None:
-                ledger.keep(proof.record, proof.receipts, bound.epoch or 0)
-                copied += 1
-            elif held.value_digest == compute_stamp(proof.record).value_digest:
-                ledger.add_receipts(stamp, proof.receipts)
+            copied += _take(reading.proofs[stamp], bound, ledger, watch.clock.get_unix_seconds(), epoch)
     return copied
 
 
-def _find_own_keys(policy: Policy, watch: Watch, author: bytes, epoch: int) -> list[Bound]:
-    return [
-        bound
-        for of in range(epoch - 2, epoch + 1)
-        if watch.calendar.has(of)
-        for rule in policy.rules
-        if rule.is_of_an_epoch
-        for bound in watch.calendar.get_bounds(rule, of)
-        if author in bound.placement.replicas
-    ]
+def _take(proof: Proof, bound: Bound, ledger: Ledger, now_seconds: float, epoch: int) -> bool:
+    """Whether the record was missing. Under a once-key the first one stays, and a second one is evidence."""
+    record, stamp = proof.record, compute_stamp(proof.record)
+    held = ledger.held.get((record.key, record.author))
+    if held is not None and held.value_digest == stamp.value_digest:
+        ledger.add_receipts(stamp, proof.receipts)
+        return False
+    if held is not None and bound.once:
+        first = ledger.get_record(record.key, record.author)
+        if first is not None and not ledger.has_evidence(record.key, record.author):
+            ledger.keep_evidence(first, record, bound.epoch or 0)
+        return False
+    if record.expiration_time <= max(now_seconds, held.expiration_time if held else 0.0):
+        return False
+    ledger.keep(record, proof.receipts, epoch if bound.epoch is None else bound.epoch)
+    return True
+
+
+def _find_own_keys(policy: Policy, watch: Watch, author: bytes, epoch: int) -> Iterator[Bound]:
+    """Keys without an epoch belong to the newest roster alone."""
+    for of in range(epoch - READABLE_EPOCHS + 1, epoch + 1):
+        for rule in policy.rules if watch.calendar.has(of) else ():
+            if rule.is_of_an_epoch or of == epoch:
+                yield from (bound for bound in watch.calendar.get_bounds(rule, of) if author in bound.placement.replicas)

@@ -21,7 +21,7 @@ from epochgate.inference import INFERENCE_POLICY
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.ledger import Ledger
 from epochgate.node.runner import Node
-from epochgate.ports import Model
+from epochgate.ports import Model, OnChain
 from people import meet
 
 BLOCKS_PER_EPOCH = 100
@@ -42,6 +42,13 @@ class LyingModel:
 
     def infer(self, challenge: NDArray[Any]) -> NDArray[Any]:
         return -challenge
+
+
+class NoModel:
+    """Answers nothing."""
+
+    def infer(self, challenge: NDArray[Any]) -> NDArray[Any]:
+        raise RuntimeError("there is no model here")
 
 
 class Resident:
@@ -106,6 +113,10 @@ class Resident:
         self._ledger.close()
         self._life = self.node = None
 
+    def get_live_node(self) -> Node:
+        assert self.node is not None
+        return self.node
+
     @property
     def is_running(self) -> bool:
         return self._life is not None
@@ -143,11 +154,8 @@ class World:
         )
         self.chain = LocalChain(self.chain_path, None, self.clock)
         roles = dict.fromkeys(hosters, HOSTER) | dict.fromkeys(validators, VALIDATOR) | dict.fromkeys(both, HOSTER | VALIDATOR)
-        models = models or {}
-        self.residents = {
-            name: Resident(self, name, models.get(name, HonestModel()) if role & HOSTER else None)
-            for name, role in roles.items()
-        }
+        models = dict.fromkeys((*hosters, *both), HonestModel()) | (models or {})
+        self.residents = {name: Resident(self, name, models.get(name)) for name in roles}
         for name, role in roles.items():
             self.chain.register(self.residents[name].key.author, role)
         self.chain.start(10)
@@ -168,6 +176,17 @@ class World:
         block = self.chain.timing.compute_first_block(epoch) + percent / 100 * BLOCKS_PER_EPOCH
         left_seconds = self.chain.genesis_seconds + block * BLOCK_SECONDS - self.clock.get_unix_seconds()
         await asyncio.sleep(max(0.0, left_seconds))
+
+    async def get_submission(self, epoch: int) -> OnChain:
+        """The one made in `epoch`."""
+        on_chain = await self.chain.get_submission(epoch)
+        assert on_chain is not None, f"nobody submitted in epoch {epoch}"
+        return on_chain
+
+    async def get_elected(self, epoch: int) -> Resident:
+        """Only once the epoch has begun."""
+        author = await self.chain.get_elected(epoch)
+        return next(resident for resident in self.residents.values() if resident.key.author == author)
 
     async def stop(self) -> None:
         for resident in self.get_running():

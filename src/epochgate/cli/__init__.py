@@ -26,14 +26,19 @@ app.command()(policy)
 app.command()(devnet)
 
 
-@app.callback()
-def describe(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    """A record store in which every replica enforces what may be stored, by whom, when and for how long."""
-    if version:
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def describe(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """A record store in which every replica enforces what may be stored, by whom, when and for how long."""
 
 
 def run_command(arguments: list[str] | None = None) -> int:

@@ -97,6 +97,8 @@ def _run(options: DevnetOptions, json: Path | None) -> bool:
     except DevnetError as error:
         typer.echo(f"epochgate: {error}", file=sys.stderr)
         return False
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None  # SIGTERM, which ends it as Ctrl-C does
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(summaries), indent=2) + b"\n")
     return all(summary.complete for summary in summaries)

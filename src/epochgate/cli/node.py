@@ -95,7 +95,7 @@ async def _run(options: NodeOptions, *, is_json: bool) -> None:
     chain = LocalChain(options.chain_file, key.author, clock)
     try:
         _check_chain(chain, clock, key, options)
-        options.data.mkdir(parents=True, exist_ok=True)
+        _make_folder(options.data)
         ledger = Ledger(options.data / "ledger.sqlite")
         try:
             await _live(options, key, chain, ledger, is_json=is_json)
@@ -141,6 +141,13 @@ async def _live(options: NodeOptions, key: SigningKey, chain: LocalChain, ledger
     finally:
         await network.close()
         compute.close()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--data {folder} cannot be made ({error.strerror}): choose another folder") from None
 
 
 def _check_chain(chain: LocalChain, clock: Clock, key: SigningKey, options: NodeOptions) -> None:

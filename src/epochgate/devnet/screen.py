@@ -34,6 +34,8 @@ from epochgate.events import (
 COLUMNS = 100
 BAR_COLUMNS = 60
 LAST_FACTS = 6
+LOOKING_DUTIES = frozenset({"see-challenge", "see-openings"})
+"""Done aside, while the duty that the row shows goes on."""
 
 
 class Row(msgspec.Struct):
@@ -64,7 +66,8 @@ class Screen:
         row = self._rows.get(node)
         if row is None:
             return None
-        _update(row, fact)
+        if getattr(fact, "duty", None) not in LOOKING_DUTIES:
+            _update(row, fact)
         if isinstance(fact, EpochBegan | ChallengeSeen):
             return self._take_common(fact)
         words = describe_fact(fact, self._cast)
@@ -111,11 +114,11 @@ class Screen:
             return
         elected = self._elected.get(now.epoch)
         name = self._cast.get_name(elected) if elected else "nobody yet"
-        closing = "   closing: the last submission is made and attested" if now.epoch >= self._epochs else ""
+        place = f"epoch {now.epoch} of {self._epochs}" if now.epoch < self._epochs else "settling the last epoch"
         yield Text.assemble(
             ("epochgate devnet", "bold"),
-            f"   epoch {now.epoch} of {self._epochs}   block {now.blocks_elapsed:>3}/{now.block_per_epoch}"
-            f"   {now.seconds_remaining:4.1f} s left   elected {name}{closing}",
+            f"   {place}   block {now.blocks_elapsed:>3}/{now.block_per_epoch}"
+            f"   {now.seconds_remaining:4.1f} s left   elected {name}",
         )
         width = max(len(rule.kind) for rule in self._policy.rules)
         for rule in self._policy.rules:

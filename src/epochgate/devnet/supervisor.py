@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -24,7 +24,6 @@ from epochgate.events import Line, NodeReady
 from epochgate.ports import Chain
 
 READY_SECONDS = 120.0
-REFRESHES_PER_SECOND = 8
 LOOK_SECONDS = 0.1
 
 
@@ -64,13 +63,12 @@ class Devnet:
         if task is not None:
             loop.add_signal_handler(signal.SIGTERM, task.cancel)
         try:
-            with self._show():
-                async with NodeProcesses(self._plan.folder, self._take, self._lose) as nodes:
-                    for wave in self._plan.waves:
-                        await nodes.start(wave)
-                        await self._wait_until_ready({self._peer_id_of[name] for name in wave})
-                    self._start_chain()
-                    await self._wait_until_settled(nodes)
+            async with self._show(), NodeProcesses(self._plan.folder, self._take, self._lose) as nodes:
+                for wave in self._plan.waves:
+                    await nodes.start(wave)
+                    await self._wait_until_ready({self._peer_id_of[name] for name in wave})
+                self._start_chain()
+                await self._wait_until_settled(nodes)
         finally:
             loop.remove_signal_handler(signal.SIGTERM)
         summaries = [self.transcript.compute_summary(epoch) for epoch in range(self._plan.epochs)]
@@ -79,14 +77,25 @@ class Devnet:
             self._console.print(verdict, soft_wrap=True)
         return summaries
 
-    def _show(self) -> AbstractContextManager[object]:
+    @asynccontextmanager
+    async def _show(self) -> AsyncIterator[None]:
+        """Draw while the block runs, where somebody watches; from this loop, for the chain belongs to it."""
         if not self._console.is_terminal:
-            return nullcontext()
-        return Live(
-            get_renderable=lambda: self._screen.render(self._get_epoch_data()),
-            console=self._console,
-            refresh_per_second=REFRESHES_PER_SECOND,
-        )
+            yield
+            return
+        with Live(console=self._console, auto_refresh=False) as live:
+            drawing = asyncio.create_task(self._draw(live))
+            try:
+                yield
+            finally:
+                drawing.cancel()
+                await asyncio.gather(drawing, return_exceptions=True)
+                live.update(self._screen.render(self._get_epoch_data()), refresh=True)
+
+    async def _draw(self, live: Live) -> None:
+        while True:
+            live.update(self._screen.render(self._get_epoch_data()), refresh=True)
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _wait_until_ready(self, expected: set[str]) -> None:
         try:

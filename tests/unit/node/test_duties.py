@@ -95,7 +95,9 @@ def test_an_opening_rests_on_the_commitment_it_opens() -> None:
 )
 def test_a_node_that_starts_in_mid_epoch_joins_at_the_first_duty_still_open(block: int, first_left: str) -> None:
     duties = [
-        duty for duty in compute_duties(INFERENCE_POLICY, TIMING, EPOCH, HOSTER, is_elected=False) if duty.name != "commit-output"
+        duty
+        for duty in compute_duties(INFERENCE_POLICY, TIMING, EPOCH, HOSTER, is_elected=False)
+        if duty.name != "commit-output"
     ]
     left = sorted(select_left(duties, FIRST + block), key=lambda duty: duty.closes)
     assert left[0].name == first_left

@@ -9,9 +9,7 @@ from epochgate.node.heartbeat import compute_lifetime_seconds, is_heartbeat
 from epochgate.schemas import ServerState
 
 
-@pytest.mark.parametrize(
-    ("longest", "online", "offline"), [(660.0, 654.0, 657.0), (33.0, 27.0, 30.0), (5.0, 4.0, 4.5)]
-)
+@pytest.mark.parametrize(("longest", "online", "offline"), [(660.0, 654.0, 657.0), (33.0, 27.0, 30.0), (5.0, 4.0, 4.5)])
 def test_offline_expires_later_than_what_was_said_before(longest: float, online: float, offline: float) -> None:
     assert compute_lifetime_seconds(longest, ServerState.ONLINE) == pytest.approx(online)
     assert compute_lifetime_seconds(longest, ServerState.JOINING) == pytest.approx(online)

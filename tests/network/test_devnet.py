@@ -1,0 +1,114 @@
+"""The main job as its users start it: processes, daemons, a chain file, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.network
+
+LEAVE_SECONDS = 10.0
+"""A libp2p daemon whose node was killed notices it within 2 s."""
+
+
+@contextmanager
+def run_devnet(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "epochgate", "devnet", "--dir", f"{folder / 'run'}", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def find_processes(folder: Path) -> dict[int, str]:
+    """Command lines of the nodes and daemons of the devnet in `folder`; daemons are given their identity's path."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:  # it has ended meanwhile
+                continue
+            if f"{folder / 'run'}/" in command:
+                found[int(entry.name)] = command
+    return found
+
+
+def wait_until_all_are_gone(folder: Path) -> None:
+    until = time.monotonic() + LEAVE_SECONDS
+    while (left := find_processes(folder)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert left == {}
+
+
+def read_until(process: subprocess.Popen[str], words: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if words in line:
+            return
+    raise AssertionError(f"the devnet never said {words!r}")
+
+
+def test_a_subnet_lives_through_two_epochs_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    summary_file = tmp_path / "summary.json"
+    options = ("--hosters", "3", "--validators", "2", "--epochs", "2", "--epoch-seconds", "10", "--json", f"{summary_file}")
+    with run_devnet(tmp_path, *options) as process:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, out + err
+    first, second = json.loads(summary_file.read_text())
+    assert (first["epoch"], second["epoch"]) == (0, 1)
+    assert first["complete"]
+    assert second["complete"]
+    assert (second["commitments"], second["openings"], second["validator_openings"]) == (3, 3, 2)
+    assert len(second["attested_by"]) == 4
+    assert second["submitted_by"] not in second["attested_by"]
+    assert sum(first["scores"].values()) == 0, "there were no lists to pay for yet"
+    assert sum(second["scores"].values()) == 10**18
+    assert min(second["scores"].values()) > 0
+    assert "epoch 1: complete" in out
+    wait_until_all_are_gone(tmp_path)
+
+
+def test_a_node_that_dies_is_reported_and_ends_in_an_incomplete_epoch(tmp_path: Path) -> None:
+    options = ("--hosters", "3", "--validators", "1", "--epochs", "1", "--epoch-seconds", "6")
+    with run_devnet(tmp_path, *options) as process:
+        read_until(process, "epoch 0 began")
+        hoster = next(
+            pid for pid, command in find_processes(tmp_path).items() if "epochgate node" in command and "hoster-3" in command
+        )
+        os.kill(hoster, signal.SIGKILL)
+        out, err = process.communicate(timeout=90)
+        assert process.returncode == 1
+    assert "epoch 0: incomplete" in out
+    assert "hoster-3 died: killed by SIGKILL" in out
+    assert f"{tmp_path / 'run'}" in err, "it says where the logs are"
+    wait_until_all_are_gone(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_whoever_interrupts_it_finds_everything_ended(tmp_path: Path, number: signal.Signals) -> None:
+    with run_devnet(tmp_path, "--hosters", "1", "--validators", "1", "--epochs", "9") as process:
+        read_until(process, "epoch 0 began")
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+    assert "Traceback" not in err
+    wait_until_all_are_gone(tmp_path)
+
+
+def test_nodes_whose_devnet_was_killed_leave_by_themselves(tmp_path: Path) -> None:
+    with run_devnet(tmp_path, "--hosters", "1", "--validators", "1", "--epochs", "9", "--epoch-seconds", "5") as process:
+        read_until(process, "epoch 0 began")
+        process.kill()
+        process.wait()
+    wait_until_all_are_gone(tmp_path)

@@ -1,0 +1,427 @@
+"""Whole epochs of whole nodes, in virtual time: complete when all is well, and when this or that is not."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from epochgate.core.receipt import Standing
+from epochgate.core.scoring import HOSTER_POT, MAX_SCORE, TOTAL_PAY
+from epochgate.core.verdict import Reason
+from epochgate.engine.memory import Hub
+from epochgate.events import (
+    Abstained,
+    AttestationRefused,
+    Attested,
+    ChallengeSeen,
+    DutyMissed,
+    EpochBegan,
+    Gathered,
+    NodeReady,
+    NodeStopped,
+    Scored,
+    Stored,
+    Submitted,
+    Trouble,
+    Verdicts,
+)
+from epochgate.inference import INFERENCE_POLICY
+from epochgate.node.hoster import commit
+from epochgate.ports import Submission
+from epochgate.schemas import Heartbeat, ServerState
+from epochgate.store import get_latest
+from simulation.world import LyingModel, NoModel, Resident, World, live
+
+HOSTERS = ("alice", "bob", "carol", "dave")
+VALIDATORS = ("victor", "vera", "vito")
+COMMIT = INFERENCE_POLICY.get_rule("hoster-commit")
+
+
+async def assert_complete(world: World, epoch: int, *, without: tuple[str, ...] = ()) -> None:
+    """Everybody but `without` did what it should about `epoch`, and agrees."""
+    present = [resident for name, resident in world.residents.items() if name not in without]
+    validators = [resident for resident in present if resident.name in VALIDATORS]
+    hosters = sorted(resident.peer_id for resident in present if resident.name in HOSTERS)
+    for validator in validators:
+        scored = validator.get(Scored, epoch)[-1]
+        assert set(hosters) <= set(scored.commitments)
+        assert set(hosters) <= set(scored.openings)
+        assert all(scored.scores[peer_id] == MAX_SCORE for peer_id in hosters)
+    assert len({str(sorted(validator.get(Scored, epoch)[-1].scores.items())) for validator in validators}) == 1
+    on_chain = await world.get_submission(epoch + 1)
+    attestors = {resident.key.author for resident in present} - {on_chain.submitter}
+    assert attestors <= set(on_chain.attested_by)
+    assert on_chain.is_attested
+
+
+def test_every_epoch_is_complete(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(4, 60)
+        for epoch in range(4):
+            await assert_complete(world, epoch)
+            elected = await world.get_elected(epoch)
+            for resident in world.residents.values():
+                assert [fact.author for fact in resident.get(ChallengeSeen, epoch)] == [elected.peer_id]
+                assert resident.get(EpochBegan, epoch)[0].elected == elected.peer_id
+                assert all(fact.is_complete for fact in resident.get(Stored, epoch))
+            if epoch > 0:
+                validators = sorted(world[name].peer_id for name in VALIDATORS)
+                for name in VALIDATORS:
+                    assert [sorted(fact.validator_openings) for fact in world[name].get(Gathered, epoch)] == [validators]
+        await world.stop()
+        for resident in world.residents.values():
+            assert resident.get(DutyMissed) == resident.get(Trouble) == resident.get(AttestationRefused) == []
+            assert sum(fact.admitted for fact in resident.get(Verdicts)) > 0
+            assert all(not fact.denied for fact in resident.get(Verdicts))
+            assert isinstance(resident.facts[0], NodeReady)
+            assert isinstance(resident.facts[-1], NodeStopped)
+
+    live(tmp_path, story)
+
+
+def test_the_first_epoch_pays_nobody_and_the_second_everybody(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(2, 30)
+        first, second = await world.get_submission(1), await world.get_submission(2)
+        assert set(first.submission.scores.values()) == {0}
+        assert sum(second.submission.scores.values()) == TOTAL_PAY
+        assert {second.submission.scores[world[name].key.author] for name in HOSTERS} == {HOSTER_POT // 4}
+        submitter = await world.get_elected(2)
+        submitted = submitter.get(Submitted, 2)[0]
+        assert submitted.scored_epoch == 1
+        assert submitted.root == second.submission.root.hex()
+
+    live(tmp_path, story)
+
+
+def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
+    async def story(world: World) -> list[list[object]]:
+        await world.start()
+        await world.run_until(2, 60)
+        await world.stop()
+        return [list(resident.facts) for resident in world.residents.values()]
+
+    runs = []
+    for number, seed in enumerate((7, 7, 8)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        runs.append(live(folder, story, seed=seed))
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_a_node_in_both_roles_does_and_earns_both(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(2, 30)
+        await assert_complete(world, 1)
+        scores = (await world.get_submission(2)).submission.scores
+        both, hoster, validator = (scores[world[name].key.author] for name in ("erin", "alice", "victor"))
+        assert both == hoster + validator
+        assert world["erin"].get(NodeReady)[0].roles == ["hoster", "validator"]
+
+    live(tmp_path, story, both=("erin",))
+
+
+def test_an_absent_elected_node_costs_nobody_a_score(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 0.01)
+        absent = await world.get_elected(1)
+        await absent.kill()
+        await world.run_until(2, 30)
+        others = [resident for resident in world.residents.values() if resident is not absent]
+        for resident in others:
+            seen = resident.get(ChallengeSeen, 1)
+            assert len(seen) == 1
+            assert seen[0].author in {world[name].peer_id for name in VALIDATORS} - {absent.peer_id}
+            missed = [fact.why for fact in resident.get(DutyMissed, 1) if fact.duty == "attest"]
+            assert missed == ["nobody has submitted"]
+        stood_in = [resident.name for resident in others for fact in resident.get(Stored, 1) if fact.rule == "consensus"]
+        assert len(stood_in) == 1, "the second stand-in sees the first one's challenge"
+        assert await world.chain.get_submission(1) is None
+        if (await world.get_elected(2)) is not absent:
+            await assert_complete(world, 1, without=(absent.name,))
+            assert sum((await world.get_submission(2)).submission.scores.values()) == TOTAL_PAY
+
+    live(tmp_path, story)
+
+
+def test_a_hoster_that_commits_and_never_opens_gets_nothing(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 50)
+        await world["dave"].kill()
+        await world.run_until(1, 62)
+        await world["dave"].start()
+        await world.run_until(2, 45)
+        await assert_complete(world, 1, without=("dave",))
+        on_chain = await world.get_submission(2)
+        dave = world["dave"].key.author
+        assert on_chain.submission.scores[dave] == 0
+        assert dave in on_chain.attested_by
+        scored = world["victor"].get(Scored, 1)[0]
+        assert world["dave"].peer_id in scored.commitments
+        assert world["dave"].peer_id not in scored.openings
+
+    live(tmp_path, story, is_on_disk=True)
+
+
+def test_a_copier_gets_nothing_and_costs_nobody_anything(tmp_path: Path) -> None:
+    """Dave has no model: he commits to alice's digest, and shows her opening when she does."""
+
+    async def copy(world: World, kind: str, epoch: int) -> None:
+        station = world["dave"].get_live_node().station
+        rule = INFERENCE_POLICY.get_rule(kind)
+        section = await station.store.read_all(rule, epoch)
+        copied = section.get_proofs(Standing.PROVEN)[world["alice"].key.author][0].record.payload
+        record = station.sign_once(rule, epoch, copied)
+        posting = await station.store.post(record, station.get_bound(rule, epoch), station.get_unix_seconds() + 60)
+        assert posting.is_complete
+
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 30)
+        await copy(world, "hoster-commit", 1)
+        await world.run_until(1, 55)
+        await copy(world, "hoster-reveal", 1)
+        await world.run_until(2, 30)
+        await assert_complete(world, 1, without=("dave",))
+        assert world["victor"].get(Scored, 1)[0].scores[world["dave"].peer_id] == 0
+        assert (await world.get_submission(2)).submission.scores[world["dave"].key.author] == 0
+        assert [fact.why for fact in world["dave"].get(DutyMissed, 1) if fact.duty == "commit-output"] == [
+            "RuntimeError: there is no model here"
+        ]
+
+    live(tmp_path, story, models={"dave": NoModel()})
+
+
+def test_a_lying_hoster_scores_nothing_and_the_others_all(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(2, 30)
+        assert world["victor"].get(Scored, 1)[0].scores[world["dave"].peer_id] == 0
+        scores = (await world.get_submission(2)).submission.scores
+        assert {scores[world[name].key.author] for name in ("alice", "bob", "carol")} == {
+            HOSTER_POT // 3,
+            HOSTER_POT // 3 + 1,
+        }
+
+    live(tmp_path, story, models={"dave": LyingModel()})
+
+
+@pytest.mark.parametrize("percent", [5, 30, 55, 80])
+def test_a_node_that_starts_in_mid_epoch_joins_at_the_first_open_duty(tmp_path: Path, percent: float) -> None:
+    """With nothing in its ledger: it takes the replicas' word for the past, and what was attested for agreed."""
+
+    async def story(world: World) -> None:
+        await world.start("dave", "vito")
+        await world.run_until(1, percent)
+        await world["dave"].start()
+        await world["vito"].start()
+        await world.run_until(3, 60)
+        hosted, listed = percent < 50, percent < 99
+        assert (world["dave"].peer_id in world["victor"].get(Scored, 1)[0].openings) is hosted
+        assert bool(world["vito"].get(Scored, 1)) is listed
+        await assert_complete(world, 2)
+        attestors = set((await world.get_submission(2)).attested_by) | {(await world.get_submission(2)).submitter}
+        assert {world["dave"].key.author, world["vito"].key.author} <= attestors
+        for name in ("dave", "vito"):
+            assert not world[name].get(AttestationRefused)
+            assert not world[name].get(Abstained)
+        for resident in world.residents.values():
+            refusals = {Reason.EARLY.value, Reason.LATE.value}
+            assert all(not refusals & fact.denied.keys() for fact in resident.get(Verdicts)), "nobody acts outside a window"
+
+    live(tmp_path, story)
+
+
+MOMENTS = [0.5, 5, 14, 17.005, 17.01, 17.02, 30, 50.5, 52.005, 52.01, 52.02, 58, 62.005, 62.01, 62.02, 80, 99.5]
+"""Percent of the epoch: between duties, and while records are on their way (a message takes up to 0.008 % of it)."""
+
+
+@pytest.mark.parametrize("percent", MOMENTS)
+@pytest.mark.parametrize("name", ["alice", "victor", "vera", "vito"])
+def test_a_node_killed_at_any_moment_goes_on_with_its_epoch(tmp_path: Path, name: str, percent: float) -> None:
+    """One of the validators is the elected one; each takes its turn."""
+
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, percent)
+        await world[name].kill()
+        await world.run_until(1, percent + 0.6)
+        await world[name].start()
+        await world.run_until(2, 50)
+        await assert_complete(world, 1)
+        pay = (await world.get_submission(2)).submission.scores
+        assert sum(pay.values()) == TOTAL_PAY
+        assert 0 not in pay.values(), "whoever came back in time is paid like the others"
+        assert all(not resident.get(AttestationRefused) for resident in world.residents.values())
+
+    live(tmp_path, story, is_on_disk=True)
+
+
+def test_a_submitter_killed_as_it_submits_shows_its_set_again(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(2, 0.01)
+        submitter = await world.get_elected(2)
+        await world.run_until(2, 1.06)
+        await submitter.kill()
+        await world.run_until(2, 3)
+        await submitter.start()
+        await world.run_until(3, 0)
+        await assert_complete(world, 1)
+        assert submitter.get(Submitted, 2)[-1].scored_epoch == 1
+
+    live(tmp_path, story, is_on_disk=True)
+
+
+def test_an_attestor_that_hears_too_few_replicas_abstains_and_says_so(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 80)
+        alice, others = world["alice"], [world[name].key.author for name in ("bob", "carol", "dave")]
+        world.hub.is_cut = lambda sender, receiver: (
+            alice.key.author in (sender, receiver) and (sender in others or receiver in others)
+        )
+        await world.run_until(2, 50)
+        assert ["too few replicas answered" in fact.why for fact in alice.get(Abstained, 2)] == [True]
+        assert not alice.get(Attested, 2)
+        await assert_complete(world, 1, without=("alice",))
+        world.hub.is_cut = lambda _sender, _receiver: False
+        await world.run_until(3, 50)
+        assert not alice.get(AttestationRefused)
+        assert alice.get(Attested, 3), "what the others attested without her she found out and built on"
+
+    live(tmp_path, story)
+
+
+def test_a_submitter_that_hears_too_few_replicas_submits_nothing(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(2, 0.01)
+        submitter = await world.get_elected(2)
+        for resident in [resident for resident in world.residents.values() if resident is not submitter][:3]:
+            await resident.kill()
+        await world.run_until(2, 50)
+        missed = [fact.why for fact in submitter.get(DutyMissed, 2) if fact.duty == "submit"]
+        assert ["too few replicas answered" in why for why in missed] == [True]
+        assert await world.chain.get_submission(2) is None
+
+    live(tmp_path, story)
+
+
+def test_a_submission_that_pays_itself_more_is_refused_entry_by_entry(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(2, 0.01)
+        submitter = await world.get_elected(2)
+        chain = submitter.get_live_node().station.chain
+        submit = chain.submit
+
+        async def submit_more(honest: Submission) -> None:
+            scores = honest.scores | {submitter.key.author: TOTAL_PAY}
+            await submit(Submission(honest.epoch, scores, honest.bitmaps, honest.root))
+
+        chain.submit = submit_more  # type: ignore[method-assign]  # this submitter is dishonest, and only in this
+        await world.run_until(2, 50)
+        assert (await world.get_submission(2)).attested_by == ()
+        for resident in world.residents.values():
+            if resident is not submitter:
+                (refusal,) = resident.get(AttestationRefused, 2)
+                assert len(refusal.differences) == 1
+                assert refusal.differences[0].startswith(f"{submitter.peer_id}: submitted {TOTAL_PAY}, recomputed ")
+        await world.run_until(3, 50)
+        if (await world.get_elected(3)) is not submitter:
+            await assert_complete(world, 2)
+
+    live(tmp_path, story)
+
+
+def test_epochs_complete_over_a_network_that_loses_messages(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(3, 50)
+        for epoch in range(3):
+            await assert_complete(world, epoch)
+
+    live(tmp_path, story, hub=Hub(latency_seconds=0.2, loss=0.02))
+
+
+async def read_state(world: World, reader: Resident, of: Resident, kind: str) -> ServerState | None:
+    """The state that `of`'s heartbeat under `kind` names, as `reader` sees it."""
+    node = reader.get_live_node()
+    moment = node.watch.get_moment()
+    rule = INFERENCE_POLICY.get_rule(kind)
+    section = await node.store.read_all(rule, moment.data.epoch)
+    proof = get_latest(section.readings, moment).get(of.key.author)
+    if proof is None:
+        return None
+    beat = node.calendar.get_bound(rule, moment.data.epoch).decode(proof.record.payload)
+    assert isinstance(beat, Heartbeat)
+    assert (beat.public_name, beat.role, beat.policy_digest) == (of.name, kind, INFERENCE_POLICY.digest.hex())
+    return beat.state
+
+
+def test_heartbeats_tell_joining_online_and_offline(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        alice, erin = world["alice"], world["erin"]
+
+        async def read_both() -> list[ServerState | None]:
+            return [await read_state(world, alice, erin, kind) for kind in ("hoster", "validator")]
+
+        await world.start()
+        await asyncio.sleep(20)
+        assert await read_both() == [ServerState.JOINING] * 2, "before the first block there are heartbeats already"
+        for percent in range(5, 300, 25):
+            await world.run_until(0, percent)
+            assert await read_both() == [ServerState.ONLINE] * 2
+        await erin.stop()
+        assert await read_both() == [ServerState.OFFLINE] * 2
+        await world.run_until(4, 50)
+        assert await read_both() == [None] * 2
+
+    live(tmp_path, story, both=("erin",))
+
+
+def test_a_failed_renewal_ends_nothing(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        alice, dave = world["alice"], world["dave"]
+        await world.start()
+        await world.run_until(0, 80)
+        world.hub.is_cut = lambda sender, receiver: dave.key.author in (sender, receiver)
+        await world.run_until(2, 20)
+        assert await read_state(world, alice, dave, "hoster") is None
+        assert [fact.where for fact in dave.get(Trouble)] == ["heartbeat"]
+        world.hub.is_cut = lambda _sender, _receiver: False
+        await world.run_until(2, 40)
+        assert await read_state(world, alice, dave, "hoster") is ServerState.ONLINE
+
+    live(tmp_path, story)
+
+
+def test_a_second_commitment_after_the_first_is_refused_and_kept_as_evidence(tmp_path: Path) -> None:
+    """Dave's ledger is wiped and he commits anew: replicas keep both signatures, and what came first counts."""
+
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 30)
+        station = world["dave"].get_live_node().station
+        with station.ledger._database as database:
+            database.execute("DELETE FROM own")
+        record = commit(station, COMMIT, 1, bytes(32), b"something else")
+        bound = station.get_bound(COMMIT, 1)
+        posting = await station.store.post(record, bound, station.get_unix_seconds() + 10)
+        assert not posting.receipts
+        assert {denied.reason for denied in posting.refusals.values()} == {Reason.ALREADY_THERE}
+        for resident in world.residents.values():
+            assert resident.get_live_node().station.ledger.has_evidence(bound.key, world["dave"].key.author)
+        await world.run_until(2, 30)
+        await assert_complete(world, 1, without=("dave",))
+
+    live(tmp_path, story)
