@@ -6,7 +6,7 @@ values come as many as fit, and the caller asks again for the rest.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -14,6 +14,8 @@ from epochgate.core.receipt import Proof, Receipt
 from epochgate.core.record import AUTHOR_BYTES, KEY_BYTES, Record
 from epochgate.core.verdict import Denied, Reason
 from epochgate.ledger import Entry
+
+T = TypeVar("T")
 
 MAX_WANTED = 4096
 FRAME_BYTES = 1 << 12
@@ -129,17 +131,24 @@ def encode(message: Request | Reply) -> bytes:
 
 def decode_request(data: bytes) -> Request:
     """Raises msgspec.MsgspecError."""
-    return _request_decoder.decode(data)
+    return _decode(_request_decoder, data)
 
 
 def decode_reply(data: bytes) -> Reply:
     """Raises msgspec.MsgspecError."""
-    return _reply_decoder.decode(data)
+    return _decode(_reply_decoder, data)
 
 
 def is_read(data: bytes) -> bool:
     """Whether a request can only be one to read, told from its first bytes, before anything is decoded."""
     return data.startswith(_READ_HEADERS)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
+    try:
+        return decoder.decode(data)
+    except (UnicodeDecodeError, RecursionError) as error:  # msgspec lets these two through as they are
+        raise msgspec.DecodeError(str(error)) from None
 
 
 def _to_words(fact: object) -> str | None:

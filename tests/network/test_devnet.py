@@ -99,6 +99,7 @@ def test_a_node_that_dies_is_reported_and_ends_in_an_incomplete_epoch(tmp_path: 
 def test_whoever_interrupts_it_finds_everything_ended(tmp_path: Path, number: signal.Signals) -> None:
     with run_devnet(tmp_path, "--hosters", "1", "--validators", "1", "--epochs", "9") as process:
         read_until(process, "epoch 0 began")
+        assert sum("p2pd" in command for command in find_processes(tmp_path).values()) == 2, "each node has a daemon"
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
         assert process.returncode == 130

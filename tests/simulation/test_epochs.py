@@ -260,7 +260,66 @@ def test_a_node_killed_at_any_moment_goes_on_with_its_epoch(tmp_path: Path, name
         pay = (await world.get_submission(2)).submission.scores
         assert sum(pay.values()) == TOTAL_PAY
         assert 0 not in pay.values(), "whoever came back in time is paid like the others"
+        assert not [fact for fact in world[name].get(DutyMissed, 1) if fact.duty in ("submit", "attest")]
         assert all(not resident.get(AttestationRefused) for resident in world.residents.values())
+
+    live(tmp_path, story, is_on_disk=True)
+
+
+def test_a_record_that_only_the_submitter_sees_proven_is_believed_by_its_receipts(tmp_path: Path) -> None:
+    """Dave's commitment reaches f + 1 replicas, and alice cannot reach one of them: the submitter shows her its receipts."""
+
+    def part(world: World, name: str, *others: str) -> None:
+        one, many = world[name].key.author, {world[other].key.author for other in others}
+        world.hub.is_cut = lambda sender, receiver: (sender == one and receiver in many) or (receiver == one and sender in many)
+
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 16)
+        part(world, "dave", "alice", "victor", "vera", "vito")
+        await world.run_until(1, 51)
+        (stored,) = [fact for fact in world["dave"].get(Stored, 1) if fact.rule == COMMIT.kind]
+        assert (stored.receipts, stored.is_complete) == (3, False)
+        part(world, "alice", "bob")
+        await world.run_until(2, 50)
+        await assert_complete(world, 1)
+        assert world["alice"].get(Attested, 2)
+
+    live(tmp_path, story)
+
+
+def test_settlement_rests_on_records_that_have_expired_meanwhile(tmp_path: Path) -> None:
+    """Nobody submits in epoch 2, and late in epoch 3: the lists about epoch 1 need its hosters' records, gone by then."""
+
+    async def story(world: World) -> None:
+        await world.start()
+        for epoch, back_percent in ((2, 60), (3, 30)):
+            await world.run_until(epoch, 0.01)
+            absent = await world.get_elected(epoch)
+            await absent.kill()
+            await world.run_until(epoch, back_percent)
+            await absent.start()
+        station = world["alice"].get_live_node().station
+        assert not (await station.store.read_all(COMMIT, 1)).get_proofs(Standing.PROVEN)
+        await world.run_until(3, 60)
+        await assert_complete(world, 2)
+        assert sum((await world.get_submission(3)).submission.scores.values()) == TOTAL_PAY
+
+    live(tmp_path, story, is_on_disk=True)
+
+
+def test_a_node_without_its_ledger_takes_what_is_proven_from_the_others(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 55)
+        await world["dave"].kill()
+        world["dave"].lose_ledger()
+        await world["dave"].start()
+        await world.run_until(1, 57)
+        held = world["dave"].get_live_node().station.ledger.held
+        for kind in ("hoster-commit", "hoster-reveal", "validator-reveal", "consensus"):
+            bound = world["dave"].get_live_node().calendar.get_bound(INFERENCE_POLICY.get_rule(kind), 1)
+            assert any(key == bound.key for key, _ in held)
 
     live(tmp_path, story, is_on_disk=True)
 

@@ -95,6 +95,10 @@ class Resident:
         await asyncio.gather(self._life, return_exceptions=True)
         await self._close()
 
+    def lose_ledger(self) -> None:
+        for file in self._world.folder.glob(f"{self.name}.sqlite*"):
+            file.unlink()
+
     async def stop(self) -> None:
         assert self._life is not None
         assert self.node is not None

@@ -1,8 +1,7 @@
-"""What every implementation of the Chain port must do. Subclass `ChainSuite` and say how a subnet comes about."""
+"""What every implementation of the Chain port must do, told once. Each of `BEHAVIOURS` is run on a subnet of its own."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -34,169 +33,138 @@ class Subnet(Protocol):
         ...
 
 
-Scene = Callable[[Subnet], Awaitable[None]]
+async def all_nodes_see_the_same_subnet(subnet: Subnet) -> None:
+    one, other = subnet.see(alice), subnet.see(victor)
+    assert one.network_id == other.network_id
+    assert len(one.network_id) == 32
+    assert one.timing == other.timing
+    assert one.timing.slot is not None
+    waiting = one.get_waiting_roster()
+    assert set(waiting.authors) == {key.author for key in MEMBERS}
+    await subnet.reach(one.timing.slot)
+    assert one.get_head().block == other.get_head().block == one.timing.slot
 
 
-class ChainSuite(ABC):
-    @abstractmethod
-    def play(self, scene: Scene) -> None:
-        """Run the scene to its end, on a subnet of its own."""
+async def the_roster_of_an_epoch_is_the_same_for_all_and_for_good(subnet: Subnet) -> None:
+    one, other = subnet.see(alice), subnet.see(victor)
+    roster = await one.get_roster(0)
+    subnet.register(STRANGER)
+    subnet.deregister(bob)
+    await subnet.reach(first_block(one, 1))
 
-    def test_all_nodes_see_the_same_subnet(self) -> None:
-        async def scene(subnet: Subnet) -> None:
-            one, other = subnet.see(alice), subnet.see(victor)
-            assert one.network_id == other.network_id
-            assert len(one.network_id) == 32
-            assert one.timing == other.timing
-            assert one.timing.slot is not None
-            waiting = one.get_waiting_roster()
-            assert set(waiting.authors) == {key.author for key in MEMBERS}
-            await subnet.reach(one.timing.slot)
-            assert one.get_head().block == other.get_head().block == one.timing.slot
+    again = await other.get_roster(0)
+    assert (again.seed, again.members) == (roster.seed, roster.members)
+    assert set(roster.authors) == {key.author for key in MEMBERS}
+    assert all(roster.roles[key.author] & role for key, role in MEMBERS.items())
 
-        self.play(scene)
 
-    def test_the_roster_of_an_epoch_is_the_same_for_all_and_for_good(self) -> None:
-        async def scene(subnet: Subnet) -> None:
-            one, other = subnet.see(alice), subnet.see(victor)
-            roster = await one.get_roster(0)
-            subnet.register(STRANGER)
-            subnet.deregister(bob)
-            await subnet.reach(first_block(one, 1))
+async def who_joins_or_leaves_counts_from_the_next_snapshot_on(subnet: Subnet) -> None:
+    chain = subnet.see(alice)
+    await subnet.reach(first_block(chain, 1) - 5)
+    subnet.register(STRANGER)
+    subnet.deregister(bob)
 
-            again = await other.get_roster(0)
-            assert (again.seed, again.members) == (roster.seed, roster.members)
-            assert set(roster.authors) == {key.author for key in MEMBERS}
-            assert all(roster.roles[key.author] & role for key, role in MEMBERS.items())
+    joined = [STRANGER.author in (await chain.get_roster(epoch)).roles for epoch in range(3)]
+    left = [bob.author not in (await chain.get_roster(epoch)).roles for epoch in range(3)]
 
-        self.play(scene)
+    assert joined == left == [False, False, True]
 
-    def test_who_joins_or_leaves_counts_from_the_next_snapshot_on(self) -> None:
-        async def scene(subnet: Subnet) -> None:
-            chain = subnet.see(alice)
-            await subnet.reach(first_block(chain, 1) - 5)
-            subnet.register(STRANGER)
-            subnet.deregister(bob)
 
-            joined = [STRANGER.author in (await chain.get_roster(epoch)).roles for epoch in range(3)]
-            left = [bob.author not in (await chain.get_roster(epoch)).roles for epoch in range(3)]
+async def a_roster_comes_five_blocks_before_its_epoch(subnet: Subnet) -> None:
+    chain = subnet.see(alice)
+    seeds = set()
+    for epoch, ahead in ((0, 0), (1, 5), (2, 5)):
+        seeds.add((await chain.get_roster(epoch)).seed)
+        assert chain.get_head().block == first_block(chain, epoch) - ahead
+    assert len(seeds) == 3
 
-            assert joined == left == [False, False, True]
 
-        self.play(scene)
+async def the_elected_node_is_known_from_the_first_block_on(subnet: Subnet) -> None:
+    one, other = subnet.see(alice), subnet.see(victor)
+    for epoch in range(3):
+        await subnet.reach(first_block(one, epoch) - 1)
+        assert await one.get_elected(epoch) is None
+        await subnet.reach(first_block(one, epoch))
+        elected = await one.get_elected(epoch)
+        assert elected in (await one.get_roster(epoch)).validators
+        assert await other.get_elected(epoch) == elected
 
-    def test_a_roster_comes_five_blocks_before_its_epoch(self) -> None:
-        async def scene(subnet: Subnet) -> None:
-            chain = subnet.see(alice)
-            seeds = set()
-            for epoch, ahead in ((0, 0), (1, 5), (2, 5)):
-                seeds.add((await chain.get_roster(epoch)).seed)
-                assert chain.get_head().block == first_block(chain, epoch) - ahead
-            assert len(seeds) == 3
 
-        self.play(scene)
+async def a_submission_is_read_back_as_it_was_made(subnet: Subnet) -> None:
+    elected = await elect(subnet, epoch=1)
+    chain, submission = subnet.see(elected), make_submission(1)
+    assert await chain.get_submission(1) is None
 
-    def test_the_elected_node_is_known_from_the_first_block_on(self) -> None:
-        async def scene(subnet: Subnet) -> None:
-            one, other = subnet.see(alice), subnet.see(victor)
-            for epoch in range(3):
-                await subnet.reach(first_block(one, epoch) - 1)
-                assert await one.get_elected(epoch) is None
-                await subnet.reach(first_block(one, epoch))
-                elected = await one.get_elected(epoch)
-                assert elected in (await one.get_roster(epoch)).validators
-                assert await other.get_elected(epoch) == elected
+    await chain.submit(submission)
 
-        self.play(scene)
+    for key in (elected, alice):
+        found = await subnet.see(key).get_submission(1)
+        assert found is not None
+        assert (found.submission, found.submitter) == (submission, elected.author)
+        assert found.block == chain.get_head().block
+        assert (found.attested_by, found.is_attested) == ((), False)
+    assert await chain.get_submission(0) is None
 
-    def test_a_submission_is_read_back_as_it_was_made(self) -> None:
-        async def scene(subnet: Subnet) -> None:
-            elected = await elect(subnet, epoch=1)
-            chain, submission = subnet.see(elected), make_submission(1)
-            assert await chain.get_submission(1) is None
 
-            await chain.submit(submission)
+async def only_the_elected_node_submits_and_only_once(subnet: Subnet) -> None:
+    elected = await elect(subnet, epoch=1)
+    for key in [*MEMBERS, STRANGER]:
+        if key is not elected:
+            await refuse(subnet.see(key).submit(make_submission(1)))
+    assert await subnet.see(alice).get_submission(1) is None
 
-            for key in (elected, alice):
-                found = await subnet.see(key).get_submission(1)
-                assert found is not None
-                assert (found.submission, found.submitter) == (submission, elected.author)
-                assert found.block == chain.get_head().block
-                assert (found.attested_by, found.is_attested) == ((), False)
-            assert await chain.get_submission(0) is None
+    await subnet.see(elected).submit(make_submission(1))
+    await refuse(subnet.see(elected).submit(make_submission(1, root=b"2" * 32)))
 
-        self.play(scene)
+    found = await subnet.see(alice).get_submission(1)
+    assert found is not None
+    assert found.submission == make_submission(1)
 
-    def test_only_the_elected_node_submits_and_only_once(self) -> None:
-        async def scene(subnet: Subnet) -> None:
-            elected = await elect(subnet, epoch=1)
-            for key in [*MEMBERS, STRANGER]:
-                if key is not elected:
-                    await refuse(subnet.see(key).submit(make_submission(1)))
-            assert await subnet.see(alice).get_submission(1) is None
 
-            await subnet.see(elected).submit(make_submission(1))
-            await refuse(subnet.see(elected).submit(make_submission(1, root=b"2" * 32)))
+async def a_submission_is_made_within_its_epoch(subnet: Subnet) -> None:
+    elected = await elect(subnet, epoch=1)
+    chain = subnet.see(elected)
+    await refuse(chain.submit(make_submission(2)))
+    await refuse(chain.submit(make_submission(0)))
+    await subnet.reach(first_block(chain, 2))
+    await refuse(chain.submit(make_submission(1)))
 
-            found = await subnet.see(alice).get_submission(1)
+
+async def others_attest_and_each_once(subnet: Subnet) -> None:
+    elected = await elect(subnet, epoch=1)
+    await refuse(subnet.see(alice).attest(1))
+    await subnet.see(elected).submit(make_submission(1))
+    await refuse(subnet.see(STRANGER).attest(1))
+    await refuse(subnet.see(elected).attest(1))
+
+    await subnet.see(alice).attest(1)
+    await refuse(subnet.see(alice).attest(1))
+
+    found = await subnet.see(bob).get_submission(1)
+    assert found is not None
+    assert found.attested_by == (alice.author,)
+
+
+async def two_thirds_of_the_roster_settle_it(subnet: Subnet) -> None:
+    elected = await elect(subnet, epoch=1)
+    await subnet.see(elected).submit(make_submission(1))
+    settled = []
+    for key in MEMBERS:
+        if key is not elected:
+            await subnet.see(key).attest(1)
+            found = await subnet.see(elected).get_submission(1)
             assert found is not None
-            assert found.submission == make_submission(1)
+            settled.append(found.is_attested)
+    assert settled == [False, False, True, True, True]  # with the submitter 2 to 6 of 6
 
-        self.play(scene)
 
-    def test_a_submission_is_made_within_its_epoch(self) -> None:
-        async def scene(subnet: Subnet) -> None:
-            elected = await elect(subnet, epoch=1)
-            chain = subnet.see(elected)
-            await refuse(chain.submit(make_submission(2)))
-            await refuse(chain.submit(make_submission(0)))
-            await subnet.reach(first_block(chain, 2))
-            await refuse(chain.submit(make_submission(1)))
-
-        self.play(scene)
-
-    def test_others_attest_and_each_once(self) -> None:
-        async def scene(subnet: Subnet) -> None:
-            elected = await elect(subnet, epoch=1)
-            await refuse(subnet.see(alice).attest(1))
-            await subnet.see(elected).submit(make_submission(1))
-            await refuse(subnet.see(STRANGER).attest(1))
-            await refuse(subnet.see(elected).attest(1))
-
-            await subnet.see(alice).attest(1)
-            await refuse(subnet.see(alice).attest(1))
-
-            found = await subnet.see(bob).get_submission(1)
-            assert found is not None
-            assert found.attested_by == (alice.author,)
-
-        self.play(scene)
-
-    def test_two_thirds_of_the_roster_settle_it(self) -> None:
-        async def scene(subnet: Subnet) -> None:
-            elected = await elect(subnet, epoch=1)
-            await subnet.see(elected).submit(make_submission(1))
-            settled = []
-            for key in MEMBERS:
-                if key is not elected:
-                    await subnet.see(key).attest(1)
-                    found = await subnet.see(elected).get_submission(1)
-                    assert found is not None
-                    settled.append(found.is_attested)
-            assert settled == [False, False, True, True, True]  # with the submitter 2 to 6 of 6
-
-        self.play(scene)
-
-    def test_an_attestation_is_made_within_the_submissions_epoch(self) -> None:
-        async def scene(subnet: Subnet) -> None:
-            elected = await elect(subnet, epoch=1)
-            await subnet.see(elected).submit(make_submission(1))
-            await refuse(subnet.see(alice).attest(0))
-            await refuse(subnet.see(alice).attest(2))
-            await subnet.reach(first_block(subnet.see(alice), 2))
-            await refuse(subnet.see(alice).attest(1))
-
-        self.play(scene)
+async def an_attestation_is_made_within_the_submissions_epoch(subnet: Subnet) -> None:
+    elected = await elect(subnet, epoch=1)
+    await subnet.see(elected).submit(make_submission(1))
+    await refuse(subnet.see(alice).attest(0))
+    await refuse(subnet.see(alice).attest(2))
+    await subnet.reach(first_block(subnet.see(alice), 2))
+    await refuse(subnet.see(alice).attest(1))
 
 
 def first_block(chain: Chain, epoch: int) -> int:
@@ -220,3 +188,21 @@ async def refuse(action: Awaitable[None]) -> None:
     """It must be refused, in words that tell what to do: a reason, a colon, advice."""
     with pytest.raises(ChainRefused, match=r"\w: \w"):
         await action
+
+
+Behaviour = Callable[[Subnet], Awaitable[None]]
+
+BEHAVIOURS: list[Behaviour] = [
+    all_nodes_see_the_same_subnet,
+    the_roster_of_an_epoch_is_the_same_for_all_and_for_good,
+    who_joins_or_leaves_counts_from_the_next_snapshot_on,
+    a_roster_comes_five_blocks_before_its_epoch,
+    the_elected_node_is_known_from_the_first_block_on,
+    a_submission_is_read_back_as_it_was_made,
+    only_the_elected_node_submits_and_only_once,
+    a_submission_is_made_within_its_epoch,
+    others_attest_and_each_once,
+    two_thirds_of_the_roster_settle_it,
+    an_attestation_is_made_within_the_submissions_epoch,
+]
+every_behaviour = pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=lambda behaviour: behaviour.__name__)

@@ -79,7 +79,7 @@ def test_nobody_and_nothing_is_none(ledger: Ledger) -> None:
 
 
 def test_a_newer_record_takes_the_place_of_the_older_and_of_its_receipts(ledger: Ledger) -> None:
-    older, newer = commit(alice, b"older"), commit(alice, b"newer", LATER_SECONDS + 1)
+    older, newer = commit(alice, b"older"), commit(alice, b"newer and longer", LATER_SECONDS + 1)
     ledger.keep(older, [vouch(victor, older)], epoch=5)
 
     ledger.keep(newer, [vouch(vera, newer)], epoch=6)
@@ -121,15 +121,15 @@ def test_receipts_for_what_is_not_held_leave_nothing_behind(ledger: Ledger) -> N
 
 
 def test_a_listing_is_in_order_of_author_without_what_expired(ledger: Ledger) -> None:
-    for author, expiration_time in ((carol, LATER_SECONDS), (alice, LATER_SECONDS), (bob, NOW_SECONDS)):
-        record = commit(author, expiration_time=expiration_time)
+    for author in (carol, alice, bob, vera, vito, victor):
+        record = commit(author, expiration_time=NOW_SECONDS if author is bob else LATER_SECONDS)
         ledger.keep(record, [vouch(victor, record)], epoch=5)
-    first, second = sorted([alice.author, carol.author])
+    authors = sorted(author.author for author in (alice, carol, vera, vito, victor))
 
     entries = list(ledger.get_listing(KEY, NOW_SECONDS))
 
-    assert [entry.author for entry in entries] == [first, second]
-    assert [entry.author for entry in ledger.get_listing(KEY, NOW_SECONDS, after=first)] == [second]
+    assert [entry.author for entry in entries] == authors
+    assert [entry.author for entry in ledger.get_listing(KEY, NOW_SECONDS, after=authors[1])] == authors[2:]
     assert entries[0].value_bytes == len(commit(alice).value)
     assert entries[0].receipts[0].replica == victor.author
     assert list(ledger.get_listing(compute_key("hoster"), NOW_SECONDS)) == []
@@ -271,7 +271,7 @@ def test_a_second_node_on_the_same_ledger_is_refused(path: Path) -> None:
     code = "import sys, pathlib; from epochgate.ledger import Ledger; Ledger(pathlib.Path(sys.argv[1]))"
 
     command = [sys.executable, "-c", code, str(path)]
-    other = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    other = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert "LedgerError" in other.stderr
     assert "in use by another process" in other.stderr
@@ -309,14 +309,17 @@ def test_a_ledger_of_another_version_is_refused(path: Path) -> None:
         Ledger(path)
 
 
-def test_a_damaged_ledger_is_refused(path: Path) -> None:
+@pytest.mark.parametrize("table", ["held", "contents", "own", "lists"])
+def test_a_damaged_ledger_is_refused_at_the_start(path: Path, table: str) -> None:
     ledger = Ledger(path)
-    for number in range(200):
-        ledger.keep(sign(alice, f"key {number}", b"x" * 500, LATER_SECONDS), [], epoch=5)
+    ledger.keep(commit(alice), [], epoch=5)
+    ledger.keep_own("hoster-commit", 5, commit(alice))
+    ledger.keep_score_list(5, [1])
+    ((page,),) = ledger._query("SELECT rootpage FROM sqlite_master WHERE name = ?", table)
     ledger.close()
-    data = bytearray(path.read_bytes())
-    data[4096:] = hashlib.shake_256(b"damage").digest(len(data) - 4096)
-    path.write_bytes(data)
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(hashlib.shake_256(b"damage").digest(4096))
 
     with pytest.raises(LedgerError, match="move it away"):
         Ledger(path)
@@ -352,6 +355,34 @@ def test_a_write_that_fails_changes_nothing(path: Path) -> None:
     ledger.keep(commit(carol), [], epoch=5)
     ledger = reopen(ledger, path)
     assert set(ledger.held) == {(KEY, alice.author), (KEY, carol.author)}
+    ledger.close()
+
+
+def test_half_a_batch_is_nothing(ledger: Ledger) -> None:
+    def read_proofs() -> Iterator[Proof]:
+        yield Proof(commit(alice), ())
+        raise ConnectionError("the second one never came")
+
+    with pytest.raises(ConnectionError):
+        ledger.keep_proofs(5, read_proofs())
+
+    assert ledger.get_proofs(KEY) == ()
+    ledger.keep_proofs(5, [Proof(commit(bob), ())])
+    assert ledger.get_proofs(KEY) == (Proof(commit(bob), ()),)
+
+
+def test_what_is_forgotten_takes_no_room(path: Path) -> None:
+    ledger = Ledger(path)
+    epoch_bytes = 8 << 18
+    for epoch in range(12):
+        for number in range(8):
+            record = sign(alice, f"key {number} of {epoch}", bytes(1 << 18), NOW_SECONDS)
+            ledger.keep(record, [vouch(victor, record)], epoch)
+            ledger.keep_proofs(epoch, [Proof(record, ())])
+        ledger.forget(LATER_SECONDS, oldest_epoch=epoch)
+
+    assert sum(file.stat().st_size for file in path.parent.iterdir()) < 8 * epoch_bytes
+    assert ledger.get_usage().entries == 8
     ledger.close()
 
 
@@ -404,9 +435,9 @@ def test_a_killed_node_finds_every_record_whose_receipt_it_gave(path: Path) -> N
         assert ledger.get_own_record("commit", 1000 * life + number) == record
         assert ledger.get_own_opening("commit", 1000 * life + number) == Opening(seed, seed, record.value)
     for (key, author), held in ledger.held.items():
-        record = ledger.get_record(key, author)
-        assert record is not None
-        assert hashlib.sha256(record.value).digest() == held.value_digest
+        whole = ledger.get_record(key, author)
+        assert whole is not None
+        assert hashlib.sha256(whole.value).digest() == held.value_digest
         assert len(held.receipts) == 1
     ledger.close()
 
@@ -414,7 +445,7 @@ def test_a_killed_node_finds_every_record_whose_receipt_it_gave(path: Path) -> N
 def run_until_killed(path: Path, life: int, lines: int) -> list[tuple[int, int, str, int]]:
     """What a node promised before SIGKILL hit it, somewhere in its work after so many promises."""
     command = [sys.executable, "-c", WRITER, str(path), str(life)]
-    writer = subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: S603 - our own words
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert writer.stdout is not None
     promises = [writer.stdout.readline() for _ in range(lines)]
     writer.send_signal(signal.SIGKILL)

@@ -1,13 +1,14 @@
 """Plain asyncio on a virtual clock: the loop never waits, time jumps to the next timer, and one seed gives one run.
 
-It leans on private names of asyncio's `BaseEventLoop` (`_selector`, `_scheduled`, `_process_events`, `_write_to_self`),
-which are the same in Python 3.11 to 3.13.
+It leans on private names of asyncio's `BaseEventLoop` (`_selector`, `_scheduled`, `_clock_resolution`,
+`_process_events`, `_write_to_self`), which are the same in Python 3.11 to 3.13.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -55,7 +56,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._now = 0.0
         self._selector = self
-        self._clock_resolution = 1e-9
+        self._clock_resolution = math.ulp(0.0)
         self._numbers = itertools.count(1)
         self.set_task_factory(self._make_task)
 
@@ -71,6 +72,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise Deadlock(f"no timer is left and nothing can wake {_describe(get_tasks(self))}")
         if timeout > 0:
             self._now = self._scheduled[0].when()  # type: ignore[attr-defined]  # private, see the module's docstring
+            # the loop runs timers before `now + resolution`: the least step there is runs those of now, and none early
+            self._clock_resolution = math.ulp(self._now)
         return ()
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # it gives nothing

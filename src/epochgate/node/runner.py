@@ -42,6 +42,8 @@ FLOWS: dict[str, Flow] = {
     duties.SUBMIT: submit,
     duties.ATTEST: attest,
 }
+GRACE_BLOCKS = 0.5
+"""Nothing is sent after a duty's time; but what ends with it may say how far it came."""
 GOODBYE_SECONDS = 3.0
 """How long a node that stops tries to say so."""
 ELECTION_PATIENCE_BLOCKS = 2
@@ -236,7 +238,7 @@ class Node:
             return
         self._emit(DutyBegan(duty.epoch, duty.name))
         try:
-            async with asyncio.timeout(left_seconds):
+            async with asyncio.timeout(left_seconds + GRACE_BLOCKS * station.block_seconds):
                 detail = await FLOWS[duty.name](station, duty)
         except TimeoutError:
             self._emit(DutyMissed(duty.epoch, duty.name, f"not done in the {left_seconds:.3g} s that it had"))

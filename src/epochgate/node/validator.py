@@ -20,10 +20,9 @@ async def open_scores(station: Station, duty: Duty) -> str:
 
 
 async def see_openings(station: Station, duty: Duty) -> str:
-    """Read the validators' openings, and their commitments too, while both are young: the settlement rests on them."""
+    """Whose lists will be settled: what was read now is remembered for it."""
     rule = station.policy.get_opening_rule(VALIDATOR)
-    commitment = (get_commitment_rule(station.policy, rule), duty.epoch - rule.epochs_ago)
-    _, openings = await station.gather((commitment, (rule, duty.epoch)), duty.closes)
+    (openings,) = await station.gather(((rule, duty.epoch),), duty.closes)
     seen = [format_peer_id(author) for author in openings.get_proofs(Standing.PROVEN)]
     station.emit(Gathered(duty.epoch, seen))
     return f"{len(seen)} validators have opened"

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import sqlite3
 import stat
 import struct
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from epochgate.engine.virtual_time import VirtualClock, run_virtually
 from epochgate.keys import SigningKey
 from epochgate.ports import Chain, ChainRefused
 from people import alice, bob, meet, vera, victor
-from suites.chain_suite import MEMBERS, ChainSuite, Scene, make_submission
+from suites.chain_suite import MEMBERS, Behaviour, every_behaviour, make_submission
 
 GENESIS = b"g" * 32
 GENESIS_SECONDS = 1_700_000_000.0
@@ -72,23 +74,19 @@ class LocalSubnet:
             await chain.close()
 
 
-class TestLocalChain(ChainSuite):
-    @pytest.fixture(autouse=True)
-    def _folder(self, tmp_path: Path) -> None:
-        self.path = tmp_path / "chain.sqlite"
-
-    def play(self, scene: Scene) -> None:
-        async def main(_rng: object) -> None:
-            subnet = LocalSubnet(self.path)
-            await scene(subnet)
-            await subnet.close()
-
-        run_virtually(main)
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "chain.sqlite"
+
+
+@every_behaviour
+def test_the_local_chain_behaves_as_a_chain(behaviour: Behaviour, path: Path) -> None:
+    async def main(_rng: object) -> None:
+        subnet = LocalSubnet(path)
+        await behaviour(subnet)
+        await subnet.close()
+
+    run_virtually(main)
 
 
 @pytest.fixture
@@ -173,8 +171,9 @@ def test_who_waits_for_a_roster_gets_it_as_its_block_begins(path: Path) -> None:
         create(path, VirtualClock())
         owner, node = LocalChain(path, None, VirtualClock()), LocalChain(path, alice.author, VirtualClock())
         owner.register(alice.author, HOSTER)
+        await asyncio.sleep(0.1)
         waiting = asyncio.create_task(node.get_roster(0))
-        await asyncio.sleep(1.1)
+        await asyncio.sleep(1.0)
         owner.start(SLOT)
         arrived = []
         for roster in (waiting, node.get_roster(1), node.get_roster(0)):
@@ -322,6 +321,34 @@ async def test_66_per_cent_with_the_submitter_settle(chain: LocalChain, clock: S
     assert (attestations + 1) / members >= 0.66
 
 
+async def test_every_refusal_says_why_and_what_to_do(chain: LocalChain, clock: StoppedClock) -> None:
+    for key, role in ((alice, HOSTER), (victor, VALIDATOR)):
+        chain.register(key.author, role)
+    chain.start(1)
+    clock.reach(1 + LENGTH)
+    hoster, elected, stranger = (chain.share(key.author) for key in (alice, victor, bob))
+    look = "epoch {} is over, now is epoch 1: go on", "epoch {} has not begun: wait until block 41, now is 21"
+
+    await refuse(elected.submit(make_submission(0)), look[0].format(0))
+    await refuse(elected.submit(make_submission(2)), look[1].format(2))
+    await refuse(hoster.submit(make_submission(1)), "not elected in epoch 1: leave the submission to the elected one")
+    await refuse(hoster.attest(1), "epoch 1 has no submission yet: wait until the elected node has made it")
+    await elected.submit(make_submission(1))
+    await refuse(elected.submit(make_submission(1)), "epoch 1 has a submission already and takes one only: wait")
+    await refuse(elected.attest(1), "stands by its submission: leave attesting to the others")
+    await refuse(stranger.attest(1), "not on the roster of epoch 1: register it")
+    await refuse(chain.attest(1), "not on the roster of epoch 1: register it")
+    await hoster.attest(1)
+    await refuse(hoster.attest(1), "attested in epoch 1 already: once is enough")
+    await refuse(hoster.attest(0), look[0].format(0))
+    await refuse(hoster.attest(2), look[1].format(2))
+
+
+async def refuse(action: Awaitable[None], words: str) -> None:
+    with pytest.raises(ChainRefused, match=re.escape(words)):
+        await action
+
+
 async def test_all_submissions_are_read_in_order_of_epoch(chain: LocalChain, clock: StoppedClock) -> None:
     chain.register(victor.author, VALIDATOR)
     chain.start(1)
@@ -420,6 +447,33 @@ async def test_a_file_that_another_holds_is_named_and_can_be_tried_again(
 
 
 # Several processes.
+
+
+class RivalClock(StoppedClock):
+    """Whoever asks it for the time is disturbed by a rival that writes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._rival = sqlite3.connect(path, timeout=0, isolation_level=None)
+        self.refusals: list[str] = []
+
+    def get_unix_seconds(self) -> float:
+        try:
+            self._rival.execute("DELETE FROM submissions")
+        except sqlite3.OperationalError as error:
+            self.refusals.append(str(error))
+        return super().get_unix_seconds()
+
+
+def test_nobody_writes_between_reading_the_block_and_writing_it_down(path: Path, chain: LocalChain) -> None:
+    clock = RivalClock(path)
+    node = LocalChain(path, None, clock)
+    assert clock.refusals == []
+
+    node.register(alice.author, HOSTER)
+
+    assert clock.refusals == ["database is locked"]
+
 
 RIVAL = """
 import asyncio, pathlib, sys, time

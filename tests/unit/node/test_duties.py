@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from epochgate.core.epoch import Timing
+from epochgate.core.epoch import Timing, percent
 from epochgate.core.policy import Policy
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.inference import INFERENCE_POLICY
@@ -81,6 +82,16 @@ def test_every_author_keeps_the_margin_on_both_sides_and_every_reader_comes_afte
             assert window is not None
             bound = window.bind(EPOCH, TIMING)
             assert bound.first - FIRST + 1 <= opens < closes <= bound.last - FIRST
+
+
+def test_hosters_wait_for_a_challenge_that_may_come_later_than_their_own_window() -> None:
+    early = Policy(
+        *(
+            msgspec.structs.replace(rule, during=percent("(5, 50]")) if rule.kind == "hoster-commit" else rule
+            for rule in INFERENCE_POLICY.rules
+        )
+    )
+    assert COMMIT in list_duties(HOSTER, policy=early)
 
 
 def test_an_opening_rests_on_the_commitment_it_opens() -> None:

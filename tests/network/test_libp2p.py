@@ -1,0 +1,228 @@
+"""The Network port over real libp2p daemons on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hivemind.p2p import P2P
+
+from epochgate.engine.libp2p import EngineError, Libp2pNetwork
+from epochgate.events import AnyEvent, Trouble
+from epochgate.keys import FILE_PREFIX, KeyFileError, format_peer_id
+from epochgate.ports import Unreachable
+from people import meet
+from suites.network_suite import LIMIT, LONG_SECONDS, SHORT_SECONDS, Behaviour, every_behaviour, greet
+
+pytestmark = pytest.mark.network
+
+NOBODY = f"/ip4/127.0.0.1/tcp/9/p2p/{format_peer_id(meet('nobody').author)}"
+
+
+class Libp2pWorld:
+    """Each name has a folder and a key of its own, and the first to join is the others' bootstrap peer."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.networks: list[Libp2pNetwork] = []
+        self.events: list[AnyEvent] = []
+
+    def get_identity(self, name: str) -> Path:
+        path = self.folder / name / "identity"
+        if not path.exists():
+            path.parent.mkdir()
+            key = meet(name)
+            path.touch(0o600)
+            path.write_bytes(FILE_PREFIX + bytes(key._key) + key.author[-32:])
+        return path
+
+    async def join(self, name: str, **options: Any) -> Libp2pNetwork:
+        identity = self.get_identity(name)
+        first = self.networks[0].get_listen_addresses() if self.networks else []
+        options = {"initial_peers": first, "max_message_bytes": LIMIT, "emit": self.events.append} | options
+        network = await Libp2pNetwork.start(identity, identity.parent, **options)
+        self.networks.append(network)
+        return network
+
+    def get_troubles(self) -> list[str]:
+        return [event.what for event in self.events if isinstance(event, Trouble)]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[Libp2pWorld]:
+    world = Libp2pWorld(tmp_path)
+    yield world
+    await asyncio.gather(*(network.close() for network in world.networks))
+
+
+def get_daemons() -> set[int]:
+    """The libp2p daemons that this process has started and that still run."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return {int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().strip() == "p2pd"}
+
+
+@every_behaviour
+async def test_libp2p_engine(behaviour: Behaviour, world: Libp2pWorld) -> None:
+    await behaviour(world)
+    assert not [trouble for trouble in world.get_troubles() if "daemon" in trouble]
+
+
+async def test_a_daemon_that_is_killed_comes_back_with_its_name_and_port(world: Libp2pWorld) -> None:
+    alice, bob = await world.join("alice"), await world.join("bob")
+    await alice.serve(greet)
+    await bob.serve(greet)
+    assert await alice.request(bob.peer_id, b"hi", LONG_SECONDS)
+    addresses, daemon = bob.get_listen_addresses(), bob.daemon_pid
+    assert daemon is not None
+    os.kill(daemon, signal.SIGKILL)
+    with pytest.raises(Unreachable):  # also has alice's libp2p put bob off: it would not call him for five seconds
+        while True:
+            await alice.request(bob.peer_id, b"hi", SHORT_SECONDS)
+    await asyncio.wait_for(bob.restarted.wait(), LONG_SECONDS)
+    assert (await alice.request(bob.peer_id, b"back?", LONG_SECONDS)).endswith(b"back?")
+    assert (await bob.request(alice.peer_id, b"yes", LONG_SECONDS)).endswith(b"yes")
+    assert bob.get_listen_addresses() == addresses
+    assert bob.daemon_pid != daemon
+    assert "the libp2p daemon died" in world.get_troubles()
+
+
+async def test_a_daemon_that_hangs_is_replaced(world: Libp2pWorld) -> None:
+    alice, bob = await world.join("alice"), await world.join("bob", watch_seconds=0.4)
+    await bob.serve(greet)
+    daemon = bob.daemon_pid
+    assert daemon is not None
+    os.kill(daemon, signal.SIGSTOP)
+    await asyncio.wait_for(bob.restarted.wait(), LONG_SECONDS)
+    assert daemon not in get_daemons()
+    assert await alice.request(bob.peer_id, b"hi", LONG_SECONDS)
+
+
+async def test_a_request_under_way_fails_at_once_when_the_daemon_dies(world: Libp2pWorld) -> None:
+    alice, bob = await world.join("alice"), await world.join("bob")
+    is_asked = asyncio.Event()
+
+    async def brood(_sender: bytes, _message: bytes) -> bytes:
+        is_asked.set()
+        await asyncio.sleep(3600)
+        return b""
+
+    await bob.serve(brood)
+    asking = asyncio.create_task(alice.request(bob.peer_id, b"?", timeout_seconds=3600))
+    await asyncio.wait_for(is_asked.wait(), LONG_SECONDS)
+    assert alice.daemon_pid is not None
+    os.kill(alice.daemon_pid, signal.SIGKILL)
+    with pytest.raises(Unreachable):
+        await asyncio.wait_for(asking, LONG_SECONDS)
+
+
+async def test_callers_that_give_up_leave_nothing_behind(world: Libp2pWorld) -> None:
+    alice, bob = await world.join("alice"), await world.join("bob")
+    given_up = asyncio.Event()
+
+    async def brood(_sender: bytes, _message: bytes) -> bytes:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            given_up.set()
+        return b""
+
+    await bob.serve(brood)
+    with pytest.raises(Unreachable):
+        await alice.request(bob.peer_id, b"?" * LIMIT, SHORT_SECONDS)
+    await asyncio.wait_for(given_up.wait(), LONG_SECONDS)
+    await asyncio.sleep(0)  # the task that was given up ends in this turn
+    assert alice._daemon is not None
+    assert bob._daemon is not None
+    assert not alice._daemon._control._pending_calls
+    assert not bob._daemon._control._handler_tasks
+
+
+async def test_closing_leaves_no_daemon_and_so_does_a_start_that_is_given_up(world: Libp2pWorld) -> None:
+    before = get_daemons()
+    alice = await world.join("alice")
+    assert get_daemons() - before == {alice.daemon_pid}
+    starting = asyncio.create_task(world.join("bob"))
+    while len(get_daemons() - before) < 2:
+        await asyncio.sleep(0.001)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    await alice.close()
+    assert get_daemons() == before
+    assert alice.daemon_pid is None
+
+
+async def test_the_address_book_finds_others_when_the_bootstrap_peer_is_gone(world: Libp2pWorld) -> None:
+    alice, bob, carol = [await world.join(name) for name in ("alice", "bob", "carol")]
+    await carol.serve(greet)
+    assert await bob.request(carol.peer_id, b"hi", LONG_SECONDS)
+    await bob.close()
+    await alice.close()
+    print((world.folder / "bob" / "peers.json").read_text(), carol.get_listen_addresses(), alice.get_listen_addresses())
+    bob_again = await world.join("bob")
+    print(await bob_again._daemon.get_peers(), await carol._daemon.get_peers())
+    assert await bob_again.request(carol.peer_id, b"hi again", LONG_SECONDS)
+    await bob_again.close()
+    (world.folder / "bob" / "peers.json").unlink()
+    bob_without_book = await world.join("bob")
+    with pytest.raises(Unreachable):
+        await bob_without_book.request(carol.peer_id, b"lost", LONG_SECONDS)
+    assert "no known peer answers yet" in world.get_troubles()
+
+
+async def test_a_node_that_comes_first_finds_those_who_come_later(world: Libp2pWorld) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"/ip4/127.0.0.1/tcp/{probe.getsockname()[1]}"
+    name = format_peer_id(meet("bob").author)
+    alice = await world.join("alice", initial_peers=[f"{address}/p2p/{name}"], watch_seconds=0.2)
+    assert world.get_troubles() == ["only one initial peer is known", "no known peer answers yet"]
+    is_met = asyncio.Event()
+
+    async def meet_alice(_sender: bytes, _message: bytes) -> bytes:
+        is_met.set()
+        return b"hi"
+
+    bob = await world.join("bob", listen=address, initial_peers=[])
+    await bob.serve(meet_alice)
+    while not is_met.is_set():
+        try:
+            assert await alice.request(bob.peer_id, b"there you are", LONG_SECONDS) == b"hi"
+        except Unreachable:
+            await asyncio.sleep(0.1)
+
+
+async def test_two_initial_peers_are_enough_and_oneself_is_none(world: Libp2pWorld) -> None:
+    alice = await world.join("alice")
+    others = [*alice.get_listen_addresses(), NOBODY]
+    bob = await world.join("bob", initial_peers=others)
+    assert world.get_troubles() == []
+    carol = await world.join("carol", initial_peers=[NOBODY.replace("nobody", ""), *bob.get_listen_addresses()])
+    assert world.get_troubles() == []
+    me = f"/ip4/127.0.0.1/tcp/9/p2p/{format_peer_id(meet('dave').author)}"
+    await world.join("dave", initial_peers=[me, *carol.get_listen_addresses()])
+    assert world.get_troubles() == ["only one initial peer is known"]
+
+
+async def test_what_cannot_start_says_why_and_what_to_do(world: Libp2pWorld, tmp_path: Path) -> None:
+    alice = await world.join("alice")
+    busy = alice.get_listen_addresses()[0].partition("/p2p/")[0]
+    with pytest.raises(EngineError, match=rf"port {busy.split('/')[-1]} of .* choose another port"):
+        await world.join("bob", listen=busy)
+    for typing_error in ("alice", busy, f"/ip4/127.0.0.1/p2p/{NOBODY[-52:]}x", f"/ip9/1/tcp/1/p2p/{NOBODY[-52:]}"):
+        with pytest.raises(EngineError, match="look at --initial-peers"):
+            await world.join("bob", initial_peers=[typing_error])
+    with pytest.raises(KeyFileError, match="does not exist"):
+        await Libp2pNetwork.start(tmp_path / "missing", tmp_path)
+    assert not (tmp_path / "missing").exists(), "hivemind would have made an RSA key there"
+    P2P.generate_identity(str(tmp_path / "rsa"))
+    with pytest.raises(KeyFileError, match="RSA"):
+        await Libp2pNetwork.start(tmp_path / "rsa", tmp_path)
+    world.get_identity("carol").chmod(0o644)
+    with pytest.raises(KeyFileError, match="chmod 600"):
+        await world.join("carol")

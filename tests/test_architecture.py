@@ -1,0 +1,103 @@
+"""What import contracts cannot say (they stand in pyproject.toml, and `lint-imports` keeps them)."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import epochgate
+
+ROOT = Path(epochgate.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+MAX_LINES = 400
+
+UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+CLOCKS = {"time.time", "time.time_ns", "time.monotonic", "time.perf_counter", "datetime.now", "datetime.utcnow"}
+THREADS = {"asyncio.to_thread", "loop.run_in_executor", "threading.Thread"}
+CHANCE = {"os.urandom", "secrets.token_bytes", "random.random", "random.shuffle", "random.choice", "random.randint"}
+EDGES = {
+    "engine/system.py": CLOCKS | THREADS | CHANCE,
+    "chain/local.py": CHANCE,  # a new chain's genesis
+}
+"""Who may ask the machine for time, threads and chance; everybody else is handed a port."""
+
+
+def get_name(module: Path) -> str:
+    return module.relative_to(ROOT).as_posix()
+
+
+def parse(module: Path) -> ast.Module:
+    return ast.parse(module.read_text(), filename=str(module))
+
+
+def find_imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+
+
+def find_calls(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
+    """Each call by the last two parts of its name: `time.time`, or `eval` alone."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            yield ".".join(name.split(".")[-2:]), node
+
+
+@pytest.mark.parametrize("module", MODULES, ids=get_name)
+def test_nothing_unpickles_or_evaluates_text(module: Path) -> None:
+    tree = parse(module)
+    assert not UNPICKLERS & set(find_imports(tree))
+    for name, call in find_calls(tree):
+        assert name not in {"eval", "exec", "torch.load", "real_torch.load", "np.load", "numpy.load"}, name
+        for keyword in call.keywords:
+            is_true = isinstance(keyword.value, ast.Constant) and bool(keyword.value.value)
+            assert not (keyword.arg == "weights_only" and not is_true), "weights_only=False unpickles"
+            assert not (keyword.arg == "allow_pickle" and is_true), "allow_pickle=True unpickles"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=get_name)
+def test_only_the_edges_ask_for_time_threads_and_chance(module: Path) -> None:
+    asked = {name for name, _ in find_calls(parse(module)) if name in CLOCKS | THREADS | CHANCE}
+    asked |= {"asyncio.to_thread" for name, _ in find_calls(parse(module)) if name.endswith(".run_in_executor")}
+    assert asked <= EDGES.get(get_name(module), set())
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if get_name(module).startswith("core/")], ids=get_name)
+def test_the_core_never_waits(module: Path) -> None:
+    assert not any(isinstance(node, ast.AsyncFunctionDef | ast.Await) for node in ast.walk(parse(module)))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=get_name)
+def test_a_module_has_one_idea(module: Path) -> None:
+    assert len(module.read_text().splitlines()) <= MAX_LINES
+
+
+def find_modules_after(statement: str) -> set[str]:
+    program = f"import json, sys\nbefore = set(sys.modules)\n{statement}\nprint(json.dumps(sorted(set(sys.modules) - before)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    return set(json.loads(done.stdout))
+
+
+def test_importing_the_package_is_light() -> None:
+    brought = find_modules_after("import epochgate")
+    assert not brought & {"torch", "hivemind", "pydantic", "numpy", "msgspec", "asyncio"}
+    assert len(brought) <= 40, "a handful of the standard library"
+
+
+def test_the_default_policy_needs_no_node() -> None:
+    brought = find_modules_after("from epochgate import INFERENCE_POLICY, Policy, Record, SigningKey; str(INFERENCE_POLICY)")
+    assert not brought & {"torch", "hivemind", "typer", "rich"}
+
+
+def test_the_command_line_brings_a_node_only_where_it_runs_one() -> None:
+    brought = find_modules_after("import epochgate.cli, epochgate.devnet.supervisor")
+    assert not brought & {"torch", "hivemind"}

@@ -1,0 +1,230 @@
+"""The store on the memory engine, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from epochgate.core.receipt import Standing, compute_stamp
+from epochgate.engine.memory import Hub
+from epochgate.engine.virtual_time import VirtualClock, run_virtually
+from epochgate.wire import Refused
+from people import meet
+from suites.store_suite import (
+    LARGE,
+    LARGE_BYTES,
+    LONG_SECONDS,
+    MAX_MESSAGE_BYTES,
+    NAMES,
+    NOTE,
+    OTHER,
+    TIMEOUT_SECONDS,
+    Behaviour,
+    Line,
+    Town,
+    eventually,
+    every_behaviour,
+)
+
+Story = Callable[[Town], Awaitable[None]]
+
+
+def live(
+    folder: Path, story: Story, size: int = 4, *, names: Sequence[str] = NAMES, latency_seconds: float = 0.005, loss: float = 0.0
+) -> None:
+    """Let `story` happen in a town of as many of NAMES, or of all `names`."""
+    size = size if names is NAMES else len(names)
+
+    async def main(rng: random.Random) -> None:
+        hub = Hub(rng, latency_seconds, max_message_bytes=MAX_MESSAGE_BYTES)
+        lines = [(name, await Line.lay(hub.join(meet(name).author))) for name in names[:size]]
+        town = await Town.settle(folder, VirtualClock(), lines)
+        hub.loss = loss
+        try:
+            await story(town)
+        finally:
+            await town.close()
+
+    run_virtually(main)
+
+
+@every_behaviour
+@pytest.mark.parametrize("size", [4, 7])
+def test_store_on_the_memory_engine(behaviour: Behaviour, size: int, tmp_path: Path) -> None:
+    live(tmp_path, behaviour, size)
+
+
+
+def get_loop_seconds() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def test_f_silent_replicas_cost_a_reader_one_hedge_and_then_nothing_until_they_have_answered_again(tmp_path: Path) -> None:
+    async def story(town: Town) -> None:
+        alice, reader, silent = town.neighbours[0], town.neighbours[1], town.neighbours[-2:]
+        posting = await alice.post(NOTE, alice.write(NOTE))
+        await eventually(lambda: len(posting.receipts) == 7)
+        waits = []
+        for is_silent in (True, True, False, True):
+            for them in silent:
+                them.fall_silent() if is_silent else them.speak()
+            began = get_loop_seconds()
+            assert (await reader.read(NOTE)).is_enough
+            waits.append(get_loop_seconds() - began)
+            await asyncio.sleep(LONG_SECONDS)
+        assert waits == [pytest.approx(0.03), 0.0, 0.0, pytest.approx(0.03)]
+
+    live(tmp_path, story, 7, latency_seconds=0.0)
+
+
+def test_beyond_f_silent_replicas_are_waited_for_twice_and_less_when_they_are_known(tmp_path: Path) -> None:
+    async def story(town: Town) -> None:
+        reader = town.neighbours[0]
+        for them in town.neighbours[-2:]:
+            them.fall_silent()
+        waits = []
+        for _ in range(2):
+            began = get_loop_seconds()
+            assert not (await reader.read(NOTE)).is_enough
+            waits.append(get_loop_seconds() - began)
+        assert waits == [pytest.approx(TIMEOUT_SECONDS + 1.0), pytest.approx(2 * 1.0)]
+
+    live(tmp_path, story, latency_seconds=0.0)
+
+
+def test_a_replica_that_could_still_matter_is_waited_for(tmp_path: Path) -> None:
+    """Alice's record has a receipt of each of two replicas that answer, too few to prove it; the third one is late."""
+
+    async def story(town: Town) -> None:
+        alice, reader = town.neighbours[0], town.neighbours[-1]
+        record = alice.write(NOTE)
+        await alice.post_to(town.neighbours[:3], record)
+        town.neighbours[2].answer_after(1.5)
+        reading = await reader.read(NOTE)
+        assert reading.vouchers[compute_stamp(record)] == frozenset(them.author for them in town.neighbours[:3])
+        assert list(reading.proofs) == [compute_stamp(record)]
+
+    live(tmp_path, story, 7, latency_seconds=0.0)
+
+
+def test_a_holder_that_keeps_values_back_is_stood_in_for(tmp_path: Path) -> None:
+    async def story(town: Town) -> None:
+        for them in town.neighbours:
+            await them.post_to(town.neighbours, them.write(NOTE))
+        reader, silent = town.neighbours[0], town.neighbours[1]
+        await reader.lose_everything()
+        silent.keep_values_back()
+        began = get_loop_seconds()
+        assert len((await reader.read(NOTE)).proofs) == 4
+        assert get_loop_seconds() - began == pytest.approx(0.5)
+
+    live(tmp_path, story, latency_seconds=0.0)
+
+
+def test_a_posting_ends_at_its_deadline_whoever_is_silent(tmp_path: Path) -> None:
+    async def story(town: Town) -> None:
+        alice = town.neighbours[0]
+        for them in town.neighbours[1:]:
+            them.fall_silent()
+        began = get_loop_seconds()
+        posting = await alice.post(NOTE, alice.write(NOTE), within_seconds=0.7)
+        assert get_loop_seconds() - began == pytest.approx(0.7)
+        assert posting.receipts.keys() == {alice.author}
+        posting = await alice.post(OTHER, alice.write(OTHER), within_seconds=-1.0)
+        assert get_loop_seconds() - began == pytest.approx(0.7)
+        assert not posting.is_proven
+
+    live(tmp_path, story, latency_seconds=0.0)
+
+
+def test_stragglers_get_the_record_after_the_posting_is_complete(tmp_path: Path) -> None:
+    async def story(town: Town) -> None:
+        alice, late = town.neighbours[0], town.neighbours[-1]
+        late.fall_silent()
+        began = get_loop_seconds()
+        posting = await alice.post(NOTE, alice.write(NOTE))
+        assert len(posting.receipts) == 3
+        assert get_loop_seconds() == began
+        late.speak()
+        await eventually(lambda: late.author in posting.receipts)
+
+    live(tmp_path, story, latency_seconds=0.0)
+
+
+def test_lost_messages_are_made_up_for(tmp_path: Path) -> None:
+    async def story(town: Town) -> None:
+        postings = await asyncio.gather(*(them.post(NOTE, them.write(NOTE)) for them in town.neighbours))
+        assert all(posting.is_complete for posting in postings)
+        readings = [await them.read(NOTE) for them in town.neighbours]
+        found = [frozenset(reading.get_stamps(Standing.COMPLETE)) for reading in readings if reading.is_enough]
+        assert len(found) >= 5
+        assert set(found) == {frozenset(posting.stamp for posting in postings)}
+
+    live(tmp_path, story, 7, loss=0.05)
+
+
+def test_many_large_values_under_one_key_are_read_whole(tmp_path: Path) -> None:
+    """Thirteen replicas of sixty-four authors; a message holds two values."""
+    names = [f"author {number}" for number in range(64)]
+
+    async def story(town: Town) -> None:
+        records = [them.write(LARGE, bytes([number]) * LARGE_BYTES) for number, them in enumerate(town.neighbours)]
+        pairs = zip(town.neighbours, records, strict=True)
+        postings = await asyncio.gather(*(them.post(LARGE, record) for them, record in pairs))
+        assert all(posting.is_complete for posting in postings)
+        replicas = town.get_bound(LARGE, 0, town.neighbours[0]).placement.replicas
+        assert len(replicas) == 13
+        reader = next(them for them in town.neighbours if them.author not in replicas)
+        reading = await reader.read(LARGE)
+        assert {proof.record for proof in reading.proofs.values()} == set(records)
+        assert len(list(reading.get_stamps(Standing.COMPLETE))) == 64
+        stranger = next(them for them in town.neighbours if them.author in replicas)
+        (refused,) = await reader.post_to([reader], reader.write(LARGE))
+        assert isinstance(refused, Refused)
+        assert refused.reason == "not-replica"
+        assert refused.expected == "one of the key's 13 replicas"
+        assert stranger.replica.admitted == 64
+
+    live(tmp_path, story, names=names)
+
+
+def test_a_value_longer_than_a_message_is_the_callers_error(tmp_path: Path) -> None:
+    async def story(town: Town) -> None:
+        alice = town.neighbours[0]
+        with pytest.raises(ValueError, match="a value has at most"):
+            await alice.post(LARGE, alice.write(LARGE, bytes(MAX_MESSAGE_BYTES)))
+
+    live(tmp_path, story)
+
+
+def test_closing_ends_what_goes_on_in_the_background(tmp_path: Path) -> None:
+    async def story(town: Town) -> None:
+        alice = town.neighbours[0]
+        town.neighbours[-1].fall_silent()
+        await alice.post(NOTE, alice.write(NOTE))
+        assert len(asyncio.all_tasks()) > 1
+        await alice.store.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    live(tmp_path, story)
+
+
+def test_one_seed_gives_one_run(tmp_path: Path) -> None:
+    def run(number: int) -> list[tuple[float, str]]:
+        seen: list[tuple[float, str]] = []
+
+        async def story(town: Town) -> None:
+            for them in town.neighbours:
+                posting = await them.post(NOTE, them.write(NOTE))
+                reading = await town.neighbours[0].read(NOTE)
+                seen.append((get_loop_seconds(), f"{posting} {list(reading.proofs)}"))
+
+        (tmp_path / str(number)).mkdir()
+        live(tmp_path / str(number), story, 7, loss=0.05)
+        return seen
+
+    assert run(1) == run(2)
