@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from epochgate.chain.local import LocalChain
 from epochgate.core.policy import Policy
 from epochgate.core.roster import HOSTER, VALIDATOR
+from epochgate.core.scoring import MAX_SCORE
 from epochgate.engine.memory import Hub, MemoryNetwork
 from epochgate.engine.virtual_time import InlineCompute, SeededEntropy, VirtualClock, run_virtually
-from epochgate.events import AnyEvent, Event
+from epochgate.events import AnyEvent, Event, Scored
 from epochgate.inference import INFERENCE_POLICY
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.ledger import Ledger
@@ -28,6 +29,10 @@ BLOCKS_PER_EPOCH = 100
 BLOCK_SECONDS = 6.0
 Fact = TypeVar("Fact", bound=Event)
 T = TypeVar("T")
+
+
+HOSTERS = ("alice", "bob", "carol", "dave")
+VALIDATORS = ("victor", "vera", "vito")
 
 
 class HonestModel:
@@ -133,8 +138,8 @@ class World:
         self,
         folder: Path,
         *,
-        hosters: tuple[str, ...] = ("alice", "bob", "carol", "dave"),
-        validators: tuple[str, ...] = ("victor", "vera", "vito"),
+        hosters: tuple[str, ...] = HOSTERS,
+        validators: tuple[str, ...] = VALIDATORS,
         both: tuple[str, ...] = (),
         models: dict[str, Model] | None = None,
         policy: Policy = INFERENCE_POLICY,
@@ -204,3 +209,20 @@ def live(folder: Path, story: Callable[[World], Awaitable[T]], *, seed: int = 0,
         return await story(World(folder, seed=seed, **options))
 
     return run_virtually(main, seed)
+
+
+async def assert_complete(world: World, epoch: int, *, without: tuple[str, ...] = ()) -> None:
+    """Everybody but `without` did what it should about `epoch`, and agrees."""
+    present = [resident for name, resident in world.residents.items() if name not in without]
+    validators = [resident for resident in present if resident.name in VALIDATORS]
+    hosters = sorted(resident.peer_id for resident in present if resident.name in HOSTERS)
+    for validator in validators:
+        scored = validator.get(Scored, epoch)[-1]
+        assert set(hosters) <= set(scored.commitments)
+        assert set(hosters) <= set(scored.openings)
+        assert all(scored.scores[peer_id] == MAX_SCORE for peer_id in hosters)
+    assert len({str(sorted(validator.get(Scored, epoch)[-1].scores.items())) for validator in validators}) == 1
+    on_chain = await world.get_submission(epoch + 1)
+    attestors = {resident.key.author for resident in present} - {on_chain.submitter}
+    assert attestors <= set(on_chain.attested_by)
+    assert on_chain.is_attested

@@ -44,7 +44,7 @@ def test_the_file_is_libp2ps_and_its_owners_alone(tmp_path: Path) -> None:
 def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "identity"
     key = SigningKey.create(path)
-    with pytest.raises(KeyFileError, match="exists already.*choose another name"):
+    with pytest.raises(KeyFileError, match=r"exists already.*choose another name"):
         SigningKey.create(path)
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(KeyFileError, match="exists already"):

@@ -35,7 +35,19 @@ from epochgate.wire import (
     encode,
 )
 from people import meet
-from suites.store_suite import HEARTBEAT, LARGE, LARGE_BYTES, MAX_MESSAGE_BYTES, NAMES, NOTE, OTHER, POLICY, Line, Neighbour, Town
+from suites.store_suite import (
+    HEARTBEAT,
+    LARGE,
+    LARGE_BYTES,
+    MAX_MESSAGE_BYTES,
+    NAMES,
+    NOTE,
+    OTHER,
+    POLICY,
+    Line,
+    Neighbour,
+    Town,
+)
 
 mallory = meet("mallory")
 """Nobody's member."""

@@ -3,60 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from epochgate.core.receipt import Standing, compute_stamp
-from epochgate.engine.memory import Hub
-from epochgate.engine.virtual_time import VirtualClock, run_virtually
 from epochgate.wire import Refused
-from people import meet
+from memory_town import live
 from suites.store_suite import (
     LARGE,
     LARGE_BYTES,
     LONG_SECONDS,
     MAX_MESSAGE_BYTES,
-    NAMES,
     NOTE,
     OTHER,
     TIMEOUT_SECONDS,
     Behaviour,
-    Line,
     Town,
     eventually,
     every_behaviour,
 )
-
-Story = Callable[[Town], Awaitable[None]]
-
-
-def live(
-    folder: Path, story: Story, size: int = 4, *, names: Sequence[str] = NAMES, latency_seconds: float = 0.005, loss: float = 0.0
-) -> None:
-    """Let `story` happen in a town of as many of NAMES, or of all `names`."""
-    size = size if names is NAMES else len(names)
-
-    async def main(rng: random.Random) -> None:
-        hub = Hub(rng, latency_seconds, max_message_bytes=MAX_MESSAGE_BYTES)
-        lines = [(name, await Line.lay(hub.join(meet(name).author))) for name in names[:size]]
-        town = await Town.settle(folder, VirtualClock(), lines)
-        hub.loss = loss
-        try:
-            await story(town)
-        finally:
-            await town.close()
-
-    run_virtually(main)
 
 
 @every_behaviour
 @pytest.mark.parametrize("size", [4, 7])
 def test_store_on_the_memory_engine(behaviour: Behaviour, size: int, tmp_path: Path) -> None:
     live(tmp_path, behaviour, size)
-
 
 
 def get_loop_seconds() -> float:

@@ -71,7 +71,11 @@ def test_rubbish_is_refused_with_one_kind_of_error(data: bytes) -> None:
                 continue
 
 
-@pytest.mark.parametrize("data", [b"\x97\xa7refused\xa2\xff\xfe\xc0\xc0\xc0\xc0\xc0", b"\x93\xa6posted\xc0" + b"\x91" * 5000])
+@pytest.mark.parametrize(
+    "data",
+    [b"\x97\xa7refused\xa2\xff\xfe\xc0\xc0\xc0\xc0\xc0", b"\x93" + encode(Posted(RECEIPT))[1:] + b"\x91" * 5000],
+    ids=["text", "nesting"],
+)
 def test_neither_broken_text_nor_deep_nesting_is_anything_else(data: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         decode_reply(data)

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from hivemind.p2p import P2P, P2PContext, P2PDaemonError, P2PHandlerError, PeerID
-from hivemind.p2p.p2p_daemon_bindings.utils import DispatchFailure
+from hivemind.p2p.p2p_daemon_bindings.datastructures import PeerInfo
+from hivemind.p2p.p2p_daemon_bindings.utils import DispatchFailure, raise_if_failed, read_pbmsg_safe, write_pbmsg
+from hivemind.proto import p2pd_pb2
 from hivemind.utils.multiaddr import Multiaddr
 
 from epochgate.engine.address_book import FILE_NAME, AddressBook, parse_peer_address
@@ -37,9 +39,15 @@ RESTART_SECONDS = 1.0
 STOP_SECONDS = 3.0
 REGISTER_SECONDS = 10.0
 CONNECT_SECONDS = 3.0
+FIND_SECONDS = 3
 MIN_BOOTSTRAP_PEERS = 2
 MAX_RECONNECTED_PEERS = 64
 MAX_WHY_CHARACTERS = 200
+
+NOT_FOUND = ("routing: not found", "failed to find any peer in table")
+"""The daemon's words when its Kademlia does not find a peer."""
+FIND_AGAIN_SECONDS = (0.05, 0.2)
+"""Pauses before it is asked again: a peer that joined this moment is not yet known to those who are asked for it."""
 
 FAILURES = (P2PDaemonError, P2PHandlerError, DispatchFailure, OSError, EOFError)
 """What a call of the daemon may raise: refusals, and a connection to it that breaks."""
@@ -117,6 +125,9 @@ class _Daemon:
         ended, _ = await asyncio.wait(self._ends, timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
         return bool(ended)
 
+    async def ping(self) -> None:
+        await self._p2p._client.identify()
+
     async def register(self, handler: Handler) -> None:
         """Answer PROTOCOL with `handler`. Raises TimeoutError where the daemon does not take it."""
 
@@ -127,6 +138,16 @@ class _Daemon:
             await self._p2p.add_protobuf_handler(PROTOCOL, answer, _Message)
 
     async def request(self, peer: bytes, message: bytes) -> bytes:
+        for pause_seconds in FIND_AGAIN_SECONDS:
+            try:
+                return await self._request_once(peer, message)
+            except P2PDaemonError as error:
+                if not str(error).startswith(NOT_FOUND):
+                    raise
+            await asyncio.sleep(pause_seconds)
+        return await self._request_once(peer, message)
+
+    async def _request_once(self, peer: bytes, message: bytes) -> bytes:
         reply: _Message = await self._p2p.call_protobuf_handler(PeerID(peer), PROTOCOL, _Message(message), _Message)
         return reply.data
 
@@ -134,8 +155,23 @@ class _Daemon:
         return [str(address) for address in await self._p2p.get_visible_maddrs()]
 
     async def get_peers(self) -> dict[str, list[str]]:
-        """The peers that are connected now, and the addresses they are connected at."""
-        return {str(peer.peer_id): [str(address) for address in peer.addrs] for peer in await self._p2p.list_peers()}
+        """The peers that are connected now, and the addresses they listen on."""
+        return {str(peer.peer_id): await self._find(peer.peer_id) for peer in await self._p2p.list_peers()}
+
+    async def _find(self, peer: PeerID) -> list[str]:
+        """hivemind lists where a connection comes from, which is no place to call; the daemon knows better, if asked."""
+        reader, writer = await self._control.daemon_connector.open_connection()
+        try:
+            find = p2pd_pb2.DHTRequest(type=p2pd_pb2.DHTRequest.FIND_PEER, peer=peer.to_bytes(), timeout=FIND_SECONDS)
+            await write_pbmsg(writer, p2pd_pb2.Request(type=p2pd_pb2.Request.DHT, dht=find))
+            response = p2pd_pb2.Response()
+            await read_pbmsg_safe(reader, response)
+            raise_if_failed(response)
+            return [str(address) for address in PeerInfo.from_protobuf(response.dht.peer).addrs]
+        except Exception:  # noqa: BLE001 - the peer chose what its addresses say, and may have chosen what nobody parses
+            return []
+        finally:
+            writer.close()
 
     async def connect(self, peer: str, address: str) -> bool:
         try:
@@ -208,8 +244,12 @@ class Libp2pNetwork:
         network = Libp2pNetwork(author, options, AddressBook(folder / FILE_NAME), max_message_bytes, emit)
         network._initial_peers = network._parse_initial_peers(initial_peers)
         await network._launch()
-        if network._initial_peers and not await network._connect():
-            emit(Trouble("network", "no known peer answers yet", "they are tried again; look at --initial-peers"))
+        try:
+            if not await network._connect() and network._initial_peers:
+                emit(Trouble("network", "no known peer answers yet", "they are tried again; look at --initial-peers"))
+        except BaseException:
+            await network.close()
+            raise
         keep = (network._keep_running(watch_seconds), network._keep_connected(watch_seconds))
         network._tasks = [asyncio.create_task(task) for task in keep]
         return network
@@ -250,7 +290,7 @@ class Libp2pNetwork:
         if daemon is not None:
             with suppress(TimeoutError, *FAILURES):
                 async with asyncio.timeout(STOP_SECONDS):
-                    self._book.note(await daemon.get_peers())
+                    await self._note_peers(daemon)
             await daemon.stop()
 
     def _parse_initial_peers(self, texts: Sequence[str]) -> list[tuple[str, str]]:
@@ -313,23 +353,30 @@ class Libp2pNetwork:
                 self.restarted.set()
 
     async def _watch(self, daemon: _Daemon, watch_seconds: float) -> None:
-        """Returns when the daemon has ended, or hangs. The ping that tells is a question worth asking: who is there?"""
+        """Returns when the daemon has ended, or hangs."""
         missed = 0
         while missed < MAX_MISSED_PINGS and not await daemon.has_ended(within_seconds=watch_seconds):
             try:
                 async with asyncio.timeout(watch_seconds):
-                    self._book.note(await daemon.get_peers())
+                    await daemon.ping()
                 missed = 0
             except (TimeoutError, *FAILURES):
                 missed += 1
 
     async def _keep_connected(self, watch_seconds: float) -> None:
-        """A node that lost everybody, or came before them, calls those it knows."""
+        """Keeps the book. A node that lost everybody, or came before them, calls those it knows."""
         while True:
             await asyncio.sleep(watch_seconds)
-            with suppress(TimeoutError, *FAILURES):
-                if self._daemon is not None and not await self._daemon.get_peers():
-                    await self._connect()
+            if self._daemon is not None:
+                with suppress(*FAILURES):  # the watchdog sees to it
+                    if not await self._note_peers(self._daemon):
+                        await self._connect()
+
+    async def _note_peers(self, daemon: _Daemon) -> bool:
+        """Whether there are any."""
+        peers = await daemon.get_peers()
+        self._book.note({peer: addresses for peer, addresses in peers.items() if addresses})
+        return bool(peers)
 
 
 def _shorten(error: BaseException) -> str:

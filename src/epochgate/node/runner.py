@@ -161,10 +161,9 @@ class Node:
 
     async def _wait_for_start(self) -> None:
         timing = self._chain.timing
-        if timing.slot is None:
-            await asyncio.sleep(timing.block_seconds / 2)
-        else:
+        if timing.slot is not None:
             await self.station.wait_for_block(timing.slot)
+        await asyncio.sleep(timing.block_seconds / 8)
 
     def _learn_who_waits(self) -> None:
         """Before the first block there are heartbeats only, among those who are registered now."""
@@ -202,6 +201,7 @@ class Node:
     def _begin(self, epoch: int) -> None:
         self._emit_verdicts()
         self._epoch = epoch
+        self._learnt = {learnt for learnt in self._learnt if learnt > epoch - READABLE_EPOCHS}
         self._ledger.forget(self.station.get_unix_seconds(), epoch - READABLE_EPOCHS + 1)
         context = self.calendar.get_context(epoch)
         roster, elected = context.roster, context.elected

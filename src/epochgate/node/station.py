@@ -99,8 +99,7 @@ class Station:
         lifetime_seconds = compute_seconds(rule.ttl, bound.context.timing) - 2 * bound.block_seconds
         expiration_time = self.get_unix_seconds() + lifetime_seconds
         record = self.key.sign_record(bound.context.network, bound.key, payload, expiration_time)
-        self.ledger.keep_own(rule.kind, epoch, record, opening)
-        return record
+        return self.ledger.keep_own(rule.kind, epoch, record, opening)  # an earlier one stays, and is what it says
 
     async def post(self, rule: Rule, duty: Duty, record: Record) -> str:
         """Send a record of this node's until it is complete or the duty's time is over. Raises Missed below f + 1 receipts."""

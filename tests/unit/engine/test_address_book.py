@@ -72,5 +72,5 @@ def test_an_address_of_a_peer_is_an_address_and_a_peer() -> None:
     name = format_peer_id(alice.author)
     assert parse_peer_address(f"{HOME}/p2p/{name}") == (name, HOME)
     for text in ("", HOME, f"/p2p/{name}", name, f"{HOME}/p2p/", f"{HOME}/p2p/bob", f"{HOME}/p2p/{name}/"):
-        with pytest.raises(ValueError, match="is no|is not"):
+        with pytest.raises(ValueError, match=r"is no|is not"):
             parse_peer_address(text)

@@ -40,11 +40,13 @@ async def tell(rng: random.Random) -> str:
         await asyncio.sleep(1)
         raise LookupError
 
-    with pytest.raises(ExceptionGroup):
+    try:
         async with asyncio.TaskGroup() as group:
             for number in range(30):
                 group.create_task(wait_to_be_cancelled(number))
             group.create_task(fail())
+    except* LookupError:
+        story.append("failed")
     timers = [asyncio.create_task(asyncio.sleep(rng.randrange(3), number)) for number in range(30)]
     done, _ = await asyncio.wait(timers)
     story.extend((task.get_name(), task.result()) for task in done)
@@ -96,7 +98,7 @@ def test_one_seed_gives_one_run_in_another_process() -> None:
     )
     path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
     environment = {**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": path}
-    told = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)  # noqa: S603 - our own program
+    told = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert told.stdout == run_virtually(tell, seed=1)
 
 
@@ -116,7 +118,9 @@ def test_timers_fire_in_order_and_at_their_time() -> None:
             await asyncio.sleep(seconds)
             told.append((asyncio.get_running_loop().time(), word))
 
-        await asyncio.gather(tell_after(3, "three"), tell_after(0.25, "quarter"), tell_after(3, "also three"), tell_after(1, "one"))
+        await asyncio.gather(
+            tell_after(3, "three"), tell_after(0.25, "quarter"), tell_after(3, "also three"), tell_after(1, "one")
+        )
         return told
 
     assert run_virtually(main) == [(0.25, "quarter"), (1, "one"), (3, "three"), (3, "also three")]

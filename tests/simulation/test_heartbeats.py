@@ -1,0 +1,64 @@
+"""Heartbeats of whole nodes: JOINING, ONLINE, OFFLINE, and what a failed renewal costs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from epochgate.events import Trouble
+from epochgate.inference import INFERENCE_POLICY
+from epochgate.schemas import Heartbeat, ServerState
+from epochgate.store import get_latest
+from simulation.world import Resident, World, live
+
+
+async def read_state(world: World, reader: Resident, of: Resident, kind: str) -> ServerState | None:
+    """The state that `of`'s heartbeat under `kind` names, as `reader` sees it."""
+    node = reader.get_live_node()
+    moment = node.watch.get_moment()
+    rule = INFERENCE_POLICY.get_rule(kind)
+    section = await node.store.read_all(rule, moment.data.epoch)
+    proof = get_latest(section.readings, moment).get(of.key.author)
+    if proof is None:
+        return None
+    beat = node.calendar.get_bound(rule, moment.data.epoch).decode(proof.record.payload)
+    assert isinstance(beat, Heartbeat)
+    assert (beat.public_name, beat.role, beat.policy_digest) == (of.name, kind, INFERENCE_POLICY.digest.hex())
+    return beat.state
+
+
+def test_heartbeats_tell_joining_online_and_offline(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        alice, erin = world["alice"], world["erin"]
+
+        async def read_both() -> list[ServerState | None]:
+            return [await read_state(world, alice, erin, kind) for kind in ("hoster", "validator")]
+
+        await world.start()
+        await asyncio.sleep(20)
+        assert await read_both() == [ServerState.JOINING] * 2, "before the first block there are heartbeats already"
+        for percent in range(5, 300, 25):
+            await world.run_until(0, percent)
+            assert await read_both() == [ServerState.ONLINE] * 2
+        await erin.stop()
+        assert await read_both() == [ServerState.OFFLINE] * 2
+        await world.run_until(4, 50)
+        assert await read_both() == [None] * 2
+
+    live(tmp_path, story, both=("erin",))
+
+
+def test_a_failed_renewal_ends_nothing(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        alice, dave = world["alice"], world["dave"]
+        await world.start()
+        await world.run_until(0, 80)
+        world.hub.is_cut = lambda sender, receiver: dave.key.author in (sender, receiver)
+        await world.run_until(2, 20)
+        assert await read_state(world, alice, dave, "hoster") is None
+        assert [fact.where for fact in dave.get(Trouble)] == ["heartbeat"]
+        world.hub.is_cut = lambda _sender, _receiver: False
+        await world.run_until(2, 40)
+        assert await read_state(world, alice, dave, "hoster") is ServerState.ONLINE
+
+    live(tmp_path, story)

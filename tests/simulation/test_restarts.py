@@ -1,0 +1,121 @@
+"""Nodes that come late, or are killed at any moment and started again: they go on with their epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from epochgate.core.receipt import Standing
+from epochgate.core.scoring import TOTAL_PAY
+from epochgate.core.verdict import Reason
+from epochgate.events import Abstained, AttestationRefused, DutyMissed, Scored, Submitted, Verdicts
+from epochgate.inference import INFERENCE_POLICY
+from simulation.world import VALIDATORS, World, assert_complete, live
+
+COMMIT = INFERENCE_POLICY.get_rule("hoster-commit")
+
+
+@pytest.mark.parametrize("percent", [5, 30, 55, 80])
+def test_a_node_that_starts_in_mid_epoch_joins_at_the_first_open_duty(tmp_path: Path, percent: float) -> None:
+    """With nothing in its ledger: it takes the replicas' word for the past, and what was attested for agreed."""
+
+    async def story(world: World) -> None:
+        await world.start("dave", "vito")
+        await world.run_until(1, percent)
+        await world["dave"].start()
+        await world["vito"].start()
+        await world.run_until(3, 60)
+        hosted = percent < 50
+        assert (world["dave"].peer_id in world["victor"].get(Scored, 1)[0].openings) is hosted
+        assert world["vito"].get(Scored, 1)
+        await assert_complete(world, 2)
+        attestors = set((await world.get_submission(2)).attested_by) | {(await world.get_submission(2)).submitter}
+        assert {world["dave"].key.author, world["vito"].key.author} <= attestors
+        for name in ("dave", "vito"):
+            assert not world[name].get(AttestationRefused)
+            assert not world[name].get(Abstained)
+        for resident in world.residents.values():
+            refusals = {Reason.EARLY.value, Reason.LATE.value}
+            assert all(not refusals & fact.denied.keys() for fact in resident.get(Verdicts)), "nobody acts outside a window"
+
+    live(tmp_path, story)
+
+
+MOMENTS = [0.5, 5, 14, 17.005, 17.01, 17.02, 30, 50.5, 52.005, 52.01, 52.02, 58, 62.005, 62.01, 62.02, 80, 99.5]
+"""Percent of the epoch: between duties, and while records are on their way (a message takes up to 0.008 % of it)."""
+
+
+@pytest.mark.parametrize("percent", MOMENTS)
+@pytest.mark.parametrize("who", ["hoster", "elected", "stand-in"])
+def test_a_node_killed_at_any_moment_goes_on_with_its_epoch(tmp_path: Path, who: str, percent: float) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, percent)
+        elected = await world.get_elected(1)
+        validators = [world[name] for name in VALIDATORS if world[name] is not elected]
+        victim = {"hoster": world["alice"], "elected": elected, "stand-in": validators[0]}[who]
+        await victim.kill()
+        await world.run_until(1, percent + 0.6)
+        await victim.start()
+        await world.run_until(2, 50)
+        await assert_complete(world, 1)
+        pay = (await world.get_submission(2)).submission.scores
+        assert sum(pay.values()) == TOTAL_PAY
+        assert 0 not in pay.values(), "whoever came back in time is paid like the others"
+        assert not [fact for fact in victim.get(DutyMissed, 1) if fact.duty in ("submit", "attest")]
+        assert all(not resident.get(AttestationRefused) for resident in world.residents.values())
+
+    live(tmp_path, story, is_on_disk=True)
+
+
+def test_settlement_rests_on_records_that_have_expired_meanwhile(tmp_path: Path) -> None:
+    """Nobody submits in epoch 2, and late in epoch 3: the lists about epoch 1 need its hosters' records, gone by then."""
+
+    async def story(world: World) -> None:
+        await world.start()
+        for epoch, back_percent in ((2, 60), (3, 30)):
+            await world.run_until(epoch, 0.01)
+            absent = await world.get_elected(epoch)
+            await absent.kill()
+            await world.run_until(epoch, back_percent)
+            await absent.start()
+        station = world["alice"].get_live_node().station
+        assert not (await station.store.read_all(COMMIT, 1)).get_proofs(Standing.PROVEN)
+        await world.run_until(3, 60)
+        await assert_complete(world, 2)
+        assert sum((await world.get_submission(3)).submission.scores.values()) == TOTAL_PAY
+
+    live(tmp_path, story, is_on_disk=True)
+
+
+def test_a_node_without_its_ledger_takes_what_is_proven_from_the_others(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 55)
+        await world["dave"].kill()
+        world["dave"].lose_ledger()
+        await world["dave"].start()
+        await world.run_until(1, 57)
+        held = world["dave"].get_live_node().station.ledger.held
+        for kind in ("hoster-commit", "hoster-reveal", "validator-reveal", "consensus"):
+            bound = world["dave"].get_live_node().calendar.get_bound(INFERENCE_POLICY.get_rule(kind), 1)
+            assert any(key == bound.key for key, _ in held)
+
+    live(tmp_path, story, is_on_disk=True)
+
+
+def test_a_submitter_killed_as_it_submits_shows_its_set_again(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(2, 0.01)
+        submitter = await world.get_elected(2)
+        await world.run_until(2, 1.06)
+        await submitter.kill()
+        await world.run_until(2, 3)
+        await submitter.start()
+        await world.run_until(3, 0)
+        await assert_complete(world, 1)
+        assert submitter.get(Submitted, 2)[-1].scored_epoch == 1
+
+    live(tmp_path, story, is_on_disk=True)

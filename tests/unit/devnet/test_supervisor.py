@@ -1,0 +1,74 @@
+"""Nodes here are a line of Python that says what real ones say; tests/network/test_devnet.py runs real ones."""
+
+from __future__ import annotations
+
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from devnet_story import CAST, EVERYBODY, PAY, tell_epoch, tell_start
+from epochgate import INFERENCE_POLICY
+from epochgate.chain.local import LocalChain
+from epochgate.devnet.supervisor import Devnet, DevnetError, Plan
+from epochgate.engine.system import SystemClock
+from epochgate.events import Line, encode_line
+
+WAIT = "import time; time.sleep(60)"
+DIE = "import sys; print('no disk left', file=sys.stderr); sys.exit(1)"
+
+
+def say(lines: list[Line], node: str) -> str:
+    text = b"".join(encode_line(line) for line in lines if line.node == node).decode()
+    return f"print({text!r}, end='', flush=True); "
+
+
+class Stage:
+    def __init__(self, folder: Path, programs: dict[str, str]) -> None:
+        LocalChain.create(folder / "chain.sqlite", SystemClock(), block_seconds=0.01)
+        self.chain = LocalChain(folder / "chain.sqlite", None, SystemClock())
+        self.shown = StringIO()
+        names = {actor.name: programs[actor.peer_id] for actor in CAST.actors}
+        waves = [{name: [sys.executable, "-c", program]} for name, program in names.items()]
+        plan = Plan(CAST, INFERENCE_POLICY, 1, waves, folder)
+        self.devnet = Devnet(plan, self.chain, self.start_chain, Console(file=self.shown, width=100))
+        self.started = folder / "started"
+
+    def start_chain(self) -> None:
+        self.chain.start(self.chain.get_head().block + 3)
+        self.started.touch()
+
+
+async def test_it_ends_when_the_last_epoch_is_settled(tmp_path: Path) -> None:
+    lines = [*tell_start(), *tell_epoch(0, PAY)]
+    stage = Stage(tmp_path, {node: say(lines, node) + WAIT for node in EVERYBODY})
+    (summary,) = await stage.devnet.run()
+    assert summary.complete
+    assert "hoster-1     ready on /ip4/127.0.0.1/tcp/4001" in stage.shown.getvalue()
+    assert "epoch 0: complete" in stage.shown.getvalue()
+
+
+async def test_it_gives_up_when_the_last_epoch_can_no_longer_be_settled(tmp_path: Path) -> None:
+    lines = [*tell_start(), *tell_epoch(0)[:-1]]
+    stage = Stage(tmp_path, {node: say(lines, node) + WAIT for node in EVERYBODY})
+    (summary,) = await stage.devnet.run()
+    assert not summary.complete
+    assert "epoch 0: incomplete: not attested by" in stage.shown.getvalue()
+
+
+async def test_it_does_not_wait_for_nodes_that_are_all_dead(tmp_path: Path) -> None:
+    await_start = f"import os, time\nwhile not os.path.exists({str(tmp_path / 'started')!r}): time.sleep(0.01)\n"
+    programs = {node: f"{say(list(tell_start()), node)}\n{await_start}{DIE}" for node in EVERYBODY}
+    stage = Stage(tmp_path, programs)
+    (summary,) = await stage.devnet.run()
+    assert not summary.complete
+    assert [loss.why for loss in stage.devnet.transcript.losses] == ["exit code 1; no disk left"] * 4
+
+
+async def test_a_node_that_does_not_start_ends_it_with_the_reason(tmp_path: Path) -> None:
+    programs = {node: say(list(tell_start()), node) + WAIT for node in EVERYBODY}
+    stage = Stage(tmp_path, programs | {EVERYBODY[2]: DIE})
+    with pytest.raises(DevnetError, match=r"validator-1 did not start: exit code 1; no disk left"):
+        await stage.devnet.run()

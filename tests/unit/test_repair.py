@@ -1,0 +1,80 @@
+"""Repair on the memory engine: what a replica takes from the others, and what it leaves; more in `suites.store_suite`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from epochgate.core.receipt import compute_stamp
+from memory_town import live
+from suites.store_suite import HEARTBEAT, NOTE, OWN, Town
+
+
+def test_equivocation_comes_to_light_and_the_first_record_stays(tmp_path: Path) -> None:
+    async def story(town: Town) -> None:
+        alice, grace = town.neighbours[0], town.neighbours[-1]
+        proven, own = alice.write(NOTE, b"1" * 32), alice.write(NOTE, b"2" * 32)
+        await alice.post_to(town.neighbours[:-1], proven)
+        await alice.post_to([grace], own)
+        for _ in range(2):
+            assert await grace.repair() == 0
+            assert [entry.value_digest for entry in grace.get_listing(NOTE)] == [compute_stamp(own).value_digest]
+            assert grace.ledger.get_evidence(own.key) == ((own, proven),)
+
+    live(tmp_path, story, 7)
+
+
+def test_a_renewed_record_takes_the_place_of_the_old_one_and_never_the_other_way(tmp_path: Path) -> None:
+    async def story(town: Town) -> None:
+        alice, grace = town.neighbours[0], town.neighbours[-1]
+        old, new, newest = (alice.write(HEARTBEAT, lifetime_seconds=seconds) for seconds in (100, 200, 300))
+        await alice.post_to([grace], old)
+        await alice.post_to(town.neighbours[:-1], new)
+        assert await grace.repair() == 1
+        assert grace.get_listing(HEARTBEAT)[0].expiration_time == new.expiration_time
+        await alice.post_to([grace], newest)
+        assert await grace.repair() == 0
+        assert grace.get_listing(HEARTBEAT)[0].expiration_time == newest.expiration_time
+
+    live(tmp_path, story, 7)
+
+
+def test_receipts_of_others_are_added_to_what_is_held(tmp_path: Path) -> None:
+    async def story(town: Town) -> None:
+        alice = town.neighbours[0]
+        await alice.post_to(town.neighbours[:3], alice.write(NOTE))
+        assert await alice.repair() == 0
+        (entry,) = alice.get_listing(NOTE)
+        assert {receipt.replica for receipt in entry.receipts} == {them.author for them in town.neighbours[:3]}
+
+    live(tmp_path, story)
+
+
+def test_one_copy_with_its_receipts_is_enough_to_restore_the_others(tmp_path: Path) -> None:
+    """Receipts prove a record whoever shows them, so what is proven outlives most of those who signed for it."""
+
+    async def story(town: Town) -> None:
+        alice, last = town.neighbours[0], town.neighbours[-1]
+        record = alice.write(OWN)
+        await alice.post_to(town.neighbours[:-1], record)
+        assert await last.repair() == 1
+        for them in town.neighbours[:-1]:
+            await them.lose_everything()
+        for them in town.neighbours[:-1]:
+            assert await them.repair() == 1
+        reading = await alice.read(OWN)
+        assert reading.vouchers[compute_stamp(record)] == {them.author for them in town.neighbours[:-1]}
+
+    live(tmp_path, story)
+
+
+def test_records_of_the_two_epochs_before_are_taken_too_and_expired_ones_not(tmp_path: Path) -> None:
+    async def story(town: Town) -> None:
+        alice, grace = town.neighbours[0], town.neighbours[-1]
+        await alice.post_to(town.neighbours, alice.write(NOTE, lifetime_seconds=1190))
+        await alice.post_to(town.neighbours, alice.write(OWN, lifetime_seconds=500))
+        await town.move_to(5, epoch=1)
+        await grace.lose_everything()
+        assert await grace.repair(epoch=1) == 1
+        assert len(grace.get_listing(NOTE)) == 1
+
+    live(tmp_path, story)
