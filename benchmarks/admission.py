@@ -9,7 +9,6 @@ from unittest import mock
 
 import msgspec
 import numpy as np
-from epochgate.keys import SigningKey
 from nacl.bindings import crypto_sign_open
 
 from benchmarks.timing import Row, time_alternately
@@ -20,6 +19,7 @@ from epochgate.core.record import Record, compute_key, compute_network_id, compu
 from epochgate.core.roster import HOSTER, VALIDATOR, Member, Roster
 from epochgate.core.schema import EpochContext
 from epochgate.inference import INFERENCE_POLICY
+from epochgate.keys import SigningKey
 from epochgate.schemas import Tensor
 
 NETWORK = compute_network_id("benchmark", 1)

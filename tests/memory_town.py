@@ -9,7 +9,7 @@ from pathlib import Path
 from epochgate.engine.memory import Hub
 from epochgate.engine.virtual_time import VirtualClock, run_virtually
 from people import meet
-from suites.store_suite import MAX_MESSAGE_BYTES, NAMES, Line, Town
+from suites.store_suite import MAX_MESSAGE_BYTES, NAMES, VISITOR, Line, Town
 
 Story = Callable[[Town], Awaitable[None]]
 
@@ -29,7 +29,8 @@ def live(
     async def main(rng: random.Random) -> None:
         hub = Hub(rng, latency_seconds, max_message_bytes=MAX_MESSAGE_BYTES)
         lines = [(name, await Line.lay(hub.join(meet(name).author))) for name in names[:size]]
-        town = await Town.settle(folder, VirtualClock(), lines)
+        visitors = await Line.lay(hub.join(meet(VISITOR).author))
+        town = await Town.settle(folder, VirtualClock(), lines, visitors)
         hub.loss = loss
         try:
             await story(town)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
-from epochgate.keys import SigningKey
-
 from epochgate.core.epoch import Timing
 from epochgate.core.record import Record, compute_key, compute_network_id
 from epochgate.core.roster import HOSTER, VALIDATOR, Member, Roster
 from epochgate.core.schema import EpochContext
+from epochgate.keys import SigningKey
 
 NETWORK = compute_network_id("test-chain", 1)
 TIMING = Timing(slot=1000, blocks_per_epoch=100, block_seconds=6.0)

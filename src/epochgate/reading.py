@@ -26,6 +26,9 @@ TRIES = 2
 """How often a replica is asked for its listing while it could still matter."""
 
 
+_is_receipt_signed = functools.lru_cache(MAX_CACHED_RECEIPTS)(is_receipt_signed)
+
+
 class Survey:
     """What the replicas of one key have listed so far, as far as it is proven: `receipts` holds the valid ones of each
     record by replica, `holders` who lists it."""
@@ -66,7 +69,7 @@ class Verifier:
     """Checks each receipt's signature once, however often it is read."""
 
     def __init__(self) -> None:
-        self._is_signed = functools.lru_cache(MAX_CACHED_RECEIPTS)(is_receipt_signed)
+        self._is_signed = _is_receipt_signed
 
     def compute_vouchers(self, rule: ReceiptRule, stamp: Stamp, receipts: Iterable[Receipt]) -> frozenset[bytes]:
         return rule.compute_vouchers(stamp, receipts, self._is_signed)

@@ -1,4 +1,4 @@
-"""The store on real libp2p daemons, in real time: seven of them serve all tests of this file."""
+"""The store on real libp2p daemons, in real time: eight of them serve all tests of this file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from epochgate.engine.libp2p import Libp2pNetwork
 from epochgate.engine.system import SystemClock
 from epochgate.keys import FILE_PREFIX
 from people import meet
-from suites.store_suite import MAX_MESSAGE_BYTES, NAMES, Behaviour, Line, Town, every_behaviour
+from suites.store_suite import MAX_MESSAGE_BYTES, NAMES, VISITOR, Behaviour, Line, Town, every_behaviour
 
 pytestmark = [pytest.mark.network, pytest.mark.asyncio(loop_scope="module")]
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.network, pytest.mark.asyncio(loop_scope="module")]
 async def lines(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[tuple[str, Line]]]:
     async with AsyncExitStack() as stack:
         networks: list[Libp2pNetwork] = []
-        for name in NAMES:
+        for name in (*NAMES, VISITOR):
             home = tmp_path_factory.mktemp(name)
             (home / "key").write_bytes(FILE_PREFIX + bytes(meet(name)._key) + bytes(meet(name)._key.verify_key))
             (home / "key").chmod(0o600)
@@ -30,13 +30,13 @@ async def lines(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[
             network = await Libp2pNetwork.start(home / "key", home, initial_peers=peers, max_message_bytes=MAX_MESSAGE_BYTES)
             stack.push_async_callback(network.close)
             networks.append(network)
-        yield [(name, await Line.lay(network)) for name, network in zip(NAMES, networks, strict=True)]
+        yield [(name, await Line.lay(network)) for name, network in zip((*NAMES, VISITOR), networks, strict=True)]
 
 
 @every_behaviour
 @pytest.mark.parametrize("size", [4, 7])
 async def test_store_on_libp2p(behaviour: Behaviour, size: int, lines: list[tuple[str, Line]], tmp_path: Path) -> None:
-    town = await Town.settle(tmp_path, SystemClock(), lines[:size])
+    town = await Town.settle(tmp_path, SystemClock(), lines[:size], lines[-1][1])
     try:
         await behaviour(town)
     finally:

@@ -13,6 +13,7 @@ from epochgate.core.calendar import Calendar, Moment
 from epochgate.core.policy import Policy
 from epochgate.core.receipt import Proof, Receipt, compute_stamp
 from epochgate.core.record import Record
+from epochgate.core.roster import HOSTER
 from epochgate.core.verdict import Denied, Reason, Verdict
 from epochgate.engine.memory import Hub
 from epochgate.ledger import Ledger
@@ -64,7 +65,7 @@ class StoppedClock:
 async def town(tmp_path: Path) -> AsyncIterator[Town]:
     hub = Hub(random.Random(0), max_message_bytes=MAX_MESSAGE_BYTES)
     lines = [(name, await Line.lay(hub.join(meet(name).author))) for name in NAMES[:4]]
-    town = await Town.settle(tmp_path, StoppedClock(), lines)
+    town = await Town.settle(tmp_path, StoppedClock(), lines, Line(hub.join(mallory.author)))
     yield town
     await town.close()
 
@@ -199,7 +200,8 @@ async def test_without_the_epochs_roster_posts_wait_and_reads_go_on(alice: Neigh
 async def test_only_a_keys_replicas_take_it(tmp_path: Path) -> None:
     hub = Hub(random.Random(0), max_message_bytes=MAX_MESSAGE_BYTES)
     names = [f"author {number}" for number in range(15)]
-    town = await Town.settle(tmp_path, StoppedClock(), [(name, Line(hub.join(meet(name).author))) for name in names])
+    lines = [(name, Line(hub.join(meet(name).author))) for name in names]
+    town = await Town.settle(tmp_path, StoppedClock(), lines, Line(hub.join(mallory.author)))
     author = town.neighbours[0]
     replicas = town.get_bound(NOTE, 0, author).placement.replicas
     for them in town.neighbours:
@@ -236,17 +238,20 @@ async def test_a_receipt_says_when_the_record_came_and_is_the_same_ever_after(al
     assert bob.replica.take_counts() == (0, {})
 
 
-async def test_an_authors_room_is_its_own_and_ends(alice: Neighbour, bob: Neighbour) -> None:
-    replica = make_replica(bob, limits=Limits(author_records=2, author_bytes=64 + 32 + 64 + LARGE_BYTES))
+@pytest.mark.parametrize(
+    ("limits", "expected", "observed"),
+    [
+        (Limits(author_records=2), "at most 2 records and 268435456 bytes an author", "3 records and 65792 bytes"),
+        (Limits(author_bytes=65_700), "at most 1024 records and 65700 bytes an author", "3 records and 65792 bytes"),
+    ],
+)
+async def test_an_authors_room_is_its_own_and_ends(
+    limits: Limits, expected: str, observed: str, alice: Neighbour, bob: Neighbour
+) -> None:
+    replica = make_replica(bob, limits=limits)
     assert isinstance(await ask(replica, alice.author, Post(alice.write(NOTE))), Posted)
     assert isinstance(await ask(replica, alice.author, Post(alice.write(LARGE, bytes(LARGE_BYTES)))), Posted)
-    refused = await ask(replica, alice.author, Post(alice.write(OTHER)))
-    assert isinstance(refused, Refused)
-    assert refused.reason == "quota"
-    assert (refused.expected, refused.observed) == (
-        "at most 2 records and 65696 bytes an author",
-        "3 records and 65792 bytes",
-    )
+    assert await ask(replica, alice.author, Post(alice.write(OTHER))) == Refused("quota", "other_epoch_0", expected, observed)
     carol = bob.town.neighbours[2]
     assert isinstance(await ask(replica, carol.author, Post(carol.write(OTHER))), Posted)
 
@@ -327,6 +332,20 @@ async def test_who_left_the_roster_posts_no_more(tmp_path: Path, alice: Neighbou
     assert isinstance(refused, Refused)
     assert refused.reason == "not-on-roster"
     assert isinstance(await ask(bob.replica, alice.author, List(alice.write(NOTE).key)), Listing)
+
+
+async def test_who_comes_back_to_the_roster_begins_anew(alice: Neighbour, bob: Neighbour) -> None:
+    town, key = bob.town, alice.write(NOTE).key
+    slow = Allowance(Rate(1e-9, 1.0), Rate(1e9, 1e9))
+    replica = make_replica(bob, limits=Limits(member=slow, spare=NONE))
+    assert isinstance(await ask(replica, alice.author, List(key)), Listing)
+    assert isinstance(await ask(replica, alice.author, List(key)), Refused)
+    town.chain.deregister(alice.author)
+    await town.move_to(20, epoch=1)
+    await ask(replica, town.neighbours[2].author, List(key))
+    town.chain.register(alice.author, HOSTER)
+    await town.move_to(20, epoch=2)
+    assert isinstance(await ask(replica, alice.author, List(key)), Listing)
 
 
 async def test_nothing_is_handed_out_that_is_not_on_disk(alice: Neighbour, bob: Neighbour) -> None:

@@ -7,7 +7,6 @@ from fractions import Fraction
 
 import msgspec
 import pytest
-from epochgate.keys import SigningKey
 
 from epochgate.core.calendar import Calendar, Moment
 from epochgate.core.challenge import compute_challenge
@@ -21,6 +20,7 @@ from epochgate.core.schema import Digest
 from epochgate.core.scoring import ScoreList
 from epochgate.core.verdict import Admitted, Denied, Reason
 from epochgate.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
+from epochgate.keys import SigningKey
 from epochgate.schemas import Heartbeat, ServerState
 from people import (
     GENESIS_SECONDS,

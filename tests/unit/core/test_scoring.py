@@ -358,7 +358,7 @@ def test_every_machine_computes_the_same_bits() -> None:
     ]
 
     seen = [
-        subprocess.run(  # noqa: S603 - this interpreter and a text of our own
+        subprocess.run(
             [sys.executable, "-W", "ignore", "-c", COMPUTE_DIGEST],
             env={**os.environ, **environment},
             capture_output=True,

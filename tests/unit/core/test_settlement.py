@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
-from epochgate.keys import SigningKey
 
 from epochgate.core.calendar import Calendar
 from epochgate.core.challenge import compute_challenge
@@ -24,6 +23,7 @@ from epochgate.core.settlement import (
     compute_settlement,
 )
 from epochgate.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
+from epochgate.keys import SigningKey
 from epochgate.schemas import Tensor
 from people import NETWORK, alice, bob, carol, make_context, vera, victor, vito
 
