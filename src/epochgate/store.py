@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 
 from epochgate.core.calendar import Moment
 from epochgate.core.policy import Judge
@@ -49,6 +50,8 @@ class Posting:
         self.receipts: dict[bytes, Receipt] = {}
         self.refusals: dict[bytes, Denied] = {}
         self.unreachable: set[bytes] = set()
+        self.ended = asyncio.Event()
+        """Nobody is tried any more: all have given receipts, refused for good, or the time is over."""
         self._rule = rule
 
     @property
@@ -62,6 +65,12 @@ class Posting:
     @property
     def is_proven(self) -> bool:
         return self.standing >= Standing.PROVEN
+
+    async def wait_for_stragglers(self, longest_seconds: float) -> None:
+        """A complete record needs no more receipts, but whoever counts them may wait a moment for the last ones."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(longest_seconds):
+                await self.ended.wait()
 
     def hear(self, replica: bytes, reply: Reply | None, vouchers: frozenset[bytes]) -> bool:
         """Take in an answer; `vouchers` are those whose receipts in it hold. Whether `replica` need be asked no more."""
@@ -168,6 +177,7 @@ class Store:
             pass
         finally:
             is_over.set()
+            posting.ended.set()
 
 
 def get_latest(readings: Iterable[KeyReading], now: Moment) -> dict[bytes, Proof]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -12,29 +12,32 @@ from epochgate.devnet.summary import EpochSummary, Transcript
 
 UNIT = 10**18
 """The chain's scores are shares of this."""
+EPOCHS_A_TABLE = 3
+"""So many fit into 100 columns."""
 
 
-def render_scores(transcript: Transcript, summaries: list[EpochSummary]) -> Table:
-    """A row a node; two columns an epoch: how its output was judged, and what the chain pays."""
-    table = Table(title="Scores", title_justify="left", title_style="bold", header_style="dim")
-    table.add_column("node")
-    table.add_column("peer")
-    for summary in summaries:
-        table.add_column(f"output, epoch {summary.epoch}", justify="right")
-        table.add_column("pay", justify="right")
-    for actor in transcript.cast.actors:
-        cells = [cell for summary in summaries for cell in _render_cells(transcript, summary, actor.peer_id)]
-        table.add_row(actor.name, shorten(actor.peer_id), *cells)
-    return table
+def render_scores(transcript: Transcript, summaries: Sequence[EpochSummary]) -> Iterator[Table]:
+    """A row a node; two columns an epoch: how its output was judged, and its share of what the chain pays."""
+    for first in range(0, len(summaries), EPOCHS_A_TABLE):
+        shown = summaries[first : first + EPOCHS_A_TABLE]
+        table = Table(title="Scores", title_justify="left", title_style="bold", header_style="dim")
+        table.add_column("node")
+        table.add_column("peer")
+        for summary in shown:
+            table.add_column(f"epoch {summary.epoch}\noutput", justify="right")
+            table.add_column("\npay", justify="right")
+        for actor in transcript.cast.actors:
+            cells = [cell for summary in shown for cell in _render_cells(transcript, summary, actor.peer_id)]
+            table.add_row(actor.name, shorten(actor.peer_id), *cells)
+        yield table
 
 
-def render_verdicts(transcript: Transcript, summaries: list[EpochSummary]) -> Iterator[Text]:
+def render_verdicts(transcript: Transcript, summaries: Sequence[EpochSummary]) -> Iterator[Text]:
     """A line an epoch: complete, or what it lacks; and why one that is complete pays nobody."""
     for summary in summaries:
         yield _render_verdict(transcript, summary)
         if summary.complete and not any(summary.scores.values()):
-            why = "no validator's list was due yet, and one pot alone is never paid out"
-            yield Text(f"epoch {summary.epoch} pays nobody: {why}")
+            yield Text(f"epoch {summary.epoch} pays nobody: {_say_why_unpaid(transcript, summary.epoch)}")
 
 
 def _render_cells(transcript: Transcript, summary: EpochSummary, peer_id: str) -> tuple[str, str]:
@@ -42,6 +45,15 @@ def _render_cells(transcript: Transcript, summary: EpochSummary, peer_id: str) -
     output = scored.scores.get(peer_id) if scored else None
     pay = summary.scores.get(peer_id)
     return ("" if output is None else f"{output:,}", "-" if pay is None else f"{pay / UNIT:.4f}")
+
+
+def _say_why_unpaid(transcript: Transcript, epoch: int) -> str:
+    """Both pots are paid out, or neither, for the chain would give the whole to the other role."""
+    if not any(score for scored in transcript.get_scored(epoch).values() for score in scored.scores.values()):
+        return "no three hosters agree, so no output counts, and one pot alone is never paid out"
+    if epoch == 0:
+        return "no validator's list was due yet, and one pot alone is never paid out"
+    return "no validator's list of the epoch before counts, and one pot alone is never paid out"
 
 
 def _render_verdict(transcript: Transcript, summary: EpochSummary) -> Text:

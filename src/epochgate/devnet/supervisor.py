@@ -72,7 +72,7 @@ class Devnet:
         finally:
             loop.remove_signal_handler(signal.SIGTERM)
         summaries = [self.transcript.compute_summary(epoch) for epoch in range(self._plan.epochs)]
-        self._console.print(render_scores(self.transcript, summaries))
+        self._console.print(*render_scores(self.transcript, summaries), sep="\n")
         for verdict in render_verdicts(self.transcript, summaries):
             self._console.print(verdict, soft_wrap=True)
         return summaries

@@ -104,6 +104,7 @@ class _Daemon:
         self._control._handler_tasks = _RunningTasks()
         self._exit = asyncio.ensure_future(p2p._child.wait())
         self._ends = [self._exit, self._control._read_task, self._control._write_task]
+        self._socket = Path(p2p._daemon_listen_maddr["unix"])
         self.pid: int = p2p._child.pid
 
     @staticmethod
@@ -189,6 +190,7 @@ class _Daemon:
         finally:
             with suppress(ProcessLookupError):  # it has ended
                 self._p2p._child.kill()
+        self._socket.unlink(missing_ok=True)  # hivemind leaves that of a daemon which died by itself
         await asyncio.gather(*self._ends, return_exceptions=True)
         for call in list(self._calls.values()):
             if not call.done():
@@ -266,7 +268,8 @@ class Libp2pNetwork:
     async def serve(self, handler: Handler) -> None:
         self._handler = handler
         if self._daemon is not None:
-            await self._daemon.register(self._answer)
+            with suppress(TimeoutError):  # the daemon died just now, and the watchdog registers the handler with its successor
+                await self._daemon.register(self._answer)
 
     async def request(self, peer: bytes, message: bytes, timeout_seconds: float) -> bytes:
         """Empty bytes mean that the peer's handler failed. Raises Unreachable, and ValueError for too long a message."""

@@ -22,6 +22,9 @@ from epochgate.replica import Replica
 from epochgate.store import Store
 from epochgate.watch import Watch
 
+LONGEST_GRACE_SECONDS = 0.5
+"""How long the replicas beyond K - f are waited for, so that what is reported is mostly the whole count."""
+
 
 class Missed(Exception):
     """A duty that cannot be done; the message says why."""
@@ -104,6 +107,8 @@ class Station:
     async def post(self, rule: Rule, duty: Duty, record: Record) -> str:
         """Send a record of this node's until it is complete or the duty's time is over. Raises Missed below f + 1 receipts."""
         posting = await self.store.post(record, self.get_bound(rule, duty.epoch), self.watch.compute_unix_seconds(duty.closes))
+        if posting.is_complete:
+            await posting.wait_for_stragglers(min(self.block_seconds, LONGEST_GRACE_SECONDS))
         placement, receipts = posting.placement, len(posting.receipts)
         self.emit(Stored(duty.epoch, rule.kind, receipts, placement.k, placement.f, posting.is_complete))
         if not posting.is_proven:

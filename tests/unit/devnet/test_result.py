@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from io import StringIO
 
+import msgspec
 from rich.console import Console
 
-from devnet_story import CAST, EVERYBODY, tell_epoch
+from devnet_story import CAST, EVERYBODY, HOSTERS, tell, tell_epoch
 from epochgate.devnet.result import render_scores, render_verdicts
 from epochgate.devnet.summary import Loss, Transcript
+from epochgate.events import Scored
 
 NOTHING = dict.fromkeys(EVERYBODY, 0)
 
@@ -14,7 +16,7 @@ NOTHING = dict.fromkeys(EVERYBODY, 0)
 def show(transcript: Transcript, epochs: int) -> str:
     console = Console(width=200, record=True, file=StringIO())
     summaries = [transcript.compute_summary(epoch) for epoch in range(epochs)]
-    console.print(render_scores(transcript, summaries), *render_verdicts(transcript, summaries), sep="\n")
+    console.print(*render_scores(transcript, summaries), *render_verdicts(transcript, summaries), sep="\n")
     return console.export_text()
 
 
@@ -38,7 +40,24 @@ def test_an_epoch_that_pays_nobody_says_why() -> None:
     assert "epoch 1 pays nobody" not in picture
 
 
+def test_hosters_that_do_not_agree_are_the_reason_where_they_are() -> None:
+    transcript = Transcript(CAST)
+    for line in tell_epoch(1, pay=NOTHING):
+        disagreeing = isinstance(line.fact, Scored)
+        fact = msgspec.structs.replace(line.fact, scores=dict.fromkeys(HOSTERS, 0)) if disagreeing else line.fact
+        transcript.take(tell(line.node, fact))
+    verdicts = [verdict.plain for verdict in render_verdicts(transcript, [transcript.compute_summary(1)])]
+    assert "epoch 1 pays nobody: no three hosters agree" in verdicts[1]
+
+
 def test_an_incomplete_epoch_says_what_is_missing() -> None:
     transcript = make_transcript()
     transcript.losses.append(Loss("hoster-2", 1, "exit code 1"))
     assert "epoch 1: incomplete: hoster-2 died: exit code 1" in show(transcript, 2)
+
+
+def test_many_epochs_stay_readable() -> None:
+    lines = show(make_transcript(), 7).splitlines()
+    assert max(len(line) for line in lines if "│" in line) <= 100
+    assert sum("1,000,000" in line for line in lines) == 2
+    assert [heading for heading in range(7) if any(f"epoch {heading} " in line for line in lines)] == list(range(7))
