@@ -16,7 +16,7 @@ from epochgate.core.roster import Roster
 T = TypeVar("T")
 
 Handler = Callable[[bytes, bytes], Awaitable[bytes]]
-"""(authenticated sender's peer id, request) -> reply. Must not raise: to the caller an exception looks like a dead peer."""
+"""(authenticated sender's peer id, request) -> reply. Where it raises, or its reply is too long, the caller gets no bytes."""
 
 
 class Unreachable(ConnectionError):
@@ -41,7 +41,7 @@ class Network(Protocol):
         ...
 
     async def request(self, peer: bytes, message: bytes, timeout_seconds: float) -> bytes:
-        """Raises Unreachable, and nothing else, when no reply came within `timeout_seconds`."""
+        """Raises Unreachable when no reply came within `timeout_seconds`, ValueError for a message over the limit."""
         ...
 
     async def close(self) -> None: ...
@@ -115,7 +115,10 @@ class Chain(Protocol):
         ...
 
     async def get_roster(self, epoch: int) -> Roster:
-        """The snapshot of `epoch`: five blocks before its first block, for epoch 0 at its first. Waits until there is one."""
+        """The snapshot of `epoch`: five blocks before its first block, for epoch 0 at its first. Waits until there is one.
+
+        Raises ValueError for an epoch below 0.
+        """
         ...
 
     def get_waiting_roster(self) -> Roster:

@@ -113,3 +113,25 @@ def test_nodes_whose_devnet_was_killed_leave_by_themselves(tmp_path: Path) -> No
         process.kill()
         process.wait()
     wait_until_all_are_gone(tmp_path)
+
+
+def test_a_node_killed_between_commitment_and_opening_goes_on_when_it_is_started_again(tmp_path: Path) -> None:
+    """Everything that opens its commitment lies in its folder."""
+    summary_file = tmp_path / "summary.json"
+    options = ("--hosters", "3", "--validators", "2", "--epochs", "1", "--epoch-seconds", "24", "--json", f"{summary_file}")
+    with run_devnet(tmp_path, *options) as process:
+        read_until(process, "hoster-3     commit-output")
+        hoster = next(
+            pid for pid, command in find_processes(tmp_path).items() if "epochgate node" in command and "hoster-3" in command
+        )
+        arguments = (Path("/proc") / str(hoster) / "cmdline").read_bytes().decode().rstrip("\0").split("\0")
+        os.kill(hoster, signal.SIGKILL)
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as again:
+            out, err = process.communicate(timeout=120)
+            again.send_signal(signal.SIGTERM)
+            events, _ = again.communicate(timeout=30)
+    (epoch,) = json.loads(summary_file.read_text())
+    assert "hoster-3 died" in out, err
+    assert (epoch["commitments"], epoch["openings"]) == (3, 3), out + events
+    assert '"duty":"open-output"' in events
+    wait_until_all_are_gone(tmp_path)
