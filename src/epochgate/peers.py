@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
@@ -46,9 +46,6 @@ class Peers:
     def get_patience_seconds(self, peer: bytes) -> float:
         """How long a reader waits for `peer`."""
         return self._suspect_timeout_seconds if peer in self.suspects else self.timeout_seconds
-
-    def suspect(self, peers: Iterable[bytes]) -> None:
-        self.suspects.update(peers)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Begin work that may outlive its caller; `close` ends it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 from epochgate.core.policy import Judge
 from epochgate.core.receipt import Proof, Receipt, ReceiptRule, Stamp, Standing, compute_stamp, is_receipt_signed
@@ -55,7 +56,11 @@ class Survey:
             self.holders.setdefault(stamp, []).append(replica)
 
     def is_settled(self, waiting: int) -> bool:
-        """Whether so many have answered that `waiting` more receipts would not change the standing of any record seen."""
+        """Whether so many have answered that `waiting` more receipts would not change the standing of any record seen.
+
+        No complete record can be unseen then: of its K - f receipts at most f are from replicas that have not answered and
+        f from liars, which leaves an honest one that has shown it.
+        """
         judge = self.rule.judge_count
         return len(self.answered) >= self.rule.placement.to_complete and all(
             judge(len(receipts)) == judge(len(receipts) + waiting) for receipts in self.receipts.values()
@@ -94,7 +99,7 @@ class Verifier:
 
 
 class Reader:
-    """Reads keys. `hedge_seconds` is how long replicas are waited for whose answers can hardly matter any more,
+    """Reads keys. `hedge_seconds` is how long the first K - f replicas have before the others are asked too,
     `stand_in_seconds` how long a holder has to hand out values before the next one is asked too."""
 
     def __init__(self, peers: Peers, judge: Judge, watch: Watch, *, hedge_seconds: float, stand_in_seconds: float) -> None:
@@ -105,8 +110,9 @@ class Reader:
         self._hedge_seconds = hedge_seconds
         self._stand_in_seconds = stand_in_seconds
 
-    async def read(self, bound: Bound) -> KeyReading:
-        survey = await self._survey(bound)
+    async def read(self, bound: Bound, *, is_thorough: bool) -> KeyReading:
+        """Thorough is to wait for every replica, and so to find also what more than f of them have lost."""
+        survey = await self._survey(bound, is_thorough=is_thorough)
         proven = survey.get_proven()
         fetching = _Fetching(proven)
         await self._fetch_all(bound, survey, fetching)
@@ -122,10 +128,11 @@ class Reader:
         }
         return KeyReading(bound, proofs, vouchers, frozenset(survey.answered))
 
-    async def _survey(self, bound: Bound) -> Survey:
-        """Asks all replicas at once; whoever is silent is waited for only while it could still matter."""
+    async def _survey(self, bound: Bound, *, is_thorough: bool) -> Survey:
+        """Asks K - f replicas, whose answers mostly settle it; the others too where those are slow, or do not agree."""
         survey, changed = Survey(bound), asyncio.Event()
-        waiting = dict.fromkeys(bound.placement.replicas)
+        others = self._order(bound.placement.replicas, self._peers.own[-1])  # readers begin at different ones
+        waiting: dict[bytes, None] = {}
 
         async def ask(replica: bytes) -> None:
             for _ in range(TRIES):
@@ -138,24 +145,20 @@ class Reader:
             del waiting[replica]
             changed.set()
 
-        for replica in bound.placement.replicas:
-            self._peers.spawn(ask(replica))
+        def ask_next(count: int) -> None:
+            for replica in others[:count]:
+                waiting[replica] = None
+                self._peers.spawn(ask(replica))
+            del others[:count]
+
+        ask_next(bound.placement.k if is_thorough else bound.placement.to_complete)
         try:
-            while waiting:
-                async with asyncio.timeout(self._compute_patience(survey, waiting)):
-                    await changed.wait()
-                changed.clear()
-        except TimeoutError:
-            self._peers.suspect(waiting)
+            while (waiting or others) and (is_thorough or not survey.is_settled(len(waiting) + len(others))):
+                if not waiting or not await _is_told(changed, self._hedge_seconds if others else None):
+                    ask_next(len(others))
         finally:
             survey.is_over = True
         return survey
-
-    def _compute_patience(self, survey: Survey, waiting: dict[bytes, None]) -> float | None:
-        """Seconds; None while an answer matters, and then its request has a timeout of its own."""
-        if not survey.is_settled(len(waiting)):
-            return None
-        return 0.0 if waiting.keys() <= self._peers.suspects else self._hedge_seconds
 
     async def _list(self, replica: bytes, bound: Bound) -> dict[Stamp, Entry] | None:
         """All pages of one replica's listing; None when it does not end in time, or is none.
@@ -179,7 +182,7 @@ class Reader:
                     if reply.is_last or not reply.entries:
                         return listing
         except TimeoutError:
-            self._peers.suspect((replica,))
+            self._peers.suspects.add(replica)
             return None
 
     async def _fetch_all(self, bound: Bound, survey: Survey, fetching: _Fetching) -> None:
@@ -237,6 +240,16 @@ class _Fetching:
 
     def get_missing(self) -> Iterator[Stamp]:
         return (stamp for stamp in self.wanted if self.is_missing(stamp))
+
+
+async def _is_told(event: asyncio.Event, longest_seconds: float | None) -> bool:
+    """Whether the event came in time; it can come again."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(longest_seconds):
+            await event.wait()
+        event.clear()
+        return True
+    return False
 
 
 def _in_order(receipts: dict[bytes, Receipt]) -> tuple[Receipt, ...]:

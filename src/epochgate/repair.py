@@ -24,7 +24,7 @@ async def repair(policy: Policy, store: Store, ledger: Ledger, watch: Watch, aut
     for bound in _find_own_keys(policy, watch, author, epoch):
         if bound.first > block:
             continue
-        reading = await store.read(bound)
+        reading = await store.read(bound, is_thorough=True)
         for stamp in reading.get_stamps(Standing.PROVEN):
             copied += _take(reading.proofs[stamp], bound, ledger, watch.clock.get_unix_seconds(), epoch)
     return copied

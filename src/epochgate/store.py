@@ -130,10 +130,13 @@ class Store:
         await is_over.wait()
         return posting
 
-    async def read(self, bound: Bound) -> KeyReading:
-        """What the replicas of one key hold, proven by receipts; the values of all that is proven."""
+    async def read(self, bound: Bound, *, is_thorough: bool = False) -> KeyReading:
+        """What the replicas of one key hold, proven by receipts; the values of all that is proven.
+
+        So many replicas are waited for that nothing complete is missed; `is_thorough` waits for all of them.
+        """
         async with self._reads:
-            return await self._reader.read(bound)
+            return await self._reader.read(bound, is_thorough=is_thorough)
 
     async def read_all(self, rule: Rule, epoch: int) -> Section:
         """All keys of a rule in one epoch: one, or one an author. Raises KeyError for an epoch the calendar lacks."""

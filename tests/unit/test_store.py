@@ -39,21 +39,41 @@ def get_loop_seconds() -> float:
     return asyncio.get_running_loop().time()
 
 
-def test_f_silent_replicas_cost_a_reader_one_hedge_and_then_nothing_until_they_have_answered_again(tmp_path: Path) -> None:
+def test_a_silent_replica_costs_a_reader_a_hedge_until_it_is_known_and_then_nothing(tmp_path: Path) -> None:
     async def story(town: Town) -> None:
-        alice, reader, silent = town.neighbours[0], town.neighbours[1], town.neighbours[-2:]
-        posting = await alice.post(NOTE, alice.write(NOTE))
-        await eventually(lambda: len(posting.receipts) == 7)
+        for them in town.neighbours:
+            await them.post(NOTE, them.write(NOTE))
         waits = []
-        for is_silent in (True, True, False, True):
-            for them in silent:
-                them.fall_silent() if is_silent else them.speak()
+
+        async def read() -> None:
             began = get_loop_seconds()
-            assert (await reader.read(NOTE)).is_enough
+            assert (await town.visitor.read(NOTE)).is_enough
             waits.append(get_loop_seconds() - began)
-        assert waits == [pytest.approx(0.03), 0.0, 0.0, pytest.approx(0.03)]
+
+        await read()
+        for them in town.neighbours[:2]:
+            them.fall_silent()
+        await read()
+        await asyncio.sleep(LONG_SECONDS)
+        await read()
+        assert waits == [0.0, pytest.approx(0.03), 0.0]
 
     live(tmp_path, story, 7, latency_seconds=0.0)
+
+
+def test_who_answers_again_is_not_suspected_any_more(tmp_path: Path) -> None:
+    async def story(town: Town) -> None:
+        silent = town.neighbours[-2:]
+        for is_silent in (True, False):
+            for them in silent:
+                them.fall_silent() if is_silent else them.speak()
+            reading = await town.visitor.read(NOTE, is_thorough=True)
+            assert len(reading.answered) == (2 if is_silent else 4)
+        for them in silent:
+            them.answer_after(1.5)
+        assert len((await town.visitor.read(NOTE, is_thorough=True)).answered) == 4
+
+    live(tmp_path, story, latency_seconds=0.0)
 
 
 def test_beyond_f_silent_replicas_are_waited_for_twice_and_less_when_they_are_known(tmp_path: Path) -> None:
