@@ -9,7 +9,7 @@ from pathlib import Path
 from epochgate.engine.memory import Hub
 from epochgate.engine.virtual_time import VirtualClock, run_virtually
 from people import meet
-from suites.store_suite import MAX_MESSAGE_BYTES, NAMES, VISITOR, Line, Town
+from town import MAX_MESSAGE_BYTES, NAMES, VISITOR, Line, Town
 
 Story = Callable[[Town], Awaitable[None]]
 

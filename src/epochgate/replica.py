@@ -131,6 +131,8 @@ class Replica:
             return Denied(Reason.NOT_AUTHOR, bound.name if bound else None, record.author, sender)
         if bound is not None and self.author not in bound.placement.replicas:
             return Denied(Reason.NOT_REPLICA, bound.name, f"one of the key's {bound.placement.k} replicas", self.author)
+        if bound is None and now.is_stale:
+            return Denied(Reason.CHAIN_STALE, None, "a fresh chain head and its epoch's roster", now.block)
         held = self.ledger.held.get((record.key, record.author))
         if held is not None and _is_same(held, record):
             if own := self._find_own_receipt(compute_stamp(record)):

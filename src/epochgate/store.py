@@ -138,11 +138,13 @@ class Store:
         async with self._reads:
             return await self._reader.read(bound, is_thorough=is_thorough)
 
-    async def read_all(self, rule: Rule, epoch: int) -> Section:
+    async def read_all(self, rule: Rule, epoch: int, *, is_thorough: bool = False) -> Section:
         """All keys of a rule in one epoch: one, or one an author. Raises KeyError for an epoch the calendar lacks."""
         calendar = self._watch.calendar
         roster = calendar.get_context(epoch).roster
-        readings = await asyncio.gather(*(self.read(bound) for bound in calendar.get_bounds(rule, epoch)))
+        readings = await asyncio.gather(
+            *(self.read(bound, is_thorough=is_thorough) for bound in calendar.get_bounds(rule, epoch))
+        )
         return Section(rule, epoch, roster, tuple(readings))
 
     async def ask(self, peer: bytes, request: Request) -> Reply | None:

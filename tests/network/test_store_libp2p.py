@@ -13,7 +13,8 @@ from epochgate.engine.libp2p import Libp2pNetwork
 from epochgate.engine.system import SystemClock
 from epochgate.keys import FILE_PREFIX
 from people import meet
-from suites.store_suite import MAX_MESSAGE_BYTES, NAMES, VISITOR, Behaviour, Line, Town, every_behaviour
+from suites.store_suite import Behaviour, every_behaviour
+from town import MAX_MESSAGE_BYTES, NAMES, VISITOR, Line, Town
 
 pytestmark = [pytest.mark.network, pytest.mark.asyncio(loop_scope="module")]
 

@@ -1,346 +1,31 @@
-"""What store and replica must do on every engine, told once. Each of `BEHAVIOURS` happens in a town of its own.
-
-A town's nodes share one chain, policy and calendar; every one of them is a replica of every key, since a town is small.
-"""
+"""What store and replica must do on every engine, told once. Each of `BEHAVIOURS` happens in a town of its own."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
-import msgspec
 import pytest
 
-from epochgate.chain.local import LocalChain
-from epochgate.core.calendar import Calendar
-from epochgate.core.epoch import epochs, percent
-from epochgate.core.policy import Policy
-from epochgate.core.receipt import Receipt, Standing, compute_receipt_bytes, compute_stamp
-from epochgate.core.record import Record, compute_value_digest
-from epochgate.core.record_set import KeyReading
-from epochgate.core.roster import HOSTER
-from epochgate.core.rule import Bound, Rule
-from epochgate.core.schema import Digest, EpochContext
+from epochgate.core.receipt import Standing, compute_stamp
 from epochgate.core.verdict import Reason
-from epochgate.keys import SigningKey
-from epochgate.ledger import Entry, Ledger
-from epochgate.limits import Limits
-from epochgate.ports import Clock, Handler, Network
-from epochgate.repair import repair
-from epochgate.replica import Replica
-from epochgate.store import Posting, Store, get_latest
-from epochgate.watch import Watch
+from epochgate.store import get_latest
 from epochgate.wire import (
-    Fetch,
-    List,
-    Listing,
-    Post,
     Posted,
     Refused,
-    Reply,
-    Request,
-    Values,
-    decode_reply,
-    decode_request,
-    encode,
 )
-from people import meet
-
-NAMES = ("alice", "bob", "carol", "dave", "erin", "frank", "grace")
-VISITOR = "walter"
-LARGE_BYTES = 1 << 16
-MAX_MESSAGE_BYTES = 3 * LARGE_BYTES
-TIMEOUT_SECONDS = 2.0
-LONG_SECONDS = 60.0
-
-HEARTBEAT = Rule("hoster", by=HOSTER, ttl=epochs("1.1"), schema=Digest())
-NOTE = Rule("note_epoch_{epoch}", by=HOSTER, during=percent("[10, 60]"), ttl=epochs(2), once=True, schema=Digest())
-OTHER = Rule("other_epoch_{epoch}", by=HOSTER, during=percent("[10, 60]"), ttl=epochs(2), once=True, schema=Digest())
-LARGE = Rule("large_epoch_{epoch}", by=HOSTER, ttl=epochs(2), once=True, schema=Digest(LARGE_BYTES), max_bytes=2 * LARGE_BYTES)
-OWN = Rule("own_epoch_{epoch}_{author}", by=HOSTER, ttl=epochs(2), once=True, schema=Digest())
-POLICY = Policy(HEARTBEAT, NOTE, OTHER, LARGE, OWN)
-LIMITS = Limits(stranger=Limits().member, strangers=Limits().spare)
-"""The visitor reads as much as a member."""
-
-
-class TownClock:
-    """Another clock, moved on by the town."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.ahead_seconds = 0.0
-        self._clock = clock
-
-    def get_unix_seconds(self) -> float:
-        return self._clock.get_unix_seconds() + self.ahead_seconds
-
-
-class Line:
-    """A peer's network, with a handler that may change: a port serves once, and neighbours come to lie."""
-
-    def __init__(self, network: Network) -> None:
-        self.network = network
-        self.handler: Handler = _say_nothing
-
-    @staticmethod
-    async def lay(network: Network) -> Line:
-        line = Line(network)
-        await network.serve(line._answer)
-        return line
-
-    async def _answer(self, sender: bytes, message: bytes) -> bytes:
-        return await self.handler(sender, message)
-
-
-class Neighbour:
-    """One node: replica and store on a line."""
-
-    def __init__(self, town: Town, name: str, line: Line) -> None:
-        self.town = town
-        self.name = name
-        self.key: SigningKey = meet(name)
-        self.author = self.key.author
-        self.network = line.network
-        self._line = line
-        self._path = town.folder / f"{name}.sqlite"
-        self.open()
-
-    def open(self) -> None:
-        town, network = self.town, self.network
-        self.ledger = Ledger(self._path)
-        self.watch = Watch(town.chain, town.clock, town.calendar, self.ledger)
-        self.replica = Replica(self.key, POLICY, self.ledger, self.watch, network.max_message_bytes, LIMITS)
-        self.store = Store(network, self.replica, POLICY, self.watch, timeout_seconds=TIMEOUT_SECONDS)
-        self._line.handler = self.replica.handle
-
-    async def close(self) -> None:
-        self._line.handler = _say_nothing
-        await self.store.close()
-        self.ledger.close()
-
-    async def restart(self) -> None:
-        await self.close()
-        self.open()
-
-    async def lose_everything(self) -> None:
-        await self.close()
-        for path in self.town.folder.glob(f"{self.name}.sqlite*"):
-            path.unlink()
-        self.open()
-
-    def fall_silent(self) -> None:
-        self._line.handler = _keep_silent
-
-    def speak(self) -> None:
-        """Answer honestly, as from the beginning."""
-        self._line.handler = self.replica.handle
-
-    def answer_after(self, seconds: float) -> None:
-        async def answer(sender: bytes, message: bytes) -> bytes:
-            await asyncio.sleep(seconds)
-            return await self.replica.handle(sender, message)
-
-        self._line.handler = answer
-
-    def keep_values_back(self) -> None:
-        """List everything, and never answer who asks for values."""
-
-        async def answer(sender: bytes, message: bytes) -> bytes:
-            if isinstance(decode_request(message), Fetch):
-                return await _keep_silent(sender, message)
-            return await self.replica.handle(sender, message)
-
-        self._line.handler = answer
-
-    def lie(self, lie: Lie) -> None:
-        """Answer as a replica does, but for what `lie` makes of it."""
-
-        async def answer(sender: bytes, message: bytes) -> bytes:
-            reply = decode_reply(await self.replica.handle(sender, message))
-            return encode(lie(self, decode_request(message), reply))
-
-        self._line.handler = answer
-
-    def write(self, rule: Rule, payload: bytes = bytes(32), lifetime_seconds: float = 600.0, epoch: int = 0) -> Record:
-        bound = self.town.get_bound(rule, epoch, self)
-        expiration_time = self.town.clock.get_unix_seconds() + lifetime_seconds
-        return self.key.sign_record(bound.context.network, bound.key, payload, expiration_time)
-
-    async def post(self, rule: Rule, record: Record, within_seconds: float = LONG_SECONDS) -> Posting:
-        until_seconds = self.town.clock.get_unix_seconds() + within_seconds
-        return await self.store.post(record, self.town.get_bound(rule, 0, self), until_seconds)
-
-    async def post_to(self, replicas: Iterable[Neighbour], record: Record) -> list[Reply | None]:
-        """Past the store, as a dishonest author would."""
-        return [await self.store.ask(replica.author, Post(record)) for replica in replicas]
-
-    async def read(self, rule: Rule, *, is_thorough: bool = False) -> KeyReading:
-        return await self.store.read(self.town.get_bound(rule, 0, self), is_thorough=is_thorough)
-
-    async def repair(self, epoch: int = 0) -> int:
-        return await repair(POLICY, self.store, self.ledger, self.watch, self.author, epoch)
-
-    def get_listing(self, rule: Rule) -> list[Entry]:
-        key = self.town.get_bound(rule, 0, self).key
-        return list(self.ledger.get_listing(key, self.town.clock.get_unix_seconds()))
-
-
-class Town:
-    """`settle` makes one in the twentieth percent of epoch 0. The visitor is on the network and not on the roster, so it is
-    nobody's replica and reads everything from others."""
-
-    visitor: Neighbour
-
-    def __init__(self, folder: Path, clock: Clock) -> None:
-        self.folder = folder
-        self.clock = TownClock(clock)
-        self.calendar = Calendar(POLICY)
-        path = folder / "chain.sqlite"
-        LocalChain.create(path, self.clock, block_seconds=6.0, genesis=bytes(32))
-        self.chain = LocalChain(path, None, self.clock)
-        self.neighbours: list[Neighbour] = []
-
-    @staticmethod
-    async def settle(folder: Path, clock: Clock, lines: Sequence[tuple[str, Line]], visitors: Line) -> Town:
-        town = Town(folder, clock)
-        for name, _ in lines:
-            town.chain.register(meet(name).author, HOSTER)
-        town.chain.start(1)
-        await town.move_to(20)
-        town.neighbours = [Neighbour(town, name, line) for name, line in lines]
-        town.visitor = Neighbour(town, VISITOR, visitors)
-        return town
-
-    async def move_to(self, percent_complete: int, epoch: int = 0) -> None:
-        """The middle of a block, so that a slow machine stays in it."""
-        block = 1 + epoch * 100 + percent_complete + 0.5
-        self.clock.ahead_seconds += self.chain.genesis_seconds + block * 6.0 - self.clock.get_unix_seconds()
-        for number in range(max(0, epoch - 2), epoch + 1):
-            roster = await self.chain.get_roster(number)
-            self.calendar.add(EpochContext(self.chain.network_id, self.chain.timing, roster))
-
-    def get_bound(self, rule: Rule, epoch: int, author: Neighbour) -> Bound:
-        return self.calendar.get_bound(rule, epoch, author.author if "{author}" in rule.name else None)
-
-    @property
-    def f(self) -> int:
-        return (len(self.neighbours) - 1) // 3
-
-    async def close(self) -> None:
-        for neighbour in (*self.neighbours, self.visitor):
-            await neighbour.close()
-        await self.chain.close()
-
-
-async def _say_nothing(_sender: bytes, _message: bytes) -> bytes:
-    return b""
-
-
-async def _keep_silent(_sender: bytes, _message: bytes) -> bytes:
-    return await asyncio.get_running_loop().create_future()
-
-
-async def eventually(is_so: Callable[[], bool]) -> None:
-    """What goes on in the background comes to an end."""
-    async with asyncio.timeout(LONG_SECONDS):
-        while not is_so():  # noqa: ASYNC110 - a neighbour's ledger or loop rings no bell
-            await asyncio.sleep(0.01)
-
-
-# How replicas lie.
-
-Lie = Callable[[Neighbour, Request, Reply], Reply]
-
-
-def withhold_all(_liar: Neighbour, request: Request, reply: Reply) -> Reply:
-    return Listing((), is_last=True) if isinstance(request, List) else reply
-
-
-def withhold_values(_liar: Neighbour, request: Request, reply: Reply) -> Reply:
-    return Values(()) if isinstance(request, Fetch) else reply
-
-
-def falsify_values(_liar: Neighbour, _request: Request, reply: Reply) -> Reply:
-    if not isinstance(reply, Values):
-        return reply
-    return Values(tuple(msgspec.structs.replace(record, value=record.value[:-1] + b"!") for record in reply.records))
-
-
-def swap_values(liar: Neighbour, _request: Request, reply: Reply) -> Reply:
-    """Other values, which their author did sign."""
-    if not isinstance(reply, Values):
-        return reply
-    writers = {them.author: them for them in liar.town.neighbours}
-    return Values(tuple(writers[record.author].write(NOTE, b"another" + bytes(25)) for record in reply.records))
-
-
-def falsify_expiry(_liar: Neighbour, _request: Request, reply: Reply) -> Reply:
-    if not isinstance(reply, Values):
-        return reply
-    later = (msgspec.structs.replace(record, expiration_time=record.expiration_time + 1) for record in reply.records)
-    return Values(tuple(later))
-
-
-def invent_records(liar: Neighbour, request: Request, reply: Reply) -> Reply:
-    """A record of everybody's, with a receipt in every replica's name."""
-    if not isinstance(request, List):
-        return reply
-    digest = compute_value_digest(b"never written")
-    block = liar.watch.get_block()[0]
-    receipts = tuple(Receipt(them.author, 0, block, liar.key.sign(b"trust me")) for them in liar.town.neighbours)
-    authors = sorted(them.author for them in liar.town.neighbours)
-    return Listing(tuple(Entry(author, digest, 1e12, 96, receipts) for author in authors), is_last=True)
-
-
-def borrow_receipts(liar: Neighbour, request: Request, reply: Reply) -> Reply:
-    """Under every key, what is held under OTHER, with the receipts that are right there."""
-    if not isinstance(request, List):
-        return reply
-    return Listing(tuple(liar.get_listing(OTHER)), is_last=True)
-
-
-def back_date(liar: Neighbour, request: Request, reply: Reply) -> Reply:
-    """A receipt of its own, correctly signed, for a block outside the window."""
-    if not isinstance(reply, Listing) or not isinstance(request, List):
-        return reply
-    network = liar.town.chain.network_id
-    entries = []
-    for entry in reply.entries:
-        stamp = compute_stamp(Record(request.key, entry.author, b"", 0.0))
-        stamp = msgspec.structs.replace(stamp, value_digest=entry.value_digest)
-        receipt = Receipt(liar.author, 0, 2, liar.key.sign(compute_receipt_bytes(network, stamp, 0, 2)))
-        entries.append(msgspec.structs.replace(entry, receipts=(receipt,)))
-    return Listing(tuple(entries), is_last=True)
-
-
-def list_without_end(liar: Neighbour, request: Request, reply: Reply) -> Reply:
-    return Listing(tuple(liar.get_listing(NOTE)), is_last=False) if isinstance(request, List) else reply
-
-
-def refuse_everything(_liar: Neighbour, _request: Request, _reply: Reply) -> Reply:
-    return Refused("not-in-the-mood", "x" * 100, "y" * 100)
-
-
-def give_false_receipts(liar: Neighbour, _request: Request, reply: Reply) -> Reply:
-    return Posted(Receipt(liar.author, 0, 20, bytes(64))) if isinstance(reply, Posted) else reply
-
-
-LIES: tuple[Lie, ...] = (
-    withhold_all,
-    withhold_values,
-    falsify_values,
-    swap_values,
-    falsify_expiry,
-    invent_records,
-    borrow_receipts,
-    back_date,
-    list_without_end,
-    refuse_everything,
-    give_false_receipts,
+from suites.store_lies import LIES, give_false_receipts, invent_records
+from town import (
+    HEARTBEAT,
+    LARGE,
+    LARGE_BYTES,
+    NOTE,
+    OTHER,
+    OWN,
+    TIMEOUT_SECONDS,
+    Town,
+    eventually,
 )
-
-
-# What must hold.
 
 
 async def all_replicas_give_receipts(town: Town) -> None:
@@ -486,8 +171,8 @@ async def what_too_few_have_seen_does_not_exist(town: Town) -> None:
     alice, reader = town.neighbours[0], town.neighbours[-1]
     record = alice.write(NOTE)
     await alice.post_to(town.neighbours[: town.f], record)
-    reading = await reader.read(NOTE)
-    assert reading.is_enough
+    assert (await reader.read(NOTE)).is_enough
+    reading = await reader.read(NOTE, is_thorough=True)
     assert not reading.proofs
     assert len(reading.vouchers[compute_stamp(record)]) == town.f
     await alice.post_to(town.neighbours[town.f : town.f + 1], record)

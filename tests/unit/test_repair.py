@@ -6,7 +6,7 @@ from pathlib import Path
 
 from epochgate.core.receipt import compute_stamp
 from memory_town import live
-from suites.store_suite import HEARTBEAT, NOTE, OWN, Town
+from town import HEARTBEAT, NOTE, OWN, Town
 
 
 def test_equivocation_comes_to_light_and_the_first_record_stays(tmp_path: Path) -> None:

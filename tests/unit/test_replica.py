@@ -12,9 +12,9 @@ import pytest
 from epochgate.core.calendar import Calendar, Moment
 from epochgate.core.policy import Policy
 from epochgate.core.receipt import Proof, Receipt, compute_stamp
-from epochgate.core.record import Record
+from epochgate.core.record import Record, compute_key
 from epochgate.core.roster import HOSTER
-from epochgate.core.verdict import Denied, Reason, Verdict
+from epochgate.core.verdict import Reason, Verdict
 from epochgate.engine.memory import Hub
 from epochgate.ledger import Ledger
 from epochgate.limits import Allowance, Limits, Rate
@@ -36,19 +36,7 @@ from epochgate.wire import (
     encode,
 )
 from people import meet
-from suites.store_suite import (
-    HEARTBEAT,
-    LARGE,
-    LARGE_BYTES,
-    MAX_MESSAGE_BYTES,
-    NAMES,
-    NOTE,
-    OTHER,
-    POLICY,
-    Line,
-    Neighbour,
-    Town,
-)
+from town import HEARTBEAT, LARGE, LARGE_BYTES, MAX_MESSAGE_BYTES, NAMES, NOTE, OTHER, POLICY, Line, Neighbour, Town
 
 mallory = meet("mallory")
 """Nobody's member."""
@@ -191,9 +179,11 @@ async def test_without_the_epochs_roster_posts_wait_and_reads_go_on(alice: Neigh
     await ask(bob.replica, alice.author, Post(record))
     town = bob.town
     town.clock.ahead_seconds += 100 * 6.0
-    refused = await ask(bob.replica, alice.author, Post(beat))
-    assert isinstance(refused, Refused)
-    assert not Denied(Reason(refused.reason)).reason.is_authors_fault or refused.reason == "unknown-key"
+    note = alice.key.sign_record(town.chain.network_id, compute_key("note_epoch_1"), bytes(32), beat.expiration_time)
+    for posted, rule in ((beat, "hoster"), (note, None)):
+        refused = await ask(bob.replica, alice.author, Post(posted))
+        assert isinstance(refused, Refused)
+        assert (refused.reason, refused.rule) == ("chain-stale", rule)
     assert isinstance(await ask(bob.replica, alice.author, List(record.key)), Listing)
 
 

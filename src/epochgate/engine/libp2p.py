@@ -8,6 +8,7 @@ Private names of hivemind are used where it has no public one, which is why its 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
@@ -94,6 +95,12 @@ class _RunningTasks(dict[Any, "asyncio.Task[None]"]):
         task.add_done_callback(lambda _task: self.pop(call, None))
 
 
+@functools.lru_cache(maxsize=4096)
+def _get_peer_id(peer: bytes) -> PeerID:
+    """hivemind makes the text form of every id anew, which takes longer than all else that is done here for a request."""
+    return PeerID(peer)
+
+
 class _Daemon:
     """One p2pd process and hivemind's connection to it. Once it has ended it does not come back."""
 
@@ -149,7 +156,7 @@ class _Daemon:
         return await self._request_once(peer, message)
 
     async def _request_once(self, peer: bytes, message: bytes) -> bytes:
-        reply: _Message = await self._p2p.call_protobuf_handler(PeerID(peer), PROTOCOL, _Message(message), _Message)
+        reply: _Message = await self._p2p.call_protobuf_handler(_get_peer_id(peer), PROTOCOL, _Message(message), _Message)
         return reply.data
 
     async def get_addresses(self) -> list[str]:

@@ -72,12 +72,12 @@ async def ask_for_set(station: Station, submitter: bytes, epoch: int, pairs: Seq
     proofs: list[Proof] = []
     evidence: list[tuple[Record, Record]] = []
     for _ in range(MAX_PAGES):
-        page = await station.store.ask(submitter, ShowSet(epoch, len(proofs)))
+        page = await station.store.ask(submitter, ShowSet(epoch, len(proofs) + len(evidence)))
         if not isinstance(page, ShownPage):
             break
         proofs += page.proofs
         evidence += page.evidence
-        if page.is_last or not page.proofs:
+        if page.is_last or not (page.proofs or page.evidence):
             break
     bounds = {bound.key: bound for rule, of in pairs for bound in station.calendar.get_bounds(rule, of)}
     network = station.chain.network_id

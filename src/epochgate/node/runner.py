@@ -44,6 +44,8 @@ FLOWS: dict[str, Flow] = {
 }
 GRACE_BLOCKS = 0.5
 """Nothing is sent after a duty's time; but what ends with it may say how far it came."""
+TIMEOUT_SECONDS, TIMEOUT_BLOCKS, SUSPECT_PART = 3.0, 10, 3
+"""A request is given up after so many seconds, or blocks where those are shorter; a third of it for who was silent before."""
 GOODBYE_SECONDS = 3.0
 """How long a node that stops tries to say so."""
 ELECTION_PATIENCE_BLOCKS = 2
@@ -81,7 +83,16 @@ class Node:
         self.calendar = Calendar(policy)
         self.watch = Watch(chain, clock, self.calendar, ledger)
         self.replica = Replica(key, judge, ledger, self.watch, network.max_message_bytes, limits)
-        self.store = Store(network, self.replica, judge, self.watch)
+        timeout_seconds = min(TIMEOUT_SECONDS, TIMEOUT_BLOCKS * chain.timing.block_seconds)
+        suspect_seconds = timeout_seconds / SUSPECT_PART
+        self.store = Store(
+            network,
+            self.replica,
+            judge,
+            self.watch,
+            timeout_seconds=timeout_seconds,
+            suspect_timeout_seconds=suspect_seconds,
+        )
         self.station = Station(
             chain=chain,
             key=key,

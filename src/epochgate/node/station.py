@@ -120,7 +120,7 @@ class Station:
 
         What is proven is kept in the ledger, since it may expire before it is settled.
         """
-        section = await self.store.read_all(rule, epoch)
+        section = await self.store.read_all(rule, epoch, is_thorough=True)
         merged = Section(section.rule, section.epoch, section.roster, tuple(map(self._recall, section.readings)))
         proofs = [proof for them in section.get_proofs(Standing.PROVEN).values() for proof in them]
         self.ledger.keep_proofs(epoch, proofs)
