@@ -11,6 +11,7 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
+from epochgate.core.calendar import Moment
 from epochgate.core.policy import Judge
 from epochgate.core.receipt import Proof, Receipt, ReceiptRule, Stamp, Standing, compute_stamp, is_receipt_signed
 from epochgate.core.record import Record, is_record_signed
@@ -213,14 +214,14 @@ class Reader:
             reply = await self._peers.ask(holder, Fetch(bound.key, tuple(stamp.author for stamp in left)))
             found = {compute_stamp(record): record for record in reply.records} if isinstance(reply, Values) else {}
             fitting = [stamp for stamp in left if stamp in found]
+            now = self._watch.get_moment()
             for stamp in fitting:
-                self._take(found[stamp], stamp, fetching)
+                self._take(found[stamp], stamp, now, fetching)
             left = [stamp for stamp in left if stamp not in found and fetching.is_missing(stamp)] if fitting else []
 
-    def _take(self, record: Record, stamp: Stamp, fetching: _Fetching) -> None:
+    def _take(self, record: Record, stamp: Stamp, now: Moment, fetching: _Fetching) -> None:
         """The digest leaves out the expiry, which the signature covers: a copy with another one is the holder's lie, whereas
         what its author did sign and nobody may write does not exist, however many vouch for it."""
-        now = self._watch.get_moment()
         if self._judge.recognise(record, now):
             fetching.records[stamp] = record
         elif is_record_signed(now.network, record):

@@ -6,6 +6,7 @@ reached).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import struct
@@ -19,12 +20,13 @@ from nacl.exceptions import BadSignatureError
 from epochgate.core.calendar import Moment
 from epochgate.core.epoch import Timing, Window
 from epochgate.core.policy_text import render_table, render_timeline
-from epochgate.core.record import SIGNATURE_BYTES, Record
+from epochgate.core.record import SIGNATURE_BYTES, Record, is_signed
 from epochgate.core.rule import Bound, Rule
 from epochgate.core.schema import EpochContext, Malformed
 from epochgate.core.verdict import Admitted, Denied, Reason, Verdict
 
 _NO_SUCH_KEY = Denied(Reason.UNKNOWN_KEY)  # made once: the commonest refusal of a flood allocates nothing
+MAX_REMEMBERED_SIGNATURES = 1 << 15
 _pack_seconds = struct.Struct(">d").pack
 _sha256 = hashlib.sha256
 
@@ -109,7 +111,7 @@ class Policy:
         if not math.isfinite(record.expiration_time) or (bound.epoch is None and record.expiration_time <= now.time_seconds):
             return Denied(Reason.EXPIRY, bound.name, "a finite time to come", record.expiration_time)
         denied = _deny_author(bound, record.author)
-        return judge_content(record, bound) if denied is None else denied
+        return judge_content(record, bound, is_read=True) if denied is None else denied
 
     def __str__(self) -> str:
         return render_table(self)
@@ -166,10 +168,14 @@ class Policy:
         return hashlib.sha256(b"epochgate/policy/1\0" + "\n".join(lines).encode()).digest()
 
 
-def judge_content(record: Record, bound: Bound) -> Verdict:
-    """The dear part of a judgement: the signature, and only then the schema."""
+def judge_content(record: Record, bound: Bound, *, is_read: bool = False) -> Verdict:
+    """The dear part of a judgement: the signature, and only then the schema.
+
+    A record that is read is mostly read again, for scores and then for settlements, so its signature is remembered.
+    """
     payload = record.value[SIGNATURE_BYTES:]
-    if not is_signed_under(bound, record, payload):
+    check = is_signed_before if is_read else is_signed_under
+    if not check(bound, record, payload):
         return Denied(
             Reason.BAD_SIGNATURE, bound.name, "a signature by the author over network, key, author, expiry and payload"
         )
@@ -181,12 +187,23 @@ def judge_content(record: Record, bound: Bound) -> Verdict:
 
 def is_signed_under(bound: Bound, record: Record, payload: bytes) -> bool:
     """The same as `core.record.is_record_signed`, with the part that all records of the key share made beforehand."""
-    message = bound.prefix + record.author + _pack_seconds(record.expiration_time) + _sha256(payload).digest()
     try:
-        crypto_sign_open(record.value[:SIGNATURE_BYTES] + message, record.author[6:])
+        crypto_sign_open(record.value[:SIGNATURE_BYTES] + _compute_message(bound, record, payload), record.author[6:])
     except (BadSignatureError, ValueError):
         return False
     return True
+
+
+def is_signed_before(bound: Bound, record: Record, payload: bytes) -> bool:
+    """The same, looked up where this signature was checked before."""
+    return _is_signed(record.author, _compute_message(bound, record, payload), record.value[:SIGNATURE_BYTES])
+
+
+def _compute_message(bound: Bound, record: Record, payload: bytes) -> bytes:
+    return bound.prefix + record.author + _pack_seconds(record.expiration_time) + _sha256(payload).digest()
+
+
+_is_signed = functools.lru_cache(MAX_REMEMBERED_SIGNATURES)(is_signed)
 
 
 def _deny_block(bound: Bound, block: int) -> Denied:

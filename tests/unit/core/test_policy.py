@@ -377,3 +377,12 @@ def test_margins_are_a_block_or_a_quarter_of_the_shorter_adjoining_window() -> N
     short = Timing(slot=0, blocks_per_epoch=20, block_seconds=6.0)
     assert INFERENCE_POLICY.compute_margin_seconds(reveal, short) == pytest.approx(3.0)
     assert INFERENCE_POLICY.compute_margin_seconds(commit, short) == pytest.approx(3.0)
+
+
+def test_what_is_read_again_is_verified_once_and_a_forgery_of_it_every_time() -> None:
+    record = make_record("hoster-commit", EPOCH, at(20))
+    forged = msgspec.structs.replace(record, value=record.value[:-1] + b"\1")
+    for _ in range(2):
+        assert INFERENCE_POLICY.recognise(record, at(20))
+        assert not INFERENCE_POLICY.recognise(forged, at(20))
+        assert not INFERENCE_POLICY.recognise(msgspec.structs.replace(record, author=bob.author), at(20))
