@@ -47,7 +47,7 @@ def find_processes(folder: Path) -> dict[int, str]:
 def wait_until_all_are_gone(folder: Path) -> None:
     until = time.monotonic() + LEAVE_SECONDS
     while (left := find_processes(folder)) and time.monotonic() < until:
-        time.sleep(0.1)
+        time.sleep(0.1)  # they are nobody's children any more, so no call waits for them
     assert left == {}
 
 

@@ -212,7 +212,7 @@ async def test_a_node_that_comes_first_finds_those_who_come_later(world: Libp2pW
         try:
             assert await alice.request(bob.peer_id, b"there you are", LONG_SECONDS) == b"hi"
         except Unreachable:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # the daemon tells nobody when it has found a peer
 
 
 async def test_two_initial_peers_are_enough_and_oneself_is_none(world: Libp2pWorld) -> None:

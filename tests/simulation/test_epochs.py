@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 from epochgate.core.receipt import Standing
@@ -25,8 +26,10 @@ from epochgate.events import (
     Verdicts,
 )
 from epochgate.inference import INFERENCE_POLICY
+from epochgate.node.attestor import ask_for_set
 from epochgate.node.hoster import commit
 from epochgate.ports import Submission
+from people import sign
 from simulation.world import HOSTERS, VALIDATORS, LyingModel, NoModel, World, assert_complete, live
 
 COMMIT = INFERENCE_POLICY.get_rule("hoster-commit")
@@ -42,7 +45,7 @@ def test_every_epoch_is_complete(tmp_path: Path) -> None:
             for resident in world.residents.values():
                 assert [fact.author for fact in resident.get(ChallengeSeen, epoch)] == [elected.peer_id]
                 assert resident.get(EpochBegan, epoch)[0].elected == elected.peer_id
-                assert all(fact.is_complete for fact in resident.get(Stored, epoch))
+                assert all(fact.is_complete and fact.receipts == fact.k for fact in resident.get(Stored, epoch))
             if epoch > 0:
                 validators = sorted(world[name].peer_id for name in VALIDATORS)
                 for name in VALIDATORS:
@@ -304,3 +307,47 @@ def test_a_second_commitment_after_the_first_is_refused_and_kept_as_evidence(tmp
         await assert_complete(world, 1, without=("dave",))
 
     live(tmp_path, story)
+
+
+def test_every_replica_is_asked_for_what_decides(tmp_path: Path) -> None:
+    """A record may have come to a few replicas only, as copies with their receipts."""
+
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(0, 55)
+        station = world["victor"].get_live_node().station
+        (reading,) = (await station.read_section(COMMIT, 0)).readings
+        assert reading.answered == frozenset(reading.bound.placement.replicas)
+
+    live(tmp_path, story)
+
+
+def test_a_silent_replica_stops_no_subnet_whose_epochs_are_short(tmp_path: Path) -> None:
+    """Five seconds an epoch: a timeout that is bearable on a slow chain would outlast the time to submit."""
+
+    async def story(world: World) -> None:
+        await world.start()
+        world.hub.silent.add(world["dave"].key.author)
+        await world.run_until(3, 60)
+        for epoch in (1, 2):
+            await assert_complete(world, epoch)
+
+    live(tmp_path, story, hub=Hub(random.Random(0), latency_seconds=0.004), block_seconds=0.05)
+
+
+def test_an_attestor_takes_all_pages_of_what_the_submitter_shows(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 30)
+        submitter, other = world["victor"], world["vera"]
+        records = [
+            sign(world[name].key, "any", bytes([value]) * 7000, 1e10, network=world.chain.network_id)
+            for value in range(8)
+            for name in HOSTERS
+        ]
+        evidence = list(zip(records[:-4], records[4:], strict=True))
+        submitter.get_live_node().replica.show_set(1, [], evidence)
+        shown = await ask_for_set(other.get_live_node().station, submitter.key.author, 1, ())
+        assert list(shown.evidence) == evidence
+
+    live(tmp_path, story, hub=Hub(random.Random(0), latency_seconds=0.05, max_message_bytes=1 << 16))

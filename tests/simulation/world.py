@@ -146,6 +146,7 @@ class World:
         seed: int = 0,
         is_on_disk: bool = False,
         hub: Hub | None = None,
+        block_seconds: float = BLOCK_SECONDS,
     ) -> None:
         self.folder = folder
         self.policy = policy
@@ -157,7 +158,7 @@ class World:
         LocalChain.create(
             self.chain_path,
             self.clock,
-            block_seconds=BLOCK_SECONDS,
+            block_seconds=block_seconds,
             blocks_per_epoch=BLOCKS_PER_EPOCH,
             genesis=seed.to_bytes(32, "big"),
         )
@@ -183,7 +184,7 @@ class World:
     async def run_until(self, epoch: int, percent: float = 0.0) -> None:
         """Let the world live until `percent` of `epoch` has passed."""
         block = self.chain.timing.compute_first_block(epoch) + percent / 100 * BLOCKS_PER_EPOCH
-        left_seconds = self.chain.genesis_seconds + block * BLOCK_SECONDS - self.clock.get_unix_seconds()
+        left_seconds = self.chain.genesis_seconds + block * self.chain.timing.block_seconds - self.clock.get_unix_seconds()
         await asyncio.sleep(max(0.0, left_seconds))
 
     async def get_submission(self, epoch: int) -> OnChain:
