@@ -3,14 +3,12 @@
 The public API on one screen. Names are imported when they are first used, so `import epochgate` stays light.
 """
 
-# ruff: noqa: F401 - what stands under TYPE_CHECKING is for type checkers; __getattr__ serves it when the program runs
-
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for type checkers; __getattr__ serves the same names when the program runs
     from epochgate.core.calendar import Calendar, Moment
     from epochgate.core.challenge import Derived, TensorSpec
     from epochgate.core.commitment import Opening, OpeningOf, compute_commitment
@@ -48,9 +46,48 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = [  # noqa: PLE0604 - spelled out once above, by the module that each name lives in
+# spelled out, for a type checker takes no computed list as a promise
+__all__ = [
+    "HOSTER",
+    "INFERENCE_POLICY",
+    "VALIDATOR",
+    "Admitted",
+    "Calendar",
+    "Denied",
+    "Derived",
+    "Digest",
+    "EpochContext",
+    "EpochData",
+    "Heartbeat",
+    "Malformed",
+    "Map",
+    "Member",
+    "Moment",
+    "Opening",
+    "OpeningOf",
+    "Policy",
+    "PolicyError",
+    "Reason",
+    "Record",
+    "Role",
+    "Roster",
+    "Rule",
+    "ScoreList",
+    "Scoring",
+    "SigningKey",
+    "Tensor",
+    "TensorSpec",
+    "Timing",
+    "Verdict",
+    "Window",
     "__version__",
-    *_HOME_OF,
+    "check_policy",
+    "compute_commitment",
+    "compute_epoch_data",
+    "compute_key",
+    "compute_network_id",
+    "epochs",
+    "percent",
 ]
 
 
