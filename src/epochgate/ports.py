@@ -57,10 +57,27 @@ class Entropy(Protocol):
     def get_bytes(self, count: int) -> bytes: ...
 
 
+class OutOfTime(Exception):
+    """Work had not ended after the `longest_seconds` it had; its outcome, if it ever has one, is thrown away.
+
+    `unfinished` works, this one among them, were given up and still go on.
+    """
+
+    def __init__(self, longest_seconds: float, unfinished: int) -> None:
+        super().__init__(f"not done in the {longest_seconds:.3g} s that it had")
+        self.longest_seconds = longest_seconds
+        self.unfinished = unfinished
+
+
 class Compute(Protocol):
     """Where heavy work runs: a thread beside the event loop, or at once in a simulation."""
 
-    async def run(self, work: Callable[..., T], *arguments: Any) -> T: ...
+    async def run(self, work: Callable[..., T], *arguments: Any, longest_seconds: float | None = None) -> T:
+        """One work at a time. What a user brings, such as a model, has `longest_seconds` and holds up nothing else.
+
+        Raises OutOfTime when they have passed, and whatever the work raises.
+        """
+        ...
 
 
 class Model(Protocol):

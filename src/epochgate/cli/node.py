@@ -20,11 +20,12 @@ from epochgate.core.policy_text import check_policy
 from epochgate.core.roster import HOSTER, VALIDATOR, Role
 from epochgate.devnet.cast import Cast
 from epochgate.devnet.words import describe_fact
-from epochgate.engine.system import SystemClock, SystemEntropy, ThreadCompute
+from epochgate.engine.system import SystemClock, SystemEntropy, ThreadCompute, leave_now
 from epochgate.events import AnyEvent, Emit, Line, encode_line
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.ledger import Ledger
-from epochgate.ports import Clock
+from epochgate.models import load_model
+from epochgate.ports import Clock, Compute
 
 if TYPE_CHECKING:
     from epochgate.engine.libp2p import Libp2pNetwork
@@ -63,7 +64,9 @@ def node(
     data: Annotated[Path, typer.Option(help="The node's folder: its ledger and address book.")],
     listen: Annotated[str, typer.Option(help="The multiaddress to listen on; port 0 takes any.")] = "/ip4/127.0.0.1/tcp/0",
     initial_peers: Annotated[list[str] | None, typer.Option(help="A peer to begin with, as a full multiaddress.")] = None,
-    model: Annotated[str | None, typer.Option(help="The model to serve, as module:factory.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model to serve: module:factory, export:FILE.pt2 or transformers:FOLDER.")
+    ] = None,
     policy: Annotated[str, typer.Option(help="The subnet's policy, as module:NAME.")] = DEFAULT_POLICY,
     events: Annotated[str | None, typer.Option(help="'-' writes each event as a line of JSON.")] = None,
 ) -> int:
@@ -85,11 +88,17 @@ def node(
         model=model,
         policy=load_policy(policy),
     )
-    asyncio.run(_run(options, is_json=events == "-"))
+    compute = ThreadCompute()
+    try:
+        asyncio.run(_run(options, compute, is_json=events == "-"))
+    finally:
+        compute.close()
+    if compute.is_working():
+        leave_now(0)  # a model that hangs must not keep the process
     return 0
 
 
-async def _run(options: NodeOptions, *, is_json: bool) -> None:
+async def _run(options: NodeOptions, compute: Compute, *, is_json: bool) -> None:
     clock = SystemClock()
     key = SigningKey.load(options.identity)
     chain = LocalChain(options.chain_file, key.author, clock)
@@ -98,23 +107,24 @@ async def _run(options: NodeOptions, *, is_json: bool) -> None:
         _make_folder(options.data)
         ledger = Ledger(options.data / "ledger.sqlite")
         try:
-            await _live(options, key, chain, ledger, is_json=is_json)
+            await _live(options, key, chain, ledger, compute, is_json=is_json)
         finally:
             ledger.close()
     finally:
         await chain.close()
 
 
-async def _live(options: NodeOptions, key: SigningKey, chain: LocalChain, ledger: Ledger, *, is_json: bool) -> None:
+async def _live(
+    options: NodeOptions, key: SigningKey, chain: LocalChain, ledger: Ledger, compute: Compute, *, is_json: bool
+) -> None:
     """From the start of the network to the last goodbye."""
-    from epochgate.models import load_model  # noqa: PLC0415 - brings torch
     from epochgate.node.runner import Node  # noqa: PLC0415 - only this command runs one
 
     leaving = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, leaving.set)
     model = load_model(options.model) if options.roles & HOSTER else None
-    clock, compute = SystemClock(), ThreadCompute()
+    clock = SystemClock()
     emit = _make_emit(format_peer_id(key.author), clock, leaving.set, is_json=is_json)
     network = await _start_network(options, emit)
     try:
@@ -140,7 +150,6 @@ async def _live(options: NodeOptions, key: SigningKey, chain: LocalChain, ledger
         await running
     finally:
         await network.close()
-        compute.close()
 
 
 def _make_folder(folder: Path) -> None:

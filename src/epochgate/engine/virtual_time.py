@@ -13,6 +13,8 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from epochgate.ports import OutOfTime
+
 T = TypeVar("T")
 
 START_UNIX_SECONDS = 1_700_000_000.0
@@ -157,7 +159,22 @@ class SeededEntropy:
 
 
 class InlineCompute:
-    """Heavy work at once: in a simulation it takes no time."""
+    """Heavy work at once: in a simulation it takes no time, unless the object whose method it is says otherwise.
 
-    async def run(self, work: Callable[..., T], *arguments: Any) -> T:
+    Its `virtual_seconds` then pass first; `math.inf` is a model that hangs.
+    """
+
+    def __init__(self) -> None:
+        self._ends: list[float] = []
+
+    async def run(self, work: Callable[..., T], *arguments: Any, longest_seconds: float | None = None) -> T:
+        seconds = float(getattr(getattr(work, "__self__", None), "virtual_seconds", 0.0))
+        if longest_seconds is not None and seconds > longest_seconds:
+            began = asyncio.get_running_loop().time()
+            await asyncio.sleep(max(0.0, longest_seconds))
+            now = asyncio.get_running_loop().time()
+            self._ends = [end for end in (*self._ends, began + seconds) if end > now]
+            raise OutOfTime(longest_seconds, len(self._ends))
+        if seconds > 0:
+            await asyncio.sleep(seconds)
         return work(*arguments)

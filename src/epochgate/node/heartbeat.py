@@ -88,7 +88,7 @@ class Heart:
         fields = {
             "state": self.state,
             "role": "hoster" if rule.by == HOSTER else "validator",
-            "throughput": self._station.throughput,
+            "throughput": self._station.pace.throughput,
             "public_name": self._public_name,
             "version": __version__,
             "policy_digest": self._station.policy.digest.hex(),

@@ -8,9 +8,14 @@ from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Rule
 from epochgate.core.schema import Malformed
 from epochgate.core.settlement import get_commitment_rule
+from epochgate.events import Trouble
 from epochgate.node.challenge import get_challenge
 from epochgate.node.duties import Duty
 from epochgate.node.station import Missed, Station
+from epochgate.ports import Model, OutOfTime
+
+MAX_SENDING_SHARE = 0.25
+"""Of a short window, kept for sending the commitment."""
 
 
 async def commit_output(station: Station, duty: Duty) -> str:
@@ -19,7 +24,7 @@ async def commit_output(station: Station, duty: Duty) -> str:
     record = station.ledger.get_own_record(rule.kind, duty.epoch)
     if record is None:
         challenge, digest = await get_challenge(station, duty.epoch)
-        payload = await _infer(station, opening_rule, challenge)
+        payload = await _infer(station, duty, opening_rule, challenge)
         record = commit(station, rule, duty.epoch, digest, payload)
     return await station.post(rule, duty, record)
 
@@ -49,18 +54,45 @@ async def open_commitment(station: Station, duty: Duty, rule: Rule) -> str:
     return await station.post(rule, duty, record)
 
 
-async def _infer(station: Station, opening_rule: Rule, challenge: object) -> bytes:
+async def _infer(station: Station, duty: Duty, opening_rule: Rule, challenge: object) -> bytes:
     """The model's output as the opening will show it."""
     if station.model is None:
         raise Missed("this node is registered as a hoster, but runs no model")
     if not isinstance(opening_rule.schema, OpeningOf):
         raise Missed(f"the schema of {opening_rule.kind} is no OpeningOf(...), so there is nothing to open")
-    began_seconds = station.get_unix_seconds()
-    output = await station.compute.run(station.model.infer, challenge)
-    took_seconds = station.get_unix_seconds() - began_seconds
-    if took_seconds > 0:
-        station.throughput = 1 / took_seconds
+    output = await _ask_model(station, station.model, challenge, compute_limit_seconds(station, duty))
     try:
         return opening_rule.schema.payload.encode(output)
     except Malformed as error:
         raise Missed(f"the model's output does not fit the policy: {error}") from None
+
+
+def compute_limit_seconds(station: Station, duty: Duty) -> float:
+    """How long the model has: what is left of the duty's time, less a block for the commitment to reach its replicas."""
+    left_seconds = max(0.0, station.compute_seconds_until(duty.closes))
+    return left_seconds - min(station.block_seconds, left_seconds * MAX_SENDING_SHARE)
+
+
+async def _ask_model(station: Station, model: Model, challenge: object, longest_seconds: float) -> object:
+    """What the model answers in time. The heartbeats' throughput follows: none while it answers too late."""
+    began_seconds = station.get_unix_seconds()
+    try:
+        output = await station.compute.run(model.infer, challenge, longest_seconds=longest_seconds)
+    except OutOfTime as error:
+        station.pace.note_miss()
+        if error.unfinished > 1:
+            station.emit(_describe_stuck(error.unfinished))
+        raise Missed(_describe_slow(longest_seconds, station.pace.usual_seconds)) from None
+    station.pace.note(max(0.0, station.get_unix_seconds() - began_seconds))  # a clock may be set back
+    return output
+
+
+def _describe_slow(had_seconds: float, usual_seconds: float | None) -> str:
+    usual = "it never answered since this node started" if usual_seconds is None else f"it usually needs {usual_seconds:.3g} s"
+    advice = "serve a smaller model, or this one on a faster machine"
+    return f"the model had not answered after the {had_seconds:.3g} s it had; {usual}: {advice}"
+
+
+def _describe_stuck(runs: int) -> Trouble:
+    what = f"{runs} runs of the model were given up and still go on, each in a thread of its own"
+    return Trouble("model", what, "if it hangs, see why, and start the node again: a thread cannot be ended")

@@ -17,6 +17,7 @@ from epochgate.events import Emit, Stored
 from epochgate.keys import SigningKey
 from epochgate.ledger import Ledger
 from epochgate.node.duties import Duty
+from epochgate.node.pace import Pace
 from epochgate.ports import Chain, Compute, Entropy, Model
 from epochgate.replica import Replica
 from epochgate.store import Store
@@ -66,8 +67,7 @@ class Station:
         self.compute = compute
         self.model = model
         self.emit = emit
-        self.throughput = 0.0
-        """Requests a second that the model has been seen to answer."""
+        self.pace = Pace()
 
     @property
     def calendar(self) -> Calendar:

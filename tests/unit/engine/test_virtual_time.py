@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import subprocess
@@ -21,7 +22,7 @@ from epochgate.engine.virtual_time import (
     VirtualClock,
     run_virtually,
 )
-from epochgate.ports import Unreachable
+from epochgate.ports import OutOfTime, Unreachable
 from people import meet
 
 
@@ -216,3 +217,31 @@ def test_heavy_work_is_done_at_once() -> None:
         return await InlineCompute().run(pow, 2, 10), asyncio.get_running_loop().time()
 
     assert run_virtually(main) == (1024, 0.0)
+
+
+class SlowModel:
+    """Takes 30 seconds."""
+
+    virtual_seconds = 30.0
+
+    def infer(self, number: int) -> int:
+        return number
+
+
+class HangingModel(SlowModel):
+    virtual_seconds = math.inf
+
+
+def test_a_model_may_say_how_long_it_takes() -> None:
+    async def main(_rng: random.Random) -> None:
+        compute, loop = InlineCompute(), asyncio.get_running_loop()
+        assert await compute.run(SlowModel().infer, 7, longest_seconds=31.0) == 7
+        assert await compute.run(SlowModel().infer, 8) == 8
+        assert loop.time() == 60.0
+        for model, unfinished in ((HangingModel(), 1), (SlowModel(), 2), (HangingModel(), 2)):
+            with pytest.raises(OutOfTime) as late:
+                await compute.run(model.infer, 9, longest_seconds=29.0)
+            assert late.value.unfinished == unfinished, "the slow one ended a second after it was given up"
+        assert loop.time() == 60.0 + 3 * 29.0
+
+    run_virtually(main)

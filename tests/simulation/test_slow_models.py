@@ -1,0 +1,97 @@
+"""Models that take their time: what fits the window counts, what does not is told with the time it had."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from epochgate.core.receipt import Standing
+from epochgate.events import Attested, DutyMissed, Scored, Trouble
+from epochgate.schemas import Heartbeat
+from epochgate.store import get_latest
+from simulation.world import HOSTERS, HonestModel, World, assert_complete, live
+
+HAD_SECONDS = 192
+"""Commitments are made in blocks 17 up to but without 50, and the last block is for sending: 32 blocks of 6 s."""
+
+
+class SlowModel(HonestModel):
+    def __init__(self, virtual_seconds: float) -> None:
+        self.virtual_seconds = virtual_seconds
+
+
+async def read_throughputs(world: World) -> dict[str, float]:
+    """What hosters say of themselves, by name."""
+    station = world["victor"].get_live_node().station
+    section = await station.store.read_all(station.policy.get_rule("hoster"), 0)
+    latest = get_latest(section.readings, station.watch.get_moment())
+    names = {world[name].key.author: name for name in HOSTERS}
+    bound = station.calendar.get_bound(station.policy.get_rule("hoster"), 0)
+    said: dict[str, float] = {}
+    for author, proof in latest.items():
+        beat = bound.decode(proof.record.payload)
+        assert isinstance(beat, Heartbeat)
+        said[names[author]] = beat.throughput
+    return said
+
+
+def test_a_model_that_fits_the_window_counts_and_its_pace_is_known(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(0, 99)
+        assert await read_throughputs(world) == {"alice": 0.0, "bob": 0.0, "carol": 0.0, "dave": pytest.approx(1 / 190)}
+        await world.run_until(2, 30)
+        await assert_complete(world, 0)
+        await assert_complete(world, 1)
+        assert not world["dave"].get(DutyMissed)
+
+    live(tmp_path, story, models={"dave": SlowModel(190.0)})
+
+
+def test_a_model_that_is_too_slow_is_told_with_the_time_it_had(tmp_path: Path) -> None:
+    model = SlowModel(60.0)
+
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 1)
+        model.virtual_seconds = 200.0
+        await world.run_until(2, 50)
+        await assert_complete(world, 0)
+        await assert_complete(world, 1, without=("dave",))
+        missed = {fact.duty: fact.why for fact in world["dave"].get(DutyMissed, 1)}
+        assert missed["commit-output"] == (
+            f"the model had not answered after the {HAD_SECONDS} s it had; it usually needs 60 s: serve a smaller model, or "
+            "this one on a faster machine"
+        )
+        assert set(missed) == {"commit-output", "open-output"}, "what it does for others goes on"
+        assert world["dave"].get(Attested, 2)
+        assert world["dave"].peer_id not in world["victor"].get(Scored, 1)[0].commitments
+        assert (await read_throughputs(world))["dave"] == 0.0
+        assert not world["dave"].get(Trouble), "it ended long before it was asked again"
+        model.virtual_seconds = 60.0
+        await world.run_until(4, 30)
+        await assert_complete(world, 3)
+
+    live(tmp_path, story, models={"dave": model})
+
+
+def test_a_model_that_hangs_is_told_when_it_is_asked_again(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(2, 51)
+        first, second = [fact.why for fact in world["dave"].get(DutyMissed) if fact.duty == "commit-output"][:2]
+        assert first == second
+        assert f"after the {HAD_SECONDS} s it had; it never answered since this node started: serve a smaller" in first
+        troubles = [(fact.where, fact.what) for fact in world["dave"].get(Trouble)]
+        assert troubles == [
+            ("model", f"{runs} runs of the model were given up and still go on, each in a thread of its own") for runs in (2, 3)
+        ]
+        station = world["victor"].get_live_node().station
+        section = await station.store.read_all(station.policy.get_rule("hoster-commit"), 2)
+        assert sorted(section.get_proofs(Standing.PROVEN)) == sorted(
+            world[name].key.author for name in ("alice", "bob", "carol")
+        )
+
+    live(tmp_path, story, models={"dave": SlowModel(math.inf)})
