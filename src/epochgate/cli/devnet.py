@@ -53,7 +53,7 @@ def devnet(
     folder: Annotated[
         Path | None, typer.Option("--dir", help="Where keys, ledgers and logs go, and stay. Default: a temporary one.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The model that hosters serve, as module:factory.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model that hosters serve, named as for `epochgate node`.")] = None,
 ) -> int:
     """Run a whole subnet on this machine; exit 0 only if every epoch was complete."""
     if json is not None and not json.absolute().parent.is_dir():

@@ -1,93 +1,35 @@
-"""What a hoster serves: the default model, and any `torch.nn.Module` that a user names as `module:factory`."""
+"""What a hoster serves: the default model, one that a factory makes, an exported program, or a language model.
+
+Each kind of model has a module; torch and transformers are imported only where one of theirs is loaded.
+"""
 
 from __future__ import annotations
 
-import sys
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from epochgate.models.default import create_default_model
+from epochgate.models.exported import load_exported
+from epochgate.models.factory import load_from_factory
+from epochgate.models.language import load_language_model
+from epochgate.models.model_error import ModelError
+from epochgate.models.torch_model import TorchModel
+from epochgate.ports import Model
 
-import numpy as np
-from numpy.typing import NDArray
+__all__ = ["ModelError", "TorchModel", "create_default_model", "load_model"]
 
-if TYPE_CHECKING:
-    import torch
-
-DEFAULT_SEED = 20_240_229
-"""Every hoster of a subnet has the same weights, or they could not agree."""
-
-
-class ModelError(ValueError):
-    """A model that cannot be served; the message says why and what to do."""
+EXPORTED, LANGUAGE = "export:", "transformers:"
+SPELLINGS = "module:factory, export:FILE.pt2 or transformers:FOLDER"
 
 
-class TorchModel:
-    """The Model port over a `torch.nn.Module`: an array in, an array out, in evaluation mode and without gradients."""
+def load_model(name: str | None = None) -> Model:
+    """The default model, or what `name` says: `module:factory`, `export:FILE.pt2`, or `transformers:FOLDER?output=...`.
 
-    def __init__(self, module: torch.nn.Module) -> None:
-        self._module = module.eval()
-
-    def infer(self, challenge: NDArray[Any]) -> NDArray[Any]:
-        """Raises ModelError when the module returns anything but one tensor."""
-        import torch  # noqa: PLC0415 - heavy, and not part of a light installation
-
-        with torch.inference_mode():
-            output = self._module(torch.from_numpy(np.array(challenge)))
-        if not isinstance(output, torch.Tensor):
-            raise ModelError(f"the model returned {type(output).__name__}: it must return one tensor")
-        return output.detach().cpu().numpy()
-
-
-def create_default_model(width: int = 64) -> TorchModel:
-    """A small transformer over a sequence of vectors of `width` elements, such as the default challenge's (16, 64).
-
-    Its weights follow from a seed of their own, and torch's own generator is left as it was.
+    Everything is loaded from this machine; nothing is fetched. Raises ModelError.
     """
-    import torch  # noqa: PLC0415 - heavy, and not part of a light installation
-
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(DEFAULT_SEED)
-        layer = torch.nn.TransformerEncoderLayer(width, nhead=4, dim_feedforward=4 * width, dropout=0.0, batch_first=True)
-        encoder = torch.nn.TransformerEncoder(layer, num_layers=2, enable_nested_tensor=False)
-    return TorchModel(encoder)
-
-
-def load_model(path: str | None = None) -> TorchModel:
-    """The default model, or what `path` names: `module:factory`, a callable without arguments or a Module class.
-
-    Modules are also looked for in the working directory. Raises ModelError.
-    """
-    if path is None:
+    if name is None:
         return create_default_model()
-    import torch  # noqa: PLC0415 - heavy, and not part of a light installation
-
-    factory = _find_factory(path)
-    try:
-        module = factory if isinstance(factory, torch.nn.Module) else factory()
-    except Exception as error:
-        raise ModelError(f"{path} failed to make a model: {type(error).__name__}: {error}") from error
-    if not isinstance(module, torch.nn.Module):
-        raise ModelError(f"{path} made a {type(module).__name__}: it must make a torch.nn.Module")
-    return TorchModel(module)
-
-
-def _find_factory(path: str) -> Any:
-    module_name, colon, factory_name = path.partition(":")
-    if not colon or not module_name or not factory_name:
-        raise ModelError(f"{path!r} is no model: write module:factory, like my_models:make_model")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        module = import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ModelError(f"there is no module {error.name!r}: run in its folder, or install it") from error
-    except Exception as error:
-        raise ModelError(f"{module_name} cannot be imported: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(here)
-    factory = getattr(module, factory_name, None)
-    if factory is None:
-        raise ModelError(f"module {module_name} has no {factory_name!r}")
-    if not callable(factory):
-        raise ModelError(f"{path} is a {type(factory).__name__}: it must be a callable that makes a torch.nn.Module")
-    return factory
+    if name.startswith(EXPORTED):
+        return load_exported(name.removeprefix(EXPORTED))
+    if name.startswith(LANGUAGE):
+        return load_language_model(name.removeprefix(LANGUAGE))
+    if ":" not in name:
+        raise ModelError(f"{name!r} is no model: write {SPELLINGS}")
+    return load_from_factory(name)

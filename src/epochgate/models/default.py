@@ -1,0 +1,22 @@
+"""The model of a subnet that brings none."""
+
+from __future__ import annotations
+
+from epochgate.models.torch_model import TorchModel
+
+DEFAULT_SEED = 20_240_229
+"""Every hoster of a subnet has the same weights, or they could not agree."""
+
+
+def create_default_model(width: int = 64) -> TorchModel:
+    """A small transformer over a sequence of vectors of `width` elements, such as the default challenge's (16, 64).
+
+    Its weights follow from a seed of their own, and torch's own generator is left as it was.
+    """
+    import torch  # noqa: PLC0415 - heavy, and not part of a light installation
+
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(DEFAULT_SEED)
+        layer = torch.nn.TransformerEncoderLayer(width, nhead=4, dim_feedforward=4 * width, dropout=0.0, batch_first=True)
+        encoder = torch.nn.TransformerEncoder(layer, num_layers=2, enable_nested_tensor=False)
+    return TorchModel(encoder.eval())
