@@ -216,3 +216,8 @@ def test_mutated_bytes_give_malformed_or_a_tensor_of_the_declared_shape(data: st
 def test_random_bytes_are_malformed(payload: bytes) -> None:
     with pytest.raises(Malformed):
         PAIR.decode(payload)
+
+
+def test_what_is_no_array_is_refused_in_words() -> None:
+    with pytest.raises(Malformed, match="expected a numpy array, saw list"):
+        Tensor("float32", (2,)).encode([1.0, 2.0])  # type: ignore[arg-type]

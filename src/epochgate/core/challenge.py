@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epochgate.core.record import pack_field
-from epochgate.core.schema import Decoder, EpochContext, Malformed, Schema
+from epochgate.core.schema import Decoder, EpochContext, Malformed, Schema, get_longest_bytes
 
 CHALLENGE_DOMAIN = b"epochgate/challenge/1\0"
 CHALLENGE_DIGEST_DOMAIN = b"epochgate/challenge-digest/1\0"
@@ -90,6 +90,10 @@ class Derived(msgspec.Struct, frozen=True):
 
     payload: Schema
     spec: TensorSpec
+
+    @property
+    def longest_bytes(self) -> int:
+        return get_longest_bytes(self.payload)
 
     def bind(self, context: EpochContext) -> Decoder:
         decode_payload = self.payload.bind(context)

@@ -9,7 +9,7 @@ import struct
 import msgspec
 
 from epochgate.core.record import pack_field
-from epochgate.core.schema import Decoder, EpochContext, Malformed, Schema
+from epochgate.core.schema import Decoder, EpochContext, Malformed, Schema, get_longest_bytes
 
 SALT_BYTES = 32
 DIGEST_BYTES = 32
@@ -69,6 +69,10 @@ class OpeningOf(msgspec.Struct, frozen=True):
     """The schema of an opening whose payload has the schema `payload`."""
 
     payload: Schema
+
+    @property
+    def longest_bytes(self) -> int:
+        return SALT_BYTES + DIGEST_BYTES + get_longest_bytes(self.payload)
 
     def bind(self, context: EpochContext) -> Decoder:
         decode_payload = self.payload.bind(context)

@@ -6,14 +6,20 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from epochgate.core.epoch import Timing, compute_seconds
+from epochgate.core.record import SIGNATURE_BYTES
 from epochgate.core.roster import Role
 from epochgate.core.rule import Rule
+from epochgate.core.schema import get_longest_bytes
 
 if TYPE_CHECKING:
     from epochgate.core.policy import Policy
 
 TIMELINE_COLUMNS = 60
 MIN_WINDOW_BLOCKS = 2
+USUAL_MESSAGE_BYTES = 4 << 20
+"""What a message of the network holds where nothing else is said."""
+COMPANY_BYTES = 8192
+"""Room in a message for what travels with a value: the frame, and a receipt of each replica."""
 
 
 class PolicyError(ValueError):
@@ -50,8 +56,10 @@ def render_timeline(policy: Policy) -> str:
     return "\n".join(lines)
 
 
-def find_problems(policy: Policy, timing: Timing, roster_size: int) -> Iterator[str]:
-    """What would go wrong with `policy` at this epoch length and with this many authors, a sentence each."""
+def find_problems(
+    policy: Policy, timing: Timing, roster_size: int, max_message_bytes: int = USUAL_MESSAGE_BYTES
+) -> Iterator[str]:
+    """What would go wrong with `policy` at this epoch length, with this many authors and on such a network, a sentence each."""
     kinds = [rule.kind for rule in policy.rules]
     for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
         yield f"two rules are of the kind {kind}: each needs a name of its own"
@@ -59,6 +67,7 @@ def find_problems(policy: Policy, timing: Timing, roster_size: int) -> Iterator[
     for rule in policy.rules:
         yield from _find_window_problems(rule, policy, started)
         yield from _find_lifetime_problems(rule, started)
+        yield from _find_size_problems(rule, max_message_bytes)
         total = rule.max_bytes * (1 if "{author}" in rule.name else roster_size)
         if total > policy.key_budget_bytes:
             yield (
@@ -67,9 +76,9 @@ def find_problems(policy: Policy, timing: Timing, roster_size: int) -> Iterator[
             )
 
 
-def check_policy(policy: Policy, timing: Timing, roster_size: int) -> None:
-    """Raises PolicyError with every problem of the policy on this chain."""
-    if problems := list(find_problems(policy, timing, roster_size)):
+def check_policy(policy: Policy, timing: Timing, roster_size: int, max_message_bytes: int = USUAL_MESSAGE_BYTES) -> None:
+    """Raises PolicyError with every problem of the policy on this chain and network."""
+    if problems := list(find_problems(policy, timing, roster_size, max_message_bytes)):
         raise PolicyError("the policy cannot work here: " + "; ".join(problems))
 
 
@@ -96,6 +105,23 @@ def _find_lifetime_problems(rule: Rule, timing: Timing) -> Iterator[str]:
     if first + rule.ttl < rule.kept_until:
         longest = compute_seconds(rule.ttl, timing)
         yield f"{rule.name}: a record lives {longest:g} s at most and expires before it is last read: raise its ttl"
+
+
+def _find_size_problems(rule: Rule, max_message_bytes: int) -> Iterator[str]:
+    """Evidence of two values under a once-key shows both in one message."""
+    most = (max_message_bytes - COMPANY_BYTES) // (2 if rule.once else 1)
+    if rule.max_bytes > most:
+        held = "two values, as evidence shows them, each" if rule.once else "a value"
+        yield (
+            f"{rule.name}: {held} of {rule.max_bytes} bytes could never be sent in one message of {max_message_bytes}: "
+            f"lower max_bytes to {most}"
+        )
+    least = SIGNATURE_BYTES + get_longest_bytes(rule.schema)
+    if least > rule.max_bytes:
+        yield (
+            f"{rule.name}: a value of {rule.schema.describe()} takes {least} bytes and more, and max_bytes is "
+            f"{rule.max_bytes}: raise it, or declare less"
+        )
 
 
 def _role_words(rule: Rule) -> str:

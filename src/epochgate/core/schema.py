@@ -45,10 +45,22 @@ class Schema(Protocol):
         ...
 
 
+def get_longest_bytes(schema: Schema) -> int:
+    """The longest payload that `schema` is declared for, without what a file format adds; 0 where it does not say.
+
+    A schema says it with a property `longest_bytes`.
+    """
+    return int(getattr(schema, "longest_bytes", 0))
+
+
 class Digest(msgspec.Struct, frozen=True):
     """Exactly `length_bytes` bytes, which mean nothing until they are opened: a commitment."""
 
     length_bytes: int = 32
+
+    @property
+    def longest_bytes(self) -> int:
+        return self.length_bytes
 
     def bind(self, context: EpochContext) -> Decoder:
         return self.decode

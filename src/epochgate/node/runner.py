@@ -127,7 +127,7 @@ class Node:
         else:
             self._learn_who_waits()
         roster = self.calendar.get_context(self._get_epoch()).roster
-        check_policy(self._policy, self._chain.timing, len(roster.members))
+        check_policy(self._policy, self._chain.timing, len(roster.members), self._network.max_message_bytes)
         await self._network.serve(self.replica.handle)
         self._spawn(self._keep_running("heartbeat", self._heart.run))
         roles = [role.name.lower() for role in Role if role.name and roster.roles.get(self._author, 0) & role]

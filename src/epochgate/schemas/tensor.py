@@ -47,10 +47,14 @@ class Tensor(msgspec.Struct, frozen=True):
         return tuple((side, side) if isinstance(side, int) else side for side in self.shape)
 
     @property
+    def longest_bytes(self) -> int:
+        """Of the elements alone."""
+        return math.prod(high for _, high in self.bounds) * STORAGE[self.dtype].itemsize
+
+    @property
     def max_payload_bytes(self) -> int:
         """The longest payload that can be accepted, in either format."""
-        longest = math.prod(high for _, high in self.bounds)
-        return longest * STORAGE[self.dtype].itemsize + torch_file.MAX_OVERHEAD_BYTES
+        return self.longest_bytes + torch_file.MAX_OVERHEAD_BYTES
 
     def bind(self, _context: EpochContext | None) -> Decoder:
         max_bytes, dtype, bounds = self.max_payload_bytes, self.dtype, self.bounds
@@ -78,6 +82,8 @@ class Tensor(msgspec.Struct, frozen=True):
 
         For bfloat16 give the float32 array of values that are already rounded to it.
         """
+        if not isinstance(array, np.ndarray):
+            raise Malformed(f"expected a numpy array, saw {type(array).__name__}")
         expected = "float32" if self.dtype == "bfloat16" else self.dtype
         if array.dtype.name != expected:
             raise Malformed(f"expected an array of {expected}, saw {array.dtype.name}")

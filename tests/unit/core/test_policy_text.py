@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from epochgate.core.commitment import OpeningOf
 from epochgate.core.epoch import Timing, epochs, percent
 from epochgate.core.policy import Policy
 from epochgate.core.policy_text import PolicyError, check_policy, find_problems
@@ -12,6 +13,7 @@ from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Rule
 from epochgate.core.schema import Digest
 from epochgate.inference import INFERENCE_POLICY
+from epochgate.schemas import Tensor
 from people import TIMING
 
 COMMIT = Rule("commit_epoch_{epoch}", by=HOSTER, ttl=epochs(2), schema=Digest(), during=percent("[0, 50]"), once=True)
@@ -46,6 +48,27 @@ def test_an_opening_in_a_later_epoch_may_share_the_hours_of_its_commitment() -> 
 
 def test_a_key_an_author_needs_room_for_one() -> None:
     check_policy(Policy(Rule("out-{author}_epoch_{epoch}", HOSTER, epochs(1), Digest(), max_bytes=1 << 20)), TIMING, 1000)
+
+
+def test_a_value_that_no_message_could_carry_is_refused_in_words() -> None:
+    rule = Rule("out-{author}_epoch_{epoch}", HOSTER, epochs(1), Digest(), max_bytes=3 << 20)
+    check_policy(Policy(rule), TIMING, 100)
+    once = msgspec.structs.replace(rule, once=True)
+    with pytest.raises(
+        PolicyError, match="two values, as evidence shows them, each of 3145728 bytes could never be sent in one"
+    ):
+        check_policy(Policy(once), TIMING, 100)
+    check_policy(Policy(once), TIMING, 100, max_message_bytes=8 << 20)
+    with pytest.raises(PolicyError, match=r"a value of 3145728 bytes .* of 2097152: lower max_bytes to 2088960"):
+        check_policy(Policy(rule), TIMING, 100, max_message_bytes=2 << 20)
+
+
+def test_a_schema_whose_values_do_not_fit_is_refused_in_words() -> None:
+    """What a hoster would otherwise learn only when nobody stores the opening of its commitment."""
+    rule = Rule("out-{author}_epoch_{epoch}", HOSTER, epochs(1), OpeningOf(Tensor("float32", ((1, 16), 64))), max_bytes=4096)
+    with pytest.raises(PolicyError, match=r"a value of opening\[tensor.* takes 4224 bytes and more, and max_bytes is 4096"):
+        check_policy(Policy(rule), TIMING, 100)
+    check_policy(Policy(msgspec.structs.replace(rule, max_bytes=8192)), TIMING, 100)
 
 
 def test_the_table_names_every_rule_with_its_window() -> None:
