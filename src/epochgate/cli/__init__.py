@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from epochgate import __version__
+from epochgate.cli.calibrate import calibrate_model
 from epochgate.cli.devnet import devnet
 from epochgate.cli.inputs import INPUT_ERRORS
 from epochgate.cli.node import node
@@ -24,6 +25,7 @@ app.command()(node)
 app.command()(keygen)
 app.command()(policy)
 app.command()(devnet)
+app.command("calibrate")(calibrate_model)
 
 
 def _print_version(is_wanted: bool) -> None:

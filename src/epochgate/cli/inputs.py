@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
+from epochgate.calibration import CalibrationError
 from epochgate.chain.local import ChainFileError
 from epochgate.core.policy import Policy
 from epochgate.core.policy_text import PolicyError
@@ -21,7 +22,7 @@ class InputError(ValueError):
     """Input that cannot be used; the message says what is wrong and what to do."""
 
 
-INPUT_ERRORS = (InputError, KeyFileError, ChainFileError, LedgerError, PolicyError, EngineError, ModelError)
+INPUT_ERRORS = (InputError, KeyFileError, ChainFileError, LedgerError, PolicyError, EngineError, ModelError, CalibrationError)
 """What a command's user can mend: told in one line, with exit code 2."""
 
 

@@ -18,14 +18,14 @@ class TorchModel:
     """What takes a tensor and returns one, such as a `torch.nn.Module` in evaluation mode; it is asked without gradients."""
 
     def __init__(self, module: Callable[[torch.Tensor], object]) -> None:
-        self._module = module
+        self.module = module
 
     def infer(self, challenge: NDArray[Any]) -> NDArray[Any]:
         """Raises ModelError when the module returns anything but one tensor."""
         import torch  # noqa: PLC0415 - heavy, and not part of a light installation
 
         with torch.inference_mode():
-            output = self._module(torch.from_numpy(np.array(challenge)))
+            output = self.module(torch.from_numpy(np.array(challenge)))
         if not isinstance(output, torch.Tensor):
             raise ModelError(f"the model returned {type(output).__name__}: it must return one tensor")
         return output.detach().cpu().numpy()
