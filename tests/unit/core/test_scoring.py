@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 import warnings
 from collections.abc import Mapping
 from fractions import Fraction
@@ -327,48 +324,6 @@ def test_the_centre_explains_in_the_outputs_own_unit() -> None:
 @pytest.mark.parametrize(("values", "median"), [([3], 3), ([4, 3], 3), ([5, 1, 3], 3), ([9, 1, 5, 3], 3), ([-1, -5, -3], -3)])
 def test_the_lower_median_is_an_element(values: list[int], median: int) -> None:
     assert get_lower_median(values) == median
-
-
-# --- the same on every machine
-
-COMPUTE_DIGEST = """
-import hashlib, numpy as np
-from epochgate.core.scoring import compute_consensus
-
-def derive(name, size):
-    bits = np.frombuffer(hashlib.shake_256(name).digest(4 * size), ">u4").astype(np.int64)
-    return (bits - 2**31) / 2**31
-
-digest = hashlib.sha256()
-answer = derive(b"answer", 9001)
-for dtype in ("float32", "float64"):
-    outputs = {bytes([i]): (answer + derive(b"%d" % i, 9001) * 2.0 ** (i % 13 - 14)).astype(dtype) for i in range(21)}
-    consensus = compute_consensus(outputs, outputs, 20_000)
-    facts = (dtype, list(consensus.scores.values()), list(consensus.distances_ppm.values()), consensus.is_reached)
-    digest.update(repr(facts).encode() + consensus.centre.astype("<i4").tobytes())
-print(digest.hexdigest())
-"""
-
-
-def test_every_machine_computes_the_same_bits() -> None:
-    simd = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])  # type: ignore[call-overload,index]
-    environments = [
-        {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        {"OPENBLAS_CORETYPE": "Prescott", "OPENBLAS_NUM_THREADS": "2", "NPY_DISABLE_CPU_FEATURES": " ".join(simd)},
-    ]
-
-    seen = [
-        subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", COMPUTE_DIGEST],
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        for environment in environments
-    ]
-
-    assert seen == [VECTORS["machine_digest"]] * 2
 
 
 # --- lists
