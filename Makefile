@@ -9,7 +9,7 @@ VALIDATORS ?= 3
 EPOCHS ?= 2
 EPOCH_SECONDS ?= 30
 
-.PHONY: devnet test bench clean
+.PHONY: devnet test bench plots clean
 
 devnet: $(VENV)/.node
 	$(BIN)/epochgate devnet --hosters $(HOSTERS) --validators $(VALIDATORS) --epochs $(EPOCHS) \
@@ -24,6 +24,9 @@ test: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m benchmarks
+
+plots: $(VENV)/.docs
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.plots
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis summary.json
@@ -41,4 +44,8 @@ $(VENV)/.node: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: $(VENV)/.node
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.node
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group docs
 	touch $@

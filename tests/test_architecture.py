@@ -101,3 +101,13 @@ def test_the_default_policy_needs_no_node() -> None:
 def test_the_command_line_brings_a_node_only_where_it_runs_one() -> None:
     brought = find_modules_after("import epochgate.cli, epochgate.devnet.supervisor")
     assert not brought & {"torch", "hivemind"}
+
+
+PICTURES = sorted((ROOT.parents[1] / "docs" / "images").glob("*.svg"))
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.name)
+def test_a_picture_is_small_and_shown(picture: Path) -> None:
+    pages = [page.read_text() for page in picture.parents[1].rglob("*.md")]
+    assert picture.stat().st_size < 60_000
+    assert any(f"images/{picture.name}" in page for page in pages)
