@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import enum
+import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import msgspec
 import typer
 
-from epochgate.chain.local import LocalChain
-from epochgate.cli.inputs import DEFAULT_POLICY, InputError, load_policy
+from epochgate.cli.chains import OpenedChain, check_node, open_chain
+from epochgate.cli.inputs import InputError, load_policy
+from epochgate.cli.settings import NodeSettings, RoleName, find_unknown_variables, load_settings
 from epochgate.core.policy import Policy
-from epochgate.core.policy_text import check_policy
-from epochgate.core.roster import HOSTER, VALIDATOR, Role
+from epochgate.core.roster import HOSTER
 from epochgate.devnet.cast import Cast
 from epochgate.devnet.words import describe_fact
+from epochgate.engine.listening import is_loopback
 from epochgate.engine.system import SystemClock, SystemEntropy, ThreadCompute, leave_now
 from epochgate.events import AnyEvent, Emit, Line, encode_line
 from epochgate.keys import SigningKey, format_peer_id
@@ -29,68 +30,71 @@ from epochgate.ports import Clock, Compute
 
 if TYPE_CHECKING:
     from epochgate.engine.libp2p import Libp2pNetwork
+    from epochgate.node.runner import Node
 
-LOCAL_CHAIN = "local:"
+T = TypeVar("T")
 
-
-class RoleName(enum.StrEnum):
-    """What `--role` takes."""
-
-    HOSTER = "hoster"
-    VALIDATOR = "validator"
-    BOTH = "both"
+MakeNode = Callable[..., "Node"]
+"""Makes the node from its parts, which it is given by the names that `Node` has for them; `Node` itself is one."""
 
 
-ROLE_BITS = {RoleName.HOSTER: HOSTER, RoleName.VALIDATOR: VALIDATOR, RoleName.BOTH: HOSTER | VALIDATOR}
-
-
-class NodeOptions(msgspec.Struct, frozen=True):
-    """What one node is made from."""
-
-    roles: int
-    chain_file: Path
-    identity: Path
-    data: Path
-    listen: str
-    initial_peers: tuple[str, ...]
-    model: str | None
-    policy: Policy
+def _explain(name: str) -> str:
+    return NodeSettings.model_fields[name].description or ""
 
 
 def node(
-    role: Annotated[list[RoleName], typer.Option(help="What the node does; may be given twice.")],
-    chain: Annotated[str, typer.Option(help="The chain, as local:FILE.")],
-    identity: Annotated[Path, typer.Option(help="The node's key, made by `epochgate keygen`.")],
-    data: Annotated[Path, typer.Option(help="The node's folder: its ledger and address book.")],
-    listen: Annotated[str, typer.Option(help="The multiaddress to listen on; port 0 takes any.")] = "/ip4/127.0.0.1/tcp/0",
-    initial_peers: Annotated[list[str] | None, typer.Option(help="A peer to begin with, as a full multiaddress.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="The model to serve: module:factory, export:FILE.pt2 or transformers:FOLDER.")
-    ] = None,
-    policy: Annotated[str, typer.Option(help="The subnet's policy, as module:NAME.")] = DEFAULT_POLICY,
-    events: Annotated[str | None, typer.Option(help="'-' writes each event as a line of JSON.")] = None,
+    role: Annotated[list[RoleName] | None, typer.Option(help=_explain("role"))] = None,
+    chain: Annotated[str | None, typer.Option(help=_explain("chain"))] = None,
+    identity: Annotated[Path | None, typer.Option(help=_explain("identity"))] = None,
+    data: Annotated[Path | None, typer.Option(help=_explain("data"))] = None,
+    listen: Annotated[str | None, typer.Option(help=_explain("listen"))] = None,
+    announce: Annotated[list[str] | None, typer.Option(help=_explain("announce"))] = None,
+    behind_nat: Annotated[bool | None, typer.Option(help=_explain("behind_nat"))] = None,
+    initial_peers: Annotated[list[str] | None, typer.Option(help=_explain("initial_peers"))] = None,
+    model: Annotated[str | None, typer.Option(help=_explain("model"))] = None,
+    policy: Annotated[str | None, typer.Option(help=_explain("policy"))] = None,
+    public_name: Annotated[str | None, typer.Option(help=_explain("public_name"))] = None,
+    heartbeat_facts: Annotated[list[str] | None, typer.Option(help=_explain("heartbeat_facts"))] = None,
+    events: Annotated[str | None, typer.Option(help=_explain("events"))] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with settings; EPOCHGATE_CONFIG names one too.")] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Show the settings in force, and leave.")] = False,
 ) -> int:
-    """Run one node until SIGTERM or Ctrl-C, which it leaves with an OFFLINE heartbeat."""
-    if not chain.startswith(LOCAL_CHAIN):
-        raise InputError(f"--chain {chain!r}: write local:FILE")
-    if events not in (None, "-"):
-        raise InputError(f"--events {events!r}: only '-', the standard output, is known")
-    roles = 0
-    for name in role:
-        roles |= ROLE_BITS[name]
-    options = NodeOptions(
-        roles=roles,
-        chain_file=Path(chain.removeprefix(LOCAL_CHAIN)),
-        identity=identity,
-        data=data,
-        listen=listen,
-        initial_peers=tuple(initial_peers or ()),
-        model=model,
-        policy=load_policy(policy),
-    )
+    """Run one node until SIGTERM or Ctrl-C, which it leaves with an OFFLINE heartbeat; a second one ends it at once.
+
+    Each option may also be a variable (EPOCHGATE_LISTEN) or a line of the file (listen = "..."). Options come first,
+    then variables, then the file.
+    """
+    options = {
+        "role": role,
+        "chain": chain,
+        "identity": identity,
+        "data": data,
+        "listen": listen,
+        "announce": announce,
+        "behind_nat": behind_nat,
+        "initial_peers": initial_peers,
+        "model": model,
+        "policy": policy,
+        "public_name": public_name,
+        "heartbeat_facts": heartbeat_facts,
+        "events": events,
+    }
+    loaded = load_settings(options, config)
+    if print_config:
+        typer.echo(loaded.render())
+        return 0
+    for variable in find_unknown_variables():
+        _warn(f"{variable} is set and is no setting of a node: see `epochgate node --help`")
+    return run_node(loaded.settings)
+
+
+def run_node(settings: NodeSettings, *, make_node: MakeNode | None = None) -> int:
+    """Run the node that `settings` describe until it is asked to leave. `make_node` takes the place of `Node`."""
     compute = ThreadCompute()
     try:
-        asyncio.run(_run(options, compute, is_json=events == "-"))
+        asyncio.run(_run(settings, compute, make_node))
+    except _Left:
+        _warn("left before the node had started")
     finally:
         compute.close()
     if compute.is_working():
@@ -98,58 +102,95 @@ def node(
     return 0
 
 
-async def _run(options: NodeOptions, compute: Compute, *, is_json: bool) -> None:
+async def _run(settings: NodeSettings, compute: Compute, make_node: MakeNode | None) -> None:
+    leaving = _listen_to_signals()
+    policy = load_policy(settings.policy)
+    key = SigningKey.load(settings.identity)
     clock = SystemClock()
-    key = SigningKey.load(options.identity)
-    chain = LocalChain(options.chain_file, key.author, clock)
-    try:
-        _check_chain(chain, clock, key, options)
-        _make_folder(options.data)
-        ledger = Ledger(options.data / "ledger.sqlite")
-        try:
-            await _live(options, key, chain, ledger, compute, is_json=is_json)
-        finally:
-            ledger.close()
-    finally:
-        await chain.close()
+    opened = await _unless(leaving, open_chain(settings.chain, author=key.author, clock=clock))
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(opened.chain.close)
+        check_node(opened, key.author, settings.roles, policy)
+        _make_folder(settings.data)
+        ledger = Ledger(settings.data / "ledger.sqlite")
+        closing.callback(ledger.close)
+        await _live(settings, opened, key, policy, ledger, clock, compute, leaving, make_node)
 
 
 async def _live(
-    options: NodeOptions, key: SigningKey, chain: LocalChain, ledger: Ledger, compute: Compute, *, is_json: bool
+    settings: NodeSettings,
+    opened: OpenedChain,
+    key: SigningKey,
+    policy: Policy,
+    ledger: Ledger,
+    clock: Clock,
+    compute: Compute,
+    leaving: asyncio.Event,
+    make_node: MakeNode | None,
 ) -> None:
-    """From the start of the network to the last goodbye."""
+    """From the start of the network to the last goodbye. Here a node gets its parts."""
     from epochgate.node.runner import Node  # noqa: PLC0415 - only this command runs one
 
-    leaving = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, leaving.set)
-    model = load_model(options.model) if options.roles & HOSTER else None
-    clock = SystemClock()
-    emit = _make_emit(format_peer_id(key.author), clock, leaving.set, is_json=is_json)
-    network = await _start_network(options, emit)
-    try:
-        node = Node(
-            chain=chain,
+    emit = _make_emit(format_peer_id(key.author), clock, leaving.set, is_json=settings.events == "-")
+    model = load_model(settings.model) if settings.roles & HOSTER else None
+    async with AsyncExitStack() as closing:
+        network = await _unless(leaving, _start_network(settings, emit))
+        closing.push_async_callback(network.close)
+        node = (make_node or Node)(
+            chain=opened.chain,
             network=network,
             ledger=ledger,
             key=key,
-            policy=options.policy,
+            policy=policy,
             clock=clock,
             entropy=SystemEntropy(),
             compute=compute,
             emit=emit,
             model=model,
+            public_name=settings.public_name,
+            heartbeat_facts=settings.heartbeat_facts,
             addresses=network.get_listen_addresses(),
         )
-        await node.start()
+        await _unless(leaving, node.start())
         running = asyncio.create_task(node.run())
         waiting = asyncio.create_task(leaving.wait())
         await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         node.stop()
         await running
+
+
+class _Left(Exception):
+    """The node was asked to leave before it had started."""
+
+
+async def _unless(leaving: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns. Raises _Left, with `work` cancelled, when the node is asked to leave before."""
+    task, waiting = asyncio.create_task(work), asyncio.create_task(leaving.wait())
+    try:
+        await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return await task
+        raise _Left
     finally:
-        await network.close()
+        waiting.cancel()
+        task.cancel()
+        await asyncio.gather(task, waiting, return_exceptions=True)
+
+
+def _listen_to_signals() -> asyncio.Event:
+    """Set by the first SIGTERM or Ctrl-C; a second one ends the process where it stands, which the ledger survives."""
+    leaving = asyncio.Event()
+
+    def leave(number: signal.Signals) -> None:
+        if leaving.is_set():
+            _warn("left at once, without an OFFLINE heartbeat")
+            os._exit(128 + number)
+        leaving.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, leave, number)
+    return leaving
 
 
 def _make_folder(folder: Path) -> None:
@@ -159,30 +200,21 @@ def _make_folder(folder: Path) -> None:
         raise InputError(f"--data {folder} cannot be made ({error.strerror}): choose another folder") from None
 
 
-def _check_chain(chain: LocalChain, clock: Clock, key: SigningKey, options: NodeOptions) -> None:
-    """A node whose clock, roles or policy do not fit its chain says so and does not start (SPEC section 3)."""
-    ahead_seconds = chain.genesis_seconds - clock.get_unix_seconds()
-    if ahead_seconds > chain.timing.block_seconds:
-        raise InputError(
-            f"the chain in {options.chain_file} begins {ahead_seconds:.0f} s from now, so this machine's clock is behind: "
-            "set it, for example with `timedatectl set-ntp true`"
-        )
-    roster = chain.get_waiting_roster()
-    registered = roster.roles.get(key.author)
-    if registered is None:
-        raise InputError(f"{format_peer_id(key.author)} is not registered on {options.chain_file}: register it first")
-    if registered != options.roles:
-        names = " ".join(f"--role {role.name.lower()}" for role in Role if role.name and role & registered)
-        raise InputError(f"the chain has this node in another role: start it with {names}, or register it anew")
-    check_policy(options.policy, chain.timing, len(roster.members))
-
-
-async def _start_network(options: NodeOptions, emit: Emit) -> Libp2pNetwork:
+async def _start_network(settings: NodeSettings, emit: Emit) -> Libp2pNetwork:
     from epochgate.engine.libp2p import Libp2pNetwork  # noqa: PLC0415 - brings hivemind and torch
 
-    return await Libp2pNetwork.start(
-        options.identity, options.data, listen=options.listen, initial_peers=options.initial_peers, emit=emit
+    network = await Libp2pNetwork.start(
+        settings.identity,
+        settings.data,
+        listen=settings.listen,
+        announce=settings.announce,
+        initial_peers=settings.initial_peers,
+        is_behind_nat=settings.behind_nat,
+        emit=emit,
     )
+    if not is_loopback(settings.listen):
+        _warn(f"{settings.listen} can be reached from beyond this machine: let only this port through the firewall")
+    return network
 
 
 def _make_emit(node: str, clock: Clock, leave: Callable[[], None], *, is_json: bool) -> Emit:
@@ -200,3 +232,7 @@ def _make_emit(node: str, clock: Clock, leave: Callable[[], None], *, is_json: b
             leave()
 
     return emit
+
+
+def _warn(words: str) -> None:
+    typer.echo(f"epochgate: {words}", file=sys.stderr)

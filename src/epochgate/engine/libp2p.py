@@ -23,7 +23,7 @@ from hivemind.utils.multiaddr import Multiaddr
 
 from epochgate.engine.address_book import FILE_NAME, AddressBook, parse_peer_address
 from epochgate.engine.answer import check_size, get_answer
-from epochgate.engine.listening import EngineError, check_listen_address, fix_port
+from epochgate.engine.listening import EngineError, check_announced_addresses, check_listen_address, fix_port
 from epochgate.events import Emit, Trouble
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.ports import Handler, Unreachable
@@ -230,6 +230,7 @@ class Libp2pNetwork:
         folder: Path,
         *,
         listen: str = "/ip4/127.0.0.1/tcp/0",
+        announce: Sequence[str] = (),
         initial_peers: Sequence[str] = (),
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
         is_behind_nat: bool = False,
@@ -238,15 +239,18 @@ class Libp2pNetwork:
     ) -> Libp2pNetwork:
         """Start the daemon with the key in `identity`, listening on `listen`, a multiaddress; port 0 takes any free one.
 
+        `announce` are told to others instead, where they reach this node elsewhere (behind a forwarded port, say).
         `initial_peers` are full addresses, ending in /p2p/PEER; `folder` keeps the address book. Peers that do not answer
         are tried again and no error, for a whole network may start at once. `is_behind_nat` turns on port mapping and
         relays. Raises KeyFileError and EngineError: a busy port, a malformed address, a daemon that does not run here.
         """
         author = SigningKey.load(identity).author
         check_listen_address(listen)
+        check_announced_addresses(announce, listen)
         options = {
             "identity_path": str(identity),
             "host_maddrs": [listen],
+            "announce_maddrs": list(announce),
             "persistent_conn_max_msg_size": max_message_bytes + ENVELOPE_BYTES,
         }
         options |= dict.fromkeys(("nat_port_map", "auto_nat", "use_relay", "use_auto_relay"), is_behind_nat)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import socket
 from collections.abc import Sequence
 
 _ADDRESS = re.compile(r"/(ip4|ip6)/([0-9a-fA-F.:]+)/tcp/(\d{1,5})")
+_ANNOUNCED = re.compile(r"/(?:ip4|ip6|dns|dns4|dns6)/[0-9a-zA-Z.:-]+/tcp/(\d{1,5})")
 
 
 class EngineError(RuntimeError):
     """The network cannot start; the message says why and what to do."""
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether only this machine reaches `listen`. A malformed address is left to `check_listen_address`."""
+    match = _ADDRESS.match(listen)
+    try:
+        return match is None or ipaddress.ip_address(match[2]).is_loopback
+    except ValueError:
+        return True
 
 
 def check_listen_address(listen: str) -> None:
@@ -27,6 +38,16 @@ def check_listen_address(listen: str) -> None:
         except OSError as error:
             advice = "choose another port with --listen, or 0 for any free one"
             raise EngineError(f"port {match[3]} of {match[2]} cannot be listened on ({error.strerror}): {advice}") from None
+
+
+def check_announced_addresses(announce: Sequence[str], listen: str) -> None:
+    """Raises EngineError for one that nobody could call, or that names a port which `listen` leaves open."""
+    for text in announce:
+        match = _ANNOUNCED.fullmatch(text)
+        if match is None or not 0 < int(match[1]) < 1 << 16:
+            raise EngineError(f"{text!r} is no address to be reached at like /ip4/203.0.113.7/tcp/4001; look at --announce")
+    if announce and listen.endswith("/tcp/0"):
+        raise EngineError(f"{listen} takes any port, so nobody can announce it: choose one with --listen")
 
 
 def fix_port(listen: str, addresses: Sequence[str]) -> str:
