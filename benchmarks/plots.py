@@ -139,9 +139,7 @@ def draw_liars() -> Figure:
     for count in (1, 7):
         for index in (0, 1):
             value = measured[count][index]
-            above.annotate(
-                f"{value:.2g}", (count, value), textcoords="offset points", xytext=(0, lift), ha="center", fontsize=9
-            )
+            above.annotate(f"{value:.2g}", (count, value), textcoords="offset points", xytext=(-4, 9), ha="center", fontsize=9)
     for index, (name, colour, marker) in enumerate((("an honest hoster", GOOD, "o"), ("a liar", BAD, "s")), 2):
         pairs = [(count, it[index]) for count, it in zip(counts, measured, strict=True) if it[index] is not None]
         below.plot(*zip(*pairs, strict=True), marker=marker, color=colour, label=name, linestyle=":")
