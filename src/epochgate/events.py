@@ -178,4 +178,7 @@ _line_decoder = msgspec.json.Decoder(Line)
 
 def decode_line(data: bytes) -> Line:
     """Raises msgspec.DecodeError on anything that is no event line."""
-    return _line_decoder.decode(data)
+    try:
+        return _line_decoder.decode(data)
+    except (UnicodeDecodeError, RecursionError) as error:  # msgspec lets these two through as they are
+        raise msgspec.DecodeError(str(error)) from None

@@ -350,4 +350,4 @@ def test_an_attestor_takes_all_pages_of_what_the_submitter_shows(tmp_path: Path)
         shown = await ask_for_set(other.get_live_node().station, submitter.key.author, 1, ())
         assert list(shown.evidence) == evidence
 
-    live(tmp_path, story, hub=Hub(random.Random(0), latency_seconds=0.05, max_message_bytes=1 << 16))
+    live(tmp_path, story, hub=Hub(random.Random(0), latency_seconds=0.05, max_message_bytes=1 << 18))
