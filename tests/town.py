@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from epochgate.chain.local import LocalChain
 from epochgate.core.calendar import Calendar
 from epochgate.core.epoch import epochs, percent
@@ -48,7 +50,8 @@ NOTE = Rule("note_epoch_{epoch}", by=HOSTER, during=percent("[10, 60]"), ttl=epo
 OTHER = Rule("other_epoch_{epoch}", by=HOSTER, during=percent("[10, 60]"), ttl=epochs(2), once=True, schema=Digest())
 LARGE = Rule("large_epoch_{epoch}", by=HOSTER, ttl=epochs(2), once=True, schema=Digest(LARGE_BYTES), max_bytes=2 * LARGE_BYTES)
 OWN = Rule("own_epoch_{epoch}_{author}", by=HOSTER, ttl=epochs(2), once=True, schema=Digest())
-POLICY = Policy(HEARTBEAT, NOTE, OTHER, LARGE, OWN)
+OWN_LARGE = msgspec.structs.replace(LARGE, name="own-large_epoch_{epoch}_{author}")
+POLICY = Policy(HEARTBEAT, NOTE, OTHER, LARGE, OWN, OWN_LARGE)
 LIMITS = Limits(stranger=Limits().member, strangers=Limits().spare)
 """The visitor reads as much as a member."""
 

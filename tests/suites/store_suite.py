@@ -22,6 +22,7 @@ from town import (
     NOTE,
     OTHER,
     OWN,
+    OWN_LARGE,
     TIMEOUT_SECONDS,
     Town,
     eventually,
@@ -205,6 +206,18 @@ async def keys_of_their_own_are_read_as_one_section(town: Town) -> None:
     assert refused.reason == "not-author"
 
 
+async def large_values_under_keys_of_their_own_are_read_whole_whoever_is_silent(town: Town) -> None:
+    """All of them together are more than one message holds, and so are those of one replica."""
+    for number, them in enumerate(town.neighbours):
+        assert (await them.post(OWN_LARGE, them.write(OWN_LARGE, bytes([number]) * LARGE_BYTES))).is_complete
+    for them in town.neighbours[-town.f :]:
+        them.fall_silent()
+    section = await town.visitor.store.read_all(OWN_LARGE, 0, is_thorough=True)
+    assert section.is_enough
+    payloads = {author: proofs[0].record.payload for author, proofs in section.get_proofs(Standing.PROVEN).items()}
+    assert payloads == {them.author: bytes([number]) * LARGE_BYTES for number, them in enumerate(town.neighbours)}
+
+
 async def the_latest_heartbeat_wins_and_old_ones_do_not_come_back(town: Town) -> None:
     alice, reader = town.neighbours[0], town.neighbours[-1]
     old, new = alice.write(HEARTBEAT, b"o" * 32, 100), alice.write(HEARTBEAT, b"n" * 32, 200)
@@ -279,6 +292,7 @@ BEHAVIOURS: list[Behaviour] = [
     what_too_few_have_seen_does_not_exist,
     large_values_are_read_whole,
     keys_of_their_own_are_read_as_one_section,
+    large_values_under_keys_of_their_own_are_read_whole_whoever_is_silent,
     the_latest_heartbeat_wins_and_old_ones_do_not_come_back,
     a_restart_keeps_records_and_receipts,
     a_replica_that_lost_its_data_takes_what_is_proven,

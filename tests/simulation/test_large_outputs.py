@@ -1,0 +1,60 @@
+"""A key an author: whole epochs whose openings lie on as many sets of replicas, read within everybody's limits."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+
+from epochgate.core.policy import Policy
+from epochgate.core.receipt import Standing
+from epochgate.core.roster import MAX_REPLICAS
+from epochgate.core.verdict import Reason
+from epochgate.events import AttestationRefused, DutyMissed, Scored, Trouble, Verdicts
+from epochgate.inference import INFERENCE_POLICY
+from simulation.world import World, assert_complete, live
+
+OPENING = msgspec.structs.replace(INFERENCE_POLICY.get_rule("hoster-reveal"), name="hoster-reveal_epoch_{epoch}_{author}")
+POLICY = Policy(*(OPENING if rule.kind == OPENING.kind else rule for rule in INFERENCE_POLICY.rules))
+MANY = tuple(f"hoster {number}" for number in range(64))
+
+
+def test_epochs_are_complete_when_every_hoster_opens_under_its_own_key(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(3, 60)
+        for epoch in range(3):
+            await assert_complete(world, epoch)
+        for resident in world.residents.values():
+            assert resident.get(DutyMissed) == resident.get(Trouble) == resident.get(AttestationRefused) == []
+            assert all(not fact.denied for fact in resident.get(Verdicts))
+
+    live(tmp_path, story, policy=POLICY)
+
+
+def test_several_readers_of_many_keys_stay_within_their_limits(tmp_path: Path) -> None:
+    """64 keys of 13 replicas each: validators score them, and all read them again and again, some replicas silent."""
+
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(0, 90)
+        validators = [world[name] for name in ("victor", "vera", "vito")]
+        for validator in validators:
+            assert len(validator.get(Scored, 0)[0].openings) == len(MANY)
+        for name in MANY[:4]:
+            world.hub.silent.add(world[name].key.author)
+        loop = asyncio.get_running_loop()
+        for _ in range(3):
+            began_seconds = loop.time()
+            readers = [validator.get_live_node().station.store for validator in validators]
+            for section in await asyncio.gather(*(store.read_all(OPENING, 0, is_thorough=True) for store in readers)):
+                assert section.is_enough
+                assert len(section.get_proofs(Standing.PROVEN)) == len(MANY)
+                assert all(len(reading.bound.placement.replicas) == MAX_REPLICAS for reading in section.readings)
+            assert loop.time() - began_seconds < 5, "virtual seconds: a silent replica is waited for once, not key after key"
+        for resident in world.residents.values():
+            assert not resident.get_live_node().replica.denied[Reason.RATE]
+            assert not resident.get(Trouble)
+
+    live(tmp_path, story, policy=POLICY, hosters=MANY)
