@@ -1,0 +1,38 @@
+"""The example's subnet: hosters with a real, tiny language model through whole epochs, and one who serves another."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from epochgate.core.epoch import Timing
+from epochgate.core.policy_text import find_problems
+from epochgate.models import load_model
+from simulation.world import HOSTERS, World, assert_complete, live
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "language_model"
+
+
+def test_hosters_of_one_language_model_agree_and_another_model_earns_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    subnet, maker = (importlib.import_module(name) for name in ("language_subnet", "make_tiny_model"))
+    assert list(find_problems(subnet.POLICY, Timing(None, 100, 6.0), 500)) == []
+    maker.make_tiny_model(tmp_path / "tiny")
+    name = f"transformers:{tmp_path / 'tiny'}?positions={subnet.POSITIONS}&width={subnet.WIDTH}"
+    models = {hoster: load_model(name) for hoster in HOSTERS}
+    models["dave"] = load_model(f"{name}&output=hidden")
+
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(2, 50)
+        await assert_complete(world, 1, without=("dave",))
+        scores = (await world.get_submission(2)).submission.scores
+        assert scores[world["dave"].key.author] == 0
+        assert scores[world["alice"].key.author] > 0
+
+    live(tmp_path, story, policy=subnet.POLICY, models=models)
