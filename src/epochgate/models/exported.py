@@ -12,7 +12,7 @@ def load_exported(file: str) -> TorchModel:
     """The program in `file`, one tensor in and one out. Raises ModelError.
 
     A file of your own, or of somebody you trust as you trust their code: a program may name any operator that torch has,
-    and old formats are read by unpickling.
+    and torch unpickles parts of it. Nothing that came over the network ever gets here.
     """
     path = Path(file)
     if not path.is_file():
