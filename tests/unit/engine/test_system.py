@@ -55,6 +55,10 @@ class Hanging:
         self.may_end = threading.Event()
         self.begun = 0
 
+    async def wait_until_begun(self) -> None:
+        while not self.begun:  # noqa: ASYNC110 - a thread cannot set the loop's Event
+            await asyncio.sleep(0.001)
+
     def infer(self, number: int) -> int:
         self.begun += 1
         assert self.may_end.wait(LONG_SECONDS)
@@ -96,7 +100,9 @@ async def test_work_that_is_out_of_time_holds_up_neither_its_like_nor_the_nodes_
 async def test_the_nodes_own_work_waits_for_no_model(hanging: Hanging) -> None:
     compute = ThreadCompute()
     answer = asyncio.create_task(compute.run(hanging.infer, 1, longest_seconds=LONG_SECONDS))
-    assert await compute.run(abs, -3) == 3
+    await hanging.wait_until_begun()
+    async with asyncio.timeout(LONG_SECONDS / 2):
+        assert await compute.run(abs, -3) == 3
     hanging.may_end.set()
     assert await answer == 1
 
@@ -117,8 +123,7 @@ async def test_threads_that_hang_are_few_and_work_goes_on_when_one_ends(hanging:
 async def test_who_goes_away_leaves_the_thread_to_itself(hanging: Hanging) -> None:
     compute = ThreadCompute()
     running = asyncio.create_task(compute.run(hanging.infer, 1, longest_seconds=LONG_SECONDS))
-    while not hanging.begun:  # noqa: ASYNC110 - a thread cannot set the loop's Event
-        await asyncio.sleep(0.001)
+    await hanging.wait_until_begun()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert compute.is_working()
