@@ -15,6 +15,7 @@ from epochgate.cli.calibrate import calibrate_model
 from epochgate.cli.devnet import devnet
 from epochgate.cli.inputs import INPUT_ERRORS
 from epochgate.cli.node import node
+from epochgate.cli.peers import peers
 from epochgate.cli.policy import keygen, policy
 
 WRONG_INPUT = 2
@@ -22,6 +23,7 @@ INTERRUPTED = 130
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(node)
+app.command()(peers)
 app.command()(keygen)
 app.command()(policy)
 app.command()(devnet)

@@ -1,0 +1,61 @@
+"""`epochgate node` as its operators treat it: killed in every phase, stopped, stopped in a hurry."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from epochgate.events import DutyBegan, EpochBegan, NodeReady, NodeStopped, Stored
+from small_subnet import SmallSubnet
+
+pytestmark = pytest.mark.network
+
+NAMES = ("hoster-1", "hoster-2", "hoster-3", "validator-1", "validator-2")
+
+
+async def test_an_epoch_is_complete_though_a_node_is_killed_in_each_of_its_phases(tmp_path: Path) -> None:
+    """One after the other, each started again at once. A hoster dies in the short window for openings when its own is
+    told: whoever dies before and starts slower than a tenth of an epoch is absent from it."""
+    async with SmallSubnet(tmp_path, NAMES, 25.0).live() as subnet:
+        await subnet.wait_for("hoster-1", EpochBegan, epoch=0)
+        elected = await get_elected(subnet, 0)
+        await subnet.wait_for(elected, DutyBegan, epoch=0, duty="publish-challenge")
+        await subnet.kill_and_start_again(elected)
+        await subnet.wait_for("hoster-1", DutyBegan, epoch=0, duty="commit-output")
+        await subnet.kill_and_start_again("hoster-1")
+        await subnet.wait_for("hoster-2", Stored, epoch=0, rule="hoster-reveal")
+        await subnet.kill_and_start_again("hoster-2")
+        await subnet.wait_for("validator-2", DutyBegan, epoch=0, duty="commit-scores")
+        await subnet.kill_and_start_again("validator-2")
+        await subnet.wait_for("hoster-3", EpochBegan, epoch=1)
+        elected = await get_elected(subnet, 1)
+        await subnet.wait_for(elected, DutyBegan, epoch=1, duty="submit")
+        await subnet.kill_and_start_again(elected)
+        await subnet.wait_until_settled(0)
+        assert subnet.transcript.find_gaps(0) == []
+
+
+async def get_elected(subnet: SmallSubnet, epoch: int) -> str:
+    author = await subnet.chain.get_elected(epoch)
+    assert author is not None
+    return subnet.cast.get_name(subnet.transcript.compute_summary(epoch).elected or "")
+
+
+async def test_a_node_leaves_when_asked_and_at_once_when_asked_twice(tmp_path: Path) -> None:
+    async with SmallSubnet(tmp_path, NAMES[:1], 25.0).live() as subnet:
+        process = subnet._nodes["hoster-1"].process
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+        await subnet.wait_for("hoster-1", NodeStopped)
+        await subnet.start("hoster-1")
+        await subnet.wait_for("hoster-1", NodeReady, at_least=2)
+        process = subnet._nodes["hoster-1"].process
+        os.kill(process.pid, signal.SIGSTOP)  # so that both signals are there when it looks
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
+        os.kill(process.pid, signal.SIGCONT)
+        assert await process.wait() in (128 + signal.SIGTERM, 128 + signal.SIGINT)
+        assert subnet.count("hoster-1", NodeStopped) == 1
