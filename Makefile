@@ -8,8 +8,9 @@ HOSTERS ?= 4
 VALIDATORS ?= 3
 EPOCHS ?= 2
 EPOCH_SECONDS ?= 30
+SECONDS ?= 60
 
-.PHONY: devnet test bench plots clean
+.PHONY: devnet test fuzz audit bench plots clean
 
 devnet: $(VENV)/.node
 	$(BIN)/epochgate devnet --hosters $(HOSTERS) --validators $(VALIDATORS) --epochs $(EPOCHS) \
@@ -22,6 +23,14 @@ test: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 
+# Every decoder for SECONDS in all, led by coverage; what fails is left in .fuzz/.
+fuzz: $(VENV)/.fuzz
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS)
+
+# Known vulnerabilities of what is installed; what cannot be looked up from here is named.
+audit: $(VENV)/.audit
+	$(BIN)/python .ci/audit.py
+
 bench: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m benchmarks
 
@@ -29,7 +38,7 @@ plots: $(VENV)/.docs
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.plots
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis summary.json
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .fuzz summary.json
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -48,4 +57,12 @@ $(VENV)/.dev: $(VENV)/.node
 
 $(VENV)/.docs: $(VENV)/.node
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group docs
+	touch $@
+
+$(VENV)/.fuzz: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group fuzz
+	touch $@
+
+$(VENV)/.audit: $(VENV)/.node
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group audit
 	touch $@

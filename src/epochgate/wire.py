@@ -84,12 +84,13 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
         return Refused(denied.reason.value, rule, expected, observed, denied.wait_blocks, denied.wait_seconds)
 
     def to_denied(self) -> Denied:
-        """A reason that is not on the list is itself malformed."""
+        """A reason that is not on the list is itself malformed; of a wait half is no wait."""
         try:
             reason = Reason(self.reason)
         except ValueError:
             return Denied(Reason.MALFORMED, self.rule, "a reason from the list", self.reason)
-        return Denied(reason, self.rule, self.expected, self.observed, self.wait_blocks, self.wait_seconds)
+        wait = (self.wait_blocks, self.wait_seconds)
+        return Denied(reason, self.rule, self.expected, self.observed, *((None, None) if None in wait else wait))
 
 
 class Listing(msgspec.Struct, frozen=True, array_like=True, tag="listing"):

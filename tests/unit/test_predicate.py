@@ -528,3 +528,9 @@ def test_the_keys_of_a_plain_judge_have_replicas() -> None:
     first, second = (plain().bind(random.Random(seed).randbytes(20), context) for seed in (1, 2))
     assert first.placement.k == len(context.roster.members)
     assert first.placement != second.placement
+
+
+@pytest.mark.parametrize("wrap", [lambda moment: moment, lambda moment: [moment], lambda moment: {"a": {"b": [moment]}}])
+def test_the_serializer_refuses_the_timestamps_that_msgpack_reads_unasked(wrap: Callable[[object], object]) -> None:
+    with pytest.raises(Malformed, match="timestamp"):
+        MSGPackSerializer.loads(msgpack.packb(wrap(msgpack.Timestamp(1, 2))))

@@ -143,3 +143,10 @@ def test_sizes_are_upper_bounds() -> None:
     assert len(encode(Listing((ENTRY,) * 100, is_last=True))) <= FRAME_BYTES + 100 * RECEIPT_BYTES * (len(ENTRY.receipts) + 1)
     assert len(encode(Values((RECORD,) * 100))) <= FRAME_BYTES + 100 * (len(RECORD.value) + RECEIPT_BYTES)
     assert len(encode(Post(RECORD))) <= FRAME_BYTES + len(RECORD.value)
+
+
+@pytest.mark.parametrize(("wait_blocks", "wait_seconds"), [(3, None), (None, 18.0)])
+def test_half_a_wait_of_a_dishonest_replica_is_none(wait_blocks: int | None, wait_seconds: float | None) -> None:
+    denied = Refused("early", wait_blocks=wait_blocks, wait_seconds=wait_seconds).to_denied()
+    assert (denied.wait_blocks, denied.wait_seconds) == (None, None)
+    assert str(denied) == "denied, early"

@@ -26,6 +26,10 @@ class Opening(msgspec.Struct, frozen=True, gc=False):
     challenge_digest: bytes
     payload: bytes
 
+    def __repr__(self) -> str:
+        """Salt and payload are secrets until they are shown, and texts end up in logs."""
+        return f"Opening(challenge {self.challenge_digest.hex()}, salt and payload not shown)"
+
     def to_bytes(self) -> bytes:
         return self.salt + self.challenge_digest + self.payload
 

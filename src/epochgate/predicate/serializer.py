@@ -32,10 +32,26 @@ class MSGPackSerializer(hivemind.utils.MSGPackSerializer):  # type: ignore[misc]
 
     @classmethod
     def _load(cls, buf: bytes, depth: int) -> Any:
-        return msgpack.loads(buf, ext_hook=partial(cls._load_extension, depth), raw=False)
+        value = msgpack.loads(buf, ext_hook=partial(cls._load_extension, depth), raw=False)
+        _refuse_timestamps(value)
+        return value
 
     @classmethod
     def _load_extension(cls, depth: int, code: int, data: bytes) -> tuple[Any, ...]:
         if code != cls._TUPLE_EXT_TYPE_CODE or depth == 0:
             raise Malformed(f"expected tuples at most {MAX_TUPLE_DEPTH} deep, saw extension {code}")
         return tuple(cls._load(data, depth - 1))
+
+
+def _refuse_timestamps(value: Any) -> None:
+    """msgpack reads extension -1 itself, without asking the hook. Tuples were looked through when they were loaded."""
+    level = [value]
+    while level:
+        entry = level.pop()
+        if isinstance(entry, msgpack.Timestamp):
+            raise Malformed("expected plain values and tuples, saw a timestamp")
+        if isinstance(entry, list):
+            level += entry
+        elif isinstance(entry, dict):
+            level += entry.keys()
+            level += entry.values()

@@ -117,3 +117,11 @@ def test_the_payload_of_an_opening_has_a_schema_of_its_own() -> None:
     for data in (OPENING.to_bytes(), b"", OPENING.salt):
         with pytest.raises(Malformed):
             decode(data)
+
+
+def test_no_text_of_an_opening_shows_what_it_will_show() -> None:
+    opening = Opening(b"s" * 32, b"c" * 32, b"secret answer")
+    for text in (repr(opening), str(opening), repr(Opened(opening, None))):
+        assert b"c".hex() * 32 in text
+        assert "sss" not in text
+        assert "secret" not in text
