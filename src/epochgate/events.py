@@ -76,6 +76,13 @@ class ChallengeSeen(Event, frozen=True):
     author: str
 
 
+class ChallengeMissing(Event, frozen=True):
+    """The time to publish a challenge is over and none is proven; `consequence` says what that means for the epoch."""
+
+    epoch: int
+    consequence: str
+
+
 class Scored(Event, frozen=True):
     """A validator's own scores of an epoch's hosters, 0 to 10^6, and which commitments and openings it counted."""
 
@@ -148,6 +155,7 @@ AnyEvent = (
     | DutyMissed
     | Stored
     | ChallengeSeen
+    | ChallengeMissing
     | Scored
     | Gathered
     | Submitted

@@ -88,6 +88,14 @@ class Model(Protocol):
         ...
 
 
+class Challenger(Protocol):
+    """Who chooses the challenge, where the policy leaves it to its publisher: prompts from a data set, say."""
+
+    def choose(self, epoch: int, seed: bytes) -> Any:
+        """A numpy array of the shape and type that the policy declares. `seed` is the epoch's, the same for everybody."""
+        ...
+
+
 class Submission(msgspec.Struct, frozen=True):
     """What the elected node puts on the chain in `epoch` about the epochs before it.
 

@@ -22,7 +22,7 @@ from epochgate.inference import INFERENCE_POLICY
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.ledger import Ledger
 from epochgate.node.runner import Node
-from epochgate.ports import Model, OnChain
+from epochgate.ports import Challenger, Model, OnChain
 from people import meet
 
 BLOCKS_PER_EPOCH = 100
@@ -66,6 +66,7 @@ class Resident:
         self.facts: list[AnyEvent] = []
         self._world = world
         self._model = model
+        self.challenger: Challenger | None = world.challengers.get(name)
         self._life: asyncio.Task[None] | None = None
         self._ledger: Ledger | None = None
         self._network: MemoryNetwork | None = None
@@ -87,6 +88,7 @@ class Resident:
             entropy=SeededEntropy(self._rng),
             compute=InlineCompute(),
             model=self._model,
+            challenger=self.challenger,
             emit=self.facts.append,
             public_name=self.name,
         )
@@ -142,6 +144,7 @@ class World:
         validators: tuple[str, ...] = VALIDATORS,
         both: tuple[str, ...] = (),
         models: dict[str, Model] | None = None,
+        challengers: dict[str, Challenger] | None = None,
         policy: Policy = INFERENCE_POLICY,
         seed: int = 0,
         is_on_disk: bool = False,
@@ -150,6 +153,7 @@ class World:
     ) -> None:
         self.folder = folder
         self.policy = policy
+        self.challengers = challengers or {}
         self.seed = seed
         self.is_on_disk = is_on_disk
         self.clock = VirtualClock()

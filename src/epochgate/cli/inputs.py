@@ -14,6 +14,7 @@ from epochgate.engine.listening import EngineError
 from epochgate.keys import KeyFileError
 from epochgate.ledger import LedgerError
 from epochgate.models import ModelError
+from epochgate.ports import Challenger
 
 DEFAULT_POLICY = "epochgate:INFERENCE_POLICY"
 
@@ -32,6 +33,21 @@ def load_policy(name: str) -> Policy:
     if not isinstance(found, Policy):
         raise InputError(f"--policy {name}: it is a {type(found).__name__}, no epochgate.Policy")
     return found
+
+
+def load_challenger(name: str | None) -> Challenger | None:
+    """What the factory `module:factory` makes: an object whose `choose(epoch, seed)` gives the challenge. Raises InputError."""
+    if name is None:
+        return None
+    try:
+        challenger: Challenger = load_object(name, "--challenger")()
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a stranger's factory may raise anything at all
+        raise InputError(f"--challenger {name}: calling it failed: {type(error).__name__}: {error}") from None
+    if not callable(getattr(challenger, "choose", None)):
+        raise InputError(f"--challenger {name}: what it makes has no choose(epoch, seed): give it one")
+    return challenger
 
 
 def load_object(name: str, option: str) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from epochgate.cli.chains import OpenedChain, check_node, open_chain
-from epochgate.cli.inputs import InputError, load_policy
+from epochgate.cli.inputs import InputError, load_challenger, load_policy
 from epochgate.cli.settings import NodeSettings, RoleName, find_unknown_variables, load_settings
 from epochgate.core.policy import Policy
 from epochgate.core.roster import HOSTER
@@ -52,6 +52,7 @@ def node(
     behind_nat: Annotated[bool | None, typer.Option(help=_explain("behind_nat"))] = None,
     initial_peers: Annotated[list[str] | None, typer.Option(help=_explain("initial_peers"))] = None,
     model: Annotated[str | None, typer.Option(help=_explain("model"))] = None,
+    challenger: Annotated[str | None, typer.Option(help=_explain("challenger"))] = None,
     policy: Annotated[str | None, typer.Option(help=_explain("policy"))] = None,
     public_name: Annotated[str | None, typer.Option(help=_explain("public_name"))] = None,
     heartbeat_facts: Annotated[list[str] | None, typer.Option(help=_explain("heartbeat_facts"))] = None,
@@ -74,6 +75,7 @@ def node(
         "behind_nat": behind_nat,
         "initial_peers": initial_peers,
         "model": model,
+        "challenger": challenger,
         "policy": policy,
         "public_name": public_name,
         "heartbeat_facts": heartbeat_facts,
@@ -147,6 +149,7 @@ async def _live(
             compute=compute,
             emit=emit,
             model=model,
+            challenger=load_challenger(settings.challenger),
             public_name=settings.public_name,
             heartbeat_facts=settings.heartbeat_facts,
             addresses=network.get_listen_addresses(),

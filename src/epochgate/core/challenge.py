@@ -1,4 +1,4 @@
-"""The derived challenge: a random tensor that nobody chooses, and everybody can compute (SPEC section 4)."""
+"""The epoch's challenge: derived, which nobody chooses and everybody can compute, or chosen by its publisher (SPEC 4)."""
 
 from __future__ import annotations
 
@@ -120,3 +120,29 @@ class Derived(msgspec.Struct, frozen=True):
 
     def describe(self) -> str:
         return f"derived[{self.spec.describe()}; {self.payload.describe()}]"
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """The schema of a challenge that its publisher chooses, such as prompts: any array that `payload` decodes.
+
+    What a dishonest publisher can do with that is in docs/challenges.md.
+    """
+
+    payload: Schema
+
+    def bind(self, context: EpochContext) -> Decoder:
+        decode_payload = self.payload.bind(context)
+
+        def decode(payload: bytes) -> NDArray[Any]:
+            seen = decode_payload(payload)
+            if not isinstance(seen, np.ndarray):
+                raise Malformed(f"expected an array as the challenge, saw {type(seen).__name__}")
+            return seen
+
+        return decode
+
+    def encode(self, value: NDArray[Any]) -> bytes:
+        return self.payload.encode(value)
+
+    def describe(self) -> str:
+        return f"chosen[{self.payload.describe()}]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from epochgate.core.challenge import Chosen, Derived
 from epochgate.core.epoch import Timing, compute_seconds
 from epochgate.core.record import SIGNATURE_BYTES
 from epochgate.core.roster import Role
@@ -68,6 +69,8 @@ def find_problems(
         yield from _find_window_problems(rule, policy, started)
         yield from _find_lifetime_problems(rule, started)
         yield from _find_size_problems(rule, max_message_bytes)
+        if rule.elected_until is not None and not isinstance(rule.schema, (Derived, Chosen)):
+            yield f"{rule.name}: a challenge is Derived(...) or Chosen(...), which give it a digest: wrap its schema in one"
         total = rule.max_bytes * (1 if "{author}" in rule.name else roster_size)
         if total > policy.key_budget_bytes:
             yield (

@@ -21,12 +21,14 @@ from epochgate.core.scoring import compute_hoster_scores, compute_pay, count_goo
 
 class HosterOutcome(msgspec.Struct, frozen=True):
     """An epoch's hosters, judged. `score_list` is what a validator's list must say: one integer a roster hoster, in order
-    of author; it is empty, and no list fits it, when no hoster's commitment counts."""
+    of author; it is empty, and no list fits it, when no hoster's commitment counts. `challenge_digest` names the challenge
+    that counted, None where the publisher chooses it and no opening that counts names one."""
 
     scores: dict[bytes, int]
     score_list: tuple[int, ...]
     committed: tuple[bytes, ...]
     opened: tuple[bytes, ...]
+    challenge_digest: bytes | None
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -79,7 +81,7 @@ def compute_hoster_outcome(policy: Policy, calendar: Calendar, records: RecordSe
     scored = compute_hoster_scores(outputs, tuple(committed), policy.scoring.tolerance_ppm)
     scores = {author: scored.get(author, 0) for author in context.roster.hosters}
     score_list = tuple(scores.values()) if committed else ()
-    return HosterOutcome(scores, score_list, tuple(committed), tuple(outputs))
+    return HosterOutcome(scores, score_list, tuple(committed), tuple(outputs), challenge)
 
 
 def collect_openings(policy: Policy, calendar: Calendar, records: RecordSet, rule: Rule, epoch: int) -> dict[bytes, Opened]:

@@ -8,6 +8,7 @@ from epochgate.events import (
     AnyEvent,
     AttestationRefused,
     Attested,
+    ChallengeMissing,
     ChallengeSeen,
     DutyDone,
     DutyMissed,
@@ -37,6 +38,8 @@ def _describe(fact: AnyEvent, cast: Cast) -> str | None:
             return f"{duty}: {detail or 'done'}"
         case DutyMissed(duty=duty, why=why):
             return f"missed {duty}: {why}"
+        case ChallengeMissing(epoch=epoch, consequence=consequence):
+            return f"nobody has published a challenge for epoch {epoch}: {consequence}"
         case Stored(is_complete=False):
             return f"only {fact.receipts} of {fact.k} receipts for {fact.rule}; {fact.k - fact.f} make it complete"
         case Scored(scores=scores, openings=openings):

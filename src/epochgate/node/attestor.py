@@ -29,7 +29,11 @@ async def attest(station: Station, duty: Duty) -> str:
     if station.author in on_chain.attested_by:
         station.emit(Attested(duty.epoch, submitter))
         return "attested already"
-    basis = await find_basis(station, duty)
+    try:
+        basis = await find_basis(station, duty)
+    except Missed as missed:
+        station.emit(Abstained(duty.epoch, str(missed)))
+        raise Missed(f"abstained: {missed}") from None
     sections = await station.gather(basis.deciding, duty.closes)
     verdict = await _judge(station, duty, on_chain, sections)
     if isinstance(verdict, Undecided):

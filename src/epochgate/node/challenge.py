@@ -8,8 +8,9 @@ import numpy as np
 
 from epochgate.core.challenge import Derived, compute_challenge_digest
 from epochgate.core.receipt import Proof, Standing
-from epochgate.core.schema import EpochContext
-from epochgate.events import ChallengeSeen
+from epochgate.core.rule import Rule
+from epochgate.core.schema import EpochContext, Malformed
+from epochgate.events import ChallengeMissing, ChallengeSeen
 from epochgate.keys import format_peer_id
 from epochgate.node.duties import Duty
 from epochgate.node.station import Missed, Station
@@ -21,18 +22,21 @@ async def publish_challenge(station: Station, duty: Duty) -> str:
     context = station.calendar.get_context(duty.epoch)
     if context.elected != station.author and (seen := await _read_proven(station, duty.epoch)) is not None:
         return f"not needed, {format_peer_id(seen.record.author)} has published"
-    record = station.ledger.get_own_record(rule.kind, duty.epoch)
+    record = await station.find_own_record(rule, duty.epoch)
     if record is None:
-        if not isinstance(rule.schema, Derived):
-            raise Missed("the policy leaves the challenge to its publisher, and this node has none to publish")
-        record = station.sign_once(rule, duty.epoch, rule.schema.encode(rule.schema.compute(context)))
+        record = station.sign_once(rule, duty.epoch, await _make(station, rule, context))
     return await station.post(rule, duty, record)
 
 
 async def see_challenge(station: Station, duty: Duty) -> str:
     seen = await _read_proven(station, duty.epoch)
     if seen is None:
-        return "nobody has published a challenge"
+        is_derived = isinstance(station.policy.get_challenge_rule().schema, Derived)
+        consequence = (
+            "everybody computes it" if is_derived else "there is nothing to work on, and nobody is paid for this epoch"
+        )
+        station.emit(ChallengeMissing(duty.epoch, consequence))
+        return f"nobody has published a challenge: {consequence}"
     author = format_peer_id(seen.record.author)
     station.emit(ChallengeSeen(duty.epoch, author))
     return f"published by {author}"
@@ -54,15 +58,31 @@ async def get_challenge(station: Station, epoch: int) -> tuple[Any, bytes]:
     return array, compute_challenge_digest(array)
 
 
+async def _make(station: Station, rule: Rule, context: EpochContext) -> bytes:
+    """The payload to publish. Raises Missed where this node has nothing to choose from; the next stand-in takes over."""
+    if isinstance(rule.schema, Derived):
+        return rule.schema.encode(rule.schema.compute(context))
+    if station.challenger is None:
+        raise Missed("the policy leaves the challenge to its publisher, and this node has no challenger: stand-ins take over")
+    array = await station.compute.run(station.challenger.choose, context.epoch, context.roster.seed)
+    try:
+        payload = rule.schema.encode(array)
+        station.get_bound(rule, context.epoch).decode(payload)
+    except Malformed as error:
+        raise Missed(f"the challenger's choice does not fit the policy: {error}") from None
+    return payload
+
+
 def _decode(station: Station, context: EpochContext, proof: Proof) -> Any:
     rule = station.policy.get_challenge_rule()
     return station.calendar.get_bound(rule, context.epoch).decode(proof.record.payload)
 
 
 async def _read_proven(station: Station, epoch: int) -> Proof | None:
-    """The proven challenge: the elected node's before any stand-in's."""
+    """The proven challenge: the elected node's before any stand-in's, and of two values of one author that of the smaller
+    digest, so that all who see the same take the same. Every replica is asked, since what one misses costs it the epoch."""
     context = station.calendar.get_context(epoch)
-    section = await station.store.read_all(station.policy.get_challenge_rule(), epoch)
+    section = await station.store.read_all(station.policy.get_challenge_rule(), epoch, is_thorough=True)
     proven = section.get_proofs(Standing.PROVEN)
     order = (context.elected, *context.roster.compute_stand_ins(context.elected))
     return next((proven[author][0] for author in order if author in proven), None)

@@ -21,7 +21,7 @@ MAX_SENDING_SHARE = 0.25
 async def commit_output(station: Station, duty: Duty) -> str:
     opening_rule = station.policy.get_opening_rule(HOSTER)
     rule = get_commitment_rule(station.policy, opening_rule)
-    record = station.ledger.get_own_record(rule.kind, duty.epoch)
+    record = await station.find_own_record(rule, duty.epoch)
     if record is None:
         challenge, digest = await get_challenge(station, duty.epoch)
         payload = await _infer(station, duty, opening_rule, challenge)

@@ -25,7 +25,7 @@ from epochgate.node.hoster import commit_output, open_output
 from epochgate.node.station import Flow, Missed, Station
 from epochgate.node.submitter import submit
 from epochgate.node.validator import commit_scores, open_scores, see_openings
-from epochgate.ports import Chain, Clock, Compute, Entropy, Model, Network
+from epochgate.ports import Chain, Challenger, Clock, Compute, Entropy, Model, Network
 from epochgate.repair import repair
 from epochgate.replica import Replica
 from epochgate.store import Store
@@ -73,6 +73,7 @@ class Node:
         compute: Compute,
         emit: Emit,
         model: Model | None = None,
+        challenger: Challenger | None = None,
         judge: Judge | None = None,
         limits: Limits | None = None,
         public_name: str = "",
@@ -105,6 +106,7 @@ class Node:
             entropy=entropy,
             compute=compute,
             model=model,
+            challenger=challenger,
             emit=emit,
         )
         self._chain = chain
@@ -162,6 +164,7 @@ class Node:
             if epoch != self._epoch:
                 await self._learn(epoch)
                 if self._epoch is None:
+                    self.station.began_epoch = epoch
                     self._spawn(self._repair(epoch))
                 self._begin(epoch)
             await self.station.wait_for_block(timing.compute_first_block(epoch) + timing.blocks_per_epoch / 2)

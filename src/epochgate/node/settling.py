@@ -71,4 +71,9 @@ def _select(section: Section, bitmap: bytes) -> dict[bytes, Proof]:
         raise Missed(
             f"{section.rule.kind} of epoch {section.epoch} by {lost[0].hex()} was attested, and cannot be found any more"
         )
+    if unclear := [author for author in named if len(proven[author]) > 1]:
+        raise Missed(
+            f"{section.rule.kind} of epoch {section.epoch} by {unclear[0].hex()} was attested, and two values of it are proven:"
+            " only those who were there know which one counted"
+        )
     return {author: proven[author][0] for author in named}

@@ -13,12 +13,12 @@ from epochgate.core.receipt import Proof, Stamp, Standing, compute_stamp
 from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, Section
 from epochgate.core.rule import Bound, Rule
-from epochgate.events import Emit, Stored
+from epochgate.events import Emit, Stored, Trouble
 from epochgate.keys import SigningKey
 from epochgate.ledger import Ledger
 from epochgate.node.duties import Duty
 from epochgate.node.pace import Pace
-from epochgate.ports import Chain, Compute, Entropy, Model
+from epochgate.ports import Chain, Challenger, Compute, Entropy, Model
 from epochgate.replica import Replica
 from epochgate.store import Store
 from epochgate.watch import Watch
@@ -52,6 +52,7 @@ class Station:
         entropy: Entropy,
         compute: Compute,
         model: Model | None,
+        challenger: Challenger | None,
         emit: Emit,
     ) -> None:
         self.chain = chain
@@ -66,8 +67,11 @@ class Station:
         self.entropy = entropy
         self.compute = compute
         self.model = model
+        self.challenger = challenger
         self.emit = emit
         self.pace = Pace()
+        self.began_epoch: int | None = None
+        """The epoch in which this node started: what it did before then, only its ledger or the others know."""
 
     @property
     def calendar(self) -> Calendar:
@@ -103,6 +107,23 @@ class Station:
         expiration_time = self.get_unix_seconds() + lifetime_seconds
         record = self.key.sign_record(bound.context.network, bound.key, payload, expiration_time)
         return self.ledger.keep_own(rule.kind, epoch, record, opening)  # an earlier one stays, and is what it says
+
+    async def find_own_record(self, rule: Rule, epoch: int) -> Record | None:
+        """What this node has said by `rule` in `epoch`, None where it has said nothing.
+
+        In the epoch in which it started it also asks the replicas: a second, different record would be equivocation, so a
+        node whose ledger was lost keeps to what is there.
+        """
+        own = self.ledger.get_own_record(rule.kind, epoch)
+        if own is not None or epoch != self.began_epoch:
+            return own
+        reading = await self.store.read(self.get_bound(rule, epoch), is_thorough=True)
+        said = [proof.record for proof in reading.proofs.values() if proof.record.author == self.author]
+        if not said:
+            return None
+        what = f"this node has written {rule.kind} of epoch {epoch}, and its ledger knows nothing of it"
+        self.emit(Trouble("ledger", what, "it keeps to that record; a commitment it cannot open: keep the ledger's file"))
+        return self.ledger.keep_own(rule.kind, epoch, said[0])
 
     async def post(self, rule: Rule, duty: Duty, record: Record) -> str:
         """Send a record of this node's until it is complete or the duty's time is over. Raises Missed below f + 1 receipts."""

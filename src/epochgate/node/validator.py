@@ -9,10 +9,12 @@ from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.settlement import HosterOutcome, compute_hoster_outcome, get_commitment_rule
 from epochgate.events import Gathered, Scored
 from epochgate.keys import format_peer_id
-from epochgate.node.challenge import get_challenge
 from epochgate.node.duties import Duty
 from epochgate.node.hoster import commit, open_commitment
 from epochgate.node.station import Missed, Station
+
+NO_CHALLENGE = bytes(32)
+"""What a list names about an epoch in which no challenge counted."""
 
 
 async def open_scores(station: Station, duty: Duty) -> str:
@@ -31,15 +33,15 @@ async def see_openings(station: Station, duty: Duty) -> str:
 async def commit_scores(station: Station, duty: Duty) -> str:
     list_opening = station.policy.get_opening_rule(VALIDATOR)
     rule = get_commitment_rule(station.policy, list_opening)
-    record = station.ledger.get_own_record(rule.kind, duty.epoch)
+    record, note = await station.find_own_record(rule, duty.epoch), ""
     if record is None:
         if not isinstance(list_opening.schema, OpeningOf):
             raise Missed(f"the schema of {list_opening.kind} is no OpeningOf(...), so there is nothing to open")
         outcome = await _score(station, duty)
-        _, digest = await get_challenge(station, duty.epoch)
         payload = list_opening.schema.payload.encode(outcome.score_list)
-        record = commit(station, rule, duty.epoch, digest, payload)
-    return await station.post(rule, duty, record)
+        record = commit(station, rule, duty.epoch, outcome.challenge_digest or NO_CHALLENGE, payload)
+        note = "" if outcome.committed else "no hoster has committed, so there is nothing to score: "
+    return note + await station.post(rule, duty, record)
 
 
 async def _score(station: Station, duty: Duty) -> HosterOutcome:

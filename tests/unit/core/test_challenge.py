@@ -11,11 +11,22 @@ import msgspec
 import numpy as np
 import pytest
 
-from epochgate.core.challenge import MAX_CHALLENGE_ELEMENTS, Derived, TensorSpec, compute_challenge, compute_challenge_digest
+from epochgate.core.challenge import (
+    MAX_CHALLENGE_ELEMENTS,
+    Chosen,
+    Derived,
+    TensorSpec,
+    compute_challenge,
+    compute_challenge_digest,
+)
+from epochgate.core.policy import Policy
+from epochgate.core.policy_text import find_problems
 from epochgate.core.record import compute_network_id
 from epochgate.core.roster import Roster
-from epochgate.core.schema import Decoder, EpochContext, Malformed
-from people import NETWORK, make_context, make_roster
+from epochgate.core.schema import Decoder, Digest, EpochContext, Malformed
+from epochgate.inference import INFERENCE_POLICY
+from epochgate.schemas import Tensor
+from people import NETWORK, TIMING, make_context, make_roster
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "challenges.json").read_text())
 SPEC = TensorSpec("float32", (2, 3))
@@ -187,3 +198,25 @@ def test_openings_name_the_challenge_of_their_epoch() -> None:
 )
 def test_it_describes_all_that_it_accepts(spec: TensorSpec, words: str) -> None:
     assert Derived(Raw(), spec).describe() == words
+
+
+def test_a_chosen_challenge_is_any_array_that_its_schema_takes() -> None:
+    schema = Chosen(Tensor("float32", (2, 2)))
+    decode = schema.bind(make_context(3))
+    array = np.ones((2, 2), np.float32)
+    assert np.array_equal(decode(schema.encode(array)), array)
+    with pytest.raises(Malformed, match="expected"):
+        decode(b"no tensor")
+    assert schema.describe() == "chosen[tensor[float32 (2, 2)]]"
+
+
+def test_a_chosen_challenge_must_be_an_array_since_it_needs_a_digest() -> None:
+    with pytest.raises(Malformed, match="expected an array as the challenge, saw bytes"):
+        Chosen(Digest()).bind(make_context(3))(bytes(32))
+
+
+def test_a_policy_whose_challenge_has_no_digest_is_refused_at_start() -> None:
+    rule = msgspec.structs.replace(INFERENCE_POLICY.get_challenge_rule(), schema=Tensor("float32", (16, 64)))
+    others = (other for other in INFERENCE_POLICY.rules if other.kind != rule.kind)
+    (problem,) = find_problems(Policy(rule, *others), TIMING, 6)
+    assert "a challenge is Derived(...) or Chosen(...)" in problem

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from epochgate.core.calendar import Calendar
-from epochgate.core.challenge import compute_challenge
+from epochgate.core.challenge import Chosen, compute_challenge
 from epochgate.core.commitment import Opening, compute_commitment
 from epochgate.core.policy import Policy
 from epochgate.core.receipt import Proof
@@ -33,7 +33,7 @@ EPOCH = 9
 HONEST = np.linspace(-1, 1, 16 * 64, dtype=np.float32).reshape(16, 64)
 CHOSEN = Policy(  # the publisher chooses: any tensor is a challenge
     *(
-        msgspec.structs.replace(rule, schema=Tensor("float32", (16, 64))) if rule.kind == "consensus" else rule
+        msgspec.structs.replace(rule, schema=Chosen(Tensor("float32", (16, 64)))) if rule.kind == "consensus" else rule
         for rule in INFERENCE_POLICY.rules
     )
 )
@@ -184,6 +184,32 @@ def test_where_the_publisher_chooses_the_challenge_most_openings_name_counts() -
         book.host(hoster, HONEST, challenge=challenge)
     outcome = compute_hoster_outcome(CHOSEN, book.calendar, book.records, 8)
     assert outcome.opened == tuple(sorted([alice.author, bob.author]))
+    assert outcome.challenge_digest == one
+
+
+def test_of_two_challenges_that_equally_many_openings_name_the_smaller_digest_counts() -> None:
+    book = Book(CHOSEN)
+    one, other = bytes([1]) * 32, bytes([2]) * 32
+    for hoster, challenge in ((alice, other), (bob, one)):
+        book.host(hoster, HONEST, challenge=challenge)
+    assert compute_hoster_outcome(CHOSEN, book.calendar, book.records, 8).challenge_digest == one
+
+
+def test_an_opening_that_does_not_fit_its_commitment_has_no_say_in_what_the_challenge_is() -> None:
+    book = Book(CHOSEN)
+    one, other = bytes([1]) * 32, bytes([2]) * 32
+    for hoster, challenge in ((alice, one), (bob, one), (carol, other)):
+        book.host(hoster, HONEST, challenge=challenge)
+    for hoster in (alice, bob):
+        del book.included["hoster-commit", 8][hoster.author]
+    assert compute_hoster_outcome(CHOSEN, book.calendar, book.records, 8).challenge_digest == other
+
+
+def test_without_a_challenge_there_is_nothing_to_score_and_nobody_to_pay() -> None:
+    outcome = compute_hoster_outcome(CHOSEN, Book(CHOSEN).calendar, RecordSet({}, {}, (), b""), 8)
+    assert outcome.challenge_digest is None
+    assert outcome.score_list == ()
+    assert set(outcome.scores.values()) == {0}
 
 
 def test_a_policy_without_challenges_opens_to_the_same_nothing() -> None:

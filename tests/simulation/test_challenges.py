@@ -1,0 +1,244 @@
+"""The epoch's challenge in whole subnets: chosen by its publisher, absent, late, malformed, or published twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from epochgate.core.challenge import Chosen, compute_challenge_digest
+from epochgate.core.policy import Policy
+from epochgate.core.scoring import TOTAL_PAY
+from epochgate.core.verdict import Reason
+from epochgate.events import AttestationRefused, ChallengeMissing, ChallengeSeen, DutyDone, DutyMissed, Scored, Stored
+from epochgate.inference import INFERENCE_POLICY
+from epochgate.ports import Challenger
+from epochgate.schemas import Tensor
+from epochgate.wire import Post, Posted, Refused
+from simulation.world import VALIDATORS, Resident, World, assert_complete, live
+
+SCHEMA = Chosen(Tensor("float32", (16, 64)))
+CHOSEN = Policy(
+    *(msgspec.structs.replace(rule, schema=SCHEMA) if rule.kind == "consensus" else rule for rule in INFERENCE_POLICY.rules)
+)
+RULE = CHOSEN.get_challenge_rule()
+
+
+class Prompter:
+    """Chooses by epoch and by itself, so that one can tell whose choice it was."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def choose(self, epoch: int, seed: bytes) -> Any:
+        assert len(seed) == 32
+        return np.full((16, 64), (epoch + 1) / (self.number + 7), np.float32)
+
+
+class WrongPrompter:
+    """Chooses what the policy does not take."""
+
+    def choose(self, epoch: int, seed: bytes) -> Any:
+        return np.full((2, 2), np.nan, np.float32)
+
+
+PROMPTERS: dict[str, Challenger] = {name: Prompter(number) for number, name in enumerate(VALIDATORS)}
+
+
+def encode(number: int) -> bytes:
+    return SCHEMA.encode(np.full((16, 64), number / 16, np.float32))
+
+
+async def publish(publisher: Resident, epoch: int, payload: bytes, to: list[Resident]) -> list[Any]:
+    """Past the store, as a dishonest publisher would, to some replicas only."""
+    station = publisher.get_live_node().station
+    bound = station.get_bound(RULE, epoch)
+    expires = station.get_unix_seconds() + 1.05 * station.chain.timing.seconds_per_epoch
+    record = station.key.sign_record(station.chain.network_id, bound.key, payload, expires)
+    return [await station.store.ask(replica.key.author, Post(record)) for replica in to]
+
+
+def test_the_elected_validator_chooses_and_everybody_works_on_its_choice(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        for epoch in range(3):
+            await world.run_until(epoch, 99)
+            elected = await world.get_elected(epoch)
+            for resident in world.residents.values():
+                assert [fact.author for fact in resident.get(ChallengeSeen, epoch)] == [elected.peer_id]
+        await world.run_until(3, 50)
+        for epoch in range(3):
+            await assert_complete(world, epoch)
+        assert sum((await world.get_submission(3)).submission.scores.values()) == TOTAL_PAY
+
+    live(tmp_path, story, policy=CHOSEN, challengers=PROMPTERS)
+
+
+@pytest.mark.parametrize("how", ["absent", "without a challenger", "a choice that does not fit"])
+def test_stand_ins_take_over_in_order_where_the_elected_one_has_nothing_to_publish(tmp_path: Path, how: str) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 0.01)
+        elected = await world.get_elected(1)
+        station = elected.get_live_node().station
+        first = station.calendar.get_context(1).roster.compute_stand_ins(elected.key.author)[0]
+        if how == "absent":
+            await elected.kill()
+        else:
+            station.challenger = None if how == "without a challenger" else WrongPrompter()
+        await world.run_until(1, 99)
+        others = [resident for resident in world.residents.values() if resident is not elected]
+        (author,) = {fact.author for resident in others for fact in resident.get(ChallengeSeen, 1)}
+        assert author == next(resident.peer_id for resident in others if resident.key.author == first)
+        assert len([fact for resident in others for fact in resident.get(Stored, 1) if fact.rule == RULE.kind]) == 1
+        if how != "absent":
+            (missed,) = [fact.why for fact in elected.get(DutyMissed, 1) if fact.duty == "publish-challenge"]
+            assert "stand-ins take over" in missed or "does not fit the policy" in missed
+            await world.run_until(2, 50)
+            await assert_complete(world, 1)
+
+    live(tmp_path, story, policy=CHOSEN, challengers=dict(PROMPTERS))
+
+
+def test_an_epoch_without_any_challenge_ends_cleanly_and_says_so(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 0.01)
+        for name in VALIDATORS:
+            world[name].get_live_node().station.challenger = None
+        await world.run_until(1, 99)
+        for name in VALIDATORS:
+            world[name].get_live_node().station.challenger = PROMPTERS[name]
+        for resident in world.residents.values():
+            assert len(resident.get(ChallengeMissing, 1)) == 1
+        for name in VALIDATORS:
+            (done,) = [fact.detail for fact in world[name].get(DutyDone, 1) if fact.duty == "commit-scores"]
+            assert "nothing to score" in done
+        (missed,) = [fact.why for fact in world["alice"].get(DutyMissed, 1) if fact.duty == "commit-output"]
+        assert missed == "nobody has published a challenge"
+        await world.run_until(5, 0)
+        on_chain = await world.get_submission(2)
+        assert set(on_chain.submission.scores.values()) == {0}
+        for epoch in range(1, 5):
+            assert (await world.get_submission(epoch)).is_attested
+        await assert_complete(world, 2)
+        await assert_complete(world, 3)
+        assert sum((await world.get_submission(4)).submission.scores.values()) == TOTAL_PAY
+        assert not [fact for resident in world.residents.values() for fact in resident.get(AttestationRefused)]
+
+    live(tmp_path, story, policy=CHOSEN, challengers=PROMPTERS)
+
+
+def test_two_challenges_shown_to_different_hosters_cost_only_those_with_the_rarer_one(tmp_path: Path) -> None:
+    """The elected node shows one to most replicas and another to the rest: only one of them can be proven everywhere."""
+
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(0, 99)
+        await world.run_until(1, 0.01)
+        elected = await world.get_elected(1)
+        elected.get_live_node().station.challenger = None
+        await world.run_until(1, 2)
+        everybody = list(world.residents.values())
+        to_most, to_few = everybody[:5], everybody[5:]
+        assert all(isinstance(reply, Posted) for reply in await publish(elected, 1, encode(3), to_most))
+        assert all(isinstance(reply, Posted) for reply in await publish(elected, 1, encode(4), to_few))
+        assert all(isinstance(reply, Refused) for reply in await publish(elected, 1, encode(4), to_most[:1]))
+        await world.run_until(2, 50)
+        await assert_complete(world, 1)
+        for resident in everybody:
+            assert [fact.author for fact in resident.get(ChallengeSeen, 1)] == [elected.peer_id]
+
+    live(tmp_path, story, policy=CHOSEN, challengers=dict(PROMPTERS))
+
+
+def test_of_two_proven_values_of_one_publisher_all_take_the_same(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 0.01)
+        elected = await world.get_elected(1)
+        elected.get_live_node().station.challenger = None
+        await world.run_until(1, 2)
+        everybody = list(world.residents.values())
+        await publish(elected, 1, encode(3), everybody[:4])  # f + 1 of 7 are 3
+        await publish(elected, 1, encode(4), everybody[4:])
+        await world.run_until(2, 50)
+        await assert_complete(world, 1)
+        assert sum((await world.get_submission(2)).submission.scores.values()) == TOTAL_PAY
+
+    live(tmp_path, story, policy=CHOSEN, challengers=dict(PROMPTERS))
+
+
+def test_the_elected_nodes_challenge_counts_before_a_proven_one_of_a_stand_in(tmp_path: Path) -> None:
+    """The stand-in publishes although it is not needed; nobody is led astray."""
+
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 12)
+        elected = await world.get_elected(1)
+        eager = next(world[name] for name in VALIDATORS if world[name] is not elected)
+        replies = await publish(eager, 1, encode(5), list(world.residents.values()))
+        assert all(isinstance(reply, Posted) for reply in replies)
+        await world.run_until(2, 50)
+        await assert_complete(world, 1)
+        for resident in world.residents.values():
+            assert [fact.author for fact in resident.get(ChallengeSeen, 1)] == [elected.peer_id]
+
+    live(tmp_path, story, policy=CHOSEN, challengers=PROMPTERS)
+
+
+@pytest.mark.parametrize(
+    ("percent", "who", "payload", "reason"),
+    [
+        (16.5, "elected", encode(3), Reason.LATE),
+        (5, "stand-in", encode(3), Reason.NOT_ELECTED),
+        (12, "hoster", encode(3), Reason.WRONG_ROLE),
+        (5, "elected", b"no tensor at all", Reason.MALFORMED),
+        (5, "elected", Tensor("float32", (2, 2)).encode(np.zeros((2, 2), np.float32)), Reason.MALFORMED),
+    ],
+)
+def test_replicas_refuse_a_late_early_or_malformed_challenge_and_nobody_suffers(
+    tmp_path: Path, percent: float, who: str, payload: bytes, reason: Reason
+) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 0.01)
+        elected = await world.get_elected(1)
+        elected.get_live_node().station.challenger = None
+        stand_in = next(world[name] for name in VALIDATORS if world[name] is not elected)
+        await world.run_until(1, percent)
+        publisher = {"elected": elected, "stand-in": stand_in, "hoster": world["alice"]}[who]
+        for reply in await publish(publisher, 1, payload, list(world.residents.values())):
+            assert isinstance(reply, Refused)
+            assert reply.to_denied().reason is reason
+        await world.run_until(2, 50)
+        await assert_complete(world, 1)
+
+    live(tmp_path, story, policy=CHOSEN, challengers=dict(PROMPTERS))
+
+
+def test_a_validator_that_could_not_read_the_challenge_scores_those_who_could(tmp_path: Path) -> None:
+    """Vera hears nobody while the challenge is read; her list names what the openings name."""
+
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 0.01)
+        elected = await world.get_elected(1)
+        lonely = next(world[name] for name in VALIDATORS if world[name] is not elected)
+        await world.run_until(1, 12)
+        world.hub.is_cut = lambda sender, receiver: lonely.key.author in (sender, receiver)
+        await world.run_until(1, 49)
+        world.hub.is_cut = lambda _sender, _receiver: False
+        await world.run_until(1, 99)
+        assert lonely.get(ChallengeMissing, 1)
+        opening = lonely.get_live_node().station.ledger.get_own_opening("validator-commit", 1)
+        assert opening is not None
+        assert opening.challenge_digest == compute_challenge_digest(PROMPTERS[elected.name].choose(1, bytes(32)))
+        await world.run_until(2, 50)
+        await assert_complete(world, 1)
+        assert lonely.get(Scored, 1)[0].scores == elected.get(Scored, 1)[0].scores
+
+    live(tmp_path, story, policy=CHOSEN, challengers=PROMPTERS)
