@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers; __getattr__ serves the same names when the program runs
     from epochgate.core.calendar import Calendar, Moment
-    from epochgate.core.challenge import Derived, TensorSpec
+    from epochgate.core.challenge import Chosen, Derived, TensorSpec
     from epochgate.core.commitment import Opening, OpeningOf, compute_commitment
     from epochgate.core.epoch import EpochData, Timing, Window, compute_epoch_data, epochs, percent
     from epochgate.core.policy import Policy, Scoring
@@ -29,7 +29,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "core.calendar": ("Calendar", "Moment"),
-    "core.challenge": ("Derived", "TensorSpec"),
+    "core.challenge": ("Chosen", "Derived", "TensorSpec"),
     "core.commitment": ("Opening", "OpeningOf", "compute_commitment"),
     "core.epoch": ("EpochData", "Timing", "Window", "compute_epoch_data", "epochs", "percent"),
     "core.policy": ("Policy", "Scoring"),
@@ -53,6 +53,7 @@ __all__ = [
     "VALIDATOR",
     "Admitted",
     "Calendar",
+    "Chosen",
     "Denied",
     "Derived",
     "Digest",

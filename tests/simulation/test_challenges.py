@@ -132,6 +132,23 @@ def test_an_epoch_without_any_challenge_ends_cleanly_and_says_so(tmp_path: Path)
     live(tmp_path, story, policy=CHOSEN, challengers=PROMPTERS)
 
 
+def test_a_derived_challenge_that_nobody_publishes_costs_nobody_a_score(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(0, 99)
+        for name in VALIDATORS:
+            await world[name].kill()
+        await world.run_until(1, 15.5)
+        for name in VALIDATORS:
+            await world[name].start()
+        await world.run_until(2, 50)
+        await assert_complete(world, 1)
+        (missing,) = world["alice"].get(ChallengeMissing, 1)
+        assert missing.consequence == "everybody computes it"
+
+    live(tmp_path, story, is_on_disk=True)
+
+
 def test_two_challenges_shown_to_different_hosters_cost_only_those_with_the_rarer_one(tmp_path: Path) -> None:
     """The elected node shows one to most replicas and another to the rest: only one of them can be proven everywhere."""
 

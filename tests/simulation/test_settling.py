@@ -20,7 +20,7 @@ from epochgate.node.attestor import ask_for_set
 from epochgate.node.hoster import commit
 from epochgate.ports import ChainRefused, Submission
 from epochgate.wire import Fetch, List, Listing, Post, Posted, Values, decode_reply, decode_request, encode
-from simulation.world import HonestModel, NoModel, Resident, World, assert_complete, live
+from simulation.world import VALIDATORS, HonestModel, NoModel, Resident, World, assert_complete, live
 
 COMMIT = INFERENCE_POLICY.get_rule("hoster-commit")
 OPEN = INFERENCE_POLICY.get_rule("hoster-reveal")
@@ -94,6 +94,35 @@ def test_a_late_commitment_that_two_faced_replicas_show_to_half_gets_nowhere(tmp
     live(tmp_path, story, models={"dave": NoModel()})
 
 
+def test_a_commitment_that_one_honest_replica_saw_in_time_parts_nobody_either(tmp_path: Path) -> None:
+    """The most that f replicas can do: dave shows his commitment in time to alice alone, and with two liars it is proven to
+    whom they choose. Who sees it counts it, who does not leaves it out, and all attest either way."""
+
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 20)
+        station = world["dave"].get_live_node().station
+        record = commit(station, COMMIT, 1, bytes(32), b"anything")
+        assert isinstance(await station.store.ask(world["alice"].key.author, Post(record)), Posted)
+        colluders = [world["dave"], world["carol"]]
+        receipts = [back_date(replica, record, 1) for replica in colluders]
+        believers = {world["victor"].key.author, world["alice"].key.author}
+        for replica in colluders:
+            replica.get_live_node().station.ledger.keep(record, receipts, 1)
+            hide(world, replica, record.key, record.author, lambda sender: sender not in believers)
+        await world.run_until(1, 99)
+        counted = {name: world["dave"].peer_id in world[name].get(Scored, 1)[0].commitments for name in VALIDATORS}
+        assert counted == {"victor": True, "vera": False, "vito": False}
+        await world.run_until(3, 50)
+        for epoch in (2, 3):
+            on_chain = await world.get_submission(epoch)
+            everybody = {resident.key.author for resident in world.residents.values()}
+            assert {on_chain.submitter, *on_chain.attested_by} == everybody
+        assert not [fact for resident in world.residents.values() for fact in resident.get(AttestationRefused)]
+
+    live(tmp_path, story, models={"dave": NoModel()})
+
+
 def test_replicas_that_hide_an_honest_record_change_nothing(tmp_path: Path) -> None:
     """Carol and dave, f of 7, list nothing of alice's commitment, to nobody."""
 
@@ -126,9 +155,10 @@ def cheat(submitter: Resident, how: str, author: bytes) -> None:
 
     async def gather_less(pairs: Sequence[tuple[Rule, int]], closes: float) -> tuple[Section, ...]:
         sections = await gather(pairs, closes)
-        return tuple(
-            leave_out(section, author) if (section.rule.by, section.epoch) == (HOSTER, 1) else section for section in sections
-        )
+        if (COMMIT, 1) not in pairs:
+            return sections  # what it reads for its own list it takes as it is
+        hosting = (COMMIT.kind, OPEN.kind)
+        return tuple(leave_out(section, author) if section.rule.kind in hosting else section for section in sections)
 
     async def submit_other(honest: Submission) -> None:
         if how == "wrong root":
@@ -308,6 +338,36 @@ def test_who_leaves_keeps_its_epoch_and_is_shut_out_after_the_snapshot(tmp_path:
         assert not [fact for resident in world.residents.values() for fact in resident.get(AttestationRefused)]
 
     live(tmp_path, story)
+
+
+def test_a_newcomer_that_cannot_tell_which_of_two_proven_values_was_attested_abstains(tmp_path: Path) -> None:
+    """All agreed on dave's commitment, and later more than f replicas vouch for another one: who was there knows which
+    counted, and alice, who lost her ledger, does not."""
+
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 20)
+        station = world["dave"].get_live_node().station
+        first = commit(station, COMMIT, 1, bytes(32), b"anything")
+        posting = await station.store.post(first, station.get_bound(COMMIT, 1), station.get_unix_seconds() + 60)
+        assert posting.is_complete
+        second = station.key.sign_record(station.chain.network_id, first.key, b"B" * 32, first.expiration_time)
+        receipts = tuple(back_date(world[name], second, 1) for name in ("bob", "carol", "dave"))
+        await world.run_until(3, 0.01)
+        elected = await world.get_elected(3)
+        alice = next(world[name] for name in ("alice", "bob") if world[name] is not elected)
+        await alice.kill()
+        alice.lose_ledger()
+        await alice.start()
+        alice.get_live_node().station.ledger.keep_proofs(1, [Proof(second, receipts)])
+        await world.run_until(3, 50)
+        (abstained,) = alice.get(Abstained, 3)
+        assert "two values of it are proven" in abstained.why
+        on_chain = await world.get_submission(3)
+        others = {resident.key.author for resident in world.residents.values() if resident is not alice}
+        assert {on_chain.submitter, *on_chain.attested_by} == others
+
+    live(tmp_path, story, models={"dave": NoModel()}, is_on_disk=True)
 
 
 def test_a_hoster_whose_ledger_was_lost_keeps_to_the_commitment_that_is_there(tmp_path: Path) -> None:
