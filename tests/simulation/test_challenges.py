@@ -11,6 +11,8 @@ import pytest
 
 from epochgate.core.challenge import Chosen, compute_challenge_digest
 from epochgate.core.policy import Policy
+from epochgate.core.receipt import Standing
+from epochgate.core.record import compute_value_digest
 from epochgate.core.scoring import TOTAL_PAY
 from epochgate.core.verdict import Reason
 from epochgate.events import AttestationRefused, ChallengeMissing, ChallengeSeen, DutyDone, DutyMissed, Scored, Stored
@@ -172,7 +174,10 @@ def test_two_challenges_shown_to_different_hosters_cost_only_those_with_the_rare
     live(tmp_path, story, policy=CHOSEN, challengers=dict(PROMPTERS))
 
 
-def test_of_two_proven_values_of_one_publisher_all_take_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("values", [(3, 4), (4, 3)])
+def test_of_two_proven_values_of_one_publisher_all_take_that_of_the_smaller_digest(
+    tmp_path: Path, values: tuple[int, int]
+) -> None:
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(1, 0.01)
@@ -180,10 +185,18 @@ def test_of_two_proven_values_of_one_publisher_all_take_the_same(tmp_path: Path)
         elected.get_live_node().station.challenger = None
         await world.run_until(1, 2)
         everybody = list(world.residents.values())
-        await publish(elected, 1, encode(3), everybody[:4])  # f + 1 of 7 are 3
-        await publish(elected, 1, encode(4), everybody[4:])
+        await publish(elected, 1, encode(values[0]), everybody[:4])  # f + 1 of 7 are 3
+        await publish(elected, 1, encode(values[1]), everybody[4:])
+        section = await elected.get_live_node().station.store.read_all(RULE, 1, is_thorough=True)
+        proofs = section.get_proofs(Standing.PROVEN)[elected.key.author]
+        assert len(proofs) == 2
+        smaller = min((proof.record for proof in proofs), key=lambda record: compute_value_digest(record.value))
+        expected = compute_challenge_digest(section.readings[0].bound.decode(smaller.payload))
         await world.run_until(2, 50)
         await assert_complete(world, 1)
+        opening = world["alice"].get_live_node().station.ledger.get_own_opening("hoster-commit", 1)
+        assert opening is not None
+        assert opening.challenge_digest == expected
         assert sum((await world.get_submission(2)).submission.scores.values()) == TOTAL_PAY
 
     live(tmp_path, story, policy=CHOSEN, challengers=dict(PROMPTERS))
