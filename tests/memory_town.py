@@ -6,7 +6,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from epochgate.engine.memory import Hub
+from epochgate.engine.memory import Hub, Links
 from epochgate.engine.virtual_time import VirtualClock, run_virtually
 from people import meet
 from town import MAX_MESSAGE_BYTES, NAMES, VISITOR, Line, Town
@@ -31,7 +31,7 @@ def live(
         lines = [(name, await Line.lay(hub.join(meet(name).author))) for name in names[:size]]
         visitors = await Line.lay(hub.join(meet(VISITOR).author))
         town = await Town.settle(folder, VirtualClock(), lines, visitors)
-        hub.loss = loss
+        hub.links = Links(latency_seconds, loss)
         try:
             await story(town)
         finally:

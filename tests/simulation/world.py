@@ -71,29 +71,33 @@ class Resident:
         self._ledger: Ledger | None = None
         self._network: MemoryNetwork | None = None
         self._rng = random.Random(f"{world.seed} {name}")
+        self.clock = world.make_clock(name)
         self.node: Node | None = None
 
     async def start(self) -> None:
         world = self._world
         network = self._network = world.hub.join(self.key.author)
-        self._ledger = Ledger(world.folder / f"{self.name}.sqlite" if world.is_on_disk else None)
-        chain = LocalChain(world.chain_path, self.key.author, world.clock)
+        self._ledger = world.open_ledger(self)
         self.node = Node(
-            chain=chain,
+            chain=world.chain.share(self.key.author, self.clock),
             network=network,
             ledger=self._ledger,
             key=self.key,
             policy=world.policy,
-            clock=world.clock,
+            clock=self.clock,
             entropy=SeededEntropy(self._rng),
             compute=InlineCompute(),
             model=self._model,
             challenger=self.challenger,
-            emit=self.facts.append,
+            emit=self.emit,
             public_name=self.name,
         )
+        world.prepare(self, self.node)
         await self.node.start()
         self._life = asyncio.create_task(self.node.run())
+
+    def emit(self, fact: AnyEvent) -> None:
+        self.facts.append(fact)
 
     async def kill(self) -> None:
         """Abruptly: nothing is said, nothing is cleaned up."""
@@ -173,6 +177,15 @@ class World:
         for name, role in roles.items():
             self.chain.register(self.residents[name].key.author, role)
         self.chain.start(10)
+
+    def make_clock(self, _name: str) -> VirtualClock:
+        return self.clock
+
+    def open_ledger(self, resident: Resident) -> Ledger:
+        return Ledger(self.folder / f"{resident.name}.sqlite" if self.is_on_disk else None)
+
+    def prepare(self, resident: Resident, node: Node) -> None:
+        """What is done to a node before it starts: nothing, but in worlds with villains and umpires."""
 
     def __getitem__(self, name: str) -> Resident:
         return self.residents[name]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+
+import msgspec
 
 from epochgate.engine.answer import check_size, get_answer
 from epochgate.keys import format_peer_id
@@ -15,9 +17,22 @@ LOOKUP_SECONDS = 0.003
 """How long it takes to find that nobody knows a peer: what libp2p takes on loopback."""
 
 
+class Links(msgspec.Struct, frozen=True):
+    """What the way between two peers does to each message. Shares are 0 to 1.
+
+    A message takes up to `latency_seconds`, uniformly. The share `loss` never arrives, the share `held_back` takes up to
+    `held_back_seconds` more, so that later ones overtake it, and of requests the share `duplication` arrives twice.
+    """
+
+    latency_seconds: float = 0.0
+    loss: float = 0.0
+    held_back: float = 0.0
+    held_back_seconds: float = 0.0
+    duplication: float = 0.0
+
+
 class Hub:
-    """Connects `MemoryNetwork`s. Latency is uniform up to `latency_seconds` a message, which is lost with probability
-    `loss`; both come from `rng`, so a seed decides them.
+    """Connects `MemoryNetwork`s over `links`, which may be replaced at any time; `rng` decides, so that a seed does.
 
     `silent` peers take requests and never answer. `is_cut(sender, receiver)` may be replaced to part peers, one way or
     both. Whoever waits for a message that was lost, cut off or swallowed waits for its timeout.
@@ -31,12 +46,12 @@ class Hub:
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
     ) -> None:
         self.rng = rng or random.Random(0)  # noqa: S311 - a simulation is to be repeatable
-        self.latency_seconds = latency_seconds
-        self.loss = loss
+        self.links = Links(latency_seconds, loss)
         self.max_message_bytes = max_message_bytes
         self.silent: set[bytes] = set()
         self.is_cut: Callable[[bytes, bytes], bool] = lambda _sender, _receiver: False
         self._peers: dict[bytes, MemoryNetwork] = {}
+        self._arriving: dict[asyncio.Task[None], None] = {}
 
     def join(self, peer_id: bytes) -> MemoryNetwork:
         """A peer's network. Raises ValueError while another of the same id is open."""
@@ -61,7 +76,9 @@ class Hub:
         if peer is sender:
             return await get_answer(peer.handler, receiver, message, self.max_message_bytes)
         await self._travel(sender.peer_id, receiver)
-        if receiver in self.silent:
+        if self._happens(self.links.duplication):
+            self._spawn(self._arrive_again(sender.peer_id, peer, message))
+        if receiver in self.silent or not self.has(peer):
             await _wait_for_ever()
         reply = await get_answer(peer.handler, sender.peer_id, message, self.max_message_bytes)
         await self._travel(receiver, sender.peer_id)
@@ -71,10 +88,28 @@ class Hub:
 
     async def _travel(self, sender: bytes, receiver: bytes) -> None:
         """One message's way; it does not end for a message that is lost."""
-        if self.is_cut(sender, receiver) or (self.loss and self.rng.random() < self.loss):
+        links = self.links
+        if self.is_cut(sender, receiver) or self._happens(links.loss):
             await _wait_for_ever()
-        if self.latency_seconds:
-            await asyncio.sleep(self.rng.uniform(0, self.latency_seconds))
+        seconds = self.rng.uniform(0, links.latency_seconds) if links.latency_seconds else 0.0
+        if self._happens(links.held_back):
+            seconds += self.rng.uniform(0, links.held_back_seconds)
+        if seconds:
+            await asyncio.sleep(seconds)
+
+    async def _arrive_again(self, sender: bytes, receiver: MemoryNetwork, message: bytes) -> None:
+        """The copy takes a way of its own, and nobody waits for what it is answered."""
+        await self._travel(sender, receiver.peer_id)
+        if receiver.peer_id not in self.silent and receiver.handler is not None and self.has(receiver):
+            await get_answer(receiver.handler, sender, message, self.max_message_bytes)
+
+    def _happens(self, share: float) -> bool:
+        return share > 0 and self.rng.random() < share
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._arriving[task] = None
+        task.add_done_callback(self._arriving.pop)
 
 
 class MemoryNetwork:

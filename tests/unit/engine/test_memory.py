@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from epochgate.engine.memory import Hub
+from epochgate.engine.memory import Hub, Links
 from epochgate.engine.virtual_time import run_virtually
 from epochgate.ports import Network, Unreachable
 from people import alice, bob, carol, meet
@@ -117,6 +117,25 @@ def test_a_peer_that_leaves_while_it_answers_is_not_heard() -> None:
     run_virtually(main)
 
 
+def test_a_request_does_not_reach_a_peer_that_leaves_while_it_is_on_its_way() -> None:
+    async def main(rng: random.Random) -> None:
+        a, b, _ = await join_three(Hub(rng, latency_seconds=0.5))
+        heard: list[bytes] = []
+
+        async def listen(sender: bytes, _message: bytes) -> bytes:
+            heard.append(sender)
+            return b"heard"
+
+        await b.serve(listen)
+        asking = asyncio.create_task(is_reached(a, b))
+        await asyncio.sleep(0)
+        await b.close()
+        assert not await asking
+        assert not heard
+
+    run_virtually(main)
+
+
 async def test_a_name_is_taken_once_and_a_late_close_does_not_close_its_successor() -> None:
     hub = Hub()
     first = hub.join(alice.author)
@@ -127,3 +146,71 @@ async def test_a_name_is_taken_once_and_a_late_close_does_not_close_its_successo
     await second.serve(greet)
     await first.close()
     assert await b.request(alice.author, b"who are you?", 1.0)
+
+
+def test_a_request_may_arrive_twice_and_is_answered_once() -> None:
+    async def main(rng: random.Random) -> None:
+        hub = Hub(rng)
+        a, b, _ = await join_three(hub)
+        heard: list[bytes] = []
+
+        async def listen(_sender: bytes, message: bytes) -> bytes:
+            heard.append(message)
+            return b"%d" % len(heard)
+
+        await b.serve(listen)
+        hub.links = Links(latency_seconds=0.1, duplication=0.25)
+        replies = [await a.request(b.peer_id, b"%d" % number, 1.0) for number in range(200)]
+        await asyncio.sleep(1.0)
+        assert len(replies) == 200
+        assert 230 < len(heard) < 270
+        assert set(heard) == {b"%d" % number for number in range(200)}
+
+    run_virtually(main)
+
+
+def test_a_copy_does_not_reach_who_has_left_or_fallen_silent_meanwhile() -> None:
+    async def main(rng: random.Random) -> None:
+        hub = Hub(rng)
+        a, b, c = await join_three(hub)
+        heard: list[bytes] = []
+
+        async def hear_and_leave(_sender: bytes, _message: bytes) -> bytes:
+            heard.append(b.peer_id)
+            await b.close()
+            return b"goodbye"
+
+        async def hear_and_fall_silent(_sender: bytes, _message: bytes) -> bytes:
+            heard.append(c.peer_id)
+            hub.silent.add(c.peer_id)
+            return b"heard"
+
+        await b.serve(hear_and_leave)
+        await c.serve(hear_and_fall_silent)
+        hub.links = Links(latency_seconds=0.5, duplication=1.0)
+        assert not await is_reached(a, b)
+        assert await is_reached(a, c)
+        await asyncio.sleep(5.0)
+        assert heard == [b.peer_id, c.peer_id]
+
+    run_virtually(main)
+
+
+def test_what_is_held_back_is_overtaken() -> None:
+    async def main(rng: random.Random) -> list[int]:
+        hub = Hub(rng)
+        a, b, _ = await join_three(hub)
+        heard: list[int] = []
+
+        async def listen(_sender: bytes, message: bytes) -> bytes:
+            heard.append(int(message))
+            return b"heard"
+
+        await b.serve(listen)
+        hub.links = Links(held_back=0.2, held_back_seconds=1.0)
+        await asyncio.gather(*(a.request(b.peer_id, b"%d" % number, 5.0) for number in range(50)))
+        return heard
+
+    heard = run_virtually(main, seed=1)
+    assert heard != list(range(50)) == sorted(heard)
+    assert heard == run_virtually(main, seed=1) != run_virtually(main, seed=2)

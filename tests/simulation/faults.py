@@ -1,0 +1,132 @@
+"""What goes wrong in a simulated run, drawn from its seed within a declared budget.
+
+Runs of the class *within f* keep at most f nodes faulty at a time: then everything is promised. Runs of the class *wild*
+go beyond: then only safety is.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import msgspec
+
+from epochgate.engine.memory import Links
+
+CRASH, WIPE, SILENCE, DEAF, MUTE, ISLAND, LEAVE, JOIN = "crash", "wipe", "silence", "deaf", "mute", "island", "leave", "join"
+BENIGN = (CRASH, WIPE, SILENCE, DEAF, MUTE, ISLAND, LEAVE)
+"""A node dies and comes back with its disk, or an empty one; takes requests and never answers; hears nothing, is not
+heard, both; goes for good."""
+WITHIN_F, WILD = "within f", "wild"
+
+REST_BLOCKS = 4.0
+"""Between two faults of one slot: what a node that came back needs to take what is proven, at these latencies."""
+QUIET_BLOCKS = 10
+"""So long before a run's last epoch everything is healed."""
+WILD_SHARE = 0.2
+
+
+class Incident(msgspec.Struct, frozen=True):
+    """`kind` befalls `nodes` from block `begins` to block `ends`, counted from the subnet's first."""
+
+    kind: str
+    nodes: tuple[str, ...]
+    begins: float
+    ends: float
+
+    def __str__(self) -> str:
+        return f"{self.begins:7.2f} to {self.ends:7.2f}  {self.kind:8} {' '.join(self.nodes)}"
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """All that befalls a run. `villains` maps nodes to the adversary that each is."""
+
+    seed: int
+    epochs: int
+    hosters: tuple[str, ...]
+    validators: tuple[str, ...]
+    budget: str
+    links: Links
+    skews_seconds: dict[str, float]
+    villains: dict[str, str]
+    incidents: tuple[Incident, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.hosters, *self.validators)
+
+    def __str__(self) -> str:
+        skews = ", ".join(f"{name} {seconds:+.2f}" for name, seconds in self.skews_seconds.items())
+        villains = ", ".join(f"{name} ({kind})" for name, kind in self.villains.items()) or "none"
+        lines = [f"seed {self.seed}, {self.budget}: {len(self.hosters)} hosters, {len(self.validators)} validators"]
+        lines += [f"links: {self.links}", f"clocks: {skews}", f"adversaries: {villains}", *map(str, self.incidents)]
+        return "\n  ".join(lines)
+
+
+def compute_f(nodes: int) -> int:
+    """How many of a key's replicas may be faulty, in a roster of so many nodes (SPEC section 5)."""
+    return max(0, (min(nodes, 13) - 1) // 3)
+
+
+def draw_plan(seed: int, nodes: int = 12, epochs: int = 3, adversaries: tuple[str, ...] = (), budget: str = "") -> Plan:
+    """The plan of a seed; the same arguments give the same plan. Blocks are those of epochs of 100.
+
+    All heals in time for the last epoch. `budget` is drawn too unless it is given.
+    """
+    rng = random.Random(f"plan {seed}")
+    validators = max(2, nodes // 3)
+    hosters_named = tuple(f"hoster-{number}" for number in range(nodes - validators))
+    validators_named = tuple(f"validator-{number}" for number in range(validators))
+    names = [*hosters_named, *validators_named]
+    drawn = WILD if rng.random() < WILD_SHARE else WITHIN_F
+    budget = budget or drawn
+    f = compute_f(nodes)
+    slots = f if budget == WITHIN_F else rng.randint(f + 1, max(f + 1, nodes // 2))
+    villains = {name: rng.choice(adversaries) for name in rng.sample(names, rng.randint(0, f))} if adversaries else {}
+    healed_block = (epochs - 1) * 100 - QUIET_BLOCKS
+    honest = [name for name in names if name not in villains]
+    incidents = [*_draw_incidents(rng, honest, slots - len(villains), healed_block)]
+    if rng.random() < 0.3:
+        begins = rng.uniform(1, healed_block)
+        incidents.append(Incident(JOIN, (f"newcomer-{rng.randint(0, 9)}",), begins, begins))
+    half_margin = 3.0  # clocks may differ by a margin, one block of 6 s
+    return Plan(
+        seed=seed,
+        epochs=epochs,
+        hosters=hosters_named,
+        validators=validators_named,
+        budget=budget,
+        links=_draw_links(rng),
+        skews_seconds={name: rng.uniform(-half_margin, half_margin) for name in names} if rng.random() < 0.7 else {},
+        villains=villains,
+        incidents=tuple(sorted(incidents, key=lambda it: it.begins)),
+    )
+
+
+def _draw_links(rng: random.Random) -> Links:
+    return Links(
+        latency_seconds=rng.choice((0.01, 0.05, 0.2, 0.5)),
+        loss=rng.choice((0.0, 0.0, 0.01, 0.03)),
+        held_back=rng.choice((0.0, 0.02, 0.1)),
+        held_back_seconds=rng.uniform(0.5, 2.0),
+        duplication=rng.choice((0.0, 0.02, 0.1)),
+    )
+
+
+def _draw_incidents(rng: random.Random, names: list[str], slots: int, healed_block: int) -> Iterator[Incident]:
+    """Each slot is one faulty node at a time, one after the other; no node is in two slots at once."""
+    busy: list[tuple[float, float, str]] = []
+    for _ in range(slots):
+        block = rng.uniform(0, 60)
+        while block < healed_block - 1:
+            kind = rng.choice(BENIGN)
+            ends = healed_block if kind == LEAVE else min(healed_block, block + rng.choice((0.3, 2.0, 10.0, 40.0)))
+            until = float("inf") if kind == LEAVE else ends + REST_BLOCKS
+            taken = {name for begins, ended, name in busy if begins < until and block < ended}
+            free = [name for name in names if name not in taken]
+            if not free:
+                break
+            name = rng.choice(free)
+            busy.append((block, until, name))
+            yield Incident(kind, (name,), block, ends)
+            block = until + rng.uniform(0, 50)

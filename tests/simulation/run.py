@@ -1,0 +1,257 @@
+"""One simulated run: production nodes in virtual time, the faults of a plan, and an umpire that sees everything."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from epochgate.core.receipt import Receipt
+from epochgate.core.record import Record
+from epochgate.core.roster import HOSTER, VALIDATOR
+from epochgate.engine.memory import Hub, Links
+from epochgate.engine.virtual_time import VirtualClock, run_virtually
+from epochgate.events import AnyEvent, Attested, Submitted
+from epochgate.ledger import Ledger
+from epochgate.node.runner import Node
+from epochgate.wire import Post, Posted, Refused, decode_reply, decode_request, is_read
+from simulation import faults
+from simulation.faults import Incident, Plan
+from simulation.invariants import Registry, Umpire
+from simulation.world import HonestModel, Resident, World
+
+LOOKS = (30.0, 52.0, 63.0, 97.0)
+"""Percent of each epoch at which the umpire looks at the whole subnet."""
+ENDS_AT = 52.0
+"""Percent of the last epoch: its submission is made and attested by then."""
+PRESENT_SECONDS = 60.0
+
+try:
+    from epochgate.devnet.adversaries import ADVERSARIES
+except ImportError:
+    ADVERSARIES: Mapping[str, Any] = {}  # type: ignore[no-redef]  # runs without villains where the devnet has none
+
+
+class Report(msgspec.Struct, frozen=True):
+    """How a run went: what was broken, if anything, and the digest over all events and admitted records."""
+
+    seed: int
+    digest: str
+    events: int
+    broken: str
+    last: tuple[str, ...]
+    attested: int
+    """Submissions that the chain acts on."""
+
+
+class WatchedLedger(Ledger):
+    """A ledger that tells the umpire of every record it keeps."""
+
+    def __init__(self, path: Path | None, stage: Stage, resident: Resident) -> None:
+        super().__init__(path)
+        self._stage, self._resident = stage, resident
+
+    def keep(self, record: Record, receipts: Iterable[Receipt], epoch: int) -> None:
+        receipts = tuple(receipts)
+        super().keep(record, receipts, epoch)
+        resident = self._resident
+        self._stage.umpire.see_kept(resident.key.author, record, receipts, resident.clock.get_unix_seconds())
+
+
+class Stage(World):
+    """A world that lives by a plan."""
+
+    def __init__(self, folder: Path, plan: Plan, *, is_on_disk: bool = True) -> None:
+        self.plan = plan
+        hub = Hub(random.Random(f"hub {plan.seed}"))
+        hub.links = plan.links
+        hub.is_cut = self._is_cut
+        super().__init__(
+            folder,
+            hosters=plan.hosters,
+            validators=plan.validators,
+            seed=plan.seed,
+            is_on_disk=is_on_disk,
+            hub=hub,
+        )
+        self.registry = Registry(plan.seed.to_bytes(32, "big"), self.chain.network_id)
+        is_within_f = plan.budget == faults.WITHIN_F
+        self.umpire = Umpire(self.registry, self.chain.network_id, self.chain.genesis_seconds, is_within_f=is_within_f)
+        self.umpire.villains = {self.residents[name].key.author for name in plan.villains}
+        for name in plan.names:
+            self.registry.join(self.residents[name].key.author, int(HOSTER if name in plan.hosters else VALIDATOR), 1)
+        self._deaf: set[bytes] = set()
+        self._mute: set[bytes] = set()
+        self._gone: set[str] = set()
+
+    def make_clock(self, name: str) -> VirtualClock:
+        return VirtualClock(self.plan.skews_seconds.get(name, 0.0))
+
+    def open_ledger(self, resident: Resident) -> Ledger:
+        return WatchedLedger(self.folder / f"{resident.name}.sqlite" if self.is_on_disk else None, self, resident)
+
+    def prepare(self, resident: Resident, node: Node) -> None:
+        author, name, umpire = resident.key.author, resident.name, self.umpire
+        if villain := self.plan.villains.get(name):
+            ADVERSARIES[villain].corrupt(node)
+        emit, handle = resident.facts.append, node.replica.handle
+
+        def tell(fact: AnyEvent) -> None:
+            emit(fact)
+            umpire.see_event(name, author, fact, self.clock.get_unix_seconds())
+
+        async def answer(sender: bytes, data: bytes) -> bytes:
+            clock_seconds = resident.clock.get_unix_seconds()
+            data_out = await handle(sender, data)
+            if author not in umpire.villains and not is_read(data):
+                self._see_answer(author, sender, data, data_out, clock_seconds)
+            return data_out
+
+        resident.emit = tell  # type: ignore[method-assign]  # every fact passes the umpire
+        node.replica.handle = answer  # type: ignore[method-assign]  # and so does every answer
+
+    def _see_answer(self, author: bytes, sender: bytes, data: bytes, data_out: bytes, clock_seconds: float) -> None:
+        try:
+            request = decode_request(data)
+        except msgspec.MsgspecError:
+            return
+        reply = decode_reply(data_out)
+        if isinstance(request, Post) and isinstance(reply, Posted):
+            self.umpire.see_receipt(author, sender, request.record, reply.receipt, clock_seconds)
+        elif isinstance(request, Post) and isinstance(reply, Refused):
+            self.umpire.see_refusal(author, sender, request.record, reply.reason)
+
+    # What befalls it.
+
+    async def befall(self, incident: Incident) -> None:
+        await self._wait_for_block(incident.begins)
+        residents = [self.residents[name] for name in incident.nodes if name in self.residents]
+        authors = {resident.key.author for resident in residents}
+        match incident.kind:
+            case faults.CRASH | faults.WIPE:
+                await self._crash(residents, incident)
+            case faults.SILENCE:
+                self.hub.silent |= authors
+                await self._wait_for_block(incident.ends)
+                self.hub.silent -= authors
+            case faults.DEAF | faults.MUTE | faults.ISLAND:
+                sides = [side for side, kind in ((self._deaf, faults.DEAF), (self._mute, faults.MUTE)) if incident.kind in (kind, faults.ISLAND)]
+                for side in sides:
+                    side |= authors
+                await self._wait_for_block(incident.ends)
+                for side in sides:
+                    side -= authors
+            case faults.LEAVE:
+                for resident in residents:
+                    await self._leave(resident)
+            case faults.JOIN:
+                for name in incident.nodes:
+                    await self._join(name)
+
+    async def _crash(self, residents: list[Resident], incident: Incident) -> None:
+        for resident in residents:
+            await resident.kill()
+            if incident.kind == faults.WIPE:
+                resident.lose_ledger()
+                self.umpire.see_wiped(resident.key.author)
+        self._look_at_records()
+        await self._wait_for_block(incident.ends)
+        for resident in residents:
+            await resident.start()
+
+    async def _leave(self, resident: Resident) -> None:
+        self._gone.add(resident.name)
+        self.chain.deregister(resident.key.author)
+        self.registry.leave(resident.key.author, self.chain.get_head().block + 1)
+        await resident.stop()
+
+    async def _join(self, name: str) -> None:
+        resident = self.residents[name] = Resident(self, name, HonestModel())
+        self.chain.register(resident.key.author, HOSTER)
+        self.registry.join(resident.key.author, int(HOSTER), self.chain.get_head().block + 1)
+        await resident.start()
+
+    def _is_cut(self, sender: bytes, receiver: bytes) -> bool:
+        return sender in self._mute or receiver in self._deaf
+
+    async def _wait_for_block(self, block: float) -> None:
+        seconds = self.chain.genesis_seconds + (10 + block) * 6.0 - self.clock.get_unix_seconds()
+        await asyncio.sleep(max(0.0, seconds))
+
+    # What the umpire looks at.
+
+    async def look(self, epoch: int, percent: float) -> None:
+        self._look_at_records()
+        if percent == LOOKS[1] and epoch > 0:
+            before = await self.chain.get_submission(epoch - 1)
+            on_chain = await self.chain.get_submission(epoch)
+            self.umpire.look_at_submission(epoch, on_chain, before is not None and before.is_attested)
+            self.umpire.look_at_lists(epoch - 1, self._get_lists(epoch))
+
+    async def look_at_the_end(self, epoch: int) -> None:
+        """Everything has been well for an epoch: whoever is honest agrees, and what an honest node submits is attested."""
+        honest = [them for them in self._get_honest() if them.key.author in self.registry.get_members(epoch)]
+        members = self.registry.get_members(epoch - 1)
+        on_chain = await self.chain.get_submission(epoch)
+        elected = self.registry.get_elected(epoch)
+        if not self.umpire.is_within_f or elected in self.umpire.villains:
+            return
+        if elected not in {them.key.author for them in honest}:
+            return
+        self.umpire.require(on_chain is not None, f"an honest node submitted nothing in healed epoch {epoch}")
+        if on_chain is not None:
+            lacking = [them.name for them in honest if them.key.author not in (on_chain.submitter, *on_chain.attested_by)]
+            self.umpire.require(not lacking, f"{', '.join(lacking)} did not attest in healed epoch {epoch}")
+        del members
+
+    def _look_at_records(self) -> None:
+        held = {them.key.author: them.get_live_node().station.ledger.held for them in self._get_honest()}
+        self.umpire.look_at_records(held, self.clock.get_unix_seconds())
+
+    def _get_honest(self) -> list[Resident]:
+        return [them for them in self.get_running() if them.name not in self.plan.villains]
+
+    def _get_lists(self, epoch: int) -> dict[bytes, tuple[int, ...]]:
+        agreed = [them for them in self._get_honest() if them.get(Attested, epoch) or them.get(Submitted, epoch)]
+        lists = {them.key.author: them.get_live_node().station.ledger.get_score_list(epoch - 1) for them in agreed}
+        return {author: scores for author, scores in lists.items() if scores is not None}
+
+
+async def play(stage: Stage) -> int:
+    """The plan's run to its end, or to the first thing that is broken. Returns how many submissions are attested."""
+    plan, umpire = stage.plan, stage.umpire
+    await stage.start()
+    incidents = [asyncio.create_task(stage.befall(incident)) for incident in plan.incidents]
+    last = plan.epochs - 1
+    for epoch in range(plan.epochs):
+        for percent in LOOKS:
+            if umpire.broken or (epoch == last and percent > ENDS_AT):
+                break
+            await stage.run_until(epoch, percent)
+            await stage.look(epoch, percent)
+        if epoch == last - 1:
+            stage.hub.links = Links(latency_seconds=plan.links.latency_seconds)
+    for incident in incidents:
+        if incident.done():
+            incident.result()
+    if not umpire.broken:
+        await stage.look_at_the_end(last)
+    return sum(on_chain.is_attested for on_chain in await stage.chain.get_submissions())
+
+
+def run_plan(plan: Plan, folder: Path | None = None) -> Report:
+    async def main(_rng: random.Random, root: Path) -> Report:
+        stage = Stage(root, plan)
+        attested = await play(stage)
+        umpire = stage.umpire
+        for resident in stage.get_running():
+            await resident.kill()
+        return Report(plan.seed, umpire.get_digest(), umpire.events, umpire.broken, tuple(umpire.last), attested)
+
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        return run_virtually(lambda rng: main(rng, Path(name)), plan.seed)
