@@ -9,8 +9,10 @@ VALIDATORS ?= 3
 EPOCHS ?= 2
 EPOCH_SECONDS ?= 30
 SECONDS ?= 60
+SEEDS ?= 1000
+JOBS ?= 2
 
-.PHONY: devnet test fuzz audit bench plots clean
+.PHONY: devnet test simulate simulate-nightly fuzz audit bench plots clean
 
 devnet: $(VENV)/.node
 	$(BIN)/epochgate devnet --hosters $(HOSTERS) --validators $(VALIDATORS) --epochs $(EPOCHS) \
@@ -36,6 +38,14 @@ bench: $(VENV)/.dev
 
 plots: $(VENV)/.docs
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.plots
+
+# Whole subnets in virtual time, each under faults drawn from its seed; a seed that breaks prints how to run it again.
+simulate: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m simulation --seeds $(SEEDS) --jobs $(JOBS)
+
+simulate-nightly: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m simulation --first 1000 --seeds 10000 --jobs $(JOBS)
+	PYTHONPATH=tests $(BIN)/python -m simulation --seeds 200 --jobs $(JOBS) --nodes 25 --epochs 5
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .fuzz summary.json

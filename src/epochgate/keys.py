@@ -6,6 +6,7 @@ specification), so the libp2p daemon and the signer of records read the same one
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 from pathlib import Path
@@ -25,6 +26,8 @@ RSA_FILE_PREFIX = bytes.fromhex("0800")
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 MAX_TEXT_CHARACTERS = 60
 """A peer id of 38 bytes has 52. Longer text is refused before it is worked on."""
+MAX_REMEMBERED_NAMES = 1 << 12
+"""Every event names its peers in text, and base58 is slow to write."""
 
 
 class KeyFileError(RuntimeError):
@@ -100,6 +103,7 @@ class SigningKey:
         return f"SigningKey({format_peer_id(self.author)})"
 
 
+@functools.lru_cache(MAX_REMEMBERED_NAMES)
 def format_peer_id(peer_id: bytes) -> str:
     """The text form that libp2p uses, `12D3KooW...`: base58 with Bitcoin's alphabet."""
     number, text = int.from_bytes(peer_id, "big"), ""

@@ -68,12 +68,14 @@ def compute_f(nodes: int) -> int:
     return max(0, (min(nodes, 13) - 1) // 3)
 
 
-def draw_plan(seed: int, nodes: int = 12, epochs: int = 3, adversaries: tuple[str, ...] = (), budget: str = "") -> Plan:
+def draw_plan(seed: int, nodes: int = 12, epochs: int = 0, adversaries: tuple[str, ...] = (), budget: str = "") -> Plan:
     """The plan of a seed; the same arguments give the same plan. Blocks are those of epochs of 100.
 
-    All heals in time for the last epoch. `budget` is drawn too unless it is given.
+    All heals in time for the last epoch. `budget` and the number of `epochs` are drawn too unless they are given.
     """
     rng = random.Random(f"plan {seed}")
+    drawn_epochs = rng.choices((2, 3, 4), weights=(60, 35, 5))[0]
+    epochs = epochs or drawn_epochs
     validators = max(2, nodes // 3)
     hosters_named = tuple(f"hoster-{number}" for number in range(nodes - validators))
     validators_named = tuple(f"validator-{number}" for number in range(validators))

@@ -7,6 +7,7 @@ consults nothing that it judges.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import math
@@ -149,6 +150,8 @@ class Umpire:
         self._genesis_seconds = genesis_seconds
         self._digest = hashlib.sha256()
         self._given: dict[tuple[bytes, bytes, bytes], tuple[bytes, Receipt]] = {}
+        self._given_before_loss: set[Receipt] = set()
+        """They come back with the copies of others: a replica's word holds beyond its disk."""
         self._admitted: dict[Place, dict[bytes, dict[bytes, float]]] = {}
         """Who admitted a value under a key, by author and digest, and when the value expires."""
         self._scores: dict[int, dict[bytes, dict[str, int]]] = {}
@@ -179,6 +182,9 @@ class Umpire:
         before = self._given.get(place)
         if before is not None and before[0] == digest:
             self._check(before[1] == receipt, f"{_name(replica)} gave another receipt for the same record")
+            return
+        if receipt in self._given_before_loss:
+            self._given[place] = (digest, receipt)
             return
         block = self._compute_block(clock_seconds)
         self._judge(record, block, clock_seconds, before)
@@ -215,7 +221,8 @@ class Umpire:
 
     def see_wiped(self, author: bytes) -> None:
         self.wiped.add(author)
-        self._given = {place: given for place, given in self._given.items() if place[0] != author}
+        lost = [place for place in self._given if place[0] == author]
+        self._given_before_loss |= {self._given.pop(place)[1] for place in lost}
 
     # What it looks at, four times an epoch.
 
@@ -234,7 +241,9 @@ class Umpire:
                 continue
             copies = [them[key, author] for them in held.values() if (key, author) in them]
             signers = {receipt.replica for copy in copies if copy.value_digest == digest for receipt in copy.receipts}
-            self._check(len(signers) > f, f"{_name(author)}'s complete record of epoch {epoch} is lost: {len(signers)} receipts")
+            self._check(
+                len(signers) > f, f"{_name(author)}'s complete record of epoch {epoch} is lost: {len(signers)} receipts"
+            )
 
     def look_at_submission(self, epoch: int, on_chain: OnChain | None, is_before_attested: bool) -> None:
         """What is on the chain, and attested or an honest node's, names one value an author, admitted in time, and hides
@@ -251,7 +260,7 @@ class Umpire:
         for (kind, of), bitmap in zip(wanted, on_chain.submission.bitmaps, strict=False):
             choices += self._list_choices(_key(f"{kind}_epoch_{of}"), of, bitmap)
         roots = {_compute_root(leaves) for leaves in itertools.product(*choices)}
-        self._check(on_chain.submission.root in roots, f"the root of epoch {epoch} is not of records that were admitted in time")
+        self._check(on_chain.submission.root in roots, f"the root of epoch {epoch} is not of records admitted in time")
         total = sum(on_chain.submission.scores.values())
         self._check(total in (0, 10**18), f"the scores of epoch {epoch} add up to {total}")
 
@@ -259,7 +268,7 @@ class Umpire:
         """Once healed: identical scores on all honest validators."""
         lists = {who: self._scores.get(epoch, {}).get(who) for who in sorted(validators)}
         self._check(all(scores is not None for scores in lists.values()), f"not everybody scored epoch {epoch} once healed")
-        self._check(len({str(scores) for scores in lists.values()}) == 1, f"honest validators differ about healed epoch {epoch}")
+        self._check(len({str(scores) for scores in lists.values()}) == 1, f"validators differ about healed epoch {epoch}")
 
     def look_at_lists(self, epoch: int, lists: dict[bytes, tuple[int, ...]]) -> None:
         """What those who attested an epoch remember of it is the same."""
@@ -316,11 +325,11 @@ class Umpire:
             needed = f + 1 - min(f, len(self.villains))
             possible = [digest for digest, admitters in values.items() if len(admitters) >= needed]
             if is_named:
-                self._check(bool(possible), f"{_name(author)} is in the set of epoch {epoch} with nothing that was proven in time")
+                self._check(bool(possible), f"{_name(author)} is in the set of epoch {epoch} with nothing proven in time")
                 yield [b"\0epochgate/leaf/1" + key + author + digest for digest in possible]
             elif self.is_within_f and len(values) == 1 and author not in self.wiped | self.villains:
                 (admitters,) = values.values()
-                self._check(len(admitters) < k - f, f"{_name(author)}'s complete record of epoch {epoch} was left out of the set")
+                self._check(len(admitters) < k - f, f"{_name(author)}'s record of epoch {epoch} was left out of the set")
 
     def _find_epoch(self, record: Record, clock_seconds: float) -> int:
         _, epoch = self.registry.find_name(record.key)
@@ -351,6 +360,7 @@ def _sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
+@functools.lru_cache(1 << 15)
 def _is_signed(author: bytes, message: bytes, signature: bytes) -> bool:
     try:
         VerifyKey(author[6:]).verify(message, signature)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -89,15 +90,12 @@ class Resident:
             compute=InlineCompute(),
             model=self._model,
             challenger=self.challenger,
-            emit=self.emit,
+            emit=functools.partial(world.hear, self),
             public_name=self.name,
         )
         world.prepare(self, self.node)
         await self.node.start()
         self._life = asyncio.create_task(self.node.run())
-
-    def emit(self, fact: AnyEvent) -> None:
-        self.facts.append(fact)
 
     async def kill(self) -> None:
         """Abruptly: nothing is said, nothing is cleaned up."""
@@ -183,6 +181,9 @@ class World:
 
     def open_ledger(self, resident: Resident) -> Ledger:
         return Ledger(self.folder / f"{resident.name}.sqlite" if self.is_on_disk else None)
+
+    def hear(self, resident: Resident, fact: AnyEvent) -> None:
+        resident.facts.append(fact)
 
     def prepare(self, resident: Resident, node: Node) -> None:
         """What is done to a node before it starts: nothing, but in worlds with villains and umpires."""
