@@ -135,6 +135,7 @@ async def _live(
 
     emit = _make_emit(format_peer_id(key.author), clock, leaving.set, is_json=settings.events == "-")
     model = load_model(settings.model) if settings.roles & HOSTER else None
+    challenger = load_challenger(settings.challenger)
     async with AsyncExitStack() as closing:
         network = await _unless(leaving, _start_network(settings, emit))
         closing.push_async_callback(network.close)
@@ -149,7 +150,7 @@ async def _live(
             compute=compute,
             emit=emit,
             model=model,
-            challenger=load_challenger(settings.challenger),
+            challenger=challenger,
             public_name=settings.public_name,
             heartbeat_facts=settings.heartbeat_facts,
             addresses=network.get_listen_addresses(),

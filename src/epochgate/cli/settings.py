@@ -82,7 +82,9 @@ class NodeSettings(BaseSettings):
     behind_nat: bool = Field(False, description="Ask the router for a port, and use relays.")
     initial_peers: Texts = Field((), description="A peer to begin with, as a full multiaddress; give two or more.")
     model: str | None = Field(None, description="The model to serve: module:factory, export:FILE.pt2 or transformers:FOLDER.")
-    challenger: str | None = Field(None, description="Who chooses the challenge, as module:factory.")
+    challenger: str | None = Field(
+        None, description="Who chooses the challenge, where the policy leaves it open: module:factory."
+    )
     policy: str = Field(DEFAULT_POLICY, description="The subnet's policy, as module:NAME.")
     public_name: Name = Field("", description="What the node calls itself in its heartbeats.")
     heartbeat_facts: Facts = Field({}, description="What the subnet's heartbeat holds besides, as NAME=VALUE.")
