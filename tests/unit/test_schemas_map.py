@@ -198,3 +198,12 @@ def test_a_flipped_bit_gives_malformed_or_another_valid_heartbeat(data: st.DataO
     except Malformed:
         return
     assert msgspec.msgpack.decode(heartbeat.to_bytes()) == msgspec.msgpack.decode(bytes(payload))
+
+
+@pytest.mark.parametrize("bent", [{"state": True}, {"state": 1.0}, {"throughput": 2}, {"throughput": True}])
+def test_what_python_calls_equal_is_still_another_value(bent: dict[str, object]) -> None:
+    heartbeat = Heartbeat(
+        state=ServerState.JOINING, role="hoster", throughput=1.0, public_name="a", version="0", policy_digest="00" * 32
+    )
+    with pytest.raises(Malformed, match="in its own type"):
+        Map(Heartbeat).decode(msgspec.msgpack.encode(heartbeat.model_dump() | bent))

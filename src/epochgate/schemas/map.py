@@ -17,6 +17,8 @@ MAX_ITEMS = 4096
 MAX_REASON_CHARACTERS = 200
 
 _decode_map = msgspec.msgpack.Decoder(dict[str, Any]).decode
+_encode_exactly = msgspec.msgpack.Encoder(order="deterministic").encode
+"""Tells apart what Python calls equal: True, 1 and 1.0."""
 _ANNOTATIONS = frozenset({"title", "description", "examples"})
 _NAMED_SCHEMAS = frozenset({"properties", "$defs"})
 
@@ -24,8 +26,9 @@ _NAMED_SCHEMAS = frozenset({"properties", "$defs"})
 class Map(msgspec.Struct, frozen=True):
     """The schema of a MessagePack map with text keys that `model` accepts; decodes to an instance of it.
 
-    The model must say the same value back, so nothing is converted (`"2"` is no 2), no field is dropped, and fields that
-    a model would ignore are refused. At most MAX_DEPTH levels and MAX_ITEMS values; numbers are finite.
+    The model must say the same value back, so nothing is converted (neither `"2"` nor `true` nor 2.0 is 2), no field is
+    dropped, and fields that a model would ignore are refused. At most MAX_DEPTH levels and MAX_ITEMS values; numbers are
+    finite.
     """
 
     model: type[BaseModel]
@@ -46,7 +49,7 @@ class Map(msgspec.Struct, frozen=True):
             raise Malformed(_explain(error)) from None
         except Exception as error:  # noqa: BLE001 - the validators of a user's model may raise anything
             raise Malformed(f"{type(error).__name__}: {error}"[:MAX_REASON_CHARACTERS]) from None
-        if said != value:
+        if _encode_exactly(said) != _encode_exactly(value):
             raise Malformed(
                 f"{self.model.__name__} reads it, but as another value: send each field in its own type, and no other"
             )
