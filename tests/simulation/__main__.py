@@ -11,13 +11,15 @@ import sys
 import time
 from collections.abc import Iterator
 
-from simulation.faults import WILD, WITHIN_F, Plan, draw_plan
+from simulation.faults import WILD, WITHIN_F, Plan, draw_churn, draw_plan
 from simulation.run import ADVERSARIES, Report, run_plan
 
 
 def main() -> int:
     options = _read_options()
     logging.basicConfig(level=logging.ERROR)
+    if options.churn is not None:
+        return _run_churn(options)
     if options.seed is not None:
         return _run_one(options)
     return _run_many(options)
@@ -27,9 +29,24 @@ def _run_one(options: argparse.Namespace) -> int:
     plan = _draw(options, options.seed)
     print(plan)
     report = run_plan(plan)
-    print(f"{report.attested} submissions attested, {report.events} events and records, digest {report.digest}")
+    print(f"{len(report.attested_epochs)} submissions attested, {report.events} events and records, digest {report.digest}")
     if report.broken:
         _complain(options, report)
+    return bool(report.broken)
+
+
+def _run_churn(options: argparse.Namespace) -> int:
+    epochs = options.epochs or 100
+    plan = draw_churn(options.first, options.nodes, epochs, options.churn, is_for_good=options.for_good)
+    report = run_plan(plan)
+    how = "replaced by somebody new" if options.for_good else "back with an empty disk"
+    completed = sum(1 <= epoch <= epochs for epoch in report.attested_epochs)
+    print(
+        f"{completed} of {epochs} epochs completed, {options.nodes} nodes, {options.churn} % of them killed in each and {how};"
+        f" digest {report.digest}"
+    )
+    if report.broken:
+        print(f"broken: {report.broken}", *report.last, sep="\n  ")
     return bool(report.broken)
 
 
@@ -39,7 +56,7 @@ def _run_many(options: argparse.Namespace) -> int:
     seeds = range(options.first, options.first + options.seeds)
     attested = 0
     for report in _run_all(options, seeds):
-        attested += report.attested
+        attested += len(report.attested_epochs)
         if report.broken:
             broken.append(report)
             _complain(options, report)
@@ -85,6 +102,10 @@ def _read_options() -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--seed", type=int, help="run this seed, and tell what befell it")
     what.add_argument("--seeds", type=int, help="run so many seeds, and tell the share that is green")
+    what.add_argument(
+        "--churn", type=int, metavar="PERCENT", help="kill so many nodes an epoch, and count those completed"
+    )
+    parser.add_argument("--for-good", action="store_true", help="with --churn: others take their places")
     parser.add_argument("--first", type=int, default=0, help="the first of many seeds")
     parser.add_argument("--jobs", type=int, default=1, help="worker processes")
     parser.add_argument("--nodes", type=int, default=12)

@@ -105,6 +105,45 @@ def draw_plan(seed: int, nodes: int = 12, epochs: int = 0, adversaries: tuple[st
     )
 
 
+def draw_churn(seed: int, nodes: int, epochs: int, percent: int, *, is_for_good: bool) -> Plan:
+    """In each of `epochs` epochs that share of the nodes dies at drawn moments. Each comes back within five blocks with an
+    empty disk; or, `is_for_good`, somebody new registers in its place at once and counts from the next epoch on.
+
+    Two epochs more follow, in which the last of them are settled.
+    """
+    rng = random.Random(f"churn {seed}")
+    validators = max(2, nodes // 3)
+    hosters_named = [f"hoster-{number}" for number in range(nodes - validators)]
+    validators_named = [f"validator-{number}" for number in range(validators)]
+    living = [*hosters_named, *validators_named]
+    incidents = []
+    for epoch in range(epochs):
+        struck = rng.sample(living, max(1, round(nodes * percent / 100)))
+        moments = sorted(epoch * 100 + rng.uniform(0, 100) for _ in struck)
+        for name, begins in zip(struck, moments, strict=True):
+            if not is_for_good:
+                incidents.append(Incident(WIPE, (name,), begins, begins + rng.uniform(1, 5)))
+                continue
+            successor = f"{name.partition('.')[0]}.{epoch}"
+            living[living.index(name)] = successor
+            incidents += [Incident(LEAVE, (name,), begins, begins), Incident(JOIN, (successor,), begins, begins)]
+    budget = WILD if is_for_good else WITHIN_F
+    links = Links(latency_seconds=0.05)
+    return Plan(seed, epochs + 2, tuple(hosters_named), tuple(validators_named), budget, links, {}, {}, _never_twice(incidents))
+
+
+def _never_twice(incidents: list[Incident]) -> tuple[Incident, ...]:
+    """A node that dies at the end of an epoch and is drawn at the beginning of the next is left alone then."""
+    kept: list[Incident] = []
+    free_from: dict[str, float] = {}
+    for it in sorted(incidents, key=lambda it: it.begins):
+        (name,) = it.nodes
+        if it.begins >= free_from.get(name, 0.0):
+            kept.append(it)
+            free_from[name] = it.ends + REST_BLOCKS
+    return tuple(kept)
+
+
 def _draw_links(rng: random.Random) -> Links:
     return Links(
         latency_seconds=rng.choice((0.01, 0.05, 0.2, 0.5)),

@@ -49,8 +49,8 @@ class Report(msgspec.Struct, frozen=True):
     events: int
     broken: str
     last: tuple[str, ...]
-    attested: int
-    """Submissions that the chain acts on."""
+    attested_epochs: tuple[int, ...]
+    """In which a submission was made that the chain acts on: each completes the epoch before."""
 
 
 class WatchedLedger(Ledger):
@@ -171,12 +171,13 @@ class Stage(World):
     async def _leave(self, resident: Resident) -> None:
         self.chain.deregister(resident.key.author)
         self.registry.leave(resident.key.author, self.chain.get_head().block + 1)
-        await resident.stop()
+        await resident.kill()
 
     async def _join(self, name: str) -> None:
+        role = VALIDATOR if name.startswith("validator") else HOSTER
         resident = self.residents[name] = Resident(self, name, HonestModel())
-        self.chain.register(resident.key.author, HOSTER)
-        self.registry.join(resident.key.author, int(HOSTER), self.chain.get_head().block + 1)
+        self.chain.register(resident.key.author, role)
+        self.registry.join(resident.key.author, int(role), self.chain.get_head().block + 1)
         await resident.start()
 
     def _is_cut(self, sender: bytes, receiver: bytes) -> bool:
@@ -227,8 +228,8 @@ class Stage(World):
         return {author: scores for author, scores in lists.items() if scores is not None}
 
 
-async def play(stage: Stage) -> int:
-    """The plan's run to its end, or to the first thing that is broken. Returns how many submissions are attested."""
+async def play(stage: Stage) -> tuple[int, ...]:
+    """The plan's run to its end, or to the first thing that is broken. Returns the epochs with an attested submission."""
     plan, umpire = stage.plan, stage.umpire
     await stage.start()
     incidents = [asyncio.create_task(stage.befall(incident)) for incident in plan.incidents]
@@ -246,7 +247,7 @@ async def play(stage: Stage) -> int:
             incident.result()
     if not umpire.broken:
         await stage.look_at_the_end(last)
-    return sum(on_chain.is_attested for on_chain in await stage.chain.get_submissions())
+    return tuple(on_chain.submission.epoch for on_chain in await stage.chain.get_submissions() if on_chain.is_attested)
 
 
 def run_plan(plan: Plan, folder: Path | None = None) -> Report:

@@ -137,4 +137,9 @@ def test_an_umpire_sees_what_is_broken(
 
 def test_a_calm_run_breaks_nothing() -> None:
     report = run_plan(make_calm_plan())
-    assert (report.broken, report.attested) == ("", 1)
+    assert (report.broken, report.attested_epochs) == ("", (1,))
+
+
+def test_epochs_complete_while_a_third_of_the_nodes_lose_everything_in_each() -> None:
+    report = run_plan(faults.draw_churn(0, 12, 3, 30, is_for_good=False))
+    assert (report.broken, report.attested_epochs) == ("", (1, 2, 3, 4))
