@@ -102,9 +102,7 @@ def _read_options() -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--seed", type=int, help="run this seed, and tell what befell it")
     what.add_argument("--seeds", type=int, help="run so many seeds, and tell the share that is green")
-    what.add_argument(
-        "--churn", type=int, metavar="PERCENT", help="kill so many nodes an epoch, and count those completed"
-    )
+    what.add_argument("--churn", type=int, metavar="PERCENT", help="kill so many nodes an epoch, and count those completed")
     parser.add_argument("--for-good", action="store_true", help="with --churn: others take their places")
     parser.add_argument("--first", type=int, default=0, help="the first of many seeds")
     parser.add_argument("--jobs", type=int, default=1, help="worker processes")
