@@ -135,3 +135,30 @@ def test_a_node_killed_between_commitment_and_opening_goes_on_when_it_is_started
     assert (epoch["commitments"], epoch["openings"]) == (3, 3), out + events
     assert '"duty":"open-output"' in events
     wait_until_all_are_gone(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (("--restart-node-at", "45%"), ("hoster-4     killed (SIGKILL) after 45% of epoch 0", "hoster-4     started again")),
+        (("--late-node",), ("hoster-4     started as late as 50% of epoch 0", "on purpose: hoster-4 was started as late")),
+        (("--absent-elected",), ("elected in epoch 0 and taken away before it", "complete, as far as its faults")),
+    ],
+    ids=("restart", "late", "absent"),
+)
+def test_a_fault_that_was_asked_for_leaves_the_epoch_complete(
+    tmp_path: Path, fault: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    summary_file = tmp_path / "summary.json"
+    options = ("--hosters", "4", "--validators", "3", "--epochs", "1", "--epoch-seconds", "24", "--json", f"{summary_file}")
+    with run_devnet(tmp_path, *options, *fault) as process:
+        out, err = process.communicate(timeout=150)
+        assert process.returncode == 0, out + err
+    (epoch,) = json.loads(summary_file.read_text())
+    assert epoch["complete"]
+    for said in words:
+        assert said in out
+    if "--restart-node-at" in fault:
+        assert (epoch["commitments"], epoch["openings"]) == (4, 4), "a restart is no excuse"
+        assert "excuses" not in epoch
+    wait_until_all_are_gone(tmp_path)

@@ -189,6 +189,13 @@ class LocalChain:
         """Who has registered so far, for the time before the subnet's first block."""
         return Roster(0, self._compute_seed(0), self._read_members(self.get_head().block + 1))
 
+    def foresee_elected(self, epoch: int) -> bytes | None:
+        """Whom the chain is going to elect if nobody joins or leaves before: whoever has the file knows all its seeds."""
+        block = self._compute_snapshot_block(epoch)
+        if block is None:
+            return None
+        return _elect(Roster(epoch, self._compute_seed(block), self._read_members(self.get_head().block + 1)))
+
     # The Chain port.
 
     async def get_roster(self, epoch: int) -> Roster:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from epochgate.cli.inputs import DEFAULT_POLICY, InputError, load_policy
 from epochgate.core.policy_text import check_policy
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.devnet.cast import Actor, Cast
+from epochgate.devnet.faults import Faults, Outage, choose_absent_epoch, plan_absent_elected, plan_late_node, plan_restart
 from epochgate.devnet.supervisor import Devnet, DevnetError, Plan, make_console
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id
@@ -41,6 +43,8 @@ class DevnetOptions(msgspec.Struct, frozen=True):
     epochs: int
     epoch_seconds: float
     model: str | None
+    policy: str
+    faults: Faults
     folder: Path
 
 
@@ -54,14 +58,28 @@ def devnet(
         Path | None, typer.Option("--dir", help="Where keys, ledgers and logs go, and stay. Default: a temporary one.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="The model that hosters serve, named as for `epochgate node`.")] = None,
+    policy: Annotated[str, typer.Option(help="The subnet's policy, as module:NAME.")] = DEFAULT_POLICY,
+    restart_node_at: Annotated[
+        str | None, typer.Option(help="Kill a hoster (SIGKILL) after so much of the last epoch, as 45%, and start it again.")
+    ] = None,
+    absent_elected: Annotated[
+        bool, typer.Option("--absent-elected", help="Take away the elected node of an epoch before it publishes.")
+    ] = False,
+    late_node: Annotated[bool, typer.Option("--late-node", help="Start one hoster in the middle of epoch 0.")] = False,
 ) -> int:
-    """Run a whole subnet on this machine; exit 0 only if every epoch was complete."""
+    """Run a whole subnet on this machine; exit 0 only if every epoch was complete.
+
+    Under a fault that was asked for, complete is all that the protocol still promises; what the fault cost is said.
+    """
     if json is not None and not json.absolute().parent.is_dir():
         raise InputError(f"--json {json}: there is no folder {json.absolute().parent}: make it first")
+    faults = Faults(_read_share(restart_node_at), absent_elected, late_node)
+    _check_faults(faults, hosters, validators, epochs)
+    load_policy(policy)  # so that a wrong name is told at once, and not by every node
     if model is not None:
         load_model(model)  # so that a wrong name is told at once, and not by every hoster
     is_temporary = folder is None
-    options = DevnetOptions(hosters, validators, epochs, epoch_seconds, model, _make_folder(folder))
+    options = DevnetOptions(hosters, validators, epochs, epoch_seconds, model, policy, faults, _make_folder(folder))
     is_clean = False
     try:
         is_clean = _run(options, json)
@@ -84,14 +102,19 @@ def _run(options: DevnetOptions, json: Path | None) -> bool:
         chain_file, clock, block_seconds=options.epoch_seconds / BLOCKS_PER_EPOCH, blocks_per_epoch=BLOCKS_PER_EPOCH
     )
     chain = LocalChain(chain_file, None, clock)
-    policy = load_policy(DEFAULT_POLICY)
+    policy = load_policy(options.policy)
     check_policy(policy, chain.timing, options.hosters + options.validators)
     cast = _register(options, chain)
 
-    def start_chain() -> None:
+    def start_chain() -> list[Outage]:
         chain.start(chain.get_head().block + math.ceil(START_SECONDS / chain.timing.block_seconds))
+        return list(_plan_outages(options, cast, chain))
 
-    plan = Plan(cast, policy, options.epochs, _make_waves(options, cast, chain_file), options.folder)
+    waves = _make_waves(options, cast, chain_file)
+    late = {_get_late(cast).name} if options.faults.has_late_node else set()
+    later = {name: command for name, command in waves[-1].items() if name in late}
+    waves[-1] = {name: command for name, command in waves[-1].items() if name not in late}
+    plan = Plan(cast, policy, options.epochs, waves, options.folder, later)
     try:
         summaries = asyncio.run(Devnet(plan, chain, start_chain, make_console()).run())
     except DevnetError as error:
@@ -102,6 +125,51 @@ def _run(options: DevnetOptions, json: Path | None) -> bool:
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(summaries), indent=2) + b"\n")
     return all(summary.complete for summary in summaries)
+
+
+def _read_share(text: str | None) -> float | None:
+    """`45%` as 0.45."""
+    if text is None:
+        return None
+    try:
+        share = float(text.removesuffix("%")) / 100
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise InputError(f"--restart-node-at {text!r}: write a part of the epoch below 100%, as in 45%")
+    return share
+
+
+def _check_faults(faults: Faults, hosters: int, validators: int, epochs: int) -> None:
+    """Raises InputError for a subnet too small to live through what is asked for."""
+    away, nodes = faults.compute_most_away(epochs), hosters + validators
+    if away and nodes <= 3 * away:
+        raise InputError(
+            f"{nodes} nodes tolerate {max(0, (nodes - 1) // 3)} that are away, and these faults take {away} away at a time: "
+            f"run at least {3 * away + 1} nodes, or more epochs"
+        )
+    least = BOOTSTRAP_NODES + (faults.restart_at is not None) + faults.has_late_node
+    if least > BOOTSTRAP_NODES and hosters < least:
+        raise InputError(f"the first {BOOTSTRAP_NODES} nodes are those that others begin with, so they stay: --hosters {least}")
+    if faults.has_absent_elected and validators < 2:
+        raise InputError("--absent-elected needs a validator that stands in: --validators 2 or more")
+
+
+def _get_late(cast: Cast) -> Actor:
+    return [actor for actor in cast.actors if actor.role == "hoster"][-1]
+
+
+def _plan_outages(options: DevnetOptions, cast: Cast, chain: LocalChain) -> Iterator[Outage]:
+    faults, hosters = options.faults, cast.hosters
+    if faults.restart_at is not None:
+        yield plan_restart(hosters[-2 if faults.has_late_node else -1], options.epochs, faults.restart_at)
+    if faults.has_absent_elected:
+        epoch = choose_absent_epoch(options.epochs)
+        elected = chain.foresee_elected(epoch)
+        if elected is not None:
+            yield plan_absent_elected(format_peer_id(elected), epoch)
+    if faults.has_late_node:
+        yield plan_late_node(_get_late(cast).peer_id)
 
 
 def _register(options: DevnetOptions, chain: LocalChain) -> Cast:
@@ -134,7 +202,7 @@ def _make_waves(options: DevnetOptions, cast: Cast, chain_file: Path) -> list[di
 def _make_command(options: DevnetOptions, actor: Actor, chain_file: Path, network: list[str]) -> list[str]:
     command = [sys.executable, "-m", "epochgate", "node", "--role", actor.role, "--chain", f"local:{chain_file}"]
     command += ["--identity", str(_get_identity(options.folder, actor.name)), "--data", str(options.folder / actor.name)]
-    command += ["--events", "-", *network]
+    command += ["--events", "-", "--policy", options.policy, *network]
     if options.model is not None and actor.role == "hoster":
         command += ["--model", options.model]
     return command

@@ -113,6 +113,8 @@ class NodeProcesses:
         self._on_line = on_line
         self._on_death = on_death
         self._nodes: list[NodeProcess] = []
+        self._commands: dict[str, Sequence[str]] = {}
+        self._taken: set[NodeProcess] = set()
         self._listeners: list[asyncio.Task[None]] = []
         self._is_ending = False
 
@@ -131,9 +133,22 @@ class NodeProcesses:
     async def start(self, commands: Mapping[str, Sequence[str]]) -> None:
         """Start a process for each command line, by name."""
         for name, command in commands.items():
+            self._commands[name] = command
             node = await NodeProcess.start(name, command, self._folder)
             self._nodes.append(node)
             self._listeners.append(asyncio.create_task(self._listen(node)))
+
+    async def take_away(self, name: str) -> None:
+        """Kill a node as a power cut would, on purpose: that is no death to be told of."""
+        for node in self._nodes:
+            if node.name == name:
+                self._taken.add(node)
+                node.kill()
+                await node.process.wait()
+
+    def get_command(self, name: str) -> Sequence[str]:
+        """The command line with which `name` was started last."""
+        return self._commands[name]
 
     @property
     def running_count(self) -> int:
@@ -141,5 +156,5 @@ class NodeProcesses:
 
     async def _listen(self, node: NodeProcess) -> None:
         why = await node.listen(self._on_line)
-        if not self._is_ending:
+        if not self._is_ending and node not in self._taken:
             self._on_death(node.name, why)

@@ -36,7 +36,8 @@ def render_verdicts(transcript: Transcript, summaries: Sequence[EpochSummary]) -
     """A line an epoch: complete, or what it lacks; and why one that is complete pays nobody."""
     for summary in summaries:
         yield _render_verdict(transcript, summary)
-        if summary.complete and not any(summary.scores.values()):
+        yield from (Text(f"  on purpose: {words}", style="magenta") for words in summary.excuses)
+        if summary.submitted_by is not None and summary.complete and not any(summary.scores.values()):
             yield Text(f"epoch {summary.epoch} pays nobody: {_say_why_unpaid(transcript, summary.epoch)}")
 
 
@@ -61,9 +62,10 @@ def _render_verdict(transcript: Transcript, summary: EpochSummary) -> Text:
         gaps = "; ".join(transcript.find_gaps(summary.epoch))
         return Text(f"epoch {summary.epoch}: incomplete: {gaps}", style="bold red")
     name = transcript.cast.get_name
-    return Text(
-        f"epoch {summary.epoch}: complete: challenge by {name(summary.challenge_author or '')}, "
-        f"{summary.commitments} committed, {summary.openings} opened, {summary.validator_openings} lists opened, "
-        f"submitted by {name(summary.submitted_by or '')}, attested by {len(summary.attested_by)}",
-        style="green",
+    verdict = "complete, as far as its faults leave it to be" if summary.excuses else "complete"
+    challenge = f"challenge by {name(summary.challenge_author)}, " if summary.challenge_author else ""
+    counts = f"{summary.commitments} committed, {summary.openings} opened, {summary.validator_openings} lists opened"
+    submission = (
+        f", submitted by {name(summary.submitted_by)}, attested by {len(summary.attested_by)}" if summary.submitted_by else ""
     )
+    return Text(f"epoch {summary.epoch}: {verdict}: {challenge}{counts}{submission}", style="green")

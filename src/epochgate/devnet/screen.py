@@ -92,6 +92,11 @@ class Screen:
         self._last.append((words, style))
         return words
 
+    def note_fault(self, node: str, state: str, words: str) -> str:
+        """A node that is taken away or started on purpose."""
+        self._rows[node] = Row(state=state, duty=words, style="magenta")
+        return self.note(f"{self._cast.get_name(node):<12} {words}", "magenta")
+
     def note_death(self, node: str, why: str) -> str:
         self._rows[node] = Row(state="died", duty=why, mark="✗", style="bold red")
         return self.note(f"{self._cast.get_name(node):<12} died: {why}", "bold red")

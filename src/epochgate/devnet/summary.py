@@ -9,13 +9,15 @@ from typing import TypeVar
 
 import msgspec
 
+from epochgate.core.policy import Policy
 from epochgate.devnet.cast import Cast
+from epochgate.devnet.faults import Absence, Expectations, select_excused
 from epochgate.events import Attested, ChallengeSeen, EpochBegan, Event, Gathered, Line, Scored, Submitted, Verdicts
 
 Fact = TypeVar("Fact", bound=Event)
 
 
-class EpochSummary(msgspec.Struct, frozen=True):
+class EpochSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     """One epoch. Peers are named by their peer ids.
 
     `commitments` and `openings` count the hosters whom every validator counted, `validator_openings` the validators whose
@@ -34,6 +36,8 @@ class EpochSummary(msgspec.Struct, frozen=True):
     scores: dict[str, int]
     denied: dict[str, int]
     complete: bool
+    excuses: list[str] = []
+    """What it lacks because a fault was staged; `complete` is then all that the protocol promises under that fault."""
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -47,9 +51,12 @@ class Loss(msgspec.Struct, frozen=True):
 class Transcript:
     """The facts of all nodes as they came, and what they add up to."""
 
-    def __init__(self, cast: Cast) -> None:
+    def __init__(self, cast: Cast, policy: Policy) -> None:
         self.cast = cast
         self.losses: list[Loss] = []
+        self.absences: list[Absence] = []
+        """Staged on purpose, and an excuse for what could not be done meanwhile."""
+        self._expected = Expectations(policy)
         self._facts: defaultdict[type[Event], list[tuple[str, Event]]] = defaultdict(list)
 
     def take(self, line: Line) -> None:
@@ -85,33 +92,66 @@ class Transcript:
             scores=submitted.scores if submitted else {},
             denied=self._count_denied(epoch),
             complete=not self.find_gaps(epoch),
+            excuses=self.find_excuses(epoch),
         )
 
     def find_gaps(self, epoch: int) -> list[str]:
-        """Why the epoch is not complete, a line each; nothing when it is."""
-        return list(self._find_gaps(epoch))
+        """Why the epoch is not complete, a line each; nothing when it is, as far as the staged faults leave it to be."""
+        return [*self._find_work_gaps(epoch), *self._find_settlement_gaps(epoch)]
 
-    def _find_gaps(self, epoch: int) -> Iterator[str]:
-        scored, cast = self.get_scored(epoch), self.cast
-        if not any(fact.epoch == epoch for _, fact in self.get_facts(ChallengeSeen)):
+    def find_excuses(self, epoch: int) -> list[str]:
+        """What the epoch lacks because of a fault that was staged, a line each."""
+        return list(self._find_excuses(epoch))
+
+    def _find_work_gaps(self, epoch: int) -> Iterator[str]:
+        expected, cast, scored = self._expected, self.cast, self.get_scored(epoch)
+        if expected.has_challenge and not any(fact.epoch == epoch for _, fact in self.get_facts(ChallengeSeen)):
             yield "no challenge was proven"
-        yield from self._name_missing("not all validators scored:", cast.validators, scored)
-        yield from self._name_missing("no counted commitment of", cast.hosters, _meet(s.commitments for s in scored.values()))
-        yield from self._name_missing("no counted opening of", cast.hosters, _meet(s.openings for s in scored.values()))
+        if expected.scores is None or expected.commitments is None or expected.openings is None:
+            return
+        yield from self._name_missing("not all validators scored:", cast.validators, scored, epoch, expected.scores)
+        committed, opened = _meet(s.commitments for s in scored.values()), _meet(s.openings for s in scored.values())
+        yield from self._name_missing("no counted commitment of", cast.hosters, committed, epoch, expected.commitments)
+        window = (expected.commitments[0], expected.openings[1])  # who could not commit has nothing to open
+        excused = select_excused(self.absences, epoch, expected.commitments)
+        openers = [peer for peer in cast.hosters if peer not in excused]
+        yield from self._name_missing("no counted opening of", openers, opened, epoch, window)
         if len({tuple(sorted(fact.scores.items())) for fact in scored.values()}) > 1:
             yield "the validators' scores differ"
-        if epoch > 0:
-            yield from self._name_missing("no proven opening of", cast.validators, self._get_validator_openings(epoch))
-        submitter = self._get_submitter(epoch)
-        if submitter is None:
-            yield "nobody submitted it"
-        else:
-            others = [peer for peer in cast.peer_ids if peer != submitter]
-            yield from self._name_missing("not attested by", others, self._get_attestors(epoch))
+
+    def _find_settlement_gaps(self, epoch: int) -> Iterator[str]:
+        expected, cast = self._expected, self.cast
+        if epoch > 0 and expected.list_openings is not None and expected.scores is not None:
+            unable = select_excused(self.absences, epoch - 1, expected.scores)  # who committed to no list opens none
+            openers = [peer for peer in cast.validators if peer not in unable]
+            seen = self._get_validator_openings(epoch)
+            yield from self._name_missing("no proven opening of", openers, seen, epoch, expected.list_openings)
+        if expected.has_settlement:
+            submitter = self._get_submitter(epoch)
+            if submitter is not None:
+                others = [peer for peer in cast.peer_ids if peer != submitter]
+                attested_by = self._get_attestors(epoch)
+                yield from self._name_missing("not attested by", others, attested_by, epoch, expected.attestations)
+            elif not self._is_submitter_excused(epoch):
+                yield "nobody submitted it"
         yield from (f"{loss.name} died: {loss.why}" for loss in self.losses if loss.epoch <= epoch + 1)
 
-    def _name_missing(self, words: str, expected: Iterable[str], seen: Iterable[str]) -> Iterator[str]:
-        present = set(seen)
+    def _find_excuses(self, epoch: int) -> Iterator[str]:
+        for absence in self.absences:
+            if absence.gone < epoch + 1 and (absence.back is None or absence.back > epoch):
+                back = "did not come back" if absence.back is None else f"was ready after {_say_place(absence.back)}"
+                yield f"{self.cast.get_name(absence.peer_id)} was {absence.why}, and {back}"
+        if self._expected.has_settlement and self._get_submitter(epoch) is None and self._is_submitter_excused(epoch):
+            yield f"nobody submitted its scores: only the node elected in epoch {epoch + 1} may"
+
+    def _is_submitter_excused(self, epoch: int) -> bool:
+        elected = self._get_elected(epoch + 1)
+        return elected in select_excused(self.absences, epoch, self._expected.attestations)
+
+    def _name_missing(
+        self, words: str, expected: Iterable[str], seen: Iterable[str], epoch: int, window: tuple[float, float]
+    ) -> Iterator[str]:
+        present = {*seen, *select_excused(self.absences, epoch, window)}
         missing = [self.cast.get_name(peer) for peer in expected if peer not in present]
         if missing:
             yield f"{words} {', '.join(missing)}"
@@ -147,6 +187,10 @@ class Transcript:
             if fact.epoch == epoch:
                 denied.update(fact.denied)
         return dict(sorted(denied.items()))
+
+
+def _say_place(place: float) -> str:
+    return f"{place % 1:.0%} of epoch {int(place)}"
 
 
 def _meet(lists: Iterable[list[str]]) -> set[str]:

@@ -16,6 +16,7 @@ from rich.live import Live
 from epochgate.core.epoch import EpochData, compute_epoch_data
 from epochgate.core.policy import Policy
 from epochgate.devnet.cast import Cast
+from epochgate.devnet.faults import Absence, Outage
 from epochgate.devnet.processes import NodeProcesses
 from epochgate.devnet.result import render_scores, render_verdicts
 from epochgate.devnet.screen import COLUMNS, Screen
@@ -32,21 +33,23 @@ class DevnetError(RuntimeError):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What to run. `waves` are command lines by node, those of a wave started when the one before is ready; logs go to
-    `folder`."""
+    """What to run. `waves` are command lines by node, those of a wave started when the one before is ready; those of
+    `later` are started by an outage that ends. Logs go to `folder`."""
 
     cast: Cast
     policy: Policy
     epochs: int
     waves: Sequence[Mapping[str, Sequence[str]]]
     folder: Path
+    later: Mapping[str, Sequence[str]] = {}
 
 
 class Devnet:
-    """One run. `start_chain` sets the subnet's first block; `console` shows it, live when it is a terminal."""
+    """One run. `start_chain` sets the subnet's first block and says which outages to stage; `console` shows it all, live
+    when it is a terminal."""
 
-    def __init__(self, plan: Plan, chain: Chain, start_chain: Callable[[], None], console: Console) -> None:
-        self.transcript = Transcript(plan.cast)
+    def __init__(self, plan: Plan, chain: Chain, start_chain: Callable[[], Sequence[Outage]], console: Console) -> None:
+        self.transcript = Transcript(plan.cast, plan.policy)
         self._plan = plan
         self._chain = chain
         self._start_chain = start_chain
@@ -67,8 +70,11 @@ class Devnet:
                 for wave in self._plan.waves:
                     await nodes.start(wave)
                     await self._wait_until_ready({self._peer_id_of[name] for name in wave})
-                self._start_chain()
-                await self._wait_until_settled(nodes)
+                outages = [asyncio.create_task(self._stage(outage, nodes)) for outage in self._start_chain()]
+                try:
+                    await self._wait_until_settled(nodes)
+                finally:
+                    await _end(outages)
         finally:
             loop.remove_signal_handler(signal.SIGTERM)
         summaries = [self.transcript.compute_summary(epoch) for epoch in range(self._plan.epochs)]
@@ -117,6 +123,38 @@ class Devnet:
                 return
             await asyncio.sleep(LOOK_SECONDS)
 
+    async def _stage(self, outage: Outage, nodes: NodeProcesses) -> None:
+        """Take a node away, start it again, and note when it was ready."""
+        name = self._plan.cast.get_name(outage.peer_id)
+        if outage.gone is not None:
+            await self._wait_for_place(outage.gone)
+            await nodes.take_away(name)
+        gone = max(0.0, self._get_place()) if outage.gone is not None else 0.0
+        index = len(self.transcript.absences)
+        if outage.is_excuse:
+            self.transcript.absences.append(Absence(outage.peer_id, gone, None, outage.why))
+        self._say(self._screen.note_fault(outage.peer_id, "away", outage.why))
+        await self._wait_for_place(outage.back)
+        before = self._count_ready(outage.peer_id)
+        await nodes.start(self._plan.later if name in self._plan.later else {name: nodes.get_command(name)})
+        self._say(self._screen.note_fault(outage.peer_id, "starting", "started again" if outage.gone else "started"))
+        while self._count_ready(outage.peer_id) == before:  # noqa: ASYNC110 - facts are only ever appended
+            await asyncio.sleep(LOOK_SECONDS / 2)
+        if outage.is_excuse:
+            self.transcript.absences[index] = Absence(outage.peer_id, gone, self._get_place(), outage.why)
+
+    def _count_ready(self, peer_id: str) -> int:
+        return sum(node == peer_id for node, _ in self.transcript.get_facts(NodeReady))
+
+    def _get_place(self) -> float:
+        """Epochs that have passed since the subnet's first block; negative before it."""
+        timing = self._chain.timing
+        return (self._chain.get_head().block - timing.compute_first_block(0)) / timing.blocks_per_epoch
+
+    async def _wait_for_place(self, place: float) -> None:
+        while self._get_place() < place:  # noqa: ASYNC110 - blocks come by time, nobody announces them
+            await asyncio.sleep(self._chain.timing.block_seconds / 2)
+
     def _get_epoch_data(self) -> EpochData | None:
         block = self._chain.get_head().block
         timing = self._chain.timing
@@ -140,6 +178,16 @@ class Devnet:
         where = "starting" if data is None else f"epoch {data.epoch} block {data.blocks_elapsed:>2}"
         seconds = asyncio.get_running_loop().time() - self._began_seconds
         self._console.print(f"{seconds:6.1f} s  {where:<16}  {words}", soft_wrap=True, markup=False, highlight=False)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """What failed is raised: a fault that was not staged proves nothing."""
+    for task in tasks:
+        if not task.done():
+            task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            raise outcome
 
 
 def make_console() -> Console:

@@ -6,6 +6,7 @@ import msgspec
 from rich.console import Console
 
 from devnet_story import CAST, EVERYBODY, HOSTERS, tell, tell_epoch
+from epochgate import INFERENCE_POLICY
 from epochgate.devnet.result import render_scores, render_verdicts
 from epochgate.devnet.summary import Loss, Transcript
 from epochgate.events import Scored
@@ -21,7 +22,7 @@ def show(transcript: Transcript, epochs: int) -> str:
 
 
 def make_transcript() -> Transcript:
-    transcript = Transcript(CAST)
+    transcript = Transcript(CAST, INFERENCE_POLICY)
     for line in tell_epoch(0, pay=NOTHING) + tell_epoch(1):
         transcript.take(line)
     return transcript
@@ -41,7 +42,7 @@ def test_an_epoch_that_pays_nobody_says_why() -> None:
 
 
 def test_hosters_that_do_not_agree_are_the_reason_where_they_are() -> None:
-    transcript = Transcript(CAST)
+    transcript = Transcript(CAST, INFERENCE_POLICY)
     for line in tell_epoch(1, pay=NOTHING):
         disagreeing = isinstance(line.fact, Scored)
         fact = msgspec.structs.replace(line.fact, scores=dict.fromkeys(HOSTERS, 0)) if disagreeing else line.fact

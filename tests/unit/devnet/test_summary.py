@@ -6,12 +6,14 @@ import msgspec
 import pytest
 
 from devnet_story import ALICE, BOB, CAST, EVERYBODY, HOSTERS, PAY, VALIDATORS, VERA, VICTOR, tell, tell_epoch
+from epochgate import INFERENCE_POLICY, Policy
+from epochgate.devnet.faults import Absence
 from epochgate.devnet.summary import EpochSummary, Loss, Transcript
-from epochgate.events import Attested, ChallengeSeen, EpochBegan, Gathered, Line, Scored, Submitted
+from epochgate.events import Attested, ChallengeSeen, EpochBegan, Event, Gathered, Line, Scored, Submitted
 
 
 def listen(lines: list[Line]) -> Transcript:
-    transcript = Transcript(CAST)
+    transcript = Transcript(CAST, INFERENCE_POLICY)
     for line in lines:
         transcript.take(line)
     return transcript
@@ -114,3 +116,39 @@ def test_only_what_every_validator_counted_is_counted() -> None:
 def test_the_challenge_is_ascribed_to_the_elected_one_where_a_stand_in_published_it_too() -> None:
     lines = [tell(VERA, EpochBegan(0, VICTOR, 2, 2)), tell(VERA, ChallengeSeen(0, VERA)), tell(VERA, ChallengeSeen(0, VICTOR))]
     assert listen(lines).compute_summary(0).challenge_author == VICTOR
+
+
+def is_about(line: Line, node: str, kind: type[Event]) -> bool:
+    return line.node == node and isinstance(line.fact, kind)
+
+
+def test_the_absence_of_the_elected_node_excuses_its_submission_and_nobody_else() -> None:
+    """Vera is elected in epoch 1, and away in it: nobody may submit about epoch 0, and she commits to no list."""
+    lines = [line for line in tell_epoch(0) if not isinstance(line.fact, Submitted | Attested)]
+    lines += [line for line in tell_epoch(1) if line.node != VERA or isinstance(line.fact, Attested | Submitted)]
+    lines = [line if not isinstance(line.fact, Gathered) else tell(VICTOR, Gathered(1, [VICTOR])) for line in lines]
+    transcript = listen(lines)
+    assert "nobody submitted it" in transcript.find_gaps(0)
+    assert transcript.find_gaps(1) == ["not all validators scored: validator-2", "no proven opening of validator-2"]
+    transcript.absences.append(Absence(VERA, 0.95, 1.9, "elected in epoch 1 and taken away before it"))
+    for epoch in (0, 1):
+        assert transcript.compute_summary(epoch).complete
+    assert transcript.find_excuses(0)[-1] == "nobody submitted its scores: only the node elected in epoch 1 may"
+    assert "validator-2 was elected in epoch 1 and taken away before it, and was ready after 90% of epoch 1" in (
+        transcript.compute_summary(1).excuses
+    )
+
+
+def test_an_absence_is_no_excuse_for_what_others_owe_or_for_what_came_after_it() -> None:
+    away = Absence(BOB, 0.0, 1.05, "started late")
+    transcript = listen([line for line in tell_epoch(1) if not is_about(line, ALICE, Attested)])
+    transcript.absences.append(away)
+    assert transcript.find_gaps(1) == ["not attested by hoster-1"]
+    transcript = listen([line for line in tell_epoch(1) if not is_about(line, BOB, Attested)])
+    transcript.absences.append(away)
+    assert transcript.find_gaps(1) == ["not attested by hoster-2"], "it was back long before"
+
+
+def test_a_policy_without_challenges_or_commitments_asks_for_none() -> None:
+    transcript = Transcript(CAST, Policy(*INFERENCE_POLICY.rules[:2]))
+    assert transcript.find_gaps(1) == []

@@ -12,6 +12,7 @@ from rich.console import Console
 from devnet_story import CAST, EVERYBODY, PAY, tell_epoch, tell_start
 from epochgate import INFERENCE_POLICY
 from epochgate.chain.local import LocalChain
+from epochgate.devnet.faults import Outage
 from epochgate.devnet.supervisor import Devnet, DevnetError, Plan
 from epochgate.engine.system import SystemClock
 from epochgate.events import Line, encode_line
@@ -26,19 +27,23 @@ def say(lines: list[Line], node: str) -> str:
 
 
 class Stage:
-    def __init__(self, folder: Path, programs: dict[str, str]) -> None:
+    def __init__(self, folder: Path, programs: dict[str, str], late: str | None = None) -> None:
         LocalChain.create(folder / "chain.sqlite", SystemClock(), block_seconds=0.01)
         self.chain = LocalChain(folder / "chain.sqlite", None, SystemClock())
         self.shown = StringIO()
         names = {actor.name: programs[actor.peer_id] for actor in CAST.actors}
-        waves = [{name: [sys.executable, "-c", program]} for name, program in names.items()]
-        plan = Plan(CAST, INFERENCE_POLICY, 1, waves, folder)
+        commands = {name: [sys.executable, "-c", program] for name, program in names.items()}
+        later = {actor.name: commands.pop(actor.name) for actor in CAST.actors if actor.peer_id == late}
+        waves = [{name: command} for name, command in commands.items()]
+        plan = Plan(CAST, INFERENCE_POLICY, 1, waves, folder, later)
         self.devnet = Devnet(plan, self.chain, self.start_chain, Console(file=self.shown, width=100))
         self.started = folder / "started"
+        self.outages: list[Outage] = []
 
-    def start_chain(self) -> None:
+    def start_chain(self) -> list[Outage]:
         self.chain.start(self.chain.get_head().block + 3)
         self.started.touch()
+        return self.outages
 
 
 async def test_it_ends_when_the_last_epoch_is_settled(tmp_path: Path) -> None:
@@ -72,3 +77,37 @@ async def test_a_node_that_does_not_start_ends_it_with_the_reason(tmp_path: Path
     stage = Stage(tmp_path, programs | {EVERYBODY[2]: DIE})
     with pytest.raises(DevnetError, match=r"validator-1 did not start: exit code 1; no disk left"):
         await stage.devnet.run()
+
+
+async def test_a_node_that_is_taken_away_on_purpose_is_no_loss_and_is_started_again(tmp_path: Path) -> None:
+    """Each life of it leaves a line in a file; the second one says what the epoch still lacked."""
+    lives = f"open({str(tmp_path / 'lives')!r}, 'a').write('.'); "
+    lines = [*tell_start(), *tell_epoch(0, PAY)]
+    first, last = EVERYBODY[0], EVERYBODY[-1]
+    programs = {node: say(lines, node) + WAIT for node in EVERYBODY if node != first}
+    is_second = f"import os\nsecond = os.path.getsize({str(tmp_path / 'lives')!r}) > 1\n"
+    start, rest = say(list(tell_start()), first), say(tell_epoch(0, PAY), first)
+    programs[first] = f"{lives}\n{is_second}{start}\nif second: {rest}\n{WAIT}"
+    stage = Stage(tmp_path, programs)
+    stage.outages = [Outage(first, 0.1, 0.2, False, "killed (SIGKILL) after 10% of epoch 0")]
+    (summary,) = await stage.devnet.run()
+    assert summary.complete, stage.shown.getvalue()
+    assert (tmp_path / "lives").read_text() == ".."
+    assert stage.devnet.transcript.losses == []
+    assert "hoster-1     killed (SIGKILL) after 10% of epoch 0" in stage.shown.getvalue()
+    assert "hoster-1     started again" in stage.shown.getvalue()
+    assert last in summary.attested_by or summary.submitted_by == last
+
+
+async def test_a_node_that_starts_late_is_excused_until_it_is_ready(tmp_path: Path) -> None:
+    lines = [*tell_start(), *tell_epoch(0, PAY)]
+    late = EVERYBODY[1]
+    stage = Stage(tmp_path, {node: say(lines, node) + WAIT for node in EVERYBODY}, late=late)
+    stage.outages = [Outage(late, None, 0.1, True, "started as late as 10% of epoch 0")]
+    (summary,) = await stage.devnet.run()
+    assert summary.complete, stage.shown.getvalue()
+    (absence,) = stage.devnet.transcript.absences
+    assert absence.gone == 0.0
+    assert absence.back is not None
+    assert absence.back >= 0.1
+    assert "hoster-2     started" in stage.shown.getvalue()

@@ -1,0 +1,121 @@
+"""Faults that a devnet stages on purpose, and what its nodes still owe under them.
+
+Places in time are epochs with a share of one: 1.45 is where 45 % of epoch 1 have passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from epochgate.core.policy import Policy
+from epochgate.core.roster import HOSTER, VALIDATOR
+from epochgate.core.rule import Rule
+from epochgate.core.settlement import get_commitment_rule
+
+GONE_BEFORE = 0.05
+"""So much of an epoch before its own the elected node is taken away: its duties of then are done."""
+BACK_AT = LATE_AT = 0.5
+"""When in its epoch the absent or late node is started."""
+ATTESTING = (0.01, 0.5)
+"""The part of the next epoch in which a submission is attested."""
+
+
+class Faults(msgspec.Struct, frozen=True):
+    """What to stage. `restart_at` is the share of an epoch at which a hoster is killed and started again."""
+
+    restart_at: float | None = None
+    has_absent_elected: bool = False
+    has_late_node: bool = False
+
+    def compute_most_away(self, epochs: int) -> int:
+        """How many nodes are away at a time: a restart and an absence may fall into the same epoch."""
+        is_restarted = self.restart_at is not None
+        if is_restarted and self.has_absent_elected and choose_absent_epoch(epochs) == epochs - 1:
+            return 2
+        if self.has_late_node and epochs == 1 and (is_restarted or self.has_absent_elected):
+            return 2
+        return int(is_restarted or self.has_absent_elected or self.has_late_node)
+
+
+class Outage(msgspec.Struct, frozen=True):
+    """A node to be taken away at `gone` (None: it is not started with the others) and started at `back`.
+
+    `is_excuse` says whether it owes nothing for the meantime. A node that restarts owes everything: its ledger has it.
+    """
+
+    peer_id: str
+    gone: float | None
+    back: float
+    is_excuse: bool
+    why: str
+
+
+class Absence(msgspec.Struct, frozen=True):
+    """A node was away from `gone` until it was ready again; `back` is None while it is not."""
+
+    peer_id: str
+    gone: float
+    back: float | None
+    why: str
+
+    def excuses(self, opens: float, closes: float) -> bool:
+        """Whether it was away for more than half of the time for something."""
+        away = min(closes, closes if self.back is None else self.back) - max(opens, self.gone)
+        return away > (closes - opens) / 2
+
+
+class Expectations:
+    """When in an epoch the policy has hosters and validators do what its summary counts; None for what it does not have."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.has_challenge = any(rule.elected_until is not None for rule in policy.rules)
+        opening, list_opening = _find_opening(policy, HOSTER), _find_opening(policy, VALIDATOR)
+        self.commitments = _get_window(get_commitment_rule(policy, opening)) if opening else None
+        self.openings = _get_window(opening) if opening else None
+        self.list_openings = _get_window(list_opening) if list_opening else None
+        self.has_settlement = opening is not None and list_opening is not None
+        self.scores = _get_window(get_commitment_rule(policy, list_opening)) if opening and list_opening else None
+
+    @property
+    def attestations(self) -> tuple[float, float]:
+        """Of the next epoch, counted from this one's start."""
+        return 1 + ATTESTING[0], 1 + ATTESTING[1]
+
+
+def plan_restart(peer_id: str, epochs: int, share: float) -> Outage:
+    """In the last epoch; what is killed is started again at once."""
+    place = epochs - 1 + share
+    return Outage(peer_id, place, place, False, f"killed (SIGKILL) after {share:.0%} of epoch {epochs - 1}")
+
+
+def choose_absent_epoch(epochs: int) -> int:
+    """The second epoch, whose elected node also has a submission to make; where there is only one, the first."""
+    return min(1, epochs - 1)
+
+
+def plan_absent_elected(peer_id: str, epoch: int) -> Outage:
+    """Before epoch 0 there is nothing but heartbeats to miss."""
+    return Outage(peer_id, epoch - GONE_BEFORE, epoch + BACK_AT, True, f"elected in epoch {epoch} and taken away before it")
+
+
+def plan_late_node(peer_id: str) -> Outage:
+    return Outage(peer_id, None, LATE_AT, True, f"started as late as {LATE_AT:.0%} of epoch 0")
+
+
+def select_excused(absences: Iterable[Absence], epoch: int, window: tuple[float, float]) -> set[str]:
+    """Who owes nothing in that part of the epoch."""
+    opens, closes = epoch + window[0], epoch + window[1]
+    return {absence.peer_id for absence in absences if absence.excuses(opens, closes)}
+
+
+def _find_opening(policy: Policy, role: int) -> Rule | None:
+    try:
+        return policy.get_opening_rule(role)
+    except KeyError:
+        return None
+
+
+def _get_window(rule: Rule) -> tuple[float, float]:
+    return (float(rule.during.first), float(rule.during.last)) if rule.during else (0.0, 1.0)
