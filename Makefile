@@ -12,7 +12,7 @@ SECONDS ?= 60
 SEEDS ?= 1000
 JOBS ?= 2
 
-.PHONY: devnet test simulate simulate-nightly fuzz audit bench plots clean
+.PHONY: devnet test test-chain simulate simulate-nightly fuzz audit bench plots clean
 
 devnet: $(VENV)/.node
 	$(BIN)/epochgate devnet --hosters $(HOSTERS) --validators $(VALIDATORS) --epochs $(EPOCHS) \
@@ -32,6 +32,14 @@ fuzz: $(VENV)/.fuzz
 # Known vulnerabilities of what is installed; what cannot be looked up from here is named.
 audit: $(VENV)/.audit
 	$(BIN)/python .ci/audit.py
+
+# Hypertensor's own runtime, booted from EPOCHGATE_HYPERTENSOR_SPEC; needs Node.js 18 or newer (docs/hypertensor.md).
+test-chain: $(VENV)/.dev tests/chain/node_modules/.stamp
+	$(BIN)/python -m pytest tests/chain -rs
+
+tests/chain/node_modules/.stamp: tests/chain/package-lock.json
+	cd tests/chain && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
 
 bench: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m benchmarks
@@ -62,7 +70,7 @@ $(VENV)/.node: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.node
-	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[node,hypertensor]' --group dev
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.node

@@ -25,6 +25,7 @@ CHANCE = {"os.urandom", "secrets.token_bytes", "random.random", "random.shuffle"
 EDGES = {
     "engine/system.py": CLOCKS | THREADS | CHANCE,
     "chain/local.py": CHANCE,  # a new chain's genesis
+    "chain/hypertensor/account.py": CHANCE,  # a new key
 }
 """Who may ask the machine for time, threads and chance; everybody else is handed a port."""
 

@@ -34,6 +34,35 @@ class KeyFileError(RuntimeError):
     """An identity file that cannot be used; the message says why and what to do."""
 
 
+def write_secret_file(path: Path, data: bytes) -> None:
+    """A new file that only its owner can read. Raises KeyFileError when there is one already."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise KeyFileError(f"{path} exists already: a key is never overwritten, choose another name") from None
+    except OSError as error:
+        raise KeyFileError(f"{path} cannot be written: {error.strerror}") from None
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())  # a node that has registered with this key must not lose it with the power
+
+
+def read_secret_file(path: Path, how_to_make: str) -> bytes:
+    """Raises KeyFileError: missing, or readable by others."""
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            data = file.read(MAX_FILE_BYTES)
+    except FileNotFoundError:
+        raise KeyFileError(f"{path} does not exist: {how_to_make}") from None
+    except OSError as error:
+        raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
+    if mode & 0o077:
+        raise KeyFileError(f"{path} is open to others (mode {mode:o}): run `chmod 600 {path}`")
+    return data
+
+
 class SigningKey:
     """A node's identity. `author` is its peer id; the secret half shows in no text."""
 
@@ -54,31 +83,13 @@ class SigningKey:
     def create(path: Path) -> SigningKey:
         """A new key in a new file that only its owner can read. Raises KeyFileError when there is one already."""
         key = SigningKey.generate()
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            raise KeyFileError(f"{path} exists already: a key is never overwritten, choose another name") from None
-        except OSError as error:
-            raise KeyFileError(f"{path} cannot be written: {error.strerror}") from None
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(FILE_PREFIX + bytes(key._key) + bytes(key._key.verify_key))
-            file.flush()
-            os.fsync(file.fileno())  # a node that has registered with this key must not lose it with the power
+        write_secret_file(path, FILE_PREFIX + bytes(key._key) + bytes(key._key.verify_key))
         return key
 
     @staticmethod
     def load(path: Path) -> SigningKey:
         """Raises KeyFileError: missing, readable by others, no Ed25519 identity, or damaged."""
-        try:
-            with path.open("rb") as file:
-                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-                data = file.read(MAX_FILE_BYTES)
-        except FileNotFoundError:
-            raise KeyFileError(f"{path} does not exist: make a key with `epochgate keygen {path}`") from None
-        except OSError as error:
-            raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
-        if mode & 0o077:
-            raise KeyFileError(f"{path} is open to others (mode {mode:o}): run `chmod 600 {path}`")
+        data = read_secret_file(path, f"make a key with `epochgate keygen {path}`")
         if data.startswith(RSA_FILE_PREFIX):
             raise KeyFileError(f"{path} holds an RSA key, which no peer id contains: make one with `epochgate keygen FILE`")
         if len(data) != FILE_BYTES or not data.startswith(FILE_PREFIX):

@@ -12,6 +12,7 @@ import typer
 
 from epochgate import __version__
 from epochgate.cli.calibrate import calibrate_model
+from epochgate.cli.chain import app as chain
 from epochgate.cli.devnet import devnet
 from epochgate.cli.inputs import INPUT_ERRORS
 from epochgate.cli.node import node
@@ -28,6 +29,7 @@ app.command()(keygen)
 app.command()(policy)
 app.command()(devnet)
 app.command("calibrate")(calibrate_model)
+app.add_typer(chain, name="chain")
 
 
 def _print_version(is_wanted: bool) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
 
 from epochgate.chain.local import LocalChain
 from epochgate.cli.inputs import InputError
+from epochgate.cli.settings import HOTKEY_VARIABLE
 from epochgate.core.policy import Policy
 from epochgate.core.policy_text import check_policy
 from epochgate.core.roster import Role
+from epochgate.events import Emit
 from epochgate.keys import format_peer_id
-from epochgate.ports import Chain, Clock
+from epochgate.ports import Chain, ChainRefused, Clock
 
 LOCAL = "local:"
+RPC = ("ws://", "wss://")
 
 
 class OpenedChain(msgspec.Struct, frozen=True):
@@ -28,7 +32,20 @@ class OpenedChain(msgspec.Struct, frozen=True):
     how_to_register: str
 
 
-async def open_chain(url: str, *, author: bytes | None, clock: Clock) -> OpenedChain:
+class Seat(msgspec.Struct, frozen=True):
+    """Which subnet of a chain with many, and as whom; the local chain needs none of it.
+
+    `role_field` is the policy's; `block_seconds` is for development chains that keep a pace of their own.
+    """
+
+    subnet_id: int | None = None
+    hotkey: Path | None = None
+    role_field: str = ""
+    block_seconds: float | None = None
+    emit: Emit | None = None
+
+
+async def open_chain(url: str, *, author: bytes | None, clock: Clock, seat: Seat | None = None) -> OpenedChain:
     """The chain that `url` names, for the node `author`; None for one that only looks.
 
     Raises InputError for a URL of no kind, for a chain that does not answer, and where this machine's clock does not fit
@@ -36,7 +53,18 @@ async def open_chain(url: str, *, author: bytes | None, clock: Clock) -> OpenedC
     """
     if url.startswith(LOCAL):
         return await _open_local(Path(url.removeprefix(LOCAL)), author, clock)
-    raise InputError(f"--chain {url!r}: write local:FILE")
+    if url.startswith(RPC):
+        return await _open_hypertensor(url, author, clock, seat or Seat())
+    raise InputError(f"--chain {url!r}: write local:FILE, ws://HOST:PORT or wss://HOST")
+
+
+def require_hypertensor() -> None:
+    """Raises InputError where what the Hypertensor chain needs is not installed."""
+    try:
+        import async_substrate_interface  # noqa: F401, PLC0415 - whether the extra is there
+        import eth_keys  # noqa: F401, PLC0415 - likewise
+    except ModuleNotFoundError as error:
+        raise InputError(f"the Hypertensor chain needs {error.name}: pip install 'epochgate[hypertensor]'") from None
 
 
 def check_node(opened: OpenedChain, author: bytes, roles: int, policy: Policy) -> None:
@@ -64,3 +92,29 @@ async def _open_local(file: Path, author: bytes | None, clock: Clock) -> OpenedC
             "set it, for example with `timedatectl set-ntp true`"
         )
     return OpenedChain(chain, f"the chain in {file}", "register it first")
+
+
+async def _open_hypertensor(url: str, author: bytes | None, clock: Clock, seat: Seat) -> OpenedChain:
+    """Without a hotkey a node that acts on the chain cannot start; one that only looks needs none."""
+    require_hypertensor()
+    from epochgate.chain.hypertensor.account import find_account  # noqa: PLC0415 - of the extra [hypertensor]
+    from epochgate.chain.hypertensor.chain import HypertensorChain  # noqa: PLC0415 - likewise
+
+    if seat.subnet_id is None:
+        raise InputError(f"--chain {url} has many subnets: say which with --subnet-id N")
+    account = None if author is None else find_account(seat.hotkey, HOTKEY_VARIABLE, os.environ)
+    try:
+        chain = await HypertensorChain.open(
+            url,
+            seat.subnet_id,
+            clock,
+            author=author,
+            account=account,
+            role_field=seat.role_field,
+            block_seconds=seat.block_seconds,
+            emit=seat.emit,
+        )
+    except (ChainRefused, ConnectionError, LookupError) as error:
+        raise InputError(str(error)) from None
+    how = f"`epochgate chain register-node --chain {url} --subnet-id {seat.subnet_id}` does it"
+    return OpenedChain(chain, f"subnet {seat.subnet_id} of {url}", how)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from epochgate.cli.chains import OpenedChain, check_node, open_chain
+from epochgate.cli.chains import OpenedChain, Seat, check_node, open_chain
 from epochgate.cli.inputs import InputError, load_challenger, load_policy
 from epochgate.cli.settings import NodeSettings, RoleName, find_unknown_variables, load_settings
 from epochgate.core.policy import Policy
@@ -45,6 +45,9 @@ def _explain(name: str) -> str:
 def node(
     role: Annotated[list[RoleName] | None, typer.Option(help=_explain("role"))] = None,
     chain: Annotated[str | None, typer.Option(help=_explain("chain"))] = None,
+    subnet_id: Annotated[int | None, typer.Option(help=_explain("subnet_id"))] = None,
+    hotkey: Annotated[Path | None, typer.Option(help=_explain("hotkey"))] = None,
+    block_seconds: Annotated[float | None, typer.Option(help=_explain("block_seconds"))] = None,
     identity: Annotated[Path | None, typer.Option(help=_explain("identity"))] = None,
     data: Annotated[Path | None, typer.Option(help=_explain("data"))] = None,
     listen: Annotated[str | None, typer.Option(help=_explain("listen"))] = None,
@@ -68,6 +71,9 @@ def node(
     options = {
         "role": role,
         "chain": chain,
+        "subnet_id": subnet_id,
+        "hotkey": hotkey,
+        "block_seconds": block_seconds,
         "identity": identity,
         "data": data,
         "listen": listen,
@@ -109,14 +115,16 @@ async def _run(settings: NodeSettings, compute: Compute, make_node: MakeNode | N
     policy = load_policy(settings.policy)
     key = SigningKey.load(settings.identity)
     clock = SystemClock()
-    opened = await _unless(leaving, open_chain(settings.chain, author=key.author, clock=clock))
+    emit = _make_emit(format_peer_id(key.author), clock, leaving.set, is_json=settings.events == "-")
+    seat = Seat(settings.subnet_id, settings.hotkey, policy.role_field, settings.block_seconds, emit)
+    opened = await _unless(leaving, open_chain(settings.chain, author=key.author, clock=clock, seat=seat))
     async with AsyncExitStack() as closing:
         closing.push_async_callback(opened.chain.close)
         check_node(opened, key.author, settings.roles, policy)
         _make_folder(settings.data)
         ledger = Ledger(settings.data / "ledger.sqlite")
         closing.callback(ledger.close)
-        await _live(settings, opened, key, policy, ledger, clock, compute, leaving, make_node)
+        await _live(settings, opened, key, policy, ledger, clock, compute, emit, leaving, make_node)
 
 
 async def _live(
@@ -127,13 +135,13 @@ async def _live(
     ledger: Ledger,
     clock: Clock,
     compute: Compute,
+    emit: Emit,
     leaving: asyncio.Event,
     make_node: MakeNode | None,
 ) -> None:
     """From the start of the network to the last goodbye. Here a node gets its parts."""
     from epochgate.node.runner import Node  # noqa: PLC0415 - only this command runs one
 
-    emit = _make_emit(format_peer_id(key.author), clock, leaving.set, is_json=settings.events == "-")
     model = load_model(settings.model) if settings.roles & HOSTER else None
     challenger = load_challenger(settings.challenger)
     async with AsyncExitStack() as closing:

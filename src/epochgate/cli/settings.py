@@ -30,6 +30,8 @@ from epochgate.schemas.heartbeat import Name
 
 PREFIX = "EPOCHGATE_"
 CONFIG_VARIABLE = "EPOCHGATE_CONFIG"
+HOTKEY_VARIABLE, COLDKEY_VARIABLE = "EPOCHGATE_HOTKEY_SECRET", "EPOCHGATE_COLDKEY_SECRET"
+"""Keys of the chain may come from the environment; they are no settings, which are shown."""
 DEFAULT_LISTEN = "/ip4/127.0.0.1/tcp/0"
 
 
@@ -74,7 +76,10 @@ class NodeSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
     role: Roles = Field(description="What the node does: hoster, validator or both.")
-    chain: str = Field(description="The chain, as local:FILE.")
+    chain: str = Field(description="The chain, as local:FILE, ws://HOST:PORT or wss://HOST.")
+    subnet_id: int | None = Field(None, ge=0, description="The subnet's number, on a chain with many.")
+    hotkey: Path | None = Field(None, description="The node's key on the chain, made by `epochgate chain keygen`.")
+    block_seconds: float | None = Field(None, gt=0, description="Only for a development chain that keeps a pace of its own.")
     identity: Path = Field(description="The node's key, made by `epochgate keygen`.")
     data: Path = Field(description="The node's folder: its ledger and address book.")
     listen: str = Field(DEFAULT_LISTEN, description="The multiaddress to listen on; port 0 takes any.")
@@ -158,7 +163,7 @@ def get_variable(name: str) -> str:
 
 def find_unknown_variables() -> tuple[str, ...]:
     """Variables that look like a setting and are none: a typing error, or put there by somebody else's platform."""
-    known = {CONFIG_VARIABLE, *map(get_variable, NodeSettings.model_fields)}
+    known = {CONFIG_VARIABLE, HOTKEY_VARIABLE, COLDKEY_VARIABLE, *map(get_variable, NodeSettings.model_fields)}
     return tuple(sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known))
 
 

@@ -58,11 +58,19 @@ class Scoring(msgspec.Struct, frozen=True):
 class Policy:
     """The rules of a subnet. A value: print it, digest it, compare it with a peer's, test it offline.
 
-    `key_budget_bytes` bounds what all authors of the roster together may store under one key.
+    `key_budget_bytes` bounds what all authors of the roster together may store under one key. `role_field` is the field of
+    a node's registration that names its roles on a chain that knows none (SPEC section 9).
     """
 
-    def __init__(self, *rules: Rule, scoring: Scoring | None = None, key_budget_bytes: int = 64 << 20) -> None:
+    def __init__(
+        self,
+        *rules: Rule,
+        scoring: Scoring | None = None,
+        key_budget_bytes: int = 64 << 20,
+        role_field: str = "non_unique",
+    ) -> None:
         self.rules = rules
+        self.role_field = role_field
         self.scoring = scoring or Scoring()
         self.key_budget_bytes = key_budget_bytes
         self.max_value_bytes = max((rule.max_bytes for rule in rules), default=0)
@@ -164,7 +172,7 @@ class Policy:
     def digest(self) -> bytes:
         """SHA-256 over all that the policy says, 32 bytes: two nodes with the same digest judge alike."""
         lines = [rule.describe() for rule in self.rules]
-        lines += [self.scoring.describe(), f"key_budget_bytes={self.key_budget_bytes}"]
+        lines += [self.scoring.describe(), f"key_budget_bytes={self.key_budget_bytes}", f"role_field={self.role_field}"]
         return hashlib.sha256(b"epochgate/policy/1\0" + "\n".join(lines).encode()).digest()
 
 

@@ -1,0 +1,83 @@
+"""Accounts of the chain: secp256k1 keys in files that only their owner can read, or in the environment.
+
+Hypertensor names an account by the last 20 bytes of the Keccak-256 of its public key, as Ethereum does, and signs the
+Keccak-256 of what is signed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from eth_keys.datatypes import PrivateKey
+from eth_utils.exceptions import ValidationError
+
+from epochgate.keys import KeyFileError, read_secret_file, write_secret_file
+
+SECRET = re.compile(r"(0x)?[0-9a-fA-F]{64}")
+ECDSA = 2
+"""The number by which async-substrate-interface knows this kind of key."""
+
+
+class Account:
+    """A key that signs extrinsics: what `async_substrate_interface.protocols.Keypair` asks for. The secret shows in no text."""
+
+    crypto_type = ECDSA
+    ss58_format = 42
+
+    def __init__(self, secret: bytes) -> None:
+        """`secret` is 32 bytes. Raises ValueError where they are no secp256k1 key."""
+        try:
+            self._key = PrivateKey(secret)
+            self.public_key: bytes = self._key.public_key.to_canonical_address()
+        except (ValidationError, ValueError) as error:
+            raise ValueError(f"these 32 bytes are no secp256k1 key: {error}") from None
+        self.ss58_address: str = self._key.public_key.to_checksum_address()
+
+    @property
+    def address(self) -> str:
+        """`0x` and 40 hexadecimal digits."""
+        return self.ss58_address
+
+    @staticmethod
+    def create(path: Path) -> Account:
+        """A new key in a new file that only its owner can read. Raises KeyFileError when there is one already."""
+        secret = os.urandom(32)
+        account = Account(secret)
+        write_secret_file(path, f"0x{secret.hex()}\n".encode())
+        return account
+
+    @staticmethod
+    def load(path: Path) -> Account:
+        """Raises KeyFileError: missing, readable by others, or no key."""
+        data = read_secret_file(path, f"make a key with `epochgate chain keygen {path}`")
+        return _parse(data.decode("ascii", "replace"), str(path))
+
+    def sign(self, data: bytes | str) -> bytes:
+        """65 bytes, r, s and v; the chain's extrinsics come as bytes or as hexadecimal text."""
+        message = bytes.fromhex(data.removeprefix("0x")) if isinstance(data, str) else bytes(data)
+        signature: bytes = self._key.sign_msg(message).to_bytes()
+        return signature
+
+    def __repr__(self) -> str:
+        return f"Account({self.address})"
+
+
+def find_account(file: Path | None, variable: str, environment: Mapping[str, str]) -> Account:
+    """The account in `file`, else the one that the environment's `variable` holds in hexadecimal. Raises KeyFileError."""
+    if file is not None:
+        return Account.load(file)
+    if text := environment.get(variable):
+        return _parse(text, variable)
+    raise KeyFileError(f"no key was given: name its file, or put it into the environment as {variable}")
+
+
+def _parse(text: str, where: str) -> Account:
+    if not SECRET.fullmatch(text.strip()):
+        raise KeyFileError(f"{where} holds no secp256k1 key of 64 hexadecimal digits: look whether it is the right one")
+    try:
+        return Account(bytes.fromhex(text.strip().removeprefix("0x")))
+    except ValueError as error:
+        raise KeyFileError(f"{where}: {error}") from None

@@ -1,0 +1,257 @@
+"""`epochgate chain`: put a subnet and its nodes on the Hypertensor chain, and see where they stand."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Coroutine
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from epochgate.cli.chains import require_hypertensor
+from epochgate.cli.inputs import DEFAULT_POLICY, InputError, load_policy
+from epochgate.cli.settings import COLDKEY_VARIABLE, HOTKEY_VARIABLE
+from epochgate.keys import SigningKey, format_peer_id, parse_peer_id
+from epochgate.ports import ChainRefused
+
+if TYPE_CHECKING:
+    from epochgate.chain.hypertensor.account import Account
+    from epochgate.chain.hypertensor.registration import Step
+    from epochgate.chain.hypertensor.rpc import Rpc
+
+UNIT = 10**18
+
+T = TypeVar("T")
+
+app = typer.Typer(no_args_is_help=True, help="Put a subnet and its nodes on the Hypertensor chain, and see where they stand.")
+
+Url = Annotated[str, typer.Option("--chain", help="The chain node's RPC address, ws:// or wss://.")]
+SubnetId = Annotated[int, typer.Option(min=0, help="The subnet's number on the chain.")]
+Coldkey = Annotated[
+    Path | None, typer.Option(help=f"The key that pays and owns, made by `chain keygen`; else ${COLDKEY_VARIABLE}.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before something is sent.")]
+
+
+@app.command()
+def keygen(file: Annotated[Path, typer.Argument(help="Where the key goes; it must not exist yet.")]) -> None:
+    """Make a key of the chain, for a coldkey or a hotkey, and print its address."""
+    require_hypertensor()
+    from epochgate.chain.hypertensor.account import Account  # noqa: PLC0415 - of the extra [hypertensor]
+
+    typer.echo(Account.create(file).address)
+
+
+@app.command()
+def status(chain: Url, subnet_id: SubnetId) -> None:
+    """Where the chain, the subnet and its nodes stand."""
+    _run(_show_status(chain, subnet_id))
+
+
+@app.command()
+def register_subnet(
+    chain: Url,
+    name: Annotated[str, typer.Option(help="The subnet's name; the chain has each once.")],
+    bootnode: Annotated[list[str], typer.Option(help="A node that newcomers begin with, /ip4/.../p2p/12D3...; repeat it.")],
+    max_cost: Annotated[str, typer.Option(help="What registering may cost, in TENSOR.")],
+    repo: Annotated[str, typer.Option(help="Where its code is; the chain has each once.")] = "",
+    min_stake: Annotated[str, typer.Option(help="A node's least stake, in TENSOR.")] = "100",
+    max_stake: Annotated[str, typer.Option(help="A node's largest stake, in TENSOR.")] = "1000",
+    initial_coldkey: Annotated[
+        list[str] | None, typer.Option(help="An address that may register the first nodes, as ADDRESS or ADDRESS=COUNT.")
+    ] = None,
+    coldkey: Coldkey = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Register a subnet; its nodes follow, and then it is activated."""
+    owner = _find_account(coldkey, COLDKEY_VARIABLE)
+    from epochgate.chain.hypertensor.registration import NewSubnet, find_subnet, plan_subnet  # noqa: PLC0415 - of the extra
+
+    subnet = NewSubnet(
+        name=name,
+        repo=repo or name,
+        max_cost=_parse_tensor(max_cost, "--max-cost"),
+        min_stake=_parse_tensor(min_stake, "--min-stake"),
+        max_stake=_parse_tensor(max_stake, "--max-stake"),
+        coldkeys=dict(_parse_coldkey(text) for text in initial_coldkey or [owner.address]),
+        bootnodes=[_parse_bootnode(text) for text in bootnode],
+    )
+
+    async def work(rpc: Rpc) -> None:
+        steps = await plan_subnet(rpc, owner, subnet)
+        if await _confirm_and_send(rpc, steps, dry_run=dry_run, yes=yes):
+            typer.echo(f"subnet {await find_subnet(rpc, owner.address)}")
+
+    _run(_with_rpc(chain, work))
+
+
+@app.command()
+def register_node(
+    chain: Url,
+    subnet_id: SubnetId,
+    identity: Annotated[Path, typer.Option(help="The node's own key, made by `epochgate keygen`.")],
+    hotkey: Annotated[str, typer.Option(help="The file of the node's key on the chain, or its address, 0x...")],
+    role: Annotated[
+        str, typer.Option(help="hoster, validator or both; written into the field that the policy names.")
+    ] = "both",
+    stake: Annotated[str, typer.Option(help="The node's stake, in TENSOR.")] = "100",
+    max_burn: Annotated[str, typer.Option(help="What registering may burn, in TENSOR.")] = "100",
+    hotkey_balance: Annotated[str, typer.Option(help="What a hotkey without a balance is sent, in TENSOR.")] = "1",
+    policy: Annotated[str, typer.Option(help="The subnet's policy, as module:NAME.")] = DEFAULT_POLICY,
+    coldkey: Coldkey = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Register a node in a subnet, and give its hotkey something to be taken seriously with."""
+    payer = _find_account(coldkey, COLDKEY_VARIABLE)
+    from epochgate.chain.hypertensor.registration import NewNode, plan_node  # noqa: PLC0415 - of the extra
+
+    if role not in ("hoster", "validator", "both"):
+        raise InputError(f"--role {role!r}: write hoster, validator or both")
+    node = NewNode(
+        subnet_id=subnet_id,
+        author=SigningKey.load(identity).author,
+        hotkey=hotkey if hotkey.startswith("0x") else _find_account(Path(hotkey), HOTKEY_VARIABLE).address,
+        stake=_parse_tensor(stake, "--stake"),
+        max_burn=_parse_tensor(max_burn, "--max-burn"),
+        hotkey_balance=_parse_tensor(hotkey_balance, "--hotkey-balance"),
+        role_field=load_policy(policy).role_field,
+        role_text="" if role == "both" else role,
+    )
+
+    async def work(rpc: Rpc) -> None:
+        steps = await plan_node(rpc, payer, node)
+        while await _confirm_and_send(rpc, steps, dry_run=dry_run, yes=yes) and steps[-1].call == "register_validator":
+            steps = await plan_node(rpc, payer, node)
+
+    _run(_with_rpc(chain, work))
+
+
+@app.command()
+def activate(chain: Url, subnet_id: SubnetId, coldkey: Coldkey = None, dry_run: DryRun = False, yes: Yes = False) -> None:
+    """Activate a subnet that has nodes enough: from its next epoch on the chain elects one of them."""
+    owner = _find_account(coldkey, COLDKEY_VARIABLE)
+    from epochgate.chain.hypertensor.registration import plan_activation  # noqa: PLC0415 - of the extra
+
+    async def work(rpc: Rpc) -> None:
+        await _confirm_and_send(rpc, plan_activation(owner, subnet_id), dry_run=dry_run, yes=yes)
+
+    _run(_with_rpc(chain, work))
+
+
+async def _show_status(url: str, subnet_id: int) -> None:
+    from epochgate.chain.hypertensor.chain import HypertensorChain  # noqa: PLC0415 - of the extra
+    from epochgate.engine.system import SystemClock  # noqa: PLC0415 - only this command needs it
+
+    chain = await HypertensorChain.open(url, subnet_id, SystemClock())
+    try:
+        facts, timing, block = chain.facts, chain.timing, chain.get_head().block
+        if facts is None:
+            return
+        typer.echo(f"chain      block {block}, {timing.blocks_per_epoch} blocks of {timing.block_seconds:g} s an epoch")
+        typer.echo(f"subnet     {subnet_id} {facts.name!r}, {facts.state.lower()}, epochs begin at block {facts.slot} of each")
+        if timing.slot is None:
+            first = facts.slot + facts.start_epoch * timing.blocks_per_epoch
+            when = (
+                f"in its epoch {facts.start_epoch}, at block {first}" if facts.is_active else "after `epochgate chain activate`"
+            )
+            typer.echo(f"epoch      none yet: the first node is elected {when}")
+        else:
+            epoch = timing.compute_epoch(block)
+            elected, on_chain = await chain.get_elected(epoch), await chain.get_submission(epoch)
+            typer.echo(f"epoch      {epoch}, elected {format_peer_id(elected) if elected else 'nobody'}")
+            attested = (
+                f"attested by {len(on_chain.attested_by)}, {'enough' if on_chain.is_attested else 'not enough'}"
+                if on_chain
+                else "none yet"
+            )
+            typer.echo(f"submission {attested}")
+        typer.echo(f"nodes      {len(chain.nodes)}")
+        for node in chain.nodes:
+            peer = format_peer_id(node.author) if node.author else "no Ed25519 peer id, so it can take no part"
+            roles = node.fields.get("non_unique", "")
+            typer.echo(f"  {node.node_id:>4}  {peer}  {node.class_name:<10}  {node.stake / UNIT:>12,.4f} TENSOR  {roles}")
+    finally:
+        await chain.close()
+
+
+async def _with_rpc(url: str, work: Callable[[Rpc], Awaitable[T]]) -> T:
+    from epochgate.chain.hypertensor.rpc import Rpc  # noqa: PLC0415 - of the extra
+
+    rpc = Rpc(url)
+    try:
+        return await work(rpc)
+    finally:
+        await rpc.close()
+
+
+async def _confirm_and_send(rpc: Rpc, steps: list[Step], *, dry_run: bool, yes: bool) -> bool:
+    """Whether it was sent. Raises typer.Abort where the answer is no."""
+    from epochgate.chain.hypertensor.registration import UNIT, get_balance, send  # noqa: PLC0415 - of the extra
+
+    payer = steps[0].account.address
+    typer.echo(f"{payer} has {await get_balance(rpc, payer) / UNIT:,.4f} TENSOR. This would be sent to {rpc.url}:")
+    for number, step in enumerate(steps, start=1):
+        typer.echo(f"  {number}. {step.words}")
+    if dry_run:
+        typer.echo("nothing was sent (--dry-run)")
+        return False
+    if not yes:
+        typer.confirm("Send it?", abort=True)
+    await send(rpc, steps)
+    typer.echo("done")
+    return True
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """What the chain refuses and where it is not reached is told in one line."""
+    require_hypertensor()
+
+    async def run() -> T:
+        try:
+            return await work
+        except (ChainRefused, ConnectionError, LookupError) as error:
+            raise InputError(str(error)) from None
+
+    return asyncio.run(run())
+
+
+def _find_account(file: Path | None, variable: str) -> Account:
+    require_hypertensor()
+    from epochgate.chain.hypertensor.account import find_account  # noqa: PLC0415 - of the extra
+
+    return find_account(file, variable, os.environ)
+
+
+def _parse_tensor(text: str, option: str) -> int:
+    try:
+        amount = Decimal(text) * UNIT
+    except InvalidOperation:
+        raise InputError(f"{option} {text!r}: write a number of TENSOR, as in 100 or 0.5") from None
+    if not amount.is_finite() or amount < 0 or amount != amount.to_integral_value():
+        raise InputError(f"{option} {text!r}: an amount is 0 or more, with at most 18 decimals")
+    return int(amount)
+
+
+def _parse_coldkey(text: str) -> tuple[str, int]:
+    address, _, count = text.partition("=")
+    if not (address.startswith("0x") and len(address) == 42 and (count or "1").isdigit()):
+        raise InputError(f"--initial-coldkey {text!r}: write an address of 0x and 40 digits, and perhaps =COUNT")
+    return address, int(count or 1)
+
+
+def _parse_bootnode(text: str) -> tuple[str, bytes]:
+    from multiaddr import Multiaddr  # noqa: PLC0415 - comes with the extra
+    from multiaddr.exceptions import Error  # noqa: PLC0415 - likewise
+
+    _, _, peer = text.rpartition("/p2p/")
+    try:
+        parse_peer_id(peer)
+        return peer, Multiaddr(text).to_bytes()
+    except (Error, ValueError) as error:
+        raise InputError(f"--bootnode {text!r} ({error}): write it like /ip4/203.0.113.5/tcp/31330/p2p/12D3KooW...") from None

@@ -1,0 +1,97 @@
+"""A subnet of four nodes on the development chain, put there as its operators would do it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from devchain import COLDKEYS, DevChain
+from multiaddr import Multiaddr
+
+from epochgate.chain.hypertensor.account import Account
+from epochgate.chain.hypertensor.chain import HypertensorChain
+from epochgate.chain.hypertensor.registration import (
+    UNIT,
+    NewNode,
+    NewSubnet,
+    find_subnet,
+    plan_activation,
+    plan_node,
+    plan_subnet,
+    send,
+)
+from epochgate.chain.hypertensor.rpc import Rpc
+from epochgate.engine.system import SystemClock
+from epochgate.events import AnyEvent, Trouble
+from epochgate.keys import SigningKey, format_peer_id
+from people import alice, bob, carol, dave, victor
+
+ROLES = {alice: "hoster", bob: "hoster", carol: "", victor: "validator"}
+BLOCK_SECONDS = 0.25
+"""What the clients take for the block time, since blocks come when a test asks for them."""
+
+
+@dataclass
+class ChainSubnet:
+    """The subnet, the accounts of its nodes, and the chain as each node sees it."""
+
+    devchain: DevChain
+    rpc: Rpc
+    subnet_id: int = 0
+    hotkeys: dict[SigningKey, Account] = field(default_factory=dict)
+    facts: list[AnyEvent] = field(default_factory=list)
+    _open: list[HypertensorChain] = field(default_factory=list)
+
+    @staticmethod
+    async def register(devchain: DevChain) -> ChainSubnet:
+        """Registered, with nobody in it."""
+        subnet = ChainSubnet(devchain, Rpc(devchain.url))
+        owner = get_coldkey("alith")
+        peer = format_peer_id(dave.author)
+        bootnodes = [(peer, Multiaddr(f"/ip4/127.0.0.1/tcp/31330/p2p/{peer}").to_bytes())]
+        coldkeys = {get_coldkey(name).address: 1 for name in COLDKEYS}
+        new = NewSubnet("a subnet", "a repository", 100 * UNIT, 100 * UNIT, 1000 * UNIT, coldkeys, bootnodes)
+        await send(subnet.rpc, await plan_subnet(subnet.rpc, owner, new))
+        found = await find_subnet(subnet.rpc, owner.address)
+        assert found is not None
+        subnet.subnet_id = found
+        return subnet
+
+    async def add_nodes(self, *, hotkey_balance: int = UNIT) -> None:
+        for name, (key, role) in zip(COLDKEYS, ROLES.items(), strict=True):
+            await self.add_node(name, key, role, hotkey_balance=hotkey_balance)
+
+    async def add_node(self, coldkey: str, key: SigningKey, role: str = "", *, hotkey_balance: int = UNIT) -> None:
+        hotkey = self.hotkeys[key] = Account(bytes([len(self.hotkeys) + 1]) * 32)
+        node = NewNode(self.subnet_id, key.author, hotkey.address, 100 * UNIT, 100 * UNIT, hotkey_balance, "non_unique", role)
+        await send(self.rpc, await plan_node(self.rpc, get_coldkey(coldkey), node))
+
+    async def activate(self) -> None:
+        await send(self.rpc, plan_activation(get_coldkey("alith"), self.subnet_id))
+
+    async def see(self, key: SigningKey | None, url: str | None = None) -> HypertensorChain:
+        """The chain as that node sees it, perhaps by another way."""
+        chain = await HypertensorChain.open(
+            url or self.devchain.url,
+            self.subnet_id,
+            SystemClock(),
+            author=key.author if key else None,
+            account=self.hotkeys.get(key) if key else None,
+            role_field="non_unique",
+            block_seconds=BLOCK_SECONDS,
+            emit=self.facts.append,
+        )
+        self._open.append(chain)
+        return chain
+
+    @property
+    def troubles(self) -> list[str]:
+        return [fact.what for fact in self.facts if isinstance(fact, Trouble)]
+
+    async def close(self) -> None:
+        for chain in self._open:
+            await chain.close()
+        await self.rpc.close()
+
+
+def get_coldkey(name: str) -> Account:
+    return Account(bytes.fromhex(COLDKEYS[name]))
