@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from epochgate.calibration import InBatch, make_challenges
 from epochgate.core.scoring import MAX_SCORE, Consensus, compute_consensus, compute_score
 from epochgate.inference import INFERENCE_POLICY
-from epochgate.model_variants import CHEAPER, get_module
 from epochgate.models import load_model
+from epochgate.models.variants import CHEAPER, get_module
 from epochgate.ports import Model
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images"

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from epochgate.calibration import NOISE_FACTOR, Calibration, InBatch, Measurement, Variation, calibrate, compute_tolerance_ppm
 from epochgate.cli.inputs import DEFAULT_POLICY, load_policy
-from epochgate.model_variants import BFLOAT16, CHEAPER, OnThreads
 from epochgate.models import load_model
+from epochgate.models.variants import BFLOAT16, CHEAPER, OnThreads
 from epochgate.ports import Model
 
 BATCHES = (2, 8, 32)

@@ -89,6 +89,7 @@ class LanguageModel:
     def __init__(self, module: Any, served: Slice) -> None:
         """Raises ModelError for a width that the model has not."""
         config = module.config
+        self.module = module
         self._served = served
         self._vocabulary: int = config.vocab_size
         self._longest: int | None = getattr(config, "max_position_embeddings", None)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from epochgate.models import ModelError
+from epochgate.models.model_error import ModelError
 from epochgate.ports import Model
 
 if TYPE_CHECKING:
