@@ -215,6 +215,22 @@ async def test_a_node_that_comes_first_finds_those_who_come_later(world: Libp2pW
             await asyncio.sleep(0.1)  # the daemon tells nobody when it has found a peer
 
 
+async def test_an_initial_peer_that_was_down_is_called_again_though_others_are_there(world: Libp2pWorld) -> None:
+    """Libp2p itself would not: it puts off whom it could not reach, and a node that has one peer looks content."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"/ip4/127.0.0.1/tcp/{probe.getsockname()[1]}"
+    carol = await world.join("carol")
+    bobs_name = format_peer_id(meet("bob").author)
+    peers = [*carol.get_listen_addresses(), f"{address}/p2p/{bobs_name}"]
+    alice = await world.join("alice", initial_peers=peers, watch_seconds=0.2)
+    bob = await world.join("bob", listen=address, initial_peers=[])
+    assert alice._daemon is not None
+    assert bob._daemon is not None
+    async with asyncio.timeout(4 * LONG_SECONDS):
+        while bobs_name not in await alice._daemon.get_peers():  # noqa: ASYNC110 - the daemon tells nobody when it has found a peer
+            await asyncio.sleep(0.1)
+
+
 async def test_two_initial_peers_are_enough_and_oneself_is_none(world: Libp2pWorld) -> None:
     alice = await world.join("alice")
     others = [*alice.get_listen_addresses(), NOBODY]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,13 @@ async def test_an_epoch_is_complete_though_a_node_is_killed_in_each_of_its_phase
         await subnet.kill_and_start_again(elected)
         await subnet.wait_until_settled(0)
         assert subnet.transcript.find_gaps(0) == []
+        arguments = ["peers", "--data", f"{tmp_path}/hoster-3", "--chain", f"local:{subnet.chain_file}", "--ping"]
+        asking = await asyncio.create_subprocess_exec(sys.executable, "-m", "epochgate", *arguments, stdout=subprocess.PIPE)
+        told, _ = await asking.communicate()
+        assert asking.returncode == 0
+        rows = {row.split()[0]: row.split() for row in told.decode().splitlines()}
+        others = [actor for actor in subnet.cast.actors if actor.name != "hoster-3"]
+        assert [rows[actor.peer_id][1:4] for actor in others] == [[actor.role, "100", "yes"] for actor in others]
 
 
 async def get_elected(subnet: SmallSubnet, epoch: int) -> str:

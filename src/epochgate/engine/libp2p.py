@@ -332,17 +332,18 @@ class Libp2pNetwork:
             raise
         self._daemon = daemon
 
-    async def _connect(self) -> bool:
-        """Whether any known peer answers.
+    async def _connect(self, connected: frozenset[str] = frozenset()) -> bool:
+        """Whether any known peer answers; those that are `connected` are not called, and without any the book's too.
 
         All are called, not just enough to find the others: libp2p calls a peer that was down only after a pause that grows
         to minutes, so a node that comes back must announce itself.
         """
         daemon = self._daemon
-        known = dict.fromkeys(self._initial_peers + self._book.get_recent(MAX_RECONNECTED_PEERS))
+        known = self._initial_peers + ([] if connected else self._book.get_recent(MAX_RECONNECTED_PEERS))
         if daemon is None:
             return False
-        return any(await asyncio.gather(*(daemon.connect(peer, address) for peer, address in known)))
+        calls = [daemon.connect(*place) for place in dict.fromkeys(known) if place[0] not in connected]
+        return any(await asyncio.gather(*calls))
 
     async def _answer(self, sender: bytes, message: bytes) -> bytes:
         if self._handler is None:
@@ -378,19 +379,18 @@ class Libp2pNetwork:
                 missed += 1
 
     async def _keep_connected(self, watch_seconds: float) -> None:
-        """Keeps the book. A node that lost everybody, or came before them, calls those it knows."""
+        """Keeps the book, and calls initial peers that are not there: of nodes that start at once, some miss each other."""
         while True:
             await asyncio.sleep(watch_seconds)
             if self._daemon is not None:
                 with suppress(*FAILURES):  # the watchdog sees to it
-                    if not await self._note_peers(self._daemon):
-                        await self._connect()
+                    await self._connect(await self._note_peers(self._daemon))
 
-    async def _note_peers(self, daemon: _Daemon) -> bool:
-        """Whether there are any."""
+    async def _note_peers(self, daemon: _Daemon) -> frozenset[str]:
+        """Who is connected."""
         peers = await daemon.get_peers()
         self._book.note({peer: addresses for peer, addresses in peers.items() if addresses})
-        return bool(peers)
+        return frozenset(peers)
 
 
 def _shorten(error: BaseException) -> str:
