@@ -15,6 +15,7 @@ from epochgate.cli.calibrate import calibrate_model
 from epochgate.cli.chain import app as chain
 from epochgate.cli.devnet import devnet
 from epochgate.cli.inputs import INPUT_ERRORS
+from epochgate.cli.local_chain import app as local_chain
 from epochgate.cli.node import node
 from epochgate.cli.peers import peers
 from epochgate.cli.policy import keygen, policy
@@ -29,6 +30,7 @@ app.command()(keygen)
 app.command()(policy)
 app.command()(devnet)
 app.command("calibrate")(calibrate_model)
+app.add_typer(local_chain, name="local-chain")
 app.add_typer(chain, name="chain")
 
 

@@ -91,7 +91,8 @@ async def _open_local(file: Path, author: bytes | None, clock: Clock) -> OpenedC
             f"the chain in {file} begins {ahead_seconds:.0f} s from now, so this machine's clock is behind: "
             "set it, for example with `timedatectl set-ntp true`"
         )
-    return OpenedChain(chain, f"the chain in {file}", "register it first")
+    how = f"`epochgate local-chain register {file} --identity FILE --role ROLE` does it"
+    return OpenedChain(chain, f"the chain in {file}", how)
 
 
 async def _open_hypertensor(url: str, author: bytes | None, clock: Clock, seat: Seat) -> OpenedChain:
