@@ -25,7 +25,7 @@ from epochgate.node.hoster import commit_output, open_output
 from epochgate.node.station import Flow, Missed, Station
 from epochgate.node.submitter import submit
 from epochgate.node.validator import commit_scores, open_scores, see_openings
-from epochgate.ports import Chain, Challenger, Clock, Compute, Entropy, Model, Network
+from epochgate.ports import Chain, Challenger, Clock, Compute, Entropy, Handler, Model, Network
 from epochgate.repair import repair
 from epochgate.replica import Replica
 from epochgate.store import Store
@@ -79,6 +79,7 @@ class Node:
         public_name: str = "",
         heartbeat_facts: Mapping[str, Any] | None = None,
         addresses: Sequence[str] = (),
+        flows: Mapping[str, Flow] = FLOWS,
     ) -> None:
         judge = judge or policy
         self.calendar = Calendar(policy)
@@ -109,8 +110,12 @@ class Node:
             challenger=challenger,
             emit=emit,
         )
+        self.flows = dict(flows)
+        """How it does each duty, by the duty's name: a subnet may do one its own way, an adversary in a bad one."""
+        self.handler: Handler | None = None
+        """What answers others' requests in the place of its replica."""
         self._chain = chain
-        self._network = network
+        self.network = network
         self._ledger = ledger
         self._author = key.author
         self._policy = policy
@@ -129,8 +134,8 @@ class Node:
         else:
             self._learn_who_waits()
         roster = self.calendar.get_context(self._get_epoch()).roster
-        check_policy(self._policy, self._chain.timing, len(roster.members), self._network.max_message_bytes)
-        await self._network.serve(self.replica.handle)
+        check_policy(self._policy, self._chain.timing, len(roster.members), self.network.max_message_bytes)
+        await self.network.serve(self.handler or self.replica.handle)
         self._spawn(self._keep_running("heartbeat", self._heart.run))
         roles = [role.name.lower() for role in Role if role.name and roster.roles.get(self._author, 0) & role]
         self._emit(NodeReady(roles, self._addresses, self._policy.digest.hex()))
@@ -253,7 +258,7 @@ class Node:
         self._emit(DutyBegan(duty.epoch, duty.name))
         try:
             async with asyncio.timeout(left_seconds + GRACE_BLOCKS * station.block_seconds):
-                detail = await FLOWS[duty.name](station, duty)
+                detail = await self.flows[duty.name](station, duty)
         except TimeoutError:
             self._emit(DutyMissed(duty.epoch, duty.name, f"not done in the {left_seconds:.3g} s that it had"))
         except Missed as missed:
