@@ -11,12 +11,18 @@ EPOCH_SECONDS ?= 30
 SECONDS ?= 60
 SEEDS ?= 1000
 JOBS ?= 2
+CHAIN ?= local
 
 .PHONY: devnet test test-chain simulate simulate-nightly fuzz audit bench plots clean
 
+ifeq ($(CHAIN),hypertensor)
+devnet: $(VENV)/.dev tests/chain/node_modules/.stamp
+	PYTHONPATH=tests $(BIN)/python tests/chain/devnet.py
+else
 devnet: $(VENV)/.node
 	$(BIN)/epochgate devnet --hosters $(HOSTERS) --validators $(VALIDATORS) --epochs $(EPOCHS) \
 		--epoch-seconds $(EPOCH_SECONDS) --json summary.json
+endif
 
 test: $(VENV)/.dev
 	$(BIN)/ruff check .

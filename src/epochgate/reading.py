@@ -204,7 +204,8 @@ class Reader:
             await asyncio.wait(tasks, timeout=self._peers.timeout_seconds)
 
     def _order(self, holders: Sequence[bytes], index: int) -> list[bytes]:
-        turned = [*holders[index % len(holders) :], *holders[: index % len(holders)]]
+        start = index % max(1, len(holders))  # none where an epoch before the subnet's first had an empty roster
+        turned = [*holders[start:], *holders[:start]]
         return sorted(turned, key=lambda holder: (holder != self._peers.own, holder in self._peers.suspects))
 
     async def _fetch(self, holder: bytes, bound: Bound, wanted: Sequence[Stamp], fetching: _Fetching) -> None:

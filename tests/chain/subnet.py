@@ -13,6 +13,7 @@ from epochgate.chain.hypertensor.registration import (
     UNIT,
     NewNode,
     NewSubnet,
+    Step,
     find_subnet,
     plan_activation,
     plan_node,
@@ -60,15 +61,24 @@ class ChainSubnet:
         for name, (key, role) in zip(COLDKEYS, ROLES.items(), strict=True):
             await self.add_node(name, key, role, hotkey_balance=hotkey_balance)
 
-    async def add_node(self, coldkey: str, key: SigningKey, role: str = "", *, hotkey_balance: int = UNIT) -> None:
-        hotkey = self.hotkeys[key] = Account(bytes([len(self.hotkeys) + 1]) * 32)
+    async def add_node(
+        self, coldkey: str, key: SigningKey, role: str = "", *, hotkey: Account | None = None, hotkey_balance: int = UNIT
+    ) -> None:
+        hotkey = self.hotkeys[key] = hotkey or Account(bytes([len(self.hotkeys) + 1]) * 32)
         node = NewNode(self.subnet_id, key.author, hotkey.address, 100 * UNIT, 100 * UNIT, hotkey_balance, "non_unique", role)
         await send(self.rpc, await plan_node(self.rpc, get_coldkey(coldkey), node))
 
     async def activate(self) -> None:
         await send(self.rpc, plan_activation(get_coldkey("alith"), self.subnet_id))
 
-    async def see(self, key: SigningKey | None, url: str | None = None) -> HypertensorChain:
+    async def pay_somebody(self, amount: int) -> None:
+        """A transfer, which makes a block that is like no other."""
+        known = {"dest": get_coldkey("dorothy").address, "value": amount}
+        await send(self.rpc, [Step("pay", get_coldkey("alith"), "transfer_keep_alive", known, "Balances")])
+
+    async def see(
+        self, key: SigningKey | None, url: str | None = None, block_seconds: float = BLOCK_SECONDS
+    ) -> HypertensorChain:
         """The chain as that node sees it, perhaps by another way."""
         chain = await HypertensorChain.open(
             url or self.devchain.url,
@@ -77,7 +87,7 @@ class ChainSubnet:
             author=key.author if key else None,
             account=self.hotkeys.get(key) if key else None,
             role_field="non_unique",
-            block_seconds=BLOCK_SECONDS,
+            block_seconds=block_seconds,
             emit=self.facts.append,
         )
         self._open.append(chain)

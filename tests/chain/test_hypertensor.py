@@ -177,11 +177,11 @@ async def test_when_the_epochs_first_block_is_exchanged_the_other_elected_node_s
     first = chain.get_head().block
     epoch = compute_epoch(chain)
     before = await find_elected(chain, epoch)
-    for _ in range(MAX_FORKS):
-        await subnet.devchain.go_back(first - 1)
-        await until(lambda: chain.get_head().block == first - 1)
+    for amount in range(1, MAX_FORKS):
+        await subnet.devchain.go_back(first - 2)
+        await until(lambda: chain.get_head().block == first - 2)
         assert await chain.get_elected(epoch) is None
-        await asyncio.sleep(0.1)
+        await subnet.pay_somebody(amount)  # so that the block before differs, by whose hash the chain draws
         await subnet.devchain.make_blocks()
         await until(lambda: all(each.get_head().block == first for each in chains.values()))
         after = await find_elected(chain, epoch)

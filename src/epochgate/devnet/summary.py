@@ -51,8 +51,9 @@ class Loss(msgspec.Struct, frozen=True):
 class Transcript:
     """The facts of all nodes as they came, and what they add up to."""
 
-    def __init__(self, cast: Cast, policy: Policy) -> None:
+    def __init__(self, cast: Cast, policy: Policy, first_epoch: int = 0) -> None:
         self.cast = cast
+        self._first_epoch = first_epoch
         self.losses: list[Loss] = []
         self.absences: list[Absence] = []
         """Staged on purpose, and an excuse for what could not be done meanwhile."""
@@ -121,7 +122,7 @@ class Transcript:
 
     def _find_settlement_gaps(self, epoch: int) -> Iterator[str]:
         expected, cast = self._expected, self.cast
-        if epoch > 0 and expected.list_openings is not None and expected.scores is not None:
+        if epoch > self._first_epoch and expected.list_openings is not None and expected.scores is not None:
             unable = select_excused(self.absences, epoch - 1, expected.scores)  # who committed to no list opens none
             openers = [peer for peer in cast.validators if peer not in unable]
             seen = self._get_validator_openings(epoch)

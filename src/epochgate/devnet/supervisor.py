@@ -34,7 +34,8 @@ class DevnetError(RuntimeError):
 
 class Plan(msgspec.Struct, frozen=True):
     """What to run. `waves` are command lines by node, those of a wave started when the one before is ready; those of
-    `later` are started by an outage that ends. Logs go to `folder`."""
+    `later` are started by an outage that ends. Logs go to `folder`. Epochs before `first_epoch` were over when the subnet
+    began."""
 
     cast: Cast
     policy: Policy
@@ -42,6 +43,7 @@ class Plan(msgspec.Struct, frozen=True):
     waves: Sequence[Mapping[str, Sequence[str]]]
     folder: Path
     later: Mapping[str, Sequence[str]] = {}
+    first_epoch: int = 0
 
 
 class Devnet:
@@ -49,7 +51,7 @@ class Devnet:
     when it is a terminal."""
 
     def __init__(self, plan: Plan, chain: Chain, start_chain: Callable[[], Sequence[Outage]], console: Console) -> None:
-        self.transcript = Transcript(plan.cast, plan.policy)
+        self.transcript = Transcript(plan.cast, plan.policy, plan.first_epoch)
         self._plan = plan
         self._chain = chain
         self._start_chain = start_chain
@@ -77,7 +79,7 @@ class Devnet:
                     await _end(outages)
         finally:
             loop.remove_signal_handler(signal.SIGTERM)
-        summaries = [self.transcript.compute_summary(epoch) for epoch in range(self._plan.epochs)]
+        summaries = [self.transcript.compute_summary(epoch) for epoch in range(self._plan.first_epoch, self._plan.epochs)]
         self._console.print(*render_scores(self.transcript, summaries), sep="\n")
         for verdict in render_verdicts(self.transcript, summaries):
             self._console.print(verdict, soft_wrap=True)

@@ -27,6 +27,8 @@ LIBRARY_TIMEOUT_SECONDS = 45.0
 ERA_BLOCKS = 8
 """An extrinsic that is not in a block by then never will be: a late one would act in another epoch."""
 PAGE_KEYS = 500
+LOST = ("reconnect", "Max retries")
+"""By these words the library tells a lost connection in the same kind of error as a server's refusal."""
 UNFUNDED = "1010"
 """The transaction pool's code for an extrinsic that is not valid now; for an account without a balance also when it is free."""
 
@@ -142,7 +144,10 @@ class Rpc:
             async with asyncio.timeout(timeout_seconds or self._timeout_seconds):
                 yield await self._connect()
         except SubstrateRequestException as error:
-            raise RpcError(self.url, str(error)) from None
+            if not any(sign in str(error) for sign in LOST):
+                raise RpcError(self.url, str(error)) from None
+            self._drop()
+            raise ChainUnreachable(f"{self.url} does not answer ({error}): look whether the chain node runs") from None
         except (OSError, TimeoutError, WebSocketException) as error:  # TimeoutError is an OSError; said for the reader
             self._drop()
             what = str(error) or type(error).__name__
