@@ -172,7 +172,7 @@ def refuse_a_second_key_of_a_name(place: Place) -> int:
         (refuse_a_chain_that_is_none, "is no local chain"),
         (refuse_an_unknown_kind_of_chain, "write local:FILE"),
         (refuse_a_clock_that_is_behind, "this machine's clock is behind: set it"),
-        (refuse_a_node_that_is_not_registered, "register it first"),
+        (refuse_a_node_that_is_not_registered, "local-chain register"),
         (refuse_a_role_that_the_chain_does_not_know, "start it with --role validator"),
         (refuse_a_policy_that_does_not_fit_the_chain, "a window needs 2"),
         (refuse_an_unknown_policy, "there is no module 'nowhere'"),
