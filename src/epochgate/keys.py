@@ -80,9 +80,9 @@ class SigningKey:
         return SigningKey(nacl.signing.SigningKey(seed))
 
     @staticmethod
-    def create(path: Path) -> SigningKey:
-        """A new key in a new file that only its owner can read. Raises KeyFileError when there is one already."""
-        key = SigningKey.generate()
+    def create(path: Path, key: SigningKey | None = None) -> SigningKey:
+        """A new key, or this one, in a new file that only its owner can read. Raises KeyFileError when there is one already."""
+        key = key or SigningKey.generate()
         write_secret_file(path, FILE_PREFIX + bytes(key._key) + bytes(key._key.verify_key))
         return key
 

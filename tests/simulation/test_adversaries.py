@@ -56,7 +56,7 @@ class BadWorld(World):
 class Outcome:
     def __init__(self, kind: str, pay: dict[str, int], lowered: list[str], scored: int, villains: tuple[str, ...]) -> None:
         honest = HONEST_HOSTERS if ADVERSARIES[kind].role & HOSTER else HONEST_VALIDATORS
-        self.honest_mean = -(-sum(pay[name] for name in honest) // len(honest))  # rounded up; floats lose units of 10^18
+        self.honest_mean = sum(pay[name] for name in honest) // len(honest)
         self.earned = max(pay[name] for name in villains)
         self.lowered = lowered
         self.scored = scored

@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 
 from epochgate import __version__
+from epochgate.cli.adversary import adversary
+from epochgate.cli.attack import attack
 from epochgate.cli.calibrate import calibrate_model
 from epochgate.cli.chain import app as chain
 from epochgate.cli.devnet import devnet
@@ -29,6 +31,8 @@ app.command()(peers)
 app.command()(keygen)
 app.command()(policy)
 app.command()(devnet)
+app.command(hidden=True)(adversary)
+app.command()(attack)
 app.command("calibrate")(calibrate_model)
 app.add_typer(local_chain, name="local-chain")
 app.add_typer(chain, name="chain")

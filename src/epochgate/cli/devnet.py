@@ -19,6 +19,7 @@ from epochgate.chain.local import LocalChain
 from epochgate.cli.inputs import DEFAULT_POLICY, InputError, load_policy
 from epochgate.core.policy_text import check_policy
 from epochgate.core.roster import HOSTER, VALIDATOR
+from epochgate.devnet.attack import compute_outcomes, render_outcomes
 from epochgate.devnet.cast import Actor, Cast
 from epochgate.devnet.faults import Faults, Outage, choose_absent_epoch, plan_absent_elected, plan_late_node, plan_restart
 from epochgate.devnet.supervisor import Devnet, DevnetError, Plan, make_console
@@ -45,6 +46,8 @@ class DevnetOptions(msgspec.Struct, frozen=True):
     model: str | None
     policy: str
     faults: Faults
+    adversaries: tuple[str, ...]
+    attack_json: Path | None
     folder: Path
 
 
@@ -66,20 +69,29 @@ def devnet(
         bool, typer.Option("--absent-elected", help="Take away the elected node of an epoch before it publishes.")
     ] = False,
     late_node: Annotated[bool, typer.Option("--late-node", help="Start one hoster in the middle of epoch 0.")] = False,
+    adversary: Annotated[
+        list[str] | None, typer.Option(help="Add adversaries, as NAME or NAME:HOW-MANY; a wrong name shows all of them.")
+    ] = None,
+    attack_json: Annotated[Path | None, typer.Option(help="Where goes what the adversaries earned and cost.")] = None,
 ) -> int:
     """Run a whole subnet on this machine; exit 0 only if every epoch was complete.
 
-    Under a fault that was asked for, complete is all that the protocol still promises; what the fault cost is said.
+    Under a fault that was asked for, complete is all that the protocol still promises; what the fault cost is said. With
+    adversaries, exit 0 also means that none earned more than the honest mean, and that no honest score was lowered.
     """
-    if json is not None and not json.absolute().parent.is_dir():
-        raise InputError(f"--json {json}: there is no folder {json.absolute().parent}: make it first")
+    for file, option in ((json, "--json"), (attack_json, "--attack-json")):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise InputError(f"{option} {file}: there is no folder {file.absolute().parent}: make it first")
     faults = Faults(_read_share(restart_node_at), absent_elected, late_node)
-    _check_faults(faults, hosters, validators, epochs)
+    adversaries = tuple(name for text in adversary or () for name in _read_adversaries(text))
+    _check_faults(faults, hosters, validators, epochs, len(adversaries))
     load_policy(policy)  # so that a wrong name is told at once, and not by every node
     if model is not None:
         load_model(model)  # so that a wrong name is told at once, and not by every hoster
     is_temporary = folder is None
-    options = DevnetOptions(hosters, validators, epochs, epoch_seconds, model, policy, faults, _make_folder(folder))
+    options = DevnetOptions(
+        hosters, validators, epochs, epoch_seconds, model, policy, faults, adversaries, attack_json, _make_folder(folder)
+    )
     is_clean = False
     try:
         is_clean = _run(options, json)
@@ -95,7 +107,7 @@ def devnet(
 
 
 def _run(options: DevnetOptions, json: Path | None) -> bool:
-    """Returns whether every epoch was complete."""
+    """Returns whether every epoch was complete, and every adversary harmless."""
     clock = SystemClock()
     chain_file = options.folder / "chain.sqlite"
     LocalChain.create(
@@ -103,7 +115,7 @@ def _run(options: DevnetOptions, json: Path | None) -> bool:
     )
     chain = LocalChain(chain_file, None, clock)
     policy = load_policy(options.policy)
-    check_policy(policy, chain.timing, options.hosters + options.validators)
+    check_policy(policy, chain.timing, options.hosters + options.validators + len(options.adversaries))
     cast = _register(options, chain)
 
     def start_chain() -> list[Outage]:
@@ -115,8 +127,9 @@ def _run(options: DevnetOptions, json: Path | None) -> bool:
     later = {name: command for name, command in waves[-1].items() if name in late}
     waves[-1] = {name: command for name, command in waves[-1].items() if name not in late}
     plan = Plan(cast, policy, options.epochs, waves, options.folder, later)
+    run = Devnet(plan, chain, start_chain, make_console())
     try:
-        summaries = asyncio.run(Devnet(plan, chain, start_chain, make_console()).run())
+        summaries = asyncio.run(run.run())
     except DevnetError as error:
         typer.echo(f"epochgate: {error}", file=sys.stderr)
         return False
@@ -124,7 +137,12 @@ def _run(options: DevnetOptions, json: Path | None) -> bool:
         raise KeyboardInterrupt from None  # SIGTERM, which ends it as Ctrl-C does
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(summaries), indent=2) + b"\n")
-    return all(summary.complete for summary in summaries)
+    outcomes = compute_outcomes(run.transcript, summaries)
+    if outcomes:
+        run.console.print(render_outcomes(outcomes))
+    if options.attack_json is not None:
+        options.attack_json.write_bytes(msgspec.json.encode(outcomes) + b"\n")
+    return all(summary.complete for summary in summaries) and all(outcome.is_harmless for outcome in outcomes)
 
 
 def _read_share(text: str | None) -> float | None:
@@ -140,14 +158,28 @@ def _read_share(text: str | None) -> float | None:
     return share
 
 
-def _check_faults(faults: Faults, hosters: int, validators: int, epochs: int) -> None:
+def _read_adversaries(text: str) -> list[str]:
+    """`copier:2` as two copiers."""
+    from epochgate.devnet.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
+
+    name, _, count = text.partition(":")
+    if name not in ADVERSARIES:
+        raise InputError(f"--adversary {text}: there is no such one; there are {', '.join(ADVERSARIES)}")
+    if not (count or "1").isdecimal() or int(count or "1") < 1:
+        raise InputError(f"--adversary {text}: write how many of them behind the colon, as in {name}:2")
+    return [name] * int(count or "1")
+
+
+def _check_faults(faults: Faults, hosters: int, validators: int, epochs: int, adversaries: int) -> None:
     """Raises InputError for a subnet too small to live through what is asked for."""
-    away, nodes = faults.compute_most_away(epochs), hosters + validators
-    if away and nodes <= 3 * away:
+    bad, nodes = faults.compute_most_away(epochs) + adversaries, hosters + validators + adversaries
+    if bad and nodes <= 3 * bad:
         raise InputError(
-            f"{nodes} nodes tolerate {max(0, (nodes - 1) // 3)} that are away, and these faults take {away} away at a time: "
-            f"run at least {3 * away + 1} nodes, or more epochs"
+            f"{nodes} nodes tolerate {max(0, (nodes - 1) // 3)} that are away or dishonest, and {bad} are at a time: "
+            f"run at least {3 * bad + 1} nodes in all, so {3 * bad + 1 - adversaries} honest ones, or more epochs"
         )
+    if adversaries and hosters < 3:
+        raise InputError("hosters are paid when three agree, so an attack on fewer shows nothing: --hosters 3 or more")
     least = BOOTSTRAP_NODES + (faults.restart_at is not None) + faults.has_late_node
     if least > BOOTSTRAP_NODES and hosters < least:
         raise InputError(f"the first {BOOTSTRAP_NODES} nodes are those that others begin with, so they stay: --hosters {least}")
@@ -156,11 +188,15 @@ def _check_faults(faults: Faults, hosters: int, validators: int, epochs: int) ->
 
 
 def _get_late(cast: Cast) -> Actor:
-    return [actor for actor in cast.actors if actor.role == "hoster"][-1]
+    return _get_honest_hosters(cast)[-1]
+
+
+def _get_honest_hosters(cast: Cast) -> list[Actor]:
+    return [actor for actor in cast.actors if actor.role == "hoster" and actor.adversary is None]
 
 
 def _plan_outages(options: DevnetOptions, cast: Cast, chain: LocalChain) -> Iterator[Outage]:
-    faults, hosters = options.faults, cast.hosters
+    faults, hosters = options.faults, [actor.peer_id for actor in _get_honest_hosters(cast)]
     if faults.restart_at is not None:
         yield plan_restart(hosters[-2 if faults.has_late_node else -1], options.epochs, faults.restart_at)
     if faults.has_absent_elected:
@@ -176,13 +212,27 @@ def _register(options: DevnetOptions, chain: LocalChain) -> Cast:
     """Make everybody's key and put them on the chain."""
     roles = [("hoster", number + 1) for number in range(options.hosters)]
     roles += [("validator", number + 1) for number in range(options.validators)]
-    actors = []
-    for role, number in roles:
-        name = f"{role}-{number}"
-        key = SigningKey.create(_get_identity(options.folder, name))
-        chain.register(key.author, ROLES[role])
-        actors.append(Actor(name, role, format_peer_id(key.author)))
-    return Cast(tuple(actors))
+    actors = [_join(options, chain, f"{role}-{number}", role, SigningKey.generate()) for role, number in roles]
+    return Cast((*actors, *_cast_adversaries(options, chain)))
+
+
+def _cast_adversaries(options: DevnetOptions, chain: LocalChain) -> Iterator[Actor]:
+    if not options.adversaries:
+        return
+    from epochgate.devnet.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
+
+    for number, name in enumerate(options.adversaries):
+        adversary, count = ADVERSARIES[name], options.adversaries[: number + 1].count(name)
+        role = "hoster" if adversary.role == HOSTER else "validator"
+        yield _join(options, chain, f"{name}-{count}", role, adversary.make_key(), name)
+
+
+def _join(
+    options: DevnetOptions, chain: LocalChain, name: str, role: str, key: SigningKey, adversary: str | None = None
+) -> Actor:
+    SigningKey.create(_get_identity(options.folder, name), key)
+    chain.register(key.author, ROLES[role])
+    return Actor(name, role, format_peer_id(key.author), adversary)
 
 
 def _make_waves(options: DevnetOptions, cast: Cast, chain_file: Path) -> list[dict[str, list[str]]]:
@@ -200,7 +250,8 @@ def _make_waves(options: DevnetOptions, cast: Cast, chain_file: Path) -> list[di
 
 
 def _make_command(options: DevnetOptions, actor: Actor, chain_file: Path, network: list[str]) -> list[str]:
-    command = [sys.executable, "-m", "epochgate", "node", "--role", actor.role, "--chain", f"local:{chain_file}"]
+    program = ["node"] if actor.adversary is None else ["adversary", actor.adversary]
+    command = [sys.executable, "-m", "epochgate", *program, "--role", actor.role, "--chain", f"local:{chain_file}"]
     command += ["--identity", str(_get_identity(options.folder, actor.name)), "--data", str(options.folder / actor.name)]
     command += ["--events", "-", "--policy", options.policy, *network]
     if options.model is not None and actor.role == "hoster":

@@ -8,11 +8,13 @@ PEER_ID_TAIL = 6
 
 
 class Actor(msgspec.Struct, frozen=True):
-    """One node. `peer_id` is its text form, `12D3KooW...`; `role` is `hoster` or `validator`."""
+    """One node. `peer_id` is its text form, `12D3KooW...`; `role` is `hoster` or `validator`, `adversary` what it plays
+    where it is none of the honest."""
 
     name: str
     role: str
     peer_id: str
+    adversary: str | None = None
 
 
 class Cast(msgspec.Struct, frozen=True):
@@ -31,6 +33,10 @@ class Cast(msgspec.Struct, frozen=True):
     @property
     def validators(self) -> tuple[str, ...]:
         return tuple(actor.peer_id for actor in self.actors if actor.role == "validator")
+
+    @property
+    def adversaries(self) -> frozenset[str]:
+        return frozenset(actor.peer_id for actor in self.actors if actor.adversary is not None)
 
     def get_name(self, peer_id: str) -> str:
         """The node's name, or the end of the peer id of one that is not in the cast."""

@@ -61,6 +61,9 @@ class Transcript:
         self._facts: defaultdict[type[Event], list[tuple[str, Event]]] = defaultdict(list)
 
     def take(self, line: Line) -> None:
+        """What an adversary claims to have seen counts for nothing."""
+        if line.node in self.cast.adversaries and isinstance(line.fact, Scored | Gathered | ChallengeSeen):
+            return
         self._facts[type(line.fact)].append((line.node, line.fact))
 
     def get_facts(self, kind: type[Fact]) -> Iterator[tuple[str, Fact]]:
@@ -72,7 +75,7 @@ class Transcript:
     def is_settled(self, epoch: int) -> bool:
         """Whether the submission about `epoch` is made and all other nodes have attested it."""
         submitter, attested_by = self._get_submitter(epoch), self._get_attestors(epoch)
-        return submitter is not None and set(attested_by) >= set(self.cast.peer_ids) - {submitter}
+        return submitter is not None and set(attested_by) >= set(self.cast.peer_ids) - {submitter} - self.cast.adversaries
 
     def get_scored(self, epoch: int) -> dict[str, Scored]:
         """Every validator's own scores of the epoch's hosters."""
@@ -147,12 +150,12 @@ class Transcript:
 
     def _is_submitter_excused(self, epoch: int) -> bool:
         elected = self._get_elected(epoch + 1)
-        return elected in select_excused(self.absences, epoch, self._expected.attestations)
+        return elected in self.cast.adversaries | select_excused(self.absences, epoch, self._expected.attestations)
 
     def _name_missing(
         self, words: str, expected: Iterable[str], seen: Iterable[str], epoch: int, window: tuple[float, float]
     ) -> Iterator[str]:
-        present = {*seen, *select_excused(self.absences, epoch, window)}
+        present = {*seen, *self.cast.adversaries, *select_excused(self.absences, epoch, window)}
         missing = [self.cast.get_name(peer) for peer in expected if peer not in present]
         if missing:
             yield f"{words} {', '.join(missing)}"

@@ -55,7 +55,7 @@ class Devnet:
         self._plan = plan
         self._chain = chain
         self._start_chain = start_chain
-        self._console = console
+        self.console = console
         self._screen = Screen(plan.cast, plan.policy, plan.epochs)
         self._peer_id_of = {actor.name: actor.peer_id for actor in plan.cast.actors}
         self._began_seconds = 0.0
@@ -80,18 +80,18 @@ class Devnet:
         finally:
             loop.remove_signal_handler(signal.SIGTERM)
         summaries = [self.transcript.compute_summary(epoch) for epoch in range(self._plan.first_epoch, self._plan.epochs)]
-        self._console.print(*render_scores(self.transcript, summaries), sep="\n")
+        self.console.print(*render_scores(self.transcript, summaries), sep="\n")
         for verdict in render_verdicts(self.transcript, summaries):
-            self._console.print(verdict, soft_wrap=True)
+            self.console.print(verdict, soft_wrap=True)
         return summaries
 
     @asynccontextmanager
     async def _show(self) -> AsyncIterator[None]:
         """Draw while the block runs, where somebody watches; from this loop, for the chain belongs to it."""
-        if not self._console.is_terminal:
+        if not self.console.is_terminal:
             yield
             return
-        with Live(console=self._console, auto_refresh=False) as live:
+        with Live(console=self.console, auto_refresh=False) as live:
             drawing = asyncio.create_task(self._draw(live))
             try:
                 yield
@@ -174,12 +174,12 @@ class Devnet:
 
     def _say(self, words: str | None) -> None:
         """Where nobody watches live, one line a fact worth reading."""
-        if words is None or self._console.is_terminal:
+        if words is None or self.console.is_terminal:
             return
         data = self._get_epoch_data()
         where = "starting" if data is None else f"epoch {data.epoch} block {data.blocks_elapsed:>2}"
         seconds = asyncio.get_running_loop().time() - self._began_seconds
-        self._console.print(f"{seconds:6.1f} s  {where:<16}  {words}", soft_wrap=True, markup=False, highlight=False)
+        self.console.print(f"{seconds:6.1f} s  {where:<16}  {words}", soft_wrap=True, markup=False, highlight=False)
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
