@@ -16,8 +16,9 @@ from typing import Any
 
 import msgspec
 
+from epochgate.core.admission import Usage
 from epochgate.core.commitment import Opening
-from epochgate.core.receipt import Proof, Receipt, Stamp, compute_stamp
+from epochgate.core.receipt import Proof, Receipt, Stamp, compute_stamp, merge_receipts
 from epochgate.core.record import Record
 
 APPLICATION_ID, SCHEMA_VERSION = 0x6567_6C64, 1
@@ -70,13 +71,6 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     receipts: tuple[Receipt, ...]
 
 
-class Usage(msgspec.Struct, frozen=True):
-    """How much is stored: records, and bytes of their values."""
-
-    entries: int = 0
-    value_bytes: int = 0
-
-
 _NO_USAGE = Usage()
 _ADVICE = "move it away and start again; what it stored for others is repaired, but this epoch's own openings are lost"
 
@@ -117,7 +111,7 @@ class Ledger:
         stamp = compute_stamp(record)
         place, before = (record.key, record.author), self.held.get((record.key, record.author))
         is_same = before is not None and before.value_digest == stamp.value_digest
-        merged = _merge(before.receipts if before is not None and is_same else (), receipts)
+        merged = merge_receipts(before.receipts if before is not None and is_same else (), receipts)
         held = Held(stamp.value_digest, record.expiration_time, epoch, len(record.value), merged)
         with self._writing() as database:
             self._write_held(place, held)
@@ -130,7 +124,7 @@ class Ledger:
         held = self.held.get((stamp.key, stamp.author))
         if held is None or held.value_digest != stamp.value_digest:
             return
-        merged = _merge(held.receipts, receipts)
+        merged = merge_receipts(held.receipts, receipts)
         if merged != held.receipts:
             held = msgspec.structs.replace(held, receipts=merged)
             with self._writing():
@@ -205,7 +199,7 @@ class Ledger:
                 place = (stamp.key, stamp.author, stamp.value_digest)
                 rows = self._query("SELECT receipts FROM proofs WHERE key = ? AND author = ? AND digest = ?", *place)
                 before = _decode_receipts(rows[0][0]) if rows else ()
-                merged = _merge(before, proof.receipts)
+                merged = merge_receipts(before, proof.receipts)
                 if not rows or merged != before:  # values are large, and the same ones are read again and again
                     row = (*place, epoch, _encode(merged), _encode(proof.record))
                     database.execute("REPLACE INTO proofs VALUES (?, ?, ?, ?, ?, ?)", row)
@@ -295,14 +289,6 @@ class Ledger:
         finally:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
-
-
-def _merge(before: tuple[Receipt, ...], receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
-    """One receipt a replica, and the first one stays: the same record always gets the same receipt."""
-    merged: dict[bytes, Receipt] = {}
-    for receipt in (*before, *receipts):
-        merged.setdefault(receipt.replica, receipt)
-    return tuple(merged[replica] for replica in sorted(merged))
 
 
 def _connect(path: Path | None) -> sqlite3.Connection:

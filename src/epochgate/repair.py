@@ -10,32 +10,37 @@ from epochgate.core.receipt import Proof, Standing, compute_stamp
 from epochgate.core.rule import Bound
 from epochgate.ledger import Ledger
 from epochgate.store import Store
+from epochgate.transcript.recorder import Recorder, Unrecorded
 from epochgate.watch import Watch
 
 
-async def repair(policy: Policy, store: Store, ledger: Ledger, watch: Watch, author: bytes, epoch: int) -> int:
+async def repair(
+    policy: Policy, store: Store, ledger: Ledger, watch: Watch, author: bytes, epoch: int, recorder: Recorder | None = None
+) -> int:
     """Copy what is proven under the keys of which `author` is a replica, in `epoch` and the two before.
 
     Returns how many records were missing. The copies keep the receipts of others: this replica did not see them arrive,
     so it signs none.
     """
-    copied = 0
+    copied, recorder = 0, recorder or Unrecorded()
     block, _ = watch.get_block()
     for bound in _find_own_keys(policy, watch, author, epoch):
         if bound.first > block:
             continue
         reading = await store.read(bound, is_thorough=True)
         for stamp in reading.get_stamps(Standing.PROVEN):
-            copied += _take(reading.proofs[stamp], bound, ledger, watch.clock.get_unix_seconds(), epoch)
+            copied += _take(reading.proofs[stamp], bound, ledger, watch, epoch, recorder)
     return copied
 
 
-def _take(proof: Proof, bound: Bound, ledger: Ledger, now_seconds: float, epoch: int) -> bool:
+def _take(proof: Proof, bound: Bound, ledger: Ledger, watch: Watch, epoch: int, recorder: Recorder) -> bool:
     """Whether the record was missing. Under a once-key the first one stays, and a second one is evidence."""
-    record, stamp = proof.record, compute_stamp(proof.record)
+    record, stamp, now_seconds = proof.record, compute_stamp(proof.record), watch.clock.get_unix_seconds()
+    kept_epoch = epoch if bound.epoch is None else bound.epoch
     held = ledger.held.get((record.key, record.author))
     if held is not None and held.value_digest == stamp.value_digest:
         ledger.add_receipts(stamp, proof.receipts)
+        recorder.note_copy(proof, watch.get_moment(), kept_epoch)
         return False
     if held is not None and bound.once:
         first = ledger.get_record(record.key, record.author)
@@ -44,7 +49,8 @@ def _take(proof: Proof, bound: Bound, ledger: Ledger, now_seconds: float, epoch:
         return False
     if record.expiration_time <= max(now_seconds, held.expiration_time if held else 0.0):
         return False
-    ledger.keep(record, proof.receipts, epoch if bound.epoch is None else bound.epoch)
+    ledger.keep(record, proof.receipts, kept_epoch)
+    recorder.note_copy(proof, watch.get_moment(), kept_epoch)
     return True
 
 

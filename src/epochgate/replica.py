@@ -12,16 +12,18 @@ from collections.abc import Sequence
 
 import msgspec
 
-from epochgate.core.calendar import NOTHING_HELD, READABLE_EPOCHS, Moment
+from epochgate.core.admission import Room, compute_receipt_epoch, judge_post
+from epochgate.core.calendar import Moment
 from epochgate.core.policy import Judge
-from epochgate.core.receipt import Proof, Receipt, Stamp, compute_receipt_bytes, compute_stamp
-from epochgate.core.record import Record, compute_value_digest, is_record_signed
+from epochgate.core.receipt import Proof, Receipt, compute_receipt_bytes, compute_stamp
+from epochgate.core.record import Record, is_record_signed
 from epochgate.core.roster import MAX_REPLICAS, Roster
 from epochgate.core.rule import Bound
-from epochgate.core.verdict import Denied, Reason, Verdict
+from epochgate.core.verdict import Denied, Reason
 from epochgate.keys import SigningKey
-from epochgate.ledger import Entry, Held, Ledger
+from epochgate.ledger import Entry, Ledger
 from epochgate.limits import Gate, Limits
+from epochgate.transcript.recorder import Recorder, Unrecorded
 from epochgate.watch import Watch
 from epochgate.wire import (
     FRAME_BYTES,
@@ -45,7 +47,14 @@ class Replica:
     """One node's side of the store. `admitted` and `denied` count its verdicts since they were last taken."""
 
     def __init__(
-        self, key: SigningKey, judge: Judge, ledger: Ledger, watch: Watch, max_message_bytes: int, limits: Limits | None = None
+        self,
+        key: SigningKey,
+        judge: Judge,
+        ledger: Ledger,
+        watch: Watch,
+        max_message_bytes: int,
+        limits: Limits | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.author = key.author
         self.judge = judge
@@ -55,8 +64,10 @@ class Replica:
         self._key = key
         self._watch = watch
         self._max_reply_bytes = max_message_bytes - FRAME_BYTES
-        self._limits = limits or Limits()
-        self._gate = Gate(self._limits)
+        limits = limits or Limits()
+        self.room = Room(self._max_reply_bytes - RECEIPT_BYTES, limits.author_records, limits.author_bytes)
+        self._gate = Gate(limits)
+        self._recorder: Recorder = recorder or Unrecorded()
         self._roster: Roster | None = None
         self._sets: dict[int, tuple[tuple[Proof, ...], tuple[tuple[Record, Record], ...]]] = {}
 
@@ -85,12 +96,13 @@ class Replica:
             return self._refuse(Denied(Reason.NOT_STARTED, None, "the chain's first roster"))
         is_member = sender in self._get_roles(now)
         if not is_member and not is_read(data):
-            return self._refuse(Denied(Reason.NOT_ON_ROSTER, None, "a sender on the roster", sender))
+            return self._turn_away(sender, now, Denied(Reason.NOT_ON_ROSTER, None, "a sender on the roster", sender), data)
         if sender == self.author:
             return self._serve(sender, data, now)
         purses, wait_seconds = self._gate.find_purses(sender, is_member=is_member, now_seconds=now.time_seconds)
         if not purses:
-            return self._refuse(Denied(Reason.RATE, None, "fewer requests, or smaller ones", None, None, wait_seconds))
+            denied = Denied(Reason.RATE, None, "fewer requests, or smaller ones", None, None, wait_seconds)
+            return self._turn_away(sender, now, denied, data)
         for purse in purses:
             purse.pay(1, len(data))
         reply = self._serve(sender, data, now)
@@ -99,21 +111,19 @@ class Replica:
         return reply
 
     def _get_roles(self, now: Moment) -> dict[bytes, int]:
-        """The newest roster that is known: at an epoch's first moments it may still be the last one's."""
-        newest = now.data.epoch
-        for epoch in range(newest, newest - READABLE_EPOCHS, -1):
-            if roster := self._watch.calendar.get_roster(epoch):
-                if roster is not self._roster:
-                    self._gate.retain(roster.roles)
-                    self._roster = roster
-                return roster.roles
-        return {}
+        roster = self._watch.calendar.find_newest_roster(now.data.epoch)
+        if roster is None:
+            return {}
+        if roster is not self._roster:
+            self._gate.retain(roster.roles)
+            self._roster = roster
+        return roster.roles
 
     def _serve(self, sender: bytes, data: bytes, now: Moment) -> bytes:
         try:
             request = decode_request(data)
         except msgspec.MsgspecError as error:
-            return self._refuse(Denied(Reason.MALFORMED, None, "a request", str(error)))
+            return self._turn_away(sender, now, Denied(Reason.MALFORMED, None, "a request", str(error)), data)
         match request:
             case Post(record):
                 verdict = self._post(sender, record, now)
@@ -127,48 +137,23 @@ class Replica:
 
     def _post(self, sender: bytes, record: Record, now: Moment) -> Receipt | Denied:
         bound = self.judge.find_bound(record.key, now)
-        if sender != record.author:
-            return Denied(Reason.NOT_AUTHOR, bound.name if bound else None, record.author, sender)
-        if bound is not None and self.author not in bound.placement.replicas:
-            return Denied(Reason.NOT_REPLICA, bound.name, f"one of the key's {bound.placement.k} replicas", self.author)
-        if bound is None and now.is_stale:
-            return Denied(Reason.CHAIN_STALE, None, "a fresh chain head and its epoch's roster", now.block)
-        held = self.ledger.held.get((record.key, record.author))
-        if held is not None and _is_same(held, record):
-            if own := self._find_own_receipt(compute_stamp(record)):
-                return own
-            now = msgspec.structs.replace(now, held=NOTHING_HELD)  # a repaired copy: it is judged as if it came first
-        verdict: Verdict = self.judge.admit(record, now)
-        if isinstance(verdict, Denied):
-            self._look_for_equivocation(verdict, bound, record)
-            return verdict
-        if bound is None:
-            raise AssertionError("a judge admitted a key for which it finds no rule")
-        denied = self._find_no_room(record, held, bound)
-        return denied if denied is not None else self._keep(record, bound, now)
+        answer = judge_post(self.judge, bound, sender, record, now, self.author, self.ledger, self.room)
+        is_new = not isinstance(answer, Denied | Receipt)
+        if isinstance(answer, Denied):
+            self._look_for_equivocation(answer, bound, record)
+        elif not isinstance(answer, Receipt):
+            answer = self._keep(record, bound, now)
+        self._recorder.note_post(sender, record, now, answer, is_new=is_new)
+        return answer
 
-    def _keep(self, record: Record, bound: Bound, now: Moment) -> Receipt:
+    def _keep(self, record: Record, bound: Bound | None, now: Moment) -> Receipt:
         """The receipt is handed out only once it is on disk."""
-        epoch = now.data.epoch if bound.epoch is None else bound.epoch
-        stamp = compute_stamp(record)
-        signature = self._key.sign(compute_receipt_bytes(now.network, stamp, epoch, now.block))
+        epoch = compute_receipt_epoch(bound, now)
+        signature = self._key.sign(compute_receipt_bytes(now.network, compute_stamp(record), epoch, now.block))
         receipt = Receipt(self.author, epoch, now.block, signature)
         self.ledger.keep(record, (receipt,), now.data.epoch)
         self.admitted += 1
         return receipt
-
-    def _find_no_room(self, record: Record, held: Held | None, bound: Bound) -> Denied | None:
-        """What is stored must fit into one reply, and into its author's own part of the store."""
-        size, most = len(record.value), self._max_reply_bytes - RECEIPT_BYTES
-        if size > most:
-            return Denied(Reason.TOO_LARGE, bound.name, most, size)
-        usage, limits = self.ledger.get_usage(record.author), self._limits
-        records = usage.entries + (held is None)
-        value_bytes = usage.value_bytes + size - (held.value_bytes if held else 0)
-        if records > limits.author_records or value_bytes > limits.author_bytes:
-            expected = f"at most {limits.author_records} records and {limits.author_bytes} bytes an author"
-            return Denied(Reason.QUOTA, bound.name, expected, f"{records} records and {value_bytes} bytes")
-        return None
 
     def _look_for_equivocation(self, verdict: Denied, bound: Bound | None, record: Record) -> None:
         """The first different value under a once-key is verified once and kept as evidence; later ones go unread."""
@@ -179,9 +164,6 @@ class Replica:
         first = self.ledger.get_record(record.key, record.author)
         if first is not None and first.value != record.value and is_record_signed(bound.context.network, record):
             self.ledger.keep_evidence(first, record, bound.epoch or 0)
-
-    def _find_own_receipt(self, stamp: Stamp) -> Receipt | None:
-        return next((receipt for receipt in self.ledger.get_receipts(stamp) if receipt.replica == self.author), None)
 
     def _list(self, key: bytes, after: bytes, now: Moment) -> Listing:
         entries: list[Entry] = []
@@ -221,14 +203,14 @@ class Replica:
         first_pair, last_pair = max(0, start - len(proofs)), max(0, end - len(proofs))
         return Shown(proofs[start:end], evidence[first_pair:last_pair], is_last=end >= len(row))
 
+    def _turn_away(self, sender: bytes, now: Moment, denied: Denied, data: bytes) -> bytes:
+        """Refuse what has not been read as a record."""
+        self._recorder.note_turned_away(sender, now, denied, len(data))
+        return self._refuse(denied)
+
     def _refuse(self, denied: Denied) -> bytes:
         self.denied[denied.reason] += 1
         return encode(Refused.from_denied(denied))
-
-
-def _is_same(held: Held, record: Record) -> bool:
-    """Lengths come first, so that a flood of other values is seldom hashed."""
-    return held.value_bytes == len(record.value) and held.value_digest == compute_value_digest(record.value)
 
 
 def _compute_size(item: Proof | tuple[Record, Record]) -> int:

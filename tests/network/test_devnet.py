@@ -77,6 +77,19 @@ def test_a_subnet_lives_through_two_epochs_and_leaves_nothing_behind(tmp_path: P
     assert min(second["scores"].values()) > 0
     assert "epoch 1: complete" in out
     wait_until_all_are_gone(tmp_path)
+    replay_everybody(tmp_path / "run", second["root"])
+
+
+def replay_everybody(folder: Path, root: str) -> None:
+    """Every node's transcript agrees with itself and with its neighbour's, and names the set that was submitted."""
+    nodes = [path.parent for path in sorted(folder.glob("*/transcript"))]
+    assert len(nodes) == 5
+    for node, other in zip(nodes, [*nodes[1:], nodes[0]], strict=True):
+        command = [sys.executable, "-m", "epochgate", "replay", f"{node}", "--against", f"{other}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"about epoch 1: root {root}" in done.stdout
+        assert "both give the same" in done.stdout
 
 
 def test_a_node_that_dies_is_reported_and_ends_in_an_incomplete_epoch(tmp_path: Path) -> None:

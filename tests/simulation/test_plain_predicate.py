@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
 import torch
 
 from epochgate.chain.local import LocalChain
@@ -22,10 +21,15 @@ from epochgate.core.schema import EpochContext
 from epochgate.core.verdict import Reason
 from epochgate.engine.memory import Hub
 from epochgate.engine.virtual_time import VirtualClock, run_virtually
+from epochgate.events import AnyEvent
 from epochgate.ledger import Ledger
 from epochgate.predicate import HypertensorPredicateValidator, MSGPackSerializer, PlainJudge
 from epochgate.replica import Replica
 from epochgate.store import Posting, Store
+from epochgate.transcript.reader import find_transcript
+from epochgate.transcript.recorder import Situation
+from epochgate.transcript.replay import EpochReplay, Replay, replay_files
+from epochgate.transcript.writer import TranscriptWriter
 from epochgate.watch import Watch
 from fixtures.seed_listing import hypertensor_consensus_predicate
 from people import meet
@@ -39,6 +43,7 @@ class Subnet:
 
     def __init__(self, folder: Path) -> None:
         self.clock = VirtualClock()
+        self.folder = folder
         path = folder / "chain.sqlite"
         LocalChain.create(path, self.clock, block_seconds=6.0)
         self.chain = LocalChain(path, None, self.clock)
@@ -48,6 +53,7 @@ class Subnet:
         self.calendar = Calendar(Policy())
         self.judge = PlainJudge(self.calendar.get_context, HypertensorPredicateValidator(hypertensor_consensus_predicate()))
         self.stores: dict[str, Store] = {}
+        self.recorders: dict[str, TranscriptWriter] = {}
 
     async def start(self) -> None:
         await self.wait_for_block(SLOT)
@@ -57,7 +63,21 @@ class Subnet:
         for name in NAMES:
             network, ledger, key = hub.join(meet(name).author), Ledger(None), meet(name)
             watch = Watch(self.chain, self.clock, self.calendar, ledger)
-            replica = Replica(key, self.judge, ledger, watch, network.max_message_bytes)
+            recorder = self.recorders[name] = TranscriptWriter(self.folder / name / "transcript", "none", _fail)
+            replica = Replica(key, self.judge, ledger, watch, network.max_message_bytes, recorder=recorder)
+            recorder.note_begun(
+                Situation(
+                    node=key.author,
+                    policy_digest=Policy().digest,
+                    judge="PlainJudge",
+                    room=replica.room,
+                    epoch=0,
+                    time_seconds=self.clock.get_unix_seconds(),
+                    oldest_epoch=None,
+                    contexts=self.calendar.get_contexts(),
+                    held=ledger.held,
+                )
+            )
             await network.serve(replica.handle)
             self.stores[name] = Store(network, replica, self.judge, watch)
 
@@ -76,13 +96,16 @@ class Subnet:
 
 
 @asynccontextmanager
-async def live_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Subnet]:
+async def live_in(folder: Path) -> AsyncIterator[Subnet]:
     subnet = Subnet(folder)
-    monkeypatch.setattr("fixtures.seed_listing.get_dht_time", subnet.clock.get_unix_seconds)
     await subnet.start()
     yield subnet
     for store in subnet.stores.values():
         await store.close()
+
+
+def _fail(fact: AnyEvent) -> None:
+    raise AssertionError(fact)
 
 
 def save(tensor: torch.Tensor) -> bytes:
@@ -92,11 +115,18 @@ def save(tensor: torch.Tensor) -> bytes:
     return value
 
 
-def test_the_listing_alone_gates_a_store_by_epoch_window_lifetime_and_schema(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def replay_with(subnet: Subnet, predicate: Callable[..., bool]) -> list[EpochReplay]:
+    """Vera's transcript, with the judge that a user's `make_judge` gives."""
+
+    def make_judge(calendar: Calendar) -> PlainJudge:
+        return PlainJudge(calendar.get_context, HypertensorPredicateValidator(predicate))
+
+    return list(replay_files(Replay(Policy(), make_judge), find_transcript(subnet.folder / "vera")))
+
+
+def test_the_listing_alone_gates_a_store_by_epoch_window_lifetime_and_schema(tmp_path: Path) -> None:
     async def story(_rng: random.Random) -> None:
-        async with live_in(tmp_path, monkeypatch) as subnet:
+        async with live_in(tmp_path) as subnet:
             tensor = save(torch.rand(2, 2))
             assert len((await subnet.post("victor", "consensus-epoch_0", tensor)).receipts) == len(NAMES)
             assert (await subnet.post("vera", "validator", MSGPackSerializer.dumps("here"))).is_complete
@@ -112,5 +142,10 @@ def test_the_listing_alone_gates_a_store_by_epoch_window_lifetime_and_schema(
             await subnet.wait_for_block(SLOT + 16)
             assert not (await subnet.post("vera", "consensus-epoch_0", tensor)).receipts, "its window has closed"
             assert await subnet.read("walda", "consensus-epoch_0") == [tensor], "reading is not bound by windows"
+            for refuses, predicate in ((False, hypertensor_consensus_predicate()), (True, lambda *_: False)):
+                (it,) = replay_with(subnet, predicate)
+                assert it.counts["admitted"] == 2
+                assert it.counts[Reason.PREDICATE.value] >= 5
+                assert bool(it.differences) is refuses
 
     run_virtually(story)

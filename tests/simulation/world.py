@@ -24,6 +24,7 @@ from epochgate.keys import SigningKey, format_peer_id
 from epochgate.ledger import Ledger
 from epochgate.node.runner import Node
 from epochgate.ports import Challenger, Model, OnChain
+from epochgate.transcript.writer import TranscriptWriter
 from people import meet
 
 BLOCKS_PER_EPOCH = 100
@@ -71,6 +72,7 @@ class Resident:
         self._life: asyncio.Task[None] | None = None
         self._ledger: Ledger | None = None
         self._network: MemoryNetwork | None = None
+        self._recorder: TranscriptWriter | None = None
         self._rng = random.Random(f"{world.seed} {name}")
         self.clock = world.make_clock(name)
         self.node: Node | None = None
@@ -79,6 +81,8 @@ class Resident:
         world = self._world
         network = self._network = world.hub.join(self.key.author)
         self._ledger = world.open_ledger(self)
+        if world.is_recorded:
+            self._recorder = TranscriptWriter(self.transcript, "epochgate:INFERENCE_POLICY", functools.partial(world.hear, self))
         self.node = Node(
             chain=world.chain.share(self.key.author, self.clock),
             network=network,
@@ -92,6 +96,7 @@ class Resident:
             challenger=self.challenger,
             emit=functools.partial(world.hear, self),
             public_name=self.name,
+            recorder=self._recorder,
         )
         world.prepare(self, self.node)
         await self.node.start()
@@ -114,6 +119,12 @@ class Resident:
         self.node.stop()
         await self._life
         await self._close()
+        if self._recorder is not None:
+            self._recorder.close()
+
+    @property
+    def transcript(self) -> Path:
+        return self._world.folder / self.name / "transcript"
 
     def get(self, kind: type[Fact], epoch: int | None = None) -> list[Fact]:
         """What this node has emitted of `kind`."""
@@ -150,6 +161,7 @@ class World:
         policy: Policy = INFERENCE_POLICY,
         seed: int = 0,
         is_on_disk: bool = False,
+        is_recorded: bool = False,
         hub: Hub | None = None,
         block_seconds: float = BLOCK_SECONDS,
     ) -> None:
@@ -158,6 +170,7 @@ class World:
         self.challengers = challengers or {}
         self.seed = seed
         self.is_on_disk = is_on_disk
+        self.is_recorded = is_recorded
         self.clock = VirtualClock()
         self.hub = hub or Hub(random.Random(seed), latency_seconds=0.05)
         self.chain_path = folder / "chain.sqlite"

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from epochgate.core.admission import Usage
 from epochgate.core.commitment import Opening
 from epochgate.core.receipt import Proof, Receipt, Stamp, compute_receipt_bytes, compute_stamp
 from epochgate.core.record import Record, compute_key
 from epochgate.keys import SigningKey
-from epochgate.ledger import Ledger, LedgerError, Usage
+from epochgate.ledger import Ledger, LedgerError
 from people import NETWORK, alice, bob, carol, sign, vera, victor, vito
 
 NOW_SECONDS = 1_700_000_000.0

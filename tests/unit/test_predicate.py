@@ -534,3 +534,11 @@ def test_the_keys_of_a_plain_judge_have_replicas() -> None:
 def test_the_serializer_refuses_the_timestamps_that_msgpack_reads_unasked(wrap: Callable[[object], object]) -> None:
     with pytest.raises(Malformed, match="timestamp"):
         MSGPackSerializer.loads(msgpack.packb(wrap(msgpack.Timestamp(1, 2))))
+
+
+def test_a_predicate_hears_the_time_of_the_judgement() -> None:
+    from epochgate.predicate.dht_time import judging_at
+
+    with judging_at(5.0):
+        assert get_dht_time() == 5.0
+    assert get_dht_time() > 1_700_000_000.0

@@ -21,6 +21,7 @@ from epochgate.cli.local_chain import app as local_chain
 from epochgate.cli.node import node
 from epochgate.cli.peers import peers
 from epochgate.cli.policy import keygen, policy
+from epochgate.cli.replay import replay
 
 WRONG_INPUT = 2
 INTERRUPTED = 130
@@ -36,6 +37,7 @@ app.command()(attack)
 app.command("calibrate")(calibrate_model)
 app.add_typer(local_chain, name="local-chain")
 app.add_typer(chain, name="chain")
+app.command()(replay)
 
 
 def _print_version(is_wanted: bool) -> None:

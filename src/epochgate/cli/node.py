@@ -27,6 +27,7 @@ from epochgate.keys import SigningKey, format_peer_id
 from epochgate.ledger import Ledger
 from epochgate.models import load_model
 from epochgate.ports import Clock, Compute
+from epochgate.transcript.writer import TranscriptWriter
 
 if TYPE_CHECKING:
     from epochgate.engine.libp2p import Libp2pNetwork
@@ -147,6 +148,8 @@ async def _live(
     async with AsyncExitStack() as closing:
         network = await _unless(leaving, _start_network(settings, emit))
         closing.push_async_callback(network.close)
+        recorder = TranscriptWriter(settings.data / "transcript", settings.policy, emit)
+        closing.callback(recorder.close)
         node = (make_node or Node)(
             chain=opened.chain,
             network=network,
@@ -162,6 +165,7 @@ async def _live(
             public_name=settings.public_name,
             heartbeat_facts=settings.heartbeat_facts,
             addresses=network.get_listen_addresses(),
+            recorder=recorder,
         )
         await _unless(leaving, node.start())
         running = asyncio.create_task(node.run())

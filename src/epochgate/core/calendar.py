@@ -73,10 +73,22 @@ class Calendar:
         """Raises KeyError for an epoch that was never added, or let go."""
         return self._contexts[epoch]
 
+    def get_contexts(self) -> tuple[EpochContext, ...]:
+        """All that it knows, in the order in which they came."""
+        return tuple(self._contexts.values())
+
     def get_roster(self, epoch: int) -> Roster | None:
         """The roster of `epoch`, None where it has not arrived."""
         context = self._contexts.get(epoch)
         return None if context is None else context.roster
+
+    def find_newest_roster(self, epoch: int) -> Roster | None:
+        """The newest known up to `epoch`: at an epoch's first moments it may still be the last one's."""
+        for each in range(epoch, epoch - READABLE_EPOCHS, -1):
+            context = self._contexts.get(each)
+            if context is not None:
+                return context.roster
+        return None
 
     def get_bound(self, rule: Rule, epoch: int, author: bytes | None = None) -> Bound:
         """The rule in `epoch`; `author` chooses among the keys of a rule that has one an author."""

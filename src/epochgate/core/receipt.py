@@ -51,6 +51,14 @@ class Proof(msgspec.Struct, frozen=True, array_like=True):
     receipts: tuple[Receipt, ...]
 
 
+def merge_receipts(before: Iterable[Receipt], receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
+    """One receipt a replica, and the first one stays: the same record always gets the same receipt. In order of replica."""
+    merged: dict[bytes, Receipt] = {}
+    for receipt in (*before, *receipts):
+        merged.setdefault(receipt.replica, receipt)
+    return tuple(merged[replica] for replica in sorted(merged))
+
+
 def compute_stamp(record: Record) -> Stamp:
     return Stamp(record.key, record.author, compute_value_digest(record.value))
 

@@ -38,6 +38,8 @@ class EpochSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     complete: bool
     excuses: list[str] = []
     """What it lacks because a fault was staged; `complete` is then all that the protocol promises under that fault."""
+    root: str | None = None
+    """The Merkle root, in hex, of the set that the scores were computed from."""
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -97,6 +99,7 @@ class Transcript:
             denied=self._count_denied(epoch),
             complete=not self.find_gaps(epoch),
             excuses=self.find_excuses(epoch),
+            root=submitted.root if submitted else None,
         )
 
     def find_gaps(self, epoch: int) -> list[str]:

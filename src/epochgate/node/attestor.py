@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import replace
 
 from epochgate.core.claim import Agreed, Claim, Disputed, Shown, Undecided, judge_claim
 from epochgate.core.receipt import Proof, Stamp, compute_stamp
@@ -16,6 +19,7 @@ from epochgate.node.duties import Duty
 from epochgate.node.settling import find_basis, settle
 from epochgate.node.station import Missed, Station
 from epochgate.ports import ChainRefused, OnChain
+from epochgate.transcript.recorder import Decision
 from epochgate.wire import Shown as ShownPage
 from epochgate.wire import ShowSet
 
@@ -35,20 +39,25 @@ async def attest(station: Station, duty: Duty) -> str:
         station.emit(Abstained(duty.epoch, str(missed)))
         raise Missed(f"abstained: {missed}") from None
     sections = await station.gather(basis.deciding, duty.closes)
-    verdict = await _judge(station, duty, on_chain, sections)
+    verdict, shown = await _judge(station, duty, on_chain, sections)
+    decision = Decision(duty.epoch, "refused", basis.attested_list, sections, on_chain, shown)
     if isinstance(verdict, Undecided):
+        _note(station, decision, decided="abstained", differences=(verdict.why,))
         station.emit(Abstained(duty.epoch, verdict.why))
         raise Missed(f"abstained: {verdict.why}")
     if isinstance(verdict, Agreed):
         settlement = await settle(station, duty, verdict.records, basis)
+        decision = replace(decision, records=verdict.records, settlement=settlement)
         differences = tuple(_compare(on_chain.submission.scores, settlement.pay))
         if not differences:
             station.ledger.keep_score_list(duty.epoch - 1, settlement.outcome.score_list)
+            _note(station, decision, decided="agreed")
             await _say_so(station, duty)
             station.emit(Attested(duty.epoch, submitter))
             return f"the submission of {submitter}"
     else:
         differences = verdict.differences
+    _note(station, decision, differences=differences)
     station.emit(AttestationRefused(duty.epoch, submitter, list(differences)))
     return f"refused: {'; '.join(differences)}"
 
@@ -61,14 +70,22 @@ async def _wait_for_submission(station: Station, duty: Duty) -> OnChain:
     return on_chain
 
 
-async def _judge(station: Station, duty: Duty, on_chain: OnChain, sections: Sequence[Section]) -> Agreed | Disputed | Undecided:
+def _note(station: Station, decision: Decision, **changes: Any) -> None:
+    station.recorder.note_decision(station.watch.get_moment(), replace(decision, **changes))
+
+
+async def _judge(
+    station: Station, duty: Duty, on_chain: OnChain, sections: Sequence[Section]
+) -> tuple[Agreed | Disputed | Undecided, Shown]:
     """By what this node has read; where that does not do, also by what the submitter shows."""
     claim = Claim(on_chain.submission.bitmaps, on_chain.submission.root)
-    verdict = judge_claim(claim, sections, Shown())
+    shown = Shown()
+    verdict = judge_claim(claim, sections, shown)
     if isinstance(verdict, Disputed):
         pairs = tuple((section.rule, section.epoch) for section in sections)
-        verdict = judge_claim(claim, sections, await ask_for_set(station, on_chain.submitter, duty.epoch, pairs))
-    return verdict
+        shown = await ask_for_set(station, on_chain.submitter, duty.epoch, pairs)
+        verdict = judge_claim(claim, sections, shown)
+    return verdict, shown
 
 
 async def ask_for_set(station: Station, submitter: bytes, epoch: int, pairs: Sequence[tuple[Rule, int]]) -> Shown:

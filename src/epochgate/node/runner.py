@@ -29,6 +29,7 @@ from epochgate.ports import Chain, Challenger, Clock, Compute, Entropy, Handler,
 from epochgate.repair import repair
 from epochgate.replica import Replica
 from epochgate.store import Store
+from epochgate.transcript.recorder import Recorder, Situation, Unrecorded
 from epochgate.watch import Watch
 
 FLOWS: dict[str, Flow] = {
@@ -80,11 +81,13 @@ class Node:
         heartbeat_facts: Mapping[str, Any] | None = None,
         addresses: Sequence[str] = (),
         flows: Mapping[str, Flow] = FLOWS,
+        recorder: Recorder | None = None,
     ) -> None:
         judge = judge or policy
+        recorder = recorder or Unrecorded()
         self.calendar = Calendar(policy)
         self.watch = Watch(chain, clock, self.calendar, ledger)
-        self.replica = Replica(key, judge, ledger, self.watch, network.max_message_bytes, limits)
+        self.replica = Replica(key, judge, ledger, self.watch, network.max_message_bytes, limits, recorder)
         timeout_seconds = min(TIMEOUT_SECONDS, TIMEOUT_BLOCKS * chain.timing.block_seconds)
         suspect_seconds = timeout_seconds / SUSPECT_PART
         self.store = Store(
@@ -109,11 +112,14 @@ class Node:
             model=model,
             challenger=challenger,
             emit=emit,
+            recorder=recorder,
         )
         self.flows = dict(flows)
         """How it does each duty, by the duty's name: a subnet may do one its own way, an adversary in a bad one."""
         self.handler: Handler | None = None
         """What answers others' requests in the place of its replica."""
+        self._recorder = recorder
+        self._judge_name = "" if judge is policy else type(judge).__qualname__
         self._chain = chain
         self.network = network
         self._ledger = ledger
@@ -135,6 +141,7 @@ class Node:
             self._learn_who_waits()
         roster = self.calendar.get_context(self._get_epoch()).roster
         check_policy(self._policy, self._chain.timing, len(roster.members), self.network.max_message_bytes)
+        self._note_begun(self._get_epoch(), self.station.get_unix_seconds(), None)
         await self.network.serve(self.handler or self.replica.handle)
         self._spawn(self._keep_running("heartbeat", self._heart.run))
         roles = [role.name.lower() for role in Role if role.name and roster.roles.get(self._author, 0) & role]
@@ -187,7 +194,26 @@ class Node:
     def _learn_who_waits(self) -> None:
         """Before the first block there are heartbeats only, among those who are registered now."""
         context = EpochContext(self._chain.network_id, self._chain.timing, self._chain.get_waiting_roster())
+        self._add_context(context)
+
+    def _add_context(self, context: EpochContext) -> None:
         self.calendar.add(context)
+        self._recorder.note_context(context)
+
+    def _note_begun(self, epoch: int, now_seconds: float, oldest_epoch: int | None) -> None:
+        """`oldest_epoch` is None at the start, when nothing has been let go."""
+        situation = Situation(
+            node=self._author,
+            policy_digest=self._policy.digest,
+            judge=self._judge_name,
+            room=self.replica.room,
+            epoch=epoch,
+            time_seconds=now_seconds,
+            oldest_epoch=oldest_epoch,
+            contexts=self.calendar.get_contexts(),
+            held=self._ledger.held,
+        )
+        self._recorder.note_begun(situation)
 
     async def _learn(self, epoch: int) -> None:
         """The contexts of `epoch` and of those before that can still be read."""
@@ -200,13 +226,13 @@ class Node:
         await self._learn_roster(epoch)
         elected = await self._get_elected(epoch)
         roster = self.calendar.get_context(epoch).roster
-        self.calendar.add(EpochContext(self._chain.network_id, self._chain.timing, roster, elected))
+        self._add_context(EpochContext(self._chain.network_id, self._chain.timing, roster, elected))
 
     async def _learn_roster(self, epoch: int) -> None:
         """Ahead of the epoch, so that nothing waits for it at the boundary. What was learnt is kept for good."""
         if epoch not in self._learnt or not self.calendar.has(epoch):
             roster = await self._chain.get_roster(epoch)
-            self.calendar.add(EpochContext(self._chain.network_id, self._chain.timing, roster))
+            self._add_context(EpochContext(self._chain.network_id, self._chain.timing, roster))
             self._learnt.add(epoch)
 
     async def _get_elected(self, epoch: int) -> bytes | None:
@@ -221,7 +247,10 @@ class Node:
         self._emit_verdicts()
         self._epoch = epoch
         self._learnt = {learnt for learnt in self._learnt if learnt > epoch - READABLE_EPOCHS}
-        self._ledger.forget(self.station.get_unix_seconds(), epoch - READABLE_EPOCHS + 1)
+        oldest_epoch = epoch - READABLE_EPOCHS + 1
+        now_seconds = self.station.get_unix_seconds()
+        self._ledger.forget(now_seconds, oldest_epoch)
+        self._note_begun(epoch, now_seconds, oldest_epoch)
         context = self.calendar.get_context(epoch)
         roster, elected = context.roster, context.elected
         self._emit(EpochBegan(epoch, format_peer_id(elected) if elected else None, len(roster.hosters), len(roster.validators)))
@@ -243,7 +272,7 @@ class Node:
     async def _repair(self, epoch: int) -> None:
         """Take what this node should hold as a replica, and lost or never had; then it is ready."""
         try:
-            await repair(self._policy, self.store, self._ledger, self.watch, self._author, epoch)
+            await repair(self._policy, self.store, self._ledger, self.watch, self._author, epoch, self._recorder)
         except Exception as error:  # noqa: BLE001 - a node without old records still does its duties
             self._emit(Trouble("repair", f"{type(error).__name__}: {error}", "start the node again to try it again"))
         self._heart.set_online()

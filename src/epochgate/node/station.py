@@ -9,7 +9,7 @@ from epochgate.core.calendar import Calendar
 from epochgate.core.commitment import Opening
 from epochgate.core.epoch import compute_seconds
 from epochgate.core.policy import Judge, Policy
-from epochgate.core.receipt import Proof, Stamp, Standing, compute_stamp
+from epochgate.core.receipt import Proof, Stamp, Standing, compute_stamp, merge_receipts
 from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, Section
 from epochgate.core.rule import Bound, Rule
@@ -21,6 +21,7 @@ from epochgate.node.pace import Pace
 from epochgate.ports import Chain, Challenger, Compute, Entropy, Model
 from epochgate.replica import Replica
 from epochgate.store import Store
+from epochgate.transcript.recorder import Recorder
 from epochgate.watch import Watch
 
 LONGEST_GRACE_SECONDS = 0.5
@@ -54,6 +55,7 @@ class Station:
         model: Model | None,
         challenger: Challenger | None,
         emit: Emit,
+        recorder: Recorder,
     ) -> None:
         self.chain = chain
         self.key = key
@@ -70,6 +72,7 @@ class Station:
         self.challenger = challenger
         self.emit = emit
         self.pace = Pace()
+        self.recorder = recorder
         self.began_epoch: int | None = None
         """The epoch in which this node started: what it did before then, only its ledger or the others know."""
 
@@ -167,6 +170,7 @@ class Station:
         for proof in remembered:
             stamp = compute_stamp(proof.record)
             if stamp not in proofs or rule.judge_count(len(vouchers.get(stamp, ()))) < Standing.COMPLETE:
-                proofs.setdefault(stamp, proof)
+                receipts = proofs[stamp].receipts if stamp in proofs else ()
+                proofs[stamp] = Proof(proof.record, merge_receipts(receipts, proof.receipts))
                 vouchers[stamp] = vouchers.get(stamp, frozenset()) | self.store.verify(rule, stamp, proof.receipts)
         return KeyReading(reading.bound, proofs, vouchers, reading.answered)

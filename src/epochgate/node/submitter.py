@@ -11,6 +11,7 @@ from epochgate.node.duties import Duty
 from epochgate.node.settling import find_basis, settle
 from epochgate.node.station import Missed, Station
 from epochgate.ports import ChainRefused, OnChain, Submission
+from epochgate.transcript.recorder import Decision
 
 
 async def submit(station: Station, duty: Duty) -> str:
@@ -35,6 +36,10 @@ async def submit(station: Station, duty: Duty) -> str:
     if submission.root == records.root:
         station.ledger.keep_score_list(duty.epoch - 1, settlement.outcome.score_list)
     scores = {format_peer_id(author): score for author, score in submission.scores.items()}
+    decision = Decision(
+        duty.epoch, "submitted", basis.attested_list, sections, on_chain, records=records, settlement=settlement
+    )
+    station.recorder.note_decision(station.watch.get_moment(), decision)
     station.emit(Submitted(duty.epoch, duty.epoch - 1, scores, submission.root.hex()))
     return f"the scores of epoch {duty.epoch - 1}, at block {on_chain.block}"
 

@@ -17,11 +17,11 @@ from epochgate.core.epoch import EpochData
 try:
     from hivemind.dht.routing import DHTID
     from hivemind.dht.validation import DHTRecord
-    from hivemind.utils import get_dht_time
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"epochgate.predicate needs {error.name}: pip install 'epochgate[node]'") from error
 
 from epochgate.predicate.consensus_tensor import ConsensusTensorModel
+from epochgate.predicate.dht_time import get_dht_time
 from epochgate.predicate.hivemind_dht import mark_reads, mark_reads_of_dht
 from epochgate.predicate.judge import PlainJudge, compose
 from epochgate.predicate.safe_torch import torch

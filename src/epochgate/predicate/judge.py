@@ -17,6 +17,7 @@ from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Bound, Rule
 from epochgate.core.schema import Decoder, EpochContext
 from epochgate.core.verdict import Denied, Reason, Verdict
+from epochgate.predicate.dht_time import judging_at
 from epochgate.predicate.serializer import MSGPackSerializer
 from epochgate.predicate.validators import DHTRequestType, PredicateValidator
 
@@ -140,8 +141,9 @@ def _ask_all(
     validators: tuple[PredicateValidator, ...], record: Record, value: bytes, request_type: DHTRequestType, now: Moment
 ) -> Denied | None:
     seen = DHTRecord(record.key, MSGPackSerializer.dumps(record.author), value, record.expiration_time)
-    for validator in validators:
-        denied = validator.find_refusal(seen, request_type, now.data)
-        if denied is not None:  # a Denied is falsy
-            return denied
+    with judging_at(now.time_seconds):
+        for validator in validators:
+            denied = validator.find_refusal(seen, request_type, now.data)
+            if denied is not None:  # a Denied is falsy
+                return denied
     return None

@@ -33,6 +33,7 @@ def test_a_complete_epoch_is_summed_up() -> None:
         scores=PAY,
         denied={"early": 4},
         complete=True,
+        root="00" * 32,
     )
 
 
@@ -55,6 +56,7 @@ def test_the_summary_has_the_fields_that_its_readers_know() -> None:
         "scores",
         "denied",
         "complete",
+        "root",
     ]
 
 

@@ -1,0 +1,157 @@
+"""Sets, scores and decisions of a transcript, computed again from the records and receipts that it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from epochgate.core.calendar import Calendar, Moment
+from epochgate.core.claim import Agreed, Claim, Shown, Undecided, judge_claim
+from epochgate.core.policy import Judge, Policy
+from epochgate.core.receipt import Proof, Stamp, Standing
+from epochgate.core.record import is_record_signed
+from epochgate.core.record_set import KeyReading, RecordSet, Section, compute_set, read_bitmap
+from epochgate.core.rule import Bound
+from epochgate.core.settlement import HosterOutcome, Settlement, compute_deciding, compute_hoster_outcome, compute_settlement
+from epochgate.core.verdict import Denied
+from epochgate.keys import format_peer_id
+from epochgate.transcript.lines import DecisionMade, Outcome, Pairs, Reading, Relisted, Scored, SectionRead, Set
+
+
+class Resettlement:
+    """Computes again at one moment; `differences` says what came out otherwise than it was written."""
+
+    def __init__(self, policy: Policy, judge: Judge, calendar: Calendar, now: Moment, proofs: Mapping[Stamp, Proof]) -> None:
+        self.differences: list[str] = []
+        self._policy = policy
+        self._judge = judge
+        self._calendar = calendar
+        self._now = now
+        self._proofs = proofs
+
+    def check_scores(self, line: Scored) -> None:
+        records = compute_set(self._read_sections(line.sections))
+        self._compare_set(line.set, records)
+        self._compare_outcome(line.outcome, self._compute_outcome(records, line.epoch))
+
+    def check_list(self, line: Relisted) -> None:
+        sections = self._read_sections(line.sections)
+        included: dict[tuple[str, int], dict[bytes, Proof]] = {}
+        for section, bitmap in zip(sections, line.bitmaps, strict=True):
+            proven = {author: proofs[0] for author, proofs in section.get_proofs(Standing.PROVEN).items()}
+            named = read_bitmap(section.roster, bytes.fromhex(bitmap))
+            self.differences += [
+                f"{format_peer_id(author)} is named, but not proven" for author in named if author not in proven
+            ]
+            included[section.rule.kind, section.epoch] = {author: proven[author] for author in named if author in proven}
+        self._compare_outcome(line.outcome, self._compute_outcome(RecordSet(included, {}, (), b""), line.epoch))
+
+    def check_decision(self, line: DecisionMade, node: bytes) -> None:
+        sections = self._read_sections(line.sections)
+        deciding = compute_deciding(self._policy, line.epoch, is_attested=line.attested_list is not None)
+        if [(rule, epoch) for rule, epoch in deciding] != [(section.rule, section.epoch) for section in sections]:
+            self.differences.append("the sections are not those that decide")
+        if line.decided == "submitted":
+            self._check_submission(line, compute_set(sections), node)
+        else:
+            self._check_attestation(line, sections)
+
+    def _check_submission(self, line: DecisionMade, records: RecordSet, node: bytes) -> None:
+        self._compare_settled(line, records)
+        if line.on_chain is None or line.on_chain.submitter != node:
+            self.differences.append("the submission on the chain is another node's")
+        elif line.settled and line.on_chain.set == line.settled.set:
+            self.differences += _compare_pairs("on the chain", line.on_chain.scores, dict(line.settled.pay))
+
+    def _check_attestation(self, line: DecisionMade, sections: Sequence[Section]) -> None:
+        if line.on_chain is None:
+            self.differences.append("there is no submission to decide on")
+            return
+        named = line.on_chain.set
+        claim = Claim(tuple(map(bytes.fromhex, named.bitmaps)), bytes.fromhex(named.root))
+        verdict = judge_claim(claim, sections, self._read_shown(line))
+        decided, differences = "refused", getattr(verdict, "differences", ())
+        if isinstance(verdict, Agreed):
+            settlement = self._compare_settled(line, verdict.records)
+            differences = line.differences  # who is paid otherwise is words; whether anybody is, is compared here
+            decided = "agreed" if dict(line.on_chain.scores) == settlement.pay else "refused"
+        elif isinstance(verdict, Undecided):
+            decided, differences = "abstained", (verdict.why,)
+        if line.decided != decided:
+            self.differences.append(f"decided: written {line.decided}, recomputed {decided}")
+        if line.differences != differences:
+            self.differences.append(f"why: written {'; '.join(line.differences)}, recomputed {'; '.join(differences)}")
+
+    def _compare_settled(self, line: DecisionMade, records: RecordSet) -> Settlement:
+        settlement = compute_settlement(self._policy, self._calendar, records, line.epoch, line.attested_list)
+        if line.settled is None:
+            self.differences.append("no scores are written for a set that gives some")
+            return settlement
+        self._compare_set(line.settled.set, records)
+        self._compare_outcome(line.settled.outcome, settlement.outcome)
+        self.differences += _compare_pairs("weight", line.settled.weights, settlement.list_weights)
+        self.differences += _compare_pairs("pay", line.settled.pay, settlement.pay)
+        return settlement
+
+    def _compute_outcome(self, records: RecordSet, epoch: int) -> HosterOutcome:
+        return compute_hoster_outcome(self._policy, self._calendar, records, epoch)
+
+    def _compare_set(self, written: Set, records: RecordSet) -> None:
+        bitmaps, root = tuple(bitmap.hex() for bitmap in records.bitmaps), records.root.hex()
+        if written.bitmaps != bitmaps:
+            self.differences.append(f"bitmaps: written {' '.join(written.bitmaps)}, recomputed {' '.join(bitmaps)}")
+        if written.root != root:
+            self.differences.append(f"root: written {written.root}, recomputed {root}")
+
+    def _compare_outcome(self, written: Outcome, outcome: HosterOutcome) -> None:
+        self.differences += _compare_pairs("score", written.scores, outcome.scores)
+        for name in ("score_list", "committed", "opened"):
+            if getattr(written, name) != getattr(outcome, name):
+                self.differences.append(f"{name} is not what the set gives")
+
+    def _read_sections(self, sections: Sequence[SectionRead]) -> tuple[Section, ...]:
+        return tuple(map(self._read_section, sections))
+
+    def _read_section(self, it: SectionRead) -> Section:
+        """Raises KeyError for a rule or an epoch that is not known."""
+        rule = self._policy.get_rule(it.kind)
+        bounds = {bound.key: bound for bound in self._calendar.get_bounds(rule, it.epoch)}
+        roster = self._calendar.get_context(it.epoch).roster
+        readings = (self._read_key(bounds[reading.key], reading, is_own=True) for reading in it.readings)
+        return Section(rule, it.epoch, roster, tuple(readings))
+
+    def _read_key(self, bound: Bound, reading: Reading, *, is_own: bool) -> KeyReading:
+        """What is proven is judged and verified again. Of its own readings a node keeps no receipt that does not hold."""
+        proofs: dict[Stamp, Proof] = {}
+        vouchers: dict[Stamp, frozenset[bytes]] = {}
+        for author, digest in reading.proven:
+            stamp = Stamp(reading.key, author, digest)
+            proof = proofs[stamp] = self._proofs[stamp]
+            who = vouchers[stamp] = bound.receipt_rule.compute_vouchers(stamp, proof.receipts)
+            verdict = self._judge.recognise(proof.record, self._now)
+            if isinstance(verdict, Denied):
+                self.differences.append(f"{bound.name} by {format_peer_id(author)}: {verdict}")
+            if is_own and len(who) != len(proof.receipts):
+                false = [receipt.replica for receipt in proof.receipts if receipt.replica not in who]
+                words = ", ".join(map(format_peer_id, false))
+                self.differences.append(f"{bound.name} by {format_peer_id(author)}: no receipt holds of {words}")
+        for author, digest, replicas in reading.hearsay:
+            vouchers[Stamp(reading.key, author, digest)] = frozenset(replicas)
+        return KeyReading(bound, proofs, vouchers, frozenset(reading.answered))
+
+    def _read_shown(self, line: DecisionMade) -> Shown:
+        bounds = {
+            bound.key: bound
+            for it in line.sections
+            for bound in self._calendar.get_bounds(self._policy.get_rule(it.kind), it.epoch)
+        }
+        readings = tuple(self._read_key(bounds[reading.key], reading, is_own=False) for reading in line.shown)
+        network = self._now.network
+        evidence = [pair for pair in line.evidence if all(is_record_signed(network, record) for record in pair)]
+        return Shown(readings, tuple(evidence))
+
+
+def _compare_pairs(what: str, written: Pairs, recomputed: Mapping[bytes, int]) -> Iterator[str]:
+    before = dict(written)
+    for author in sorted(before.keys() | recomputed.keys()):
+        if before.get(author) != recomputed.get(author):
+            yield f"{what} of {format_peer_id(author)}: written {before.get(author)}, recomputed {recomputed.get(author)}"

@@ -1,0 +1,280 @@
+"""Writes a node's transcript. Whatever happens to it, the node goes on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from epochgate import __version__
+from epochgate.core.admission import Room, find_own_receipt
+from epochgate.core.calendar import Moment
+from epochgate.core.receipt import Proof, Receipt, Stamp, compute_stamp
+from epochgate.core.record import Record, compute_value_digest
+from epochgate.core.record_set import KeyReading, RecordSet, Section
+from epochgate.core.schema import EpochContext
+from epochgate.core.settlement import HosterOutcome
+from epochgate.core.verdict import Denied
+from epochgate.events import Emit, Trouble
+from epochgate.transcript import lines
+from epochgate.transcript.budget import Budget
+from epochgate.transcript.files import LineFile
+from epochgate.transcript.lines import ADMITTED, REPEATED, AnyLine, Pairs, encode_line
+from epochgate.transcript.recorder import Decision, Situation
+
+KEPT_EPOCHS = 16
+_STRANGERS = b""
+_FULL = "free disk space: the transcript goes on with the next epoch"
+
+
+class TranscriptWriter:
+    """A recorder that writes to `folder`. `policy_name` is how the node was given its policy, as module:NAME."""
+
+    def __init__(self, folder: Path, policy_name: str, emit: Emit, *, kept_epochs: int = KEPT_EPOCHS) -> None:
+        self._file = LineFile(folder, kept_epochs)
+        self._policy_name = policy_name
+        self._emit = emit
+        self._node = b""
+        self._room = Room(0, 0, 0)
+        self._members: frozenset[bytes] = frozenset()
+        self._contexts: dict[int, lines.Context] = {}
+        self._budgets: dict[bytes, Budget] = {}
+        self._uncounted: Counter[str] = Counter()
+        self._values: set[bytes] = set()
+        self._proofs: dict[Stamp, tuple[Receipt, ...]] = {}
+        self._lost = 0
+        self._is_broken = True
+
+    def close(self) -> None:
+        """Write what was counted; the node has stopped."""
+        self._write_counts()
+        self._file.close()
+
+    def note_begun(self, situation: Situation) -> None:
+        self._write_counts()
+        if self._is_broken or situation.epoch != self._file.epoch:
+            self._values.clear()
+            self._proofs.clear()
+        self._budgets.clear()
+        self._node, self._room = situation.node, situation.room
+        self._contexts.clear()
+        self._members = frozenset()
+        contexts = tuple(map(self._remember, situation.contexts))
+        held = tuple(
+            lines.HeldRecord(
+                *place, it.value_digest, it.expiration_time, it.epoch, it.value_bytes, find_own_receipt(self._node, it.receipts)
+            )
+            for place, it in situation.held.items()
+        )
+        begun = lines.Begun(
+            format=lines.FORMAT,
+            why="start" if situation.oldest_epoch is None else "epoch",
+            epoch=situation.epoch,
+            time_seconds=situation.time_seconds,
+            node=situation.node,
+            version=__version__,
+            policy=self._policy_name,
+            policy_digest=situation.policy_digest.hex(),
+            judge=situation.judge,
+            room=situation.room,
+            contexts=contexts,
+            held=held,
+            oldest_epoch=situation.oldest_epoch,
+            lost=self._lost,
+        )
+        self._begin(begun)
+
+    def note_context(self, context: EpochContext) -> None:
+        before = self._contexts.get(context.epoch)
+        line = self._remember(context)
+        if line != before:  # before the subnet starts, the roster is looked at again and again
+            self._write(lines.Learnt(line))
+
+    def note_post(self, sender: bytes, record: Record, now: Moment, answer: Receipt | Denied, *, is_new: bool) -> None:
+        budget, size = self._get_budget(sender), len(record.value)
+        verdict = answer.reason.value if isinstance(answer, Denied) else ADMITTED if is_new else REPEATED
+        if verdict == ADMITTED and not budget.is_muted and not budget.has_room_for_record(size, self._room):
+            budget.is_muted = True
+            self._write(lines.Muted(sender))
+        if budget.is_muted or (verdict != ADMITTED and not budget.has_room_for_refusal(verdict, size)):
+            self._count(verdict)
+            return
+        digest = compute_value_digest(record.value)
+        line = lines.Posted(
+            block=now.block,
+            time_seconds=now.time_seconds,
+            sender=sender,
+            key=record.key,
+            author=record.author,
+            value_digest=digest,
+            expiration_time=lines.write_seconds(record.expiration_time),
+            verdict=verdict,
+            value=self._take_value(digest, record),
+            receipt=answer if isinstance(answer, Receipt) else None,
+            reasons=lines.Reasons.from_denied(answer) if isinstance(answer, Denied) else None,
+            is_stale=now.is_stale,
+        )
+        self._write(line)
+
+    def note_turned_away(self, sender: bytes, now: Moment, denied: Denied, size_bytes: int) -> None:
+        budget = self._get_budget(sender if sender in self._members else _STRANGERS)
+        verdict = denied.reason.value
+        if budget.is_muted or not budget.has_room_for_refusal(verdict, 0):
+            self._count(verdict)
+            return
+        reasons = lines.Reasons.from_denied(denied)
+        self._write(lines.TurnedAway(now.block, now.time_seconds, sender, size_bytes, verdict, reasons))
+
+    def note_copy(self, proof: Proof, now: Moment, epoch: int) -> None:
+        stamp = self._write_proof(proof)
+        self._write(lines.Copied(now.block, now.time_seconds, stamp.key, stamp.author, stamp.value_digest, epoch))
+
+    def note_scores(self, now: Moment, epoch: int, sections: Sequence[Section], records: RecordSet, it: HosterOutcome) -> None:
+        read = self._write_sections(sections)
+        self._write(
+            lines.Scored(
+                epoch, now.block, now.time_seconds, read, _write_set(records.bitmaps, records.root), _write_outcome(it)
+            )
+        )
+
+    def note_list(
+        self, now: Moment, epoch: int, sections: Sequence[Section], bitmaps: Sequence[bytes], it: HosterOutcome
+    ) -> None:
+        read = self._write_sections(sections)
+        named = tuple(bitmap.hex() for bitmap in bitmaps)
+        self._write(lines.Relisted(epoch, now.block, now.time_seconds, read, named, _write_outcome(it)))
+
+    def note_decision(self, now: Moment, decision: Decision) -> None:
+        read = self._write_sections(decision.sections)
+        shown = tuple(map(self._write_reading, decision.shown.readings)) if decision.shown else ()
+        self._write(
+            lines.DecisionMade(
+                epoch=decision.epoch,
+                block=now.block,
+                time_seconds=now.time_seconds,
+                decided=decision.decided,
+                attested_list=decision.attested_list,
+                sections=read,
+                on_chain=_write_on_chain(decision),
+                settled=_write_settled(decision),
+                shown=shown,
+                evidence=decision.shown.evidence if decision.shown else (),
+                differences=tuple(decision.differences),
+            )
+        )
+
+    def _remember(self, context: EpochContext) -> lines.Context:
+        line = self._contexts[context.epoch] = lines.Context.from_core(context)
+        self._members = self._members | context.roster.roles.keys()
+        return line
+
+    def _get_budget(self, sender: bytes) -> Budget:
+        budget = self._budgets.get(sender)
+        if budget is None:
+            budget = self._budgets[sender] = Budget()
+        return budget
+
+    def _count(self, verdict: str) -> None:
+        """Written at every doubling, so that a node that is killed has told of more than half."""
+        self._uncounted[verdict] += 1
+        count = self._uncounted[verdict]
+        if count & (count - 1) == 0:
+            self._write(lines.Counted(verdict, count))
+
+    def _write_counts(self) -> None:
+        for verdict, count in sorted(self._uncounted.items()):
+            if count & (count - 1):
+                self._write(lines.Counted(verdict, count))
+        self._uncounted.clear()
+
+    def _take_value(self, digest: bytes, record: Record) -> bytes | None:
+        """The value where this file lacks it."""
+        if digest in self._values:
+            return None
+        self._values.add(digest)
+        return record.value
+
+    def _write_proof(self, proof: Proof) -> Stamp:
+        """A `proven` line, unless the file has the very same already."""
+        stamp, record = compute_stamp(proof.record), proof.record
+        if self._proofs.get(stamp) != proof.receipts:
+            self._proofs[stamp] = proof.receipts
+            value = self._take_value(stamp.value_digest, record)
+            self._write(lines.Proven(*_get_fields(stamp), record.expiration_time, proof.receipts, value))
+        return stamp
+
+    def _write_sections(self, sections: Iterable[Section]) -> tuple[lines.SectionRead, ...]:
+        return tuple(
+            lines.SectionRead(section.rule.kind, section.epoch, tuple(map(self._write_reading, section.readings)))
+            for section in sections
+        )
+
+    def _write_reading(self, reading: KeyReading) -> lines.Reading:
+        stamps = [self._write_proof(proof) for proof in reading.proofs.values()]
+        hearsay = tuple(
+            (stamp.author, stamp.value_digest, tuple(sorted(vouchers)))
+            for stamp, vouchers in reading.vouchers.items()
+            if stamp not in reading.proofs
+        )
+        proven = tuple((stamp.author, stamp.value_digest) for stamp in stamps)
+        return lines.Reading(reading.bound.key, tuple(sorted(reading.answered)), proven, hearsay)
+
+    def _begin(self, begun: lines.Begun) -> None:
+        try:
+            if self._is_broken or self._file.epoch != begun.epoch:
+                self._file.open(begun.epoch)
+            self._file.append(encode_line(begun))
+        except OSError as error:
+            self._break(error)
+        else:
+            self._is_broken, self._lost = False, 0
+
+    def _write(self, line: AnyLine) -> None:
+        if self._is_broken:
+            self._lost += bool(self._node)  # what comes before the node has begun stands in its first line
+            return
+        try:
+            self._file.append(encode_line(line))
+        except (OSError, ValueError, msgspec.MsgspecError) as error:  # words of strangers may be no text at all
+            self._break(error)
+
+    def _break(self, error: Exception) -> None:
+        """Nothing more until an epoch begins, for what follows would rest on what is missing. Said once."""
+        self._lost += 1
+        if not self._is_broken or self._lost == 1:
+            self._emit(Trouble("transcript", f"{type(error).__name__}: {error}", _FULL))
+        self._is_broken = True
+
+
+def _get_fields(stamp: Stamp) -> tuple[bytes, bytes, bytes]:
+    return stamp.key, stamp.author, stamp.value_digest
+
+
+def _write_pairs(scores: Mapping[bytes, int]) -> Pairs:
+    return tuple(sorted(scores.items()))
+
+
+def _write_set(bitmaps: Sequence[bytes], root: bytes) -> lines.Set:
+    return lines.Set(tuple(bitmap.hex() for bitmap in bitmaps), root.hex())
+
+
+def _write_outcome(it: HosterOutcome) -> lines.Outcome:
+    return lines.Outcome(_write_pairs(it.scores), it.score_list, it.committed, it.opened)
+
+
+def _write_on_chain(decision: Decision) -> lines.OnChain | None:
+    if decision.submission is None:
+        return None
+    made = decision.submission.submission
+    named = _write_set(made.bitmaps, made.root)
+    return lines.OnChain(decision.submission.submitter, decision.submission.block, _write_pairs(made.scores), named)
+
+
+def _write_settled(decision: Decision) -> lines.Settled | None:
+    records, settlement = decision.records, decision.settlement
+    if records is None or settlement is None:
+        return None
+    outcome, weights = _write_outcome(settlement.outcome), _write_pairs(settlement.list_weights)
+    return lines.Settled(_write_set(records.bitmaps, records.root), outcome, weights, _write_pairs(settlement.pay))
