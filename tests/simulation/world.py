@@ -82,7 +82,9 @@ class Resident:
         network = self._network = world.hub.join(self.key.author)
         self._ledger = world.open_ledger(self)
         if world.is_recorded:
-            self._recorder = TranscriptWriter(self.transcript, "epochgate:INFERENCE_POLICY", functools.partial(world.hear, self))
+            self._recorder = TranscriptWriter(
+                self.transcript, "epochgate:INFERENCE_POLICY", functools.partial(world.hear, self)
+            )
         self.node = Node(
             chain=world.chain.share(self.key.author, self.clock),
             network=network,

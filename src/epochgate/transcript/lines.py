@@ -200,6 +200,7 @@ class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     score_list: tuple[int, ...]
     committed: tuple[bytes, ...]
     opened: tuple[bytes, ...]
+    challenge_digest: bytes | None
 
 
 class Set(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -104,7 +104,7 @@ class Resettlement:
 
     def _compare_outcome(self, written: Outcome, outcome: HosterOutcome) -> None:
         self.differences += _compare_pairs("score", written.scores, outcome.scores)
-        for name in ("score_list", "committed", "opened"):
+        for name in ("score_list", "committed", "opened", "challenge_digest"):
             if getattr(written, name) != getattr(outcome, name):
                 self.differences.append(f"{name} is not what the set gives")
 

@@ -261,7 +261,7 @@ def _write_set(bitmaps: Sequence[bytes], root: bytes) -> lines.Set:
 
 
 def _write_outcome(it: HosterOutcome) -> lines.Outcome:
-    return lines.Outcome(_write_pairs(it.scores), it.score_list, it.committed, it.opened)
+    return lines.Outcome(_write_pairs(it.scores), it.score_list, it.committed, it.opened, it.challenge_digest)
 
 
 def _write_on_chain(decision: Decision) -> lines.OnChain | None:
