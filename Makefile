@@ -13,7 +13,7 @@ SEEDS ?= 1000
 JOBS ?= 2
 CHAIN ?= local
 
-.PHONY: devnet test test-chain simulate simulate-nightly fuzz audit bench plots clean
+.PHONY: devnet test test-chain simulate simulate-nightly fuzz audit bench plots clean attack
 
 ifeq ($(CHAIN),hypertensor)
 devnet: $(VENV)/.dev tests/chain/node_modules/.stamp
@@ -60,6 +60,10 @@ simulate: $(VENV)/.dev
 simulate-nightly: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m simulation --first 1000 --seeds 10000 --jobs $(JOBS)
 	PYTHONPATH=tests $(BIN)/python -m simulation --seeds 200 --jobs $(JOBS) --nodes 25 --epochs 5
+
+# Every adversary on real subnets, into the table of docs/security.md; a few minutes.
+attack: $(VENV)/.node
+	$(BIN)/epochgate attack --page docs/security.md
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .fuzz summary.json

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from io import StringIO
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from devnet_story import ALICE, BOB, CAST, HOSTERS, PAY, VALIDATORS, VERA, VICTOR, tell, tell_epoch
+from epochgate import INFERENCE_POLICY
+from epochgate.devnet.attack import AttackOutcome, compute_outcomes, render_markdown, render_outcomes
+from epochgate.devnet.cast import Cast
+from epochgate.devnet.summary import Transcript
+from epochgate.events import Attested, Scored
+
+BAD_BOB = Cast(
+    tuple(msgspec.structs.replace(actor, adversary="copier" if actor.peer_id == BOB else None) for actor in CAST.actors)
+)
+HARMLESS = AttackOutcome("copier", 1, 0, 2 * 10**17, 10**6, 2, 2, {"late": 27})
+
+
+def listen(pay: dict[str, int], alice_score: int = 10**6) -> list[AttackOutcome]:
+    """Bob is a copier."""
+    transcript = Transcript(BAD_BOB, INFERENCE_POLICY)
+    for line in tell_epoch(0, pay):
+        fact = line.fact
+        if isinstance(fact, Scored):
+            fact = Scored(0, {ALICE: alice_score, BOB: 0}, HOSTERS, [ALICE])
+        transcript.take(tell(line.node, fact))
+    return compute_outcomes(transcript, [transcript.compute_summary(0)])
+
+
+def test_what_an_adversary_earned_stands_beside_the_honest_of_its_role() -> None:
+    (outcome,) = listen(PAY | {ALICE: 4 * 10**17, BOB: 0})
+    assert outcome == AttackOutcome("copier", 1, 0, 4 * 10**17, 10**6, 1, 1, {"early": 4})
+    assert outcome.is_harmless, "and the epoch is complete, though the copier opened nothing"
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        {"earned": 2 * 10**17 + 3},
+        {"lowest_score": 999_999},
+        {"complete": 1},
+    ],
+)
+def test_more_pay_a_lower_score_or_an_incomplete_epoch_is_harm(harm: dict[str, int]) -> None:
+    assert HARMLESS.is_harmless
+    assert not msgspec.structs.replace(HARMLESS, **harm).is_harmless
+
+
+def test_an_honest_score_that_was_lowered_is_found() -> None:
+    (outcome,) = listen(PAY, alice_score=5)
+    assert outcome.lowest_score == 5
+
+
+def test_what_an_adversary_claims_to_have_seen_counts_for_nothing() -> None:
+    bad_vera = Cast(
+        tuple(msgspec.structs.replace(actor, adversary="liar" if actor.peer_id == VERA else None) for actor in CAST.actors)
+    )
+    transcript = Transcript(bad_vera, INFERENCE_POLICY)
+    lines = [
+        tell(VERA, Scored(0, {}, [], [])) if isinstance(it.fact, Scored) and it.node == VERA else it for it in tell_epoch(0)
+    ]
+    for line in lines:
+        if not (line.node == VERA and isinstance(line.fact, Attested)):
+            transcript.take(line)
+    assert list(transcript.get_scored(0)) == [VICTOR]
+    assert transcript.find_gaps(0) == []
+    assert set(VALIDATORS) == {VICTOR, VERA}
+
+
+def test_the_table_is_readable_on_a_screen_and_on_a_page() -> None:
+    console = Console(width=120, record=True, file=StringIO())
+    console.print(render_outcomes([HARMLESS]))
+    assert "late 27" in console.export_text()
+    assert "| copier | 1 | 0.0000 | 0.2000 | 1,000,000 | 2 of 2 | late 27 |\n" in render_markdown([HARMLESS])
