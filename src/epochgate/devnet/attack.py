@@ -12,7 +12,7 @@ from epochgate.core.scoring import MAX_SCORE, TOTAL_PAY
 from epochgate.devnet.cast import Actor
 from epochgate.devnet.summary import EpochSummary, Transcript
 
-REASONS_SHOWN = 4
+REASONS_SHOWN = 3
 
 
 class AttackOutcome(msgspec.Struct, frozen=True):
@@ -70,7 +70,7 @@ def render_outcomes(outcomes: Sequence[AttackOutcome]) -> Table:
     return table
 
 
-HEADINGS = ("adversary", "nodes", "earned", "honest mean", "lowest honest score", "epochs complete", "refused")
+HEADINGS = ("adversary", "nodes", "earned", "honest mean", "lowest score", "complete", "refused")
 
 
 def describe_outcome(outcome: AttackOutcome) -> tuple[str, ...]:

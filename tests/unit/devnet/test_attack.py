@@ -59,12 +59,10 @@ def test_what_an_adversary_claims_to_have_seen_counts_for_nothing() -> None:
         tuple(msgspec.structs.replace(actor, adversary="liar" if actor.peer_id == VERA else None) for actor in CAST.actors)
     )
     transcript = Transcript(bad_vera, INFERENCE_POLICY)
-    lines = [
-        tell(VERA, Scored(0, {}, [], [])) if isinstance(it.fact, Scored) and it.node == VERA else it for it in tell_epoch(0)
-    ]
-    for line in lines:
+    for line in tell_epoch(0):
+        is_lie = line.node == VERA and isinstance(line.fact, Scored)
         if not (line.node == VERA and isinstance(line.fact, Attested)):
-            transcript.take(line)
+            transcript.take(tell(VERA, Scored(0, {}, [], [])) if is_lie else line)
     assert list(transcript.get_scored(0)) == [VICTOR]
     assert transcript.find_gaps(0) == []
     assert set(VALIDATORS) == {VICTOR, VERA}

@@ -118,7 +118,8 @@ async def _replay_commitment(station: Station, duty: Duty) -> str:
     old = station.get_bound(rule, duty.epoch - 1)
     await post_once(station, old.placement.replicas, first)  # as it was: its key is over
     bound = station.get_bound(rule, duty.epoch)
-    moved = msgspec.structs.replace(first, key=bound.key, expiration_time=first.expiration_time + bound.block_seconds)
+    fresh_seconds = station.get_unix_seconds() + bound.longest_seconds - 2 * bound.block_seconds
+    moved = msgspec.structs.replace(first, key=bound.key, expiration_time=fresh_seconds)
     await post_once(station, bound.placement.replicas, moved)  # under the new key, with the old signature
     record = station.sign_once(rule, duty.epoch, first.payload, station.ledger.get_own_opening(rule.kind, duty.epoch - 1))
     return await station.post(rule, duty, record)

@@ -19,8 +19,10 @@ from epochgate.node.station import Flow, Station
 from epochgate.ports import Unreachable
 from epochgate.wire import List, Post, Request, encode
 
-FLOOD_AT_ONCE = 50
-"""Requests to each replica in a round; rounds follow each other as fast as they are answered, or four a block."""
+FLOOD_AT_ONCE = 400
+"""Requests in a round; rounds follow each other as fast as they are answered."""
+PAUSES_A_BLOCK = 8
+"""In a simulation answers take no time, so a round ends with a pause."""
 POISON_TIMEOUT_SECONDS = 1.0
 
 PICKLE = b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x02id\x94\x85\x94R\x94."
@@ -69,18 +71,21 @@ def _be_a_forger(node: Node) -> None:
 
 
 async def _flood(station: Station, duty: Duty) -> str:
-    """Rubbish under keys that do not exist, unsigned and signed, and reads, to every replica, until the window closes."""
-    rule = get_commitment_rule(station.policy, station.policy.get_opening_rule(HOSTER))
-    bound, replicas, sent = station.get_bound(rule, duty.epoch), get_replicas(station, rule, duty.epoch), 0
-    others = [replica for replica in replicas if replica != station.author]
+    """All it can send to one replica, another one each epoch, until the window closes: posts under a key that does not
+    exist, unsigned; heartbeats that say nothing, signed, so that they cost a verification; and reads."""
+    commitments = get_commitment_rule(station.policy, station.policy.get_opening_rule(HOSTER))
+    others = [replica for replica in get_replicas(station, commitments, duty.epoch) if replica != station.author]
+    victim, sent = others[duty.epoch % len(others)], 0
     rubbish = Record(bytes(20), station.author, bytes(512), station.get_unix_seconds() + 60)
-    signed = sign(station, bound, station.entropy.get_bytes(32))
-    requests: Iterator[Request] = itertools.cycle((Post(rubbish), Post(signed), List(bound.key)))
+    heartbeats = next(rule for rule in station.policy.rules if rule.by == HOSTER and not rule.is_of_an_epoch)
+    signed = sign(station, station.get_bound(heartbeats, duty.epoch), station.entropy.get_bytes(32))
+    key = station.get_bound(commitments, duty.epoch).key
+    requests: tuple[Request, ...] = (Post(rubbish), Post(signed), List(key))
     while station.compute_seconds_until(duty.closes) > station.block_seconds:
-        batch = list(itertools.islice(requests, FLOOD_AT_ONCE))
-        await asyncio.gather(*(station.store.ask(other, request) for other in others for request in batch))
-        sent += len(others) * len(batch)
-        await asyncio.sleep(station.block_seconds / 4)
+        batch = [requests[number % len(requests)] for number in range(FLOOD_AT_ONCE)]
+        await asyncio.gather(*(station.store.ask(victim, request) for request in batch))
+        sent += len(batch)
+        await asyncio.sleep(station.block_seconds / PAUSES_A_BLOCK)
     return f"{sent} requests beside it"
 
 
