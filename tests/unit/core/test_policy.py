@@ -200,6 +200,18 @@ def test_the_elected_validator_first_and_stand_ins_after_a_tenth() -> None:
     assert (denied.reason, denied.wait_blocks) == (Reason.NOT_ELECTED, 7)
 
 
+def test_an_elected_hoster_publishes_the_challenge_and_no_other_hoster_does() -> None:
+    """The chain elects among all of its nodes, and knows no roles."""
+    calendar = Calendar(INFERENCE_POLICY)
+    calendar.add(make_context(EPOCH, elected=alice))
+    now = calendar.compute_moment(at(3).block, at(3).time_seconds)
+    admitted = INFERENCE_POLICY.admit(make_record("consensus", EPOCH, now, author=alice), now)
+    denied = INFERENCE_POLICY.admit(make_record("consensus", EPOCH, now, author=bob), now)
+    assert admitted, str(admitted)
+    assert isinstance(denied, Denied)
+    assert denied.reason is Reason.WRONG_ROLE
+
+
 def test_any_other_challenge_than_the_derived_one_is_malformed() -> None:
     now = at(3)
     other = OUTPUT.encode(compute_challenge(CHALLENGE, NETWORK, EPOCH + 1, make_roster(EPOCH).seed))
