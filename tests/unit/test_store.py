@@ -11,6 +11,8 @@ from epochgate.core.calendar import Moment
 from epochgate.core.policy import Policy
 from epochgate.core.receipt import Standing, compute_stamp
 from epochgate.core.record import Record
+from epochgate.core.roster import Roster
+from epochgate.core.schema import EpochContext
 from epochgate.core.verdict import Denied, Reason, Verdict
 from epochgate.store import Store
 from memory_town import live
@@ -203,6 +205,18 @@ def test_closing_ends_what_goes_on_in_the_background(tmp_path: Path) -> None:
         await alice.store.close()
         assert get_loop_seconds() == began
         assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    live(tmp_path, story)
+
+
+def test_an_epoch_whose_roster_was_empty_reads_as_nothing(tmp_path: Path) -> None:
+    """The epoch before the subnet's first: its submission is about nobody."""
+
+    async def story(town: Town) -> None:
+        town.calendar.add(EpochContext(town.chain.network_id, town.chain.timing, Roster(1, bytes(32), ())))
+        section = await town.visitor.store.read_all(NOTE, 1, is_thorough=True)
+        assert section.is_enough
+        assert section.get_proofs(Standing.PROVEN) == {}
 
     live(tmp_path, story)
 
