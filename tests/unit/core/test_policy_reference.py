@@ -103,7 +103,7 @@ def compare(data: st.DataObject) -> None:
         block = SLOT - 1 - elapsed  # before the subnet's first block
     now_epoch = timing.compute_epoch(block)
     epoch = max(0, now_epoch + draw(st.sampled_from([0] * 8 + [-3, -2, -1, 1, 2])))
-    elected = draw(st.sampled_from([victor, vera, None]))
+    elected = draw(st.sampled_from([victor, vera, alice, None]))
     usual = [alice, bob] if row.by == 1 else [victor, vera]
     author = draw(st.sampled_from([*usual * 4, alice, victor, dave]))
     key = compute_key(row.name.format(epoch)) if draw(st.integers(0, 15)) else draw(st.binary(max_size=21))
