@@ -16,6 +16,7 @@ from epochgate.core.rule import Rule
 from epochgate.engine.memory import Links
 from epochgate.ledger import Ledger
 from epochgate.node.duties import _Table
+from epochgate.node.station import Station
 from epochgate.replica import Replica
 from epochgate.watch import Watch
 from simulation import faults
@@ -80,6 +81,16 @@ def admit_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Replica, "_post", take)
 
 
+def commit_anew_and_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that lost its ledger does not ask what it said before, and says something else."""
+
+    async def say_nothing_was_said(_station: Station, _rule: Rule, _epoch: int) -> None:
+        return None
+
+    monkeypatch.setattr(Station, "find_own_record", say_nothing_was_said)
+    admit_everything(monkeypatch)
+
+
 def forget_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A replica that gives receipts and keeps nothing."""
     keep = Ledger.keep
@@ -117,7 +128,7 @@ def stamp_receipts_with_another_block(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("spoil", "incidents", "complaint"),
     [
-        (admit_everything, (Incident(faults.WIPE, ("hoster-1",), 30.0, 34.0),), "a second value under a once-key"),
+        (commit_anew_and_be_taken, (Incident(faults.WIPE, ("hoster-1",), 30.0, 34.0),), "a second value under a once-key"),
         (forget_at_once, (), "is lost"),
         (come_early_and_be_taken, (), "outside its window"),
         (stamp_receipts_with_another_block, (), "for another block"),
