@@ -18,6 +18,7 @@ from epochgate.devnet.processes import NodeProcess
 from epochgate.devnet.summary import Transcript
 from epochgate.engine.system import SystemClock
 from epochgate.events import AnyEvent, Line, NodeReady
+from epochgate.inference import INFERENCE_POLICY
 from epochgate.keys import SigningKey, format_peer_id
 
 BLOCKS_PER_EPOCH = 100
@@ -52,7 +53,7 @@ class SmallSubnet:
             self.chain.register(key.author, ROLES[role])
             actors.append(Actor(name, role, format_peer_id(key.author)))
         self.cast = Cast(tuple(actors))
-        self.transcript = Transcript(self.cast)
+        self.transcript = Transcript(self.cast, INFERENCE_POLICY)
         self._peer_id_of = {actor.name: actor.peer_id for actor in actors}
         self._heard = asyncio.Condition()
         self._nodes: dict[str, NodeProcess] = {}
