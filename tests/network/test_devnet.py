@@ -163,8 +163,9 @@ def test_a_fault_that_was_asked_for_leaves_the_epoch_complete(
     tmp_path: Path, fault: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     summary_file = tmp_path / "summary.json"
-    options = ("--hosters", "4", "--validators", "3", "--epochs", "1", "--epoch-seconds", "24", "--json", f"{summary_file}")
-    with run_devnet(tmp_path, *options, *fault) as process:
+    epoch_seconds = "40" if "--restart-node-at" in fault else "24"  # a restarted node has 15 % of it to be back
+    options = ("--hosters", "4", "--validators", "3", "--epochs", "1", "--epoch-seconds", epoch_seconds)
+    with run_devnet(tmp_path, *options, "--json", f"{summary_file}", *fault) as process:
         out, err = process.communicate(timeout=150)
         assert process.returncode == 0, out + err
     (epoch,) = json.loads(summary_file.read_text())
@@ -174,4 +175,17 @@ def test_a_fault_that_was_asked_for_leaves_the_epoch_complete(
     if "--restart-node-at" in fault:
         assert (epoch["commitments"], epoch["openings"]) == (4, 4), "a restart is no excuse"
         assert "excuses" not in epoch
+    wait_until_all_are_gone(tmp_path)
+
+
+def test_an_adversary_among_real_nodes_earns_nothing_and_the_epochs_are_complete(tmp_path: Path) -> None:
+    file = tmp_path / "attack.json"
+    options = ("--hosters", "4", "--validators", "2", "--epochs", "2", "--epoch-seconds", "10", "--attack-json", f"{file}")
+    with run_devnet(tmp_path, *options, "--adversary", "two-faced:2") as process:
+        out, err = process.communicate(timeout=150)
+        assert process.returncode == 0, out + err
+    (two_faced,) = json.loads(file.read_text())
+    assert (two_faced["adversary"], two_faced["nodes"]) == ("two-faced", 2)
+    assert two_faced["earned"] == 0 < two_faced["honest_mean"]
+    assert two_faced["denied"]["late"] > 0, "its late commitments were refused by the honest"
     wait_until_all_are_gone(tmp_path)
