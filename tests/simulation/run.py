@@ -169,15 +169,13 @@ class Stage(World):
             await resident.start()
 
     async def _leave(self, resident: Resident) -> None:
-        self.chain.deregister(resident.key.author)
-        self.registry.leave(resident.key.author, self.chain.get_head().block + 1)
+        self.registry.leave(resident.key.author, self.chain.deregister(resident.key.author))
         await resident.kill()
 
     async def _join(self, name: str) -> None:
         role = VALIDATOR if name.startswith("validator") else HOSTER
         resident = self.residents[name] = Resident(self, name, HonestModel())
-        self.chain.register(resident.key.author, role)
-        self.registry.join(resident.key.author, int(role), self.chain.get_head().block + 1)
+        self.registry.join(resident.key.author, int(role), self.chain.register(resident.key.author, role))
         await resident.start()
 
     def _is_cut(self, sender: bytes, receiver: bytes) -> bool:

@@ -32,11 +32,12 @@ LOCK_SECONDS = 5.0
 """How long a write waits for another process's; each takes well under a millisecond."""
 MAX_SNAPSHOTS = 8
 
-APPLICATION_ID, SCHEMA_VERSION = 0x65676368, 1
+APPLICATION_ID, SCHEMA_VERSION = 0x65676368, 2
 SCHEMA = f"""
 BEGIN;
 CREATE TABLE subnet (
-    genesis BLOB, genesis_ms INTEGER, period_ms INTEGER, blocks_per_epoch INTEGER, subnet_id INTEGER, slot INTEGER);
+    genesis BLOB, genesis_ms INTEGER, period_ms INTEGER, blocks_per_epoch INTEGER, subnet_id INTEGER, slot INTEGER,
+    fixed_block INTEGER);
 CREATE TABLE nodes (author BLOB, roles INTEGER, stake INTEGER, joined INTEGER, left_at INTEGER);
 CREATE TABLE submissions (epoch INTEGER PRIMARY KEY, submitter BLOB, block INTEGER, content BLOB);
 CREATE TABLE attestations (epoch INTEGER, author BLOB, block INTEGER, PRIMARY KEY (epoch, author)) WITHOUT ROWID;
@@ -75,7 +76,7 @@ class LocalChain:
         self._period_ms: int
         self._blocks_per_epoch: int
         row = self._database.execute("SELECT * FROM subnet").fetchone()
-        self._genesis, self._genesis_ms, self._period_ms, self._blocks_per_epoch, subnet_id, slot = row
+        self._genesis, self._genesis_ms, self._period_ms, self._blocks_per_epoch, subnet_id, slot, _ = row
         self._network_id = compute_network_id(self._genesis.hex(), subnet_id)
         self._timing = Timing(slot, self._blocks_per_epoch, self._period_ms / 1000)
         self._looked_at_block = -1
@@ -107,12 +108,12 @@ class LocalChain:
             raise ChainFileError(f"{path} exists already: a chain is never overwritten, choose another name") from None
         except OSError as error:
             raise ChainFileError(f"{path} cannot be written: {error.strerror}") from None
-        facts = (genesis or os.urandom(32), _to_ms(clock.get_unix_seconds()), period_ms, blocks_per_epoch, subnet_id, None)
+        facts = (genesis or os.urandom(32), _to_ms(clock.get_unix_seconds()), period_ms, blocks_per_epoch, subnet_id, None, 0)
         database = sqlite3.connect(path, isolation_level=None)
         try:
             database.execute("PRAGMA journal_mode = WAL")
             database.executescript(SCHEMA)
-            database.execute("INSERT INTO subnet VALUES (?, ?, ?, ?, ?, ?)", facts)
+            database.execute("INSERT INTO subnet VALUES (?, ?, ?, ?, ?, ?, ?)", facts)
             database.execute("COMMIT")
         finally:
             database.close()
@@ -167,8 +168,11 @@ class LocalChain:
             self._database.execute("UPDATE subnet SET slot = ?", (slot,))
         self._set_slot(slot)
 
-    def register(self, author: bytes, roles: int, stake: int = 100) -> None:
-        """From the next block on `author` is a member. Registering again changes roles and stake. Raises ValueError."""
+    def register(self, author: bytes, roles: int, stake: int = 100) -> int:
+        """From the next block on, which it returns, `author` is a member. Registering again changes roles and stake.
+
+        Raises ValueError.
+        """
         if not is_author(author):
             raise ValueError("a node registers with its Ed25519 peer id, 38 bytes")
         if not 0 < roles <= HOSTER | VALIDATOR or stake < 0:
@@ -176,14 +180,18 @@ class LocalChain:
                 f"a node is hoster, validator or both, with a stake of 0 or more; saw roles {roles}, stake {stake}"
             )
         with self._writing() as block:
-            self._leave(author, block + 1)
-            self._database.execute("INSERT INTO nodes VALUES (?, ?, ?, ?, NULL)", (author, int(roles), stake, block + 1))
+            counts_from = self._compute_open_block(block)
+            self._leave(author, counts_from)
+            self._database.execute("INSERT INTO nodes VALUES (?, ?, ?, ?, NULL)", (author, int(roles), stake, counts_from))
+        return counts_from
 
-    def deregister(self, author: bytes) -> None:
-        """From the next block on `author` is no member. Raises ChainRefused when it is none anyway."""
+    def deregister(self, author: bytes) -> int:
+        """From the next block on, which it returns, `author` is no member. Raises ChainRefused when it is none anyway."""
         with self._writing() as block:
-            if not self._leave(author, block + 1):
+            counts_from = self._compute_open_block(block)
+            if not self._leave(author, counts_from):
                 raise ChainRefused("this node is not registered, so it cannot leave: look at its peer id")
+        return counts_from
 
     def get_waiting_roster(self) -> Roster:
         """Who has registered so far, for the time before the subnet's first block."""
@@ -284,6 +292,7 @@ class LocalChain:
         if snapshot is None:
             with self._writing():  # behind every registration that is being written, and that may name this block
                 roster = Roster(epoch, self._compute_seed(block), self._read_members(block))
+                self._database.execute("UPDATE subnet SET fixed_block = MAX(fixed_block, ?)", (block,))
             snapshot = self._snapshots[epoch] = _Snapshot(roster, _elect(roster))
             if len(self._snapshots) > MAX_SNAPSHOTS:
                 del self._snapshots[min(self._snapshots)]
@@ -294,6 +303,11 @@ class LocalChain:
         if timing.slot is None:
             return None
         return timing.compute_first_block(epoch) - (SNAPSHOT_BLOCKS if epoch > 0 else 0)
+
+    def _compute_open_block(self, block: int) -> int:
+        """The first block whose members may still change: clocks differ, and whoever is ahead may have read its roster."""
+        fixed_block: int = self._database.execute("SELECT fixed_block FROM subnet").fetchone()[0]
+        return max(block, fixed_block) + 1
 
     def _compute_wait_seconds(self, epoch: int) -> float:
         """Until the snapshot block begins, but a block at most: a slot may be set meanwhile, and clocks are put right."""

@@ -359,6 +359,27 @@ async def test_all_submissions_are_read_in_order_of_epoch(chain: LocalChain, clo
     assert [found.submission for found in await chain.get_submissions()] == [make_submission(epoch) for epoch in range(12)]
 
 
+async def test_a_roster_that_a_clock_ahead_has_read_changes_for_nobody(
+    chain: LocalChain, clock: StoppedClock, path: Path
+) -> None:
+    chain.register(victor.author, VALIDATOR)
+    chain.register(vera.author, VALIDATOR)
+    chain.start(1)
+    snapshot_block = 1 + LENGTH - 5
+    ahead = StoppedClock()
+    ahead.reach(snapshot_block)
+    clock.reach(snapshot_block - 1)
+    early = LocalChain(path, victor.author, ahead)
+
+    read_early = await early.get_roster(1)
+    assert chain.deregister(vera.author) == snapshot_block + 1
+    assert chain.register(alice.author, HOSTER) == snapshot_block + 1
+
+    clock.reach(snapshot_block)
+    assert (await chain.get_roster(1)).authors == read_early.authors
+    await early.close()
+
+
 async def test_nodes_of_one_process_share_the_file_and_the_rosters(chain: LocalChain, clock: StoppedClock) -> None:
     chain.register(victor.author, VALIDATOR)
     chain.register(vera.author, VALIDATOR)
