@@ -29,7 +29,8 @@ test: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --ignore=tests/network
+	$(BIN)/python -m pytest tests/network
 
 # Every decoder for SECONDS in all, led by coverage; what fails is left in .fuzz/.
 fuzz: $(VENV)/.fuzz
