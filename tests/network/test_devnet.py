@@ -21,9 +21,10 @@ LEAVE_SECONDS = 10.0
 
 
 @contextmanager
-def run_devnet(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+def run_devnet(folder: Path, *options: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "epochgate", "devnet", "--dir", f"{folder / 'run'}", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    environment = os.environ | variables
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
             yield process
         finally:
@@ -188,4 +189,36 @@ def test_an_adversary_among_real_nodes_earns_nothing_and_the_epochs_are_complete
     assert (two_faced["adversary"], two_faced["nodes"]) == ("two-faced", 2)
     assert two_faced["earned"] == 0 < two_faced["honest_mean"]
     assert two_faced["denied"]["late"] > 0, "its late commitments were refused by the honest"
+    wait_until_all_are_gone(tmp_path)
+
+
+CHOSEN = """
+import msgspec, numpy
+
+from epochgate import INFERENCE_POLICY, Chosen, Policy, Tensor
+
+
+def choose_challenge(rule):
+    schema = Chosen(Tensor("float32", (16, 64)))
+    return msgspec.structs.replace(rule, schema=schema) if rule.kind == "consensus" else rule
+
+
+POLICY = Policy(*map(choose_challenge, INFERENCE_POLICY.rules))
+
+
+class Prompts:
+    def choose(self, epoch, seed):
+        return numpy.random.default_rng(list(seed)).standard_normal((16, 64)).astype(numpy.float32)
+"""
+
+
+def test_an_epoch_whose_challenge_its_publisher_chose_is_complete(tmp_path: Path) -> None:
+    (tmp_path / "chosen.py").write_text(CHOSEN)
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    options = ("--hosters", "3", "--validators", "2", "--epochs", "1", "--epoch-seconds", "12", "--policy", "chosen:POLICY")
+    with run_devnet(tmp_path, *options, PYTHONPATH=path, EPOCHGATE_CHALLENGER="chosen:Prompts") as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert "epoch 0: complete: challenge by validator-" in out
+    assert "trouble" not in out, "nobody is left writing when the node has gone"
     wait_until_all_are_gone(tmp_path)

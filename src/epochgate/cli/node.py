@@ -146,10 +146,10 @@ async def _live(
     model = load_model(settings.model) if settings.roles & HOSTER else None
     challenger = load_challenger(settings.challenger)
     async with AsyncExitStack() as closing:
+        recorder = TranscriptWriter(settings.data / "transcript", settings.policy, emit)
+        closing.callback(recorder.close)  # after the network: what still arrives is written
         network = await _unless(leaving, _start_network(settings, emit))
         closing.push_async_callback(network.close)
-        recorder = TranscriptWriter(settings.data / "transcript", settings.policy, emit)
-        closing.callback(recorder.close)
         node = (make_node or Node)(
             chain=opened.chain,
             network=network,
