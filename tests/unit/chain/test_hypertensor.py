@@ -7,7 +7,7 @@ import json
 import os
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from epochgate.chain.hypertensor.chain import HypertensorChain
 from epochgate.chain.hypertensor.clock import HeadClock
 from epochgate.chain.hypertensor.heads import follow_heads
 from epochgate.chain.hypertensor.nodes import compute_members, compute_roles, compute_seed, parse_node
-from epochgate.chain.hypertensor.rpc import ChainUnreachable
+from epochgate.chain.hypertensor.rpc import ChainUnreachable, Rpc
 from epochgate.chain.hypertensor.subnet import parse_submission
 from epochgate.core.epoch import Timing, compute_deciding_block
 from epochgate.core.policy_text import check_policy
@@ -323,3 +323,31 @@ async def test_a_chain_that_is_not_there_is_told_in_words() -> None:
         pass
     with pytest.raises(ChainUnreachable, match=r"does not answer .*: look whether the chain node runs"):
         await HypertensorChain.open(fake.url, 1, SystemClock())
+
+
+class StubbornInterface:
+    """The library at its worst: it swallows the first cancellation, and never answers."""
+
+    async def rpc_request(self, method: str, parameters: list[Any]) -> Any:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        await asyncio.sleep(3600)
+
+    async def close(self) -> None: ...
+
+
+async def test_nobody_waits_for_a_library_that_swallows_a_cancellation() -> None:
+    rpc = Rpc("ws://127.0.0.1:1", timeout_seconds=0.01)
+    rpc._interface = StubbornInterface()  # type: ignore[assignment]
+    with pytest.raises(ChainUnreachable, match="no answer in time"):
+        await rpc.request("system_chain")
+
+    rpc = Rpc("ws://127.0.0.1:1")
+    rpc._interface = StubbornInterface()  # type: ignore[assignment]
+    asking = asyncio.create_task(rpc.request("system_chain"))
+    await asyncio.sleep(0)
+    asking.cancel()
+    done, _ = await asyncio.wait({asking}, timeout=5)
+    assert done == {asking}
+    assert asking.cancelled()
+    await rpc.close()

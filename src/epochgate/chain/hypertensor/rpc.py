@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from async_substrate_interface import AsyncSubstrateInterface
 from async_substrate_interface.errors import SubstrateRequestException
@@ -31,6 +31,8 @@ LOST = ("reconnect", "Max retries")
 """By these words the library tells a lost connection in the same kind of error as a server's refusal."""
 UNFUNDED = "1010"
 """The transaction pool's code for an extrinsic that is not valid now; for an account without a balance also when it is free."""
+
+T = TypeVar("T")
 
 logging.getLogger("async_substrate").setLevel(logging.CRITICAL)  # what it logs is raised as well, and told in our words
 
@@ -65,49 +67,67 @@ class Rpc:
         self._lock = asyncio.Lock()
         self._sending = asyncio.Lock()
         self._endings: set[asyncio.Task[None]] = set()
+        self._abandoned: set[asyncio.Task[Any]] = set()
 
     async def request(self, method: str, parameters: Sequence[Any] = ()) -> Any:
-        async with self._asking() as interface:
+        async def ask(interface: AsyncSubstrateInterface) -> Any:
             return (await interface.rpc_request(method, list(parameters)))["result"]
 
-    async def query(
-        self, name: str, parameters: Sequence[Any] = (), block_hash: str | None = None, pallet: str = PALLET
-    ) -> Any:
+        return await self._ask(ask)
+
+    async def query(self, name: str, parameters: Sequence[Any], block_hash: str, pallet: str = PALLET) -> Any:
         """A value of the pallet's storage, None where there is none."""
-        async with self._asking() as interface:
+
+        async def ask(interface: AsyncSubstrateInterface) -> Any:
             found = await interface.query(pallet, name, list(parameters), block_hash=block_hash)
             return getattr(found, "value", found)
 
+        return await self._ask(ask)
+
     async def query_map(self, name: str, parameters: Sequence[Any], block_hash: str) -> list[Any]:
         """All values under a prefix."""
-        async with self._asking() as interface:
+
+        async def ask(interface: AsyncSubstrateInterface) -> list[Any]:
             rows = await interface.query_map(PALLET, name, list(parameters), block_hash=block_hash, page_size=PAGE_KEYS)
             return [getattr(value, "value", value) async for _, value in rows]
 
+        return await self._ask(ask)
+
     async def query_many(self, name: str, keys: Sequence[Sequence[Any]], block_hash: str) -> list[Any]:
         """One value a key, in the order of the keys."""
-        async with self._asking() as interface:
+
+        async def ask(interface: AsyncSubstrateInterface) -> list[Any]:
             storage_keys = [await interface.create_storage_key(PALLET, name, list(key), block_hash=block_hash) for key in keys]
             found = {key.to_hex(): value for key, value in await interface.query_multi(storage_keys, block_hash=block_hash)}
-            return [getattr(found.get(key.to_hex()), "value", found.get(key.to_hex())) for key in storage_keys]
+            values = [found.get(key.to_hex()) for key in storage_keys]
+            return [getattr(value, "value", value) for value in values]
+
+        return await self._ask(ask)
 
     async def get_constant(self, pallet: str, name: str) -> Any:
-        async with self._asking() as interface:
+        async def ask(interface: AsyncSubstrateInterface) -> Any:
             found = await interface.get_constant(pallet, name)
             return getattr(found, "value", found)
 
+        return await self._ask(ask)
+
     async def has_storage(self, name: str) -> bool:
-        async with self._asking() as interface:
+        async def ask(interface: AsyncSubstrateInterface) -> bool:
             return await interface.get_metadata_storage_function(PALLET, name) is not None
+
+        return await self._ask(ask)
 
     async def get_call_fields(self, call: str, pallet: str = PALLET) -> list[Field] | None:
         """The arguments of a call as the live metadata has them, None for a call that the chain does not have."""
-        async with self._asking() as interface:
+
+        async def ask(interface: AsyncSubstrateInterface) -> list[Field] | None:
             function = await interface.get_metadata_call_function(pallet, call)
             if function is None:
                 return None
             fields = getattr(function, "value", function)["fields"]
             return [Field(field["name"], field.get("typeName") or "") for field in fields]
+
+        return await self._ask(ask)
 
     async def send(
         self, account: Account, call: str, known: Mapping[str, Any], *, timeout_seconds: float, pallet: str = PALLET
@@ -119,17 +139,20 @@ class Rpc:
         fields = await self.get_call_fields(call, pallet)
         if fields is None:
             raise ChainRefused(f"the chain has no call {call}: it is of another version, install a fitting epochgate")
+
+        async def act(interface: AsyncSubstrateInterface) -> None:
+            composed = await interface.compose_call(pallet, call, fill_call(call, fields, known))
+            era = {"period": ERA_BLOCKS}
+            extrinsic = await interface.create_signed_extrinsic(composed, account, era=era, nonce=nonce)
+            receipt = await interface.submit_extrinsic(extrinsic, wait_for_inclusion=True)
+            if not await receipt.is_success:
+                error = await receipt.error_message or {}
+                raise CallFailed(call, str(error.get("name")), " ".join(error.get("docs") or ()))
+
         async with self._sending:  # one at a time, for each takes the next number of its account
             nonce = await self.request("system_accountNextIndex", [account.address])
             try:
-                async with self._asking(timeout_seconds) as interface:
-                    composed = await interface.compose_call(pallet, call, fill_call(call, fields, known))
-                    era = {"period": ERA_BLOCKS}
-                    extrinsic = await interface.create_signed_extrinsic(composed, account, era=era, nonce=nonce)
-                    receipt = await interface.submit_extrinsic(extrinsic, wait_for_inclusion=True)
-                    if not await receipt.is_success:
-                        error = await receipt.error_message or {}
-                        raise CallFailed(call, str(error.get("name")), " ".join(error.get("docs") or ()))
+                await self._ask(act, timeout_seconds)
             except RpcError as error:
                 raise ChainRefused(_explain_refusal(call, account, error.text)) from None
 
@@ -137,23 +160,47 @@ class Rpc:
         self._drop()
         await asyncio.gather(*self._endings, return_exceptions=True)
 
-    @asynccontextmanager
-    async def _asking(self, timeout_seconds: float | None = None) -> AsyncIterator[AsyncSubstrateInterface]:
-        """A connected interface for one question. Raises ChainUnreachable, and lets a broken connection go."""
+    async def _ask(self, work: Callable[[AsyncSubstrateInterface], Awaitable[T]], timeout_seconds: float | None = None) -> T:
+        """Raises ChainUnreachable, and lets a broken connection go.
+
+        The library now and then swallows a cancellation, so `work` has a task of its own: whoever is cancelled, or has
+        waited for long enough, does not wait for it to end.
+        """
+
+        async def connect_and_work() -> T:
+            return await work(await self._connect())
+
+        task = asyncio.create_task(connect_and_work())
         try:
-            async with asyncio.timeout(timeout_seconds or self._timeout_seconds):
-                yield await self._connect()
+            await asyncio.wait({task}, timeout=timeout_seconds or self._timeout_seconds)
+        finally:
+            if not task.done():
+                self._drop()
+                self._abandon(task)
+        if not task.done():
+            raise self._lose("no answer in time")
+        try:
+            return task.result()
         except SubstrateRequestException as error:
             if not any(sign in str(error) for sign in LOST):
                 raise RpcError(self.url, str(error)) from None
-            self._drop()
-            raise ChainUnreachable(f"{self.url} does not answer ({error}): look whether the chain node runs") from None
-        except (OSError, TimeoutError, WebSocketException) as error:  # TimeoutError is an OSError; said for the reader
-            self._drop()
-            what = str(error) or type(error).__name__
-            raise ChainUnreachable(
-                f"{self.url} does not answer ({what}): look whether the chain node runs and the URL is right"
-            ) from None
+            raise self._lose(str(error)) from None
+        except (OSError, WebSocketException) as error:
+            raise self._lose(str(error) or type(error).__name__) from None
+
+    def _lose(self, why: str) -> ChainUnreachable:
+        self._drop()
+        return ChainUnreachable(f"{self.url} does not answer ({why}): look whether the chain node runs and the URL is right")
+
+    def _abandon(self, task: asyncio.Task[T]) -> None:
+        task.cancel()
+        self._abandoned.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._abandoned.discard(task)
+        if not task.cancelled():
+            task.exception()  # asked for, so that asyncio does not report it: whoever wanted the answer is gone
 
     async def _connect(self) -> AsyncSubstrateInterface:
         async with self._lock:
@@ -171,6 +218,7 @@ class Rpc:
             return self._interface
 
     def _drop(self) -> None:
+        self._lock = asyncio.Lock()  # an abandoned task may hold the other one for good
         if self._interface is not None:
             self._end(self._interface)
             self._interface = None
