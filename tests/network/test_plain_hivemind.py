@@ -1,4 +1,7 @@
-"""The seed's listing on plain, unforked hivemind, beside hivemind's own signature and schema validators."""
+"""The seed's listing on plain, unforked hivemind, beside hivemind's own signature and schema validators.
+
+Three nodes serve all tests of this file. What is wrong with such a node whatever validates is in `test_bare_hivemind.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,37 +15,30 @@ from typing import Any
 import hivemind
 import pydantic.v1
 import pytest
+import pytest_asyncio
 import torch
 from hivemind.dht import DHTNode
 from hivemind.dht.crypto import RSASignatureValidator
 from hivemind.dht.schema import SchemaValidator
-from hivemind.dht.validation import CompositeValidator
 from hivemind.utils import MSGPackSerializer, get_dht_time
 from hivemind.utils.crypto import RSAPrivateKey
 
+from bare_hivemind import start_node
 from epochgate.core.epoch import EpochData, compute_epoch_data
 from epochgate.core.verdict import Reason
 from epochgate.predicate import (
     MAX_CONSENSUS_TIME,
     MAX_HEART_BEAT_TIME,
-    DHTRequestType,
     HypertensorPredicateValidator,
     PredicateValidator,
     mark_reads,
-    mark_reads_of_dht,
 )
 from fixtures.seed_listing import hypertensor_consensus_predicate
 from people import TIMING
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.asyncio(loop_scope="module")]
 
 EPOCH = 7
-LOOPBACK: dict[str, Any] = {
-    "host_maddrs": ["/ip4/127.0.0.1/tcp/0"],
-    "nat_port_map": False,
-    "auto_nat": False,
-    "use_relay": False,
-}
 
 
 class HeartbeatSchema(pydantic.v1.BaseModel):
@@ -63,26 +59,19 @@ class Peer:
     """A node of plain hivemind with the listing and hivemind's own validators on it."""
 
     def __init__(self, chain: Chain) -> None:
+        self.chain = chain
         self.signature = RSASignatureValidator(RSAPrivateKey())
         self.listing = HypertensorPredicateValidator(hypertensor_consensus_predicate(), chain.get_epoch_data)
         self.small = PredicateValidator(lambda record: len(record.value) < 10_000)
         self.schema = SchemaValidator(HeartbeatSchema, allow_extra_keys=True)
-        self.composite = CompositeValidator([self.small, self.listing, self.schema, self.signature])
         self.node: DHTNode
 
     @property
     def owner(self) -> bytes:
         return b"alice" + self.signature.local_public_key
 
-    async def start(self, initial: list[str]) -> None:
-        self.node = await DHTNode.create(
-            initial_peers=initial,
-            record_validator=self.composite,
-            num_replicas=3,
-            cache_locally=False,
-            cache_nearest=0,
-            **LOOPBACK,
-        )
+    async def start(self, known: list[DHTNode]) -> None:
+        self.node = await start_node(known, self.small, self.listing, self.schema, self.signature)
         mark_reads(self.node)
 
     async def store(self, key: str, value: object, lifetime: float = 60.0, subkey: bytes | None = None) -> bool:
@@ -94,23 +83,35 @@ class Peer:
         return {} if found is None else {subkey: entry.value for subkey, entry in found.value.items()}
 
 
-@pytest.fixture
-def chain() -> Chain:
-    return Chain()
-
-
-@pytest.fixture
-async def peers(chain: Chain) -> AsyncIterator[list[Peer]]:
-    started: list[Peer] = []
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def nodes() -> AsyncIterator[list[Peer]]:
+    chain, started = Chain(), list[Peer]()
     try:
         for _ in range(3):
             peer = Peer(chain)
-            await peer.start([str(address) for other in started for address in await other.node.get_visible_maddrs()])
+            await peer.start([other.node for other in started])
             started.append(peer)
         yield started
     finally:
         for peer in started:
             await peer.node.shutdown()
+
+
+@pytest.fixture
+def peers(nodes: list[Peer]) -> list[Peer]:
+    """Alice, bob and carol, with nothing stored or refused yet, in the tenth block of the epoch."""
+    for peer in nodes:
+        peer.node.protocol.storage.clear()
+        peer.listing.predicate = hypertensor_consensus_predicate()
+        peer.listing.refusals.clear()
+        peer.listing.counts.clear()
+        peer.chain.blocks_elapsed = 10
+    return nodes
+
+
+@pytest.fixture
+def chain(peers: list[Peer]) -> Chain:
+    return peers[0].chain
 
 
 def save(tensor: torch.Tensor) -> bytes:
@@ -207,30 +208,3 @@ async def test_a_predicate_that_raises_refuses_and_the_sender_stays_known(peers:
     assert bob.listing.refusals[-1].reason is Reason.PREDICATE_ERROR
     assert "ZeroDivisionError" in str(bob.listing.refusals[-1])
     assert bob.node.node_id in alice.node.protocol.routing_table
-
-
-def ask_for_a_get(_record: object, request_type: DHTRequestType, _data: EpochData) -> bool:
-    return request_type is DHTRequestType.GET
-
-
-def test_on_bare_hivemind_every_request_is_a_post_until_reads_are_marked() -> None:
-    """`hivemind.DHT` forks a process for its node, and says nothing about requests."""
-    first = second = None
-    data = Chain().get_epoch_data()
-    try:
-        first = hivemind.DHT(start=True, **LOOPBACK)
-        second = hivemind.DHT(
-            initial_peers=[str(address) for address in first.get_visible_maddrs()],
-            start=True,
-            client_mode=True,
-            record_validators=[HypertensorPredicateValidator(ask_for_a_get, lambda: data)],
-            **LOOPBACK,
-        )
-        assert first.store("key", b"value", get_dht_time() + 60)
-        assert second.get("key", latest=True) is None
-        mark_reads_of_dht(second)
-        assert second.get("key", latest=True).value == b"value"
-    finally:
-        for dht in (second, first):
-            if dht is not None:
-                dht.shutdown()

@@ -5,8 +5,12 @@ the node is marked. On a bare node, then, what another replica returns outside i
 the node itself can still be read: mark the node, and windows bind stores only.
 
 Nothing of hivemind is patched or subclassed; one method of one object is wrapped. So the node keeps what is wrong with bare
-hivemind 1.1.12: values are stored where anybody likes, unsigned ones pass the signature validator, one bad entry
-hides all good ones under its key, and 1.4 KB of nested tuples end the process. Our engine has none of these.
+hivemind 1.1.12, whatever a predicate says: a reply over the message limit makes its reader drop healthy peers; a store with
+an earlier expiry is refused and still shortens the stored record's life, so an old record deletes the new one; a plain store
+replaces everybody's entries; one bad entry hides all good ones under its key, and an empty dictionary the key; `store`
+reports the last replica's verdict only, and `get` answers from a local cache; what a newcomer is handed after a window is
+refused; node ids are chosen; unsigned values pass the signature validator; and 1.4 KB of nested tuples end the process. Our
+engine has none of these: `tests/network/test_bare_hivemind.py` shows both.
 """
 
 from __future__ import annotations
