@@ -23,7 +23,7 @@ from epochgate.keys import SigningKey
 from epochgate.ledger import Entry, Ledger
 from epochgate.limits import Limits
 from epochgate.ports import Clock, Handler, Network
-from epochgate.repair import repair
+from epochgate.repair import Repair
 from epochgate.replica import Replica
 from epochgate.store import Posting, Store
 from epochgate.watch import Watch
@@ -174,7 +174,7 @@ class Neighbour:
         return await self.store.read(self.town.get_bound(rule, 0, self), is_thorough=is_thorough)
 
     async def repair(self, epoch: int = 0) -> int:
-        return await repair(POLICY, self.store, self.ledger, self.watch, self.author, epoch)
+        return await Repair(POLICY, self.store, self.ledger, self.watch, self.author, epoch).take()
 
     def get_listing(self, rule: Rule) -> list[Entry]:
         key = self.town.get_bound(rule, 0, self).key

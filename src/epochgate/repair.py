@@ -1,4 +1,8 @@
-"""Repair: a replica that lost its data, or joins, takes what is proven; receipts prove it, whoever shows them."""
+"""Repair: a replica that lost its data, or joins, takes what is proven; receipts prove it, whoever shows them.
+
+It is for a node that starts. A node that runs becomes a replica of new keys only, and those are empty: the keys of an epoch
+stay with its roster, and keys without an epoch, which follow the newest roster, hold heartbeats, which all authors soon renew.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +18,42 @@ from epochgate.transcript.recorder import Recorder, Unrecorded
 from epochgate.watch import Watch
 
 
-async def repair(
-    policy: Policy, store: Store, ledger: Ledger, watch: Watch, author: bytes, epoch: int, recorder: Recorder | None = None
-) -> int:
-    """Copy what is proven under the keys of which `author` is a replica, in `epoch` and the two before.
+class Repair:
+    """Of the keys of which `author` is a replica, in `epoch` and the two before. `left` are those whose replicas have not
+    answered in number yet: a whole subnet may start at once."""
 
-    Returns how many records were missing. The copies keep the receipts of others: this replica did not see them arrive,
-    so it signs none.
-    """
-    copied, recorder = 0, recorder or Unrecorded()
-    block, _ = watch.get_block()
-    for bound in _find_own_keys(policy, watch, author, epoch):
-        if bound.first > block:
-            continue
-        reading = await store.read(bound, is_thorough=True)
-        for stamp in reading.get_stamps(Standing.PROVEN):
-            copied += _take(reading.proofs[stamp], bound, ledger, watch, epoch, recorder)
-    return copied
+    def __init__(
+        self,
+        policy: Policy,
+        store: Store,
+        ledger: Ledger,
+        watch: Watch,
+        author: bytes,
+        epoch: int,
+        recorder: Recorder | None = None,
+    ) -> None:
+        block, _ = watch.get_block()
+        self.left = [bound for bound in _find_own_keys(policy, watch, author, epoch) if bound.first <= block]
+        self._store = store
+        self._ledger = ledger
+        self._watch = watch
+        self._epoch = epoch
+        self._recorder = recorder or Unrecorded()
+
+    async def take(self) -> int:
+        """Copy what is proven under the keys that are left; returns how many records were missing.
+
+        The copies keep the receipts of others: this replica did not see them arrive, so it signs none.
+        """
+        copied, left = 0, []
+        for bound in self.left:
+            reading = await self._store.read(bound, is_thorough=True)
+            for stamp in reading.get_stamps(Standing.PROVEN):
+                copied += _take(reading.proofs[stamp], bound, self._ledger, self._watch, self._epoch, self._recorder)
+            if not reading.is_enough:
+                left.append(bound)
+        self.left = left
+        return copied
 
 
 def _take(proof: Proof, bound: Bound, ledger: Ledger, watch: Watch, epoch: int, recorder: Recorder) -> bool:

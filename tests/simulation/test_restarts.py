@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from epochgate.core.receipt import Standing
+from epochgate.core.roster import HOSTER
 from epochgate.core.scoring import TOTAL_PAY
 from epochgate.core.verdict import Reason
 from epochgate.events import Abstained, AttestationRefused, DutyMissed, Scored, Submitted, Verdicts
 from epochgate.inference import INFERENCE_POLICY
-from simulation.world import VALIDATORS, World, assert_complete, live
+from simulation.world import HOSTERS, VALIDATORS, World, assert_complete, live
 
 COMMIT = INFERENCE_POLICY.get_rule("hoster-commit")
 
@@ -101,6 +102,59 @@ def test_a_node_without_its_ledger_takes_what_is_proven_from_the_others(tmp_path
         for kind in ("hoster-commit", "hoster-reveal", "validator-reveal", "consensus"):
             bound = world["dave"].get_live_node().calendar.get_bound(INFERENCE_POLICY.get_rule(kind), 1)
             assert any(key == bound.key for key, _ in held)
+
+    live(tmp_path, story, is_on_disk=True)
+
+
+def test_a_node_without_its_ledger_that_starts_before_all_others_asks_them_again(tmp_path: Path) -> None:
+    """A power cut ends the whole subnet, and one disk with it."""
+
+    async def story(world: World) -> None:
+        def count_commitments() -> int:
+            node = world["dave"].get_live_node()
+            key = node.calendar.get_bound(COMMIT, 1).key
+            return sum(place[0] == key for place in node.station.ledger.held)
+
+        await world.start()
+        await world.run_until(1, 65)
+        for resident in world.residents.values():
+            await resident.kill()
+        world["dave"].lose_ledger()
+        await world["dave"].start()
+        await world.run_until(1, 70)
+        assert count_commitments() == 0, "there is nobody to ask"
+        for resident in world.residents.values():
+            if not resident.is_running:
+                await resident.start()
+        await world.run_until(1, 80)
+        assert count_commitments() == len(HOSTERS)
+        await world.run_until(3, 60)
+        await assert_complete(world, 2)
+
+    live(tmp_path, story, is_on_disk=True)
+
+
+def test_a_node_that_runs_becomes_a_replica_of_new_keys_only(tmp_path: Path) -> None:
+    """So nothing is repaired while it runs: what it should hold reaches it when it is written."""
+
+    async def story(world: World) -> None:
+        newcomer = world["dave"]
+        world.chain.deregister(newcomer.key.author)
+        await world.start()
+        await world.run_until(1, 70)
+        world.chain.register(newcomer.key.author, HOSTER)
+        await world.run_until(2, 61)
+        node, alices = newcomer.get_live_node(), world["alice"].get_live_node()
+        for epoch in (0, 1):
+            for rule in INFERENCE_POLICY.rules:
+                if rule.is_of_an_epoch:
+                    places = [bound.placement.replicas for bound in node.calendar.get_bounds(rule, epoch)]
+                    assert all(newcomer.key.author not in replicas for replicas in places)
+        assert newcomer.key.author in node.calendar.get_bound(COMMIT, 2).placement.replicas
+        for rule in INFERENCE_POLICY.rules:
+            keys = {bound.key for bound in node.calendar.get_bounds(rule, 2)}
+            held = {place for place in alices.station.ledger.held if place[0] in keys}
+            assert {place for place in node.station.ledger.held if place[0] in keys} == held, rule.kind
 
     live(tmp_path, story, is_on_disk=True)
 

@@ -26,7 +26,7 @@ from epochgate.node.station import Flow, Missed, Station
 from epochgate.node.submitter import submit
 from epochgate.node.validator import commit_scores, open_scores, see_openings
 from epochgate.ports import Chain, Challenger, Clock, Compute, Entropy, Handler, Model, Network
-from epochgate.repair import repair
+from epochgate.repair import Repair
 from epochgate.replica import Replica
 from epochgate.store import Store
 from epochgate.transcript.recorder import Recorder, Situation, Unrecorded
@@ -49,6 +49,8 @@ TIMEOUT_SECONDS, TIMEOUT_BLOCKS, SUSPECT_PART = 3.0, 10, 3
 """A request is given up after so many seconds, or blocks where those are shorter; a third of it for who was silent before."""
 GOODBYE_SECONDS = 3.0
 """How long a node that stops tries to say so."""
+REPAIR_PAUSE_BLOCKS = 5
+"""Until keys whose replicas did not answer are asked again."""
 ELECTION_PATIENCE_BLOCKS = 2
 """How long into an epoch an election that the chain does not show yet is asked for."""
 
@@ -270,11 +272,15 @@ class Node:
             self._spawn(self._do(duty))
 
     async def _repair(self, epoch: int) -> None:
-        """Take what this node should hold as a replica, and lost or never had; then it is ready."""
-        try:
-            await repair(self._policy, self.store, self._ledger, self.watch, self._author, epoch, self._recorder)
-        except Exception as error:  # noqa: BLE001 - a node without old records still does its duties
-            self._emit(Trouble("repair", f"{type(error).__name__}: {error}", "start the node again to try it again"))
+        """Take what this node should hold as a replica, and lost or never had; it is ready when it has asked once."""
+        repair = Repair(self._policy, self.store, self._ledger, self.watch, self._author, epoch, self._recorder)
+        while repair.left and self._get_epoch() < epoch + READABLE_EPOCHS:
+            try:
+                await repair.take()
+            except Exception as error:  # noqa: BLE001 - a node without old records still does its duties
+                self._emit(Trouble("repair", f"{type(error).__name__}: {error}", "it is tried again"))
+            self._heart.set_online()
+            await asyncio.sleep(REPAIR_PAUSE_BLOCKS * self._chain.timing.block_seconds)
         self._heart.set_online()
 
     async def _do(self, duty: Duty) -> None:
