@@ -155,6 +155,9 @@ def test_a_node_that_runs_becomes_a_replica_of_new_keys_only(tmp_path: Path) -> 
             keys = {bound.key for bound in node.calendar.get_bounds(rule, 2)}
             held = {place for place in alices.station.ledger.held if place[0] in keys}
             assert {place for place in node.station.ledger.held if place[0] in keys} == held, rule.kind
+        heartbeats = node.calendar.get_bound(INFERENCE_POLICY.get_rule("hoster"), 2).key
+        beating = {author for key, author in node.station.ledger.held if key == heartbeats}
+        assert beating == {world[name].key.author for name in HOSTERS}, "renewed since it became their replica"
 
     live(tmp_path, story, is_on_disk=True)
 
