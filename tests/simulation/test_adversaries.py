@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 import random
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from numpy.typing import NDArray
 
-from epochgate import INFERENCE_POLICY
-from epochgate.core import commitment, policy, roster, settlement
+from epochgate import INFERENCE_POLICY, peers, replica
+from epochgate.core import challenge, commitment, policy, roster, settlement
 from epochgate.core.calendar import Moment
+from epochgate.core.challenge import TensorSpec, compute_challenge
 from epochgate.core.commitment import Opening, compute_commitment
 from epochgate.core.policy import Policy, Scoring
-from epochgate.core.receipt import ReceiptRule
+from epochgate.core.receipt import ReceiptRule, Standing
 from epochgate.core.record import Record, compute_key
+from epochgate.core.record_set import RecordSet, Section, compute_set
 from epochgate.core.roster import HOSTER, Member, Placement, Roster
 from epochgate.core.scoring import MAX_SCORE
 from epochgate.core.verdict import Verdict
-from epochgate.devnet.adversaries import ADVERSARIES
+from epochgate.devnet.adversaries import ADVERSARIES, senders
 from epochgate.devnet.adversaries.replicas import COVETED_KEYS, grind_key
 from epochgate.engine.virtual_time import run_virtually
-from epochgate.events import Scored
-from epochgate.node import hoster
+from epochgate.events import Scored, Stored
+from epochgate.limits import Allowance, Limits, Rate
+from epochgate.node import hoster, submitter, validator
 from epochgate.node.runner import Node
 from epochgate.replica import Replica
-from epochgate.wire import Post, decode_request
+from epochgate.wire import Post, Reply, decode_reply, decode_request
 from people import meet
+from simulation.test_challenges import CHOSEN, Prompter
 from simulation.world import Resident, World
 
 HONEST_HOSTERS = ("alice", "bob", "carol", "dave", "erin")
@@ -64,6 +72,16 @@ class BadWorld(World):
             for name, fact in seen
             for hoster in HONEST_HOSTERS
             if fact.scores[self[hoster].peer_id] != MAX_SCORE
+        ]
+
+    def find_lacking(self) -> list[str]:
+        """Honest records of which a replica gave no receipt by the time their author went on."""
+        honest = [it for name, it in self.residents.items() if name not in self.villains]
+        return [
+            f"{it.name} has {fact.receipts} receipts of {fact.rule} in epoch {fact.epoch}"
+            for it in honest
+            for fact in it.get(Stored)
+            if fact.receipts < fact.k
         ]
 
 
@@ -141,6 +159,49 @@ def test_a_late_commitment_counts_where_one_receipt_proves_it(tmp_path: Path, mo
     assert outcome.earned > 0 or outcome.honest_mean == 0, "it is paid, or honest validators disagree"
 
 
+def test_a_replayer_is_paid_where_neither_commitment_nor_challenge_names_its_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def commit_for_ever(network: bytes, kind: str, _epoch: int, author: bytes, opening: Opening) -> bytes:
+        return compute_commitment(network, kind, 0, author, opening)
+
+    def ask_the_same_again(spec: TensorSpec, network: bytes, _epoch: int, _seed: bytes) -> NDArray[Any]:
+        return compute_challenge(spec, network, 0, b"")
+
+    for module in (commitment, hoster):
+        monkeypatch.setattr(module, "compute_commitment", commit_for_ever)
+    monkeypatch.setattr(challenge, "compute_challenge", ask_the_same_again)
+    assert let_loose(tmp_path, "replayer").earned > 0
+
+
+def test_an_equivocator_is_paid_where_either_of_its_commitments_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It opens the one that others' openings favour. Which of the two a set then names is a matter of their digests."""
+
+    def take_either(sections: Sequence[Section]) -> RecordSet:
+        firsts = []
+        for section in sections:
+            kept = {proofs[0] for proofs in section.get_proofs(Standing.PROVEN).values()}
+            readings = [
+                msgspec.structs.replace(reading, proofs={stamp: it for stamp, it in reading.proofs.items() if it in kept})
+                for reading in section.readings
+            ]
+            firsts.append(msgspec.structs.replace(section, readings=tuple(readings)))
+        return compute_set(firsts)
+
+    for module in (submitter, validator):
+        monkeypatch.setattr(module, "compute_set", take_either)
+    outcomes = [let_loose(make_folder(tmp_path / str(seed)), "equivocator", 1, seed) for seed in range(3)]
+    assert any(outcome.earned > 0 for outcome in outcomes)
+
+
+def test_a_withholder_is_paid_where_a_commitment_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def score_commitments(_outputs: object, committed: Collection[bytes], _tolerance_ppm: int) -> dict[bytes, int]:
+        return dict.fromkeys(committed, MAX_SCORE)
+
+    monkeypatch.setattr(settlement, "compute_hoster_scores", score_commitments)
+    assert let_loose(tmp_path, "withholder").earned > 0
+
+
 def test_forged_commitments_lock_others_out_where_nobody_asks_who_sends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +221,58 @@ def test_a_hoarder_hides_records_where_a_key_has_one_replica(tmp_path: Path, mon
     monkeypatch.setattr(roster, "MAX_REPLICAS", 1)
     outcomes = [let_loose(make_folder(tmp_path / str(seed)), "hoarder", 2, seed) for seed in range(3)]
     assert any(outcome.lowered or outcome.scored < EPOCHS * len(HONEST_VALIDATORS) for outcome in outcomes)
+
+
+def test_a_flood_takes_others_receipts_where_all_members_share_one_purse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of limits and a flood that are a tenth of what they are, so that it costs less to see."""
+    monkeypatch.setattr(senders, "FLOOD_AT_ONCE", 100)
+    monkeypatch.setattr(senders, "MOST_REQUESTS", 1_000)
+    plenty, little, nothing = (Allowance(Rate(burst / 10, burst), Rate(1e6, 1e4 * burst)) for burst in (100.0, 20.0, 1e-9))
+    lacking = []
+    for name, own in (("own", plenty), ("shared", nothing)):
+        monkeypatch.setattr(replica, "Limits", functools.partial(Limits, member=own, spare=little))
+        lacking.append(flood(make_folder(tmp_path / name)))
+    assert lacking[0] == []
+    assert lacking[1] != []
+
+
+def flood(folder: Path) -> list[str]:
+    """The honest records that lack a receipt after a first window with a flooder in it."""
+
+    async def story(_rng: random.Random) -> list[str]:
+        world = BadWorld(folder, "flooder", 1)
+        await world.start()
+        await world.run_until(0, 45)
+        await world.stop()
+        return world.find_lacking()
+
+    return run_virtually(story)
+
+
+def test_a_poisoner_ends_honest_duties_where_a_reply_that_is_none_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def insist_on_a_reply(data: bytes) -> Reply:
+        try:
+            return decode_reply(data)
+        except msgspec.MsgspecError:
+            raise RuntimeError("a peer answered rubbish") from None
+
+    monkeypatch.setattr(peers, "decode_reply", insist_on_a_reply)
+    outcome = let_loose(tmp_path, "poisoner")
+    assert outcome.lowered or outcome.scored < EPOCHS * len(HONEST_VALIDATORS)
+
+
+def test_an_absent_publisher_costs_everybody_an_epoch_where_nobody_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the challenge is chosen; a derived one everybody computes."""
+    options = {"policy": CHOSEN, "challengers": dict.fromkeys((*HONEST_VALIDATORS, *VILLAINS), Prompter(1))}
+    assert not let_loose(make_folder(tmp_path / "stand-ins"), "absent-elected", 2, **options).lowered
+    monkeypatch.setattr(Roster, "compute_stand_ins", lambda *_: ())
+    assert let_loose(make_folder(tmp_path / "nobody"), "absent-elected", 2, **options).lowered
 
 
 @pytest.mark.parametrize("kind", ["lazy", "colluder"])

@@ -8,8 +8,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from epochgate.core.commitment import Opening, compute_commitment
+from epochgate.core.commitment import Opening, OpeningOf, compute_commitment
 from epochgate.core.roster import HOSTER
+from epochgate.core.rule import Rule
 from epochgate.core.settlement import get_commitment_rule
 from epochgate.devnet.adversaries.adversary import Adversary, get_replicas, post_once, sign, watch_for_others
 from epochgate.node import duties
@@ -76,10 +77,8 @@ async def _come_early(station: Station, duty: Duty) -> str:
     commitment_rule = get_commitment_rule(station.policy, rule)
     if station.compute_seconds_until(station.get_bound(commitment_rule, duty.epoch).first) <= 0:
         return "it is too late to be early"
-    if station.model is None:
-        raise Missed("it runs no model")
     challenge, digest = await get_challenge(station, duty.epoch)
-    output = rule.schema.payload.encode(await station.compute.run(station.model.infer, challenge))  # type: ignore[attr-defined]  # every opening rule's schema is an OpeningOf
+    output = await _encode_answer(station, rule, station.model, challenge)
     record = commit(station, commitment_rule, duty.epoch, digest, output)
     took = await post_once(station, get_replicas(station, commitment_rule, duty.epoch), record)
     opening = station.ledger.get_own_opening(commitment_rule.kind, duty.epoch)
@@ -87,6 +86,13 @@ async def _come_early(station: Station, duty: Duty) -> str:
         opened = station.sign_once(rule, duty.epoch, rule.schema.encode(opening))
         await post_once(station, get_replicas(station, rule, duty.epoch), opened)
     return f"early commitment: {took}"
+
+
+async def _encode_answer(station: Station, rule: Rule, model: Model | None, challenge: NDArray[Any]) -> bytes:
+    """The model's answer as an opening under `rule` shows it."""
+    if model is None or not isinstance(rule.schema, OpeningOf):
+        raise Missed("it has no model to run, or nothing to open")
+    return rule.schema.payload.encode(await station.compute.run(model.infer, challenge))
 
 
 def _be_early(node: Node) -> None:
@@ -129,20 +135,40 @@ def _replay(node: Node) -> None:
     node.flows[duties.COMMIT_OUTPUT] = _replay_commitment
 
 
-async def _commit_apart(station: Station, duty: Duty) -> str:
-    """One commitment for one half of the replicas, another for the other half; both of them in time and well signed."""
-    rule = get_commitment_rule(station.policy, station.policy.get_opening_rule(HOSTER))
-    replicas, bound = get_replicas(station, rule, duty.epoch), station.get_bound(rule, duty.epoch)
-    said = []
-    for part in (replicas[::2], replicas[1::2]):
-        opening = Opening(station.entropy.get_bytes(32), bytes(32), station.entropy.get_bytes(8))
-        digest = compute_commitment(station.chain.network_id, rule.kind, duty.epoch, station.author, opening)
-        said.append(await post_once(station, part, sign(station, bound, digest)))
-    return "; ".join(said)
+class Equivocator:
+    """Commits to two answers, for one half of the replicas each, both of them in time and well signed; then opens
+    whichever others' openings favour."""
+
+    def __init__(self) -> None:
+        self._openings: dict[int, tuple[Opening, ...]] = {}
+
+    async def commit(self, station: Station, duty: Duty) -> str:
+        opening_rule = station.policy.get_opening_rule(HOSTER)
+        rule = get_commitment_rule(station.policy, opening_rule)
+        replicas, bound = get_replicas(station, rule, duty.epoch), station.get_bound(rule, duty.epoch)
+        challenge, digest = await get_challenge(station, duty.epoch)
+        answers = [await _encode_answer(station, opening_rule, model, challenge) for model in (station.model, ConstantModel())]
+        self._openings[duty.epoch] = tuple(Opening(station.entropy.get_bytes(32), digest, answer) for answer in answers)
+        said = []
+        for opening, part in zip(self._openings[duty.epoch], (replicas[::2], replicas[1::2]), strict=True):
+            commitment = compute_commitment(station.chain.network_id, rule.kind, duty.epoch, station.author, opening)
+            said.append(await post_once(station, part, sign(station, bound, commitment)))
+        return "; ".join(said)
+
+    async def open(self, station: Station, duty: Duty) -> str:
+        rule = station.policy.get_opening_rule(HOSTER)
+        shown = await watch_for_others(station, rule, duty.epoch, duty.closes)
+        favoured = {Opening.from_bytes(proof.record.payload).payload for proof in shown.values()}
+        openings = sorted(self._openings.pop(duty.epoch, ()), key=lambda opening: opening.payload not in favoured)
+        if not openings:
+            raise Missed("it has nothing to open")
+        opened = sign(station, station.get_bound(rule, duty.epoch), rule.schema.encode(openings[0]))
+        return await station.post(rule, duty, opened)
 
 
 def _equivocate(node: Node) -> None:
-    node.flows |= {duties.COMMIT_OUTPUT: _commit_apart, duties.OPEN_OUTPUT: _do_nothing}
+    equivocator = Equivocator()
+    node.flows |= {duties.COMMIT_OUTPUT: equivocator.commit, duties.OPEN_OUTPUT: equivocator.open}
 
 
 def _withhold(node: Node) -> None:
@@ -175,7 +201,7 @@ HOSTERS = (
     Adversary("latecomer", HOSTER, "commits to what others have shown", "late, so nothing to open: 0", be_late),
     Adversary("early-bird", HOSTER, "commits and opens before the window", "early, so it does not exist: 0", _be_early),
     Adversary("replayer", HOSTER, "shows last epoch's work again", "bound to its epoch and challenge: 0", _replay),
-    Adversary("equivocator", HOSTER, "two commitments, a half of the replicas each", "left out with evidence: 0", _equivocate),
+    Adversary("equivocator", HOSTER, "two answers, opens what others favour", "left out with evidence: 0", _equivocate),
     Adversary("withholder", HOSTER, "commits and never opens", "counts as a commitment, earns 0", _withhold),
     Adversary("lazy", HOSTER, "answers ones instead of running the model", "far from the centre: 0", _serve(ConstantModel())),
     Adversary("colluder", HOSTER, "all of them give one wrong answer", "a minority is no centre: 0", _serve(AgreedLie())),

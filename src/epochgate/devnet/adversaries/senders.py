@@ -21,8 +21,8 @@ from epochgate.wire import List, Post, Request, encode
 
 FLOOD_AT_ONCE = 400
 """Requests in a round; rounds follow each other as fast as they are answered."""
-MOST_REQUESTS = 3_000
-"""In one duty: twice what a replica grants one sender at once, its own share and all that is spare."""
+MOST_REQUESTS = 2_000
+"""In one duty: more than a replica grants one sender at once, its own share and all that is spare (1,400)."""
 POISON_TIMEOUT_SECONDS = 1.0
 
 PICKLE = b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x02id\x94\x85\x94R\x94."
