@@ -22,6 +22,7 @@ from epochgate.watch import Watch
 from epochgate.wire import FRAME_BYTES, Post, Posted, Refused, Reply, Request
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
+"""Between tries at a replica. Once a record is complete, nobody waits for the rest: they are tried once a block at most."""
 READS_AT_ONCE = 64
 """Keys. Where every author has its own, a replica is silent for nearly all of them, and each would wait for it in its turn;
 a replica gets a few of the requests only (K keys in the mean, whatever the roster), far below what it grants a member."""
@@ -128,7 +129,7 @@ class Store:
         if len(record.value) > most:
             raise ValueError(f"a value has at most {most} bytes on this network, this one {len(record.value)}")
         posting, is_over = Posting(compute_stamp(record), bound.receipt_rule), asyncio.Event()
-        self._peers.spawn(self._post_to_all(record, bound.receipt_rule, posting, until_seconds, is_over))
+        self._peers.spawn(self._post_to_all(record, bound, posting, until_seconds, is_over))
         await is_over.wait()
         return posting
 
@@ -162,8 +163,10 @@ class Store:
         await self._peers.close()
 
     async def _post_to_all(
-        self, record: Record, rule: ReceiptRule, posting: Posting, until_seconds: float, is_over: asyncio.Event
+        self, record: Record, bound: Bound, posting: Posting, until_seconds: float, is_over: asyncio.Event
     ) -> None:
+        rule, unhurried_seconds = bound.receipt_rule, max(LONGEST_PAUSE_SECONDS, bound.block_seconds)
+
         async def post_to(replica: bytes) -> None:
             pause_seconds = FIRST_PAUSE_SECONDS
             while True:
@@ -175,7 +178,8 @@ class Store:
                 if is_done:
                     return
                 await asyncio.sleep(pause_seconds)
-                pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
+                longest_seconds = unhurried_seconds if posting.is_complete else LONGEST_PAUSE_SECONDS
+                pause_seconds = min(2 * pause_seconds, longest_seconds)
 
         try:
             async with asyncio.timeout(until_seconds - self._watch.clock.get_unix_seconds()):

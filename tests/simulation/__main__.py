@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import logging
 import multiprocessing
 import shlex
 import sys
@@ -12,12 +11,12 @@ import time
 from collections.abc import Iterator
 
 from simulation.faults import WILD, WITHIN_F, Plan, draw_churn, draw_plan
-from simulation.run import ADVERSARIES, Report, run_plan
+from simulation.run import ADVERSARIES, Report, prepare_process, run_plan
 
 
 def main() -> int:
     options = _read_options()
-    logging.basicConfig(level=logging.ERROR)
+    prepare_process()
     if options.churn is not None:
         return _run_churn(options)
     if options.seed is not None:
@@ -74,7 +73,7 @@ def _run_all(options: argparse.Namespace, seeds: range) -> Iterator[Report]:
         yield from (run_plan(_draw(options, seed)) for seed in seeds)
         return
     context = multiprocessing.get_context("spawn")  # each worker is a fresh interpreter, with a hash seed of its own
-    with concurrent.futures.ProcessPoolExecutor(options.jobs, context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(options.jobs, context, prepare_process) as pool:
         yield from pool.map(run_plan, [_draw(options, seed) for seed in seeds], chunksize=4)
 
 

@@ -7,7 +7,6 @@ consults nothing that it judges.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 import math
@@ -18,13 +17,13 @@ from typing import Any
 
 import msgspec
 from nacl.exceptions import BadSignatureError
-from nacl.signing import VerifyKey
 
 from epochgate.core.receipt import Receipt
 from epochgate.core.record import Record
 from epochgate.core.verdict import Reason
 from epochgate.events import AnyEvent, AttestationRefused, Line, Scored, encode_line
 from epochgate.ports import OnChain
+from simulation.signatures import open_signed
 
 LENGTH, BLOCK_SECONDS, SLOT = 100, 6.0, 10
 HOSTER, VALIDATOR = 1, 2
@@ -360,11 +359,10 @@ def _sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-@functools.lru_cache(1 << 15)
 def _is_signed(author: bytes, message: bytes, signature: bytes) -> bool:
     try:
-        VerifyKey(author[6:]).verify(message, signature)
-    except BadSignatureError:
+        open_signed(signature + message, author[6:])
+    except (BadSignatureError, ValueError):
         return False
     return True
 

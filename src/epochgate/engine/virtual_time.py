@@ -1,21 +1,24 @@
 """Plain asyncio on a virtual clock: the loop never waits, time jumps to the next timer, and one seed gives one run.
 
-It leans on private names of asyncio's `BaseEventLoop` (`_selector`, `_scheduled`, `_clock_resolution`,
-`_process_events`, `_write_to_self`), which are the same in Python 3.11 to 3.13.
+It leans on private names of asyncio's `BaseEventLoop` (`_run_once`, `_ready`, `_stopping`, `_write_to_self`), which are the
+same in Python 3.11 to 3.13.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import itertools
-import math
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from contextvars import Context
+from typing import Any, TypeVar, TypeVarTuple
 
 from epochgate.ports import OutOfTime
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 START_UNIX_SECONDS = 1_700_000_000.0
 NAMED_IN_DEADLOCK = 5
@@ -49,16 +52,20 @@ class StableFuture(asyncio.Future[Any]):
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """An event loop whose `time()` starts at 0 and moves only when all tasks wait.
+    """An event loop whose `time()` starts at 0 and moves only when all tasks wait. Timers of one moment run in the order in
+    which they were set.
 
-    It starts at 0 and not at the Unix time, because a float of 1.7e9 can only step by 0.24 microseconds.
+    It starts at 0 and not at the Unix time, because a float of 1.7e9 can only step by 0.24 microseconds. It makes its own
+    turns: asyncio's are made for selectors and clocks, and a simulation makes a hundred thousand of them a second.
     """
+
+    _ready: deque[asyncio.Handle]
+    _stopping: bool
 
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
-        self._selector = self
-        self._clock_resolution = math.ulp(0.0)
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._numbers = itertools.count(1)
         self.set_task_factory(self._make_task)
 
@@ -68,15 +75,34 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def create_future(self) -> asyncio.Future[Any]:
         return StableFuture(loop=self, number=next(self._numbers))
 
-    def select(self, timeout: float | None) -> tuple[()]:
-        """What a selector does by waiting, this does by arriving. Raises Deadlock when there is nowhere to go."""
-        if timeout is None:
-            raise Deadlock(f"no timer is left and nothing can wake {_describe(get_tasks(self))}")
-        if timeout > 0:
-            self._now = self._scheduled[0].when()  # type: ignore[attr-defined]  # private, see the module's docstring
-            # the loop runs timers before `now + resolution`: the least step there is runs those of now, and none early
-            self._clock_resolution = math.ulp(self._now)
-        return ()
+    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._numbers), timer))
+        return timer
+
+    def _run_once(self) -> None:
+        """One turn: what is ready runs once; where nothing is, the moment of the next timer comes. Raises Deadlock when
+        there is none."""
+        ready, timers = self._ready, self._timers
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
+        if not ready and not self._stopping:
+            if not timers:
+                raise Deadlock(f"no timer is left and nothing can wake {_describe(get_tasks(self))}")
+            self._now = max(self._now, timers[0][0])
+        while timers and timers[0][0] <= self._now:
+            ready.append(heapq.heappop(timers)[2])
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle.cancelled():
+                handle._run()
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # it gives nothing
         raise RuntimeError("no threads in a simulation: heavy work goes through the Compute port")
@@ -84,15 +110,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio's signature
         """There is none."""
 
-    def close(self) -> None:
-        self._selector = None  # type: ignore[assignment]  # breaks the cycle; a closed loop selects no more
-        super().close()
-
     def _make_task(self, _loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
         return StableTask(coroutine, loop=self, number=next(self._numbers), **options)
-
-    def _process_events(self, _events: Any) -> None:
-        """No file descriptor is ever watched."""
 
     def _write_to_self(self) -> None:
         raise RuntimeError("a thread touched the virtual loop: everything in a simulation runs in one")
