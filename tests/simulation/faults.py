@@ -14,9 +14,13 @@ import msgspec
 from epochgate.engine.memory import Links
 
 CRASH, WIPE, SILENCE, DEAF, MUTE, ISLAND, LEAVE, JOIN = "crash", "wipe", "silence", "deaf", "mute", "island", "leave", "join"
-BENIGN = (CRASH, WIPE, SILENCE, DEAF, MUTE, ISLAND, LEAVE)
+SPLIT, STALL, LAG = "split", "stall", "lag"
+BENIGN = (CRASH, WIPE, SILENCE, DEAF, MUTE, ISLAND, LEAVE, STALL, LAG)
 """A node dies and comes back with its disk, or an empty one; takes requests and never answers; hears nothing, is not
-heard, both; goes for good."""
+heard, both; goes for good; its chain's head stands still, or comes late."""
+OF_A_GROUP = (SPLIT, SPLIT, CRASH, WIPE, STALL)
+"""Several nodes at once: parted from all others but not from each other; or one of the above befalls them together."""
+LAG_BLOCKS = 3
 WITHIN_F, WILD = "within f", "wild"
 
 REST_BLOCKS = 4.0
@@ -24,6 +28,7 @@ REST_BLOCKS = 4.0
 QUIET_BLOCKS = 10
 """So long before a run's last epoch everything is healed."""
 WILD_SHARE = 0.2
+GROUP_SHARE = 0.4
 
 
 class Incident(msgspec.Struct, frozen=True):
@@ -87,7 +92,7 @@ def draw_plan(seed: int, nodes: int = 12, epochs: int = 0, adversaries: tuple[st
     villains = {name: rng.choice(adversaries) for name in rng.sample(names, rng.randint(0, f))} if adversaries else {}
     healed_block = (epochs - 1) * 100 - QUIET_BLOCKS
     honest = [name for name in names if name not in villains]
-    incidents = [*_draw_incidents(rng, honest, slots - len(villains), healed_block)]
+    incidents = [*_draw_incidents(rng, honest, _draw_sizes(rng, slots - len(villains)), healed_block)]
     if rng.random() < 0.3:
         begins = rng.uniform(1, healed_block)
         incidents.append(Incident(JOIN, (f"newcomer-{rng.randint(0, 9)}",), begins, begins))
@@ -154,20 +159,26 @@ def _draw_links(rng: random.Random) -> Links:
     )
 
 
-def _draw_incidents(rng: random.Random, names: list[str], slots: int, healed_block: int) -> Iterator[Incident]:
-    """Each slot is one faulty node at a time, one after the other; no node is in two slots at once."""
+def _draw_sizes(rng: random.Random, slots: int) -> list[int]:
+    """How many nodes are struck together: mostly each by itself."""
+    group = rng.randint(2, slots) if slots > 1 and rng.random() < GROUP_SHARE else 1
+    return [group] * (slots // group) + [1] * (slots % group)
+
+
+def _draw_incidents(rng: random.Random, names: list[str], sizes: list[int], healed_block: int) -> Iterator[Incident]:
+    """For each size, so many nodes are faulty at a time, one group after the other; no node is in two at once."""
     busy: list[tuple[float, float, str]] = []
-    for _ in range(slots):
+    for size in sizes:
         block = rng.uniform(0, 60)
         while block < healed_block - 1:
-            kind = rng.choice(BENIGN)
+            kind = rng.choice(BENIGN if size == 1 else OF_A_GROUP)
             ends = healed_block if kind == LEAVE else min(healed_block, block + rng.choice((0.3, 2.0, 10.0, 40.0)))
             until = float("inf") if kind == LEAVE else ends + REST_BLOCKS
             taken = {name for begins, ended, name in busy if begins < until and block < ended}
             free = [name for name in names if name not in taken]
-            if not free:
+            if len(free) < size:
                 break
-            name = rng.choice(free)
-            busy.append((block, until, name))
-            yield Incident(kind, (name,), block, ends)
+            struck = rng.sample(free, size)
+            busy += [(block, until, name) for name in struck]
+            yield Incident(kind, tuple(struck), block, ends)
             block = until + rng.uniform(0, 50)

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 from nacl.exceptions import BadSignatureError
 
+from epochgate.core.epoch import Head
 from epochgate.core.receipt import Receipt
 from epochgate.core.record import Record
 from epochgate.core.verdict import Reason
@@ -50,6 +51,7 @@ TABLE = {
 }
 HEARTBEATS = {"hoster": HOSTER, "validator": VALIDATOR}
 STAND_INS_FROM = 11
+MOST_AHEAD = 3
 
 HONEST_MAY_HEAR = {
     Reason.EARLY,
@@ -172,8 +174,17 @@ class Umpire:
             if submitter not in self.villains and submitter not in self.wiped:
                 self._break(f"{name} refused an honest submitter in epoch {fact.epoch}: {'; '.join(fact.differences)}")
 
-    def see_receipt(self, replica: bytes, sender: bytes, record: Record, receipt: Receipt, clock_seconds: float) -> None:
-        """`replica`, whose clock shows that, answered a post with a receipt."""
+    def see_receipt(
+        self,
+        replica: bytes,
+        sender: bytes,
+        record: Record,
+        receipt: Receipt,
+        clock_seconds: float,
+        head: Head | None = None,
+    ) -> None:
+        """`replica`, whose clock shows that, answered a post with a receipt. `head` is what it knows of the chain where that
+        is not what its clock says."""
         if replica in self.villains:
             return
         digest = _sha256(record.value)
@@ -185,7 +196,7 @@ class Umpire:
         if receipt in self._given_before_loss:
             self._given[place] = (digest, receipt)
             return
-        block = self._compute_block(clock_seconds)
+        block = self._compute_block(clock_seconds) if head is None else self._compute_deciding_block(head, clock_seconds)
         self._judge(record, block, clock_seconds, before)
         self._check(sender == record.author, "a record was admitted from somebody else than its author")
         self._check((receipt.replica, receipt.block) == (replica, block), f"{_name(replica)} gave a receipt for another block")
@@ -336,6 +347,12 @@ class Umpire:
 
     def _compute_block(self, unix_seconds: float) -> int:
         return max(0, (round(unix_seconds * 1000) - round(self._genesis_seconds * 1000)) // round(BLOCK_SECONDS * 1000))
+
+    def _compute_deciding_block(self, head: Head, clock_seconds: float) -> int:
+        """The head moved on by a block less than local time, by three at most: beyond that nothing may be admitted."""
+        ahead = max(0, math.floor((clock_seconds - head.seen_seconds) / BLOCK_SECONDS) - 1)
+        self._check(ahead <= MOST_AHEAD, f"a record was admitted by a head that is {ahead + 1} blocks old")
+        return head.block + ahead
 
     def _note(self, line: bytes) -> None:
         self._digest.update(struct.pack(">I", len(line)) + line)

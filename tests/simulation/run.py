@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from epochgate.chain.local import LocalChain
+from epochgate.core.epoch import Head
 from epochgate.core.receipt import Receipt
 from epochgate.core.record import Record
 from epochgate.core.roster import HOSTER, VALIDATOR
@@ -75,11 +77,29 @@ class WatchedLedger(Ledger):
         self._stage.umpire.see_kept(resident.key.author, record, receipts, resident.clock.get_unix_seconds())
 
 
+class DeceivedChain(LocalChain):
+    """The chain as a node sees it whose heads stand still, or come late. What it asks for it gets all the same."""
+
+    stopped: Head | None = None
+    lag_blocks = 0
+
+    @property
+    def is_deceived(self) -> bool:
+        return self.stopped is not None or self.lag_blocks > 0
+
+    def get_head(self) -> Head:
+        head = super().get_head()
+        return self.stopped or Head(max(0, head.block - self.lag_blocks), head.seen_seconds)
+
+
 class Stage(World):
     """A world that lives by a plan."""
 
+    chain_type = DeceivedChain
+
     def __init__(self, folder: Path, plan: Plan) -> None:
         self.plan = plan
+        self._chains: dict[str, DeceivedChain] = {}
         self._crashing = {name for it in plan.incidents if it.kind == faults.CRASH for name in it.nodes}
         hub = Hub(random.Random(f"hub {plan.seed}"))
         hub.links = plan.links
@@ -99,9 +119,16 @@ class Stage(World):
             self.registry.join(self.residents[name].key.author, int(HOSTER if name in plan.hosters else VALIDATOR), 1)
         self._deaf: set[bytes] = set()
         self._mute: set[bytes] = set()
+        self._parted: list[set[bytes]] = []
 
     def make_clock(self, name: str) -> VirtualClock:
         return VirtualClock(self.plan.skews_seconds.get(name, 0.0))
+
+    def share_chain(self, resident: Resident) -> LocalChain:
+        chain = super().share_chain(resident)
+        assert isinstance(chain, DeceivedChain)
+        self._chains[resident.name] = chain
+        return chain
 
     def open_ledger(self, resident: Resident) -> Ledger:
         """On disk where a crash will read it again; in memory where nothing but a whole new one follows."""
@@ -113,28 +140,31 @@ class Stage(World):
         self.umpire.see_event(resident.name, resident.key.author, fact, self.clock.get_unix_seconds())
 
     def prepare(self, resident: Resident, node: Node) -> None:
-        author, handle = resident.key.author, node.replica.handle
+        author, handle, chain = resident.key.author, node.replica.handle, self._chains[resident.name]
         if villain := self.plan.villains.get(resident.name):
             ADVERSARIES[villain].corrupt(node)
             return
 
         async def answer(sender: bytes, data: bytes) -> bytes:
             clock_seconds = resident.clock.get_unix_seconds()
+            head = chain.get_head() if chain.is_deceived else None
             reply = await handle(sender, data)
             if not is_read(data):
-                self._see_answer(author, sender, data, reply, clock_seconds)
+                self._see_answer(author, sender, data, reply, clock_seconds, head)
             return reply
 
         node.replica.handle = answer  # type: ignore[method-assign]  # every answer passes the umpire
 
-    def _see_answer(self, author: bytes, sender: bytes, data: bytes, answered: bytes, clock_seconds: float) -> None:
+    def _see_answer(
+        self, author: bytes, sender: bytes, data: bytes, answered: bytes, clock_seconds: float, head: Head | None
+    ) -> None:
         try:
             request = decode_request(data)
         except msgspec.MsgspecError:
             return
         reply = decode_reply(answered)
         if isinstance(request, Post) and isinstance(reply, Posted):
-            self.umpire.see_receipt(author, sender, request.record, reply.receipt, clock_seconds)
+            self.umpire.see_receipt(author, sender, request.record, reply.receipt, clock_seconds, head)
         elif isinstance(request, Post) and isinstance(reply, Refused):
             self.umpire.see_refusal(author, sender, request.record, reply.reason)
 
@@ -158,6 +188,12 @@ class Stage(World):
                 await self._wait_for_block(incident.ends)
                 for side in sides:
                     side.difference_update(authors)
+            case faults.SPLIT:
+                self._parted.append(authors)
+                await self._wait_for_block(incident.ends)
+                self._parted.remove(authors)
+            case faults.STALL | faults.LAG:
+                await self._deceive(residents, incident)
             case faults.LEAVE:
                 for resident in residents:
                     await self._leave(resident)
@@ -176,6 +212,15 @@ class Stage(World):
         for resident in residents:
             await resident.start()
 
+    async def _deceive(self, residents: list[Resident], incident: Incident) -> None:
+        chains = [self._chains[resident.name] for resident in residents]
+        for chain in chains:
+            chain.stopped = chain.get_head() if incident.kind == faults.STALL else None
+            chain.lag_blocks = faults.LAG_BLOCKS if incident.kind == faults.LAG else 0
+        await self._wait_for_block(incident.ends)
+        for chain in chains:
+            chain.stopped, chain.lag_blocks = None, 0
+
     async def _leave(self, resident: Resident) -> None:
         self.registry.leave(resident.key.author, self.chain.deregister(resident.key.author))
         await resident.kill()
@@ -187,7 +232,11 @@ class Stage(World):
         await resident.start()
 
     def _is_cut(self, sender: bytes, receiver: bytes) -> bool:
-        return sender in self._mute or receiver in self._deaf
+        return (
+            sender in self._mute
+            or receiver in self._deaf
+            or any((sender in side) != (receiver in side) for side in self._parted)
+        )
 
     async def _wait_for_block(self, block: float) -> None:
         seconds = self.chain.genesis_seconds + (10 + block) * 6.0 - self.clock.get_unix_seconds()

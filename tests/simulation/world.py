@@ -86,7 +86,7 @@ class Resident:
                 self.transcript, "epochgate:INFERENCE_POLICY", functools.partial(world.hear, self)
             )
         self.node = Node(
-            chain=world.chain.share(self.key.author, self.clock),
+            chain=world.share_chain(self),
             network=network,
             ledger=self._ledger,
             key=self.key,
@@ -151,6 +151,8 @@ class Resident:
 class World:
     """Hosters, validators and nodes in both roles, called by name; the subnet starts ten blocks after its chain."""
 
+    chain_type = LocalChain
+
     def __init__(
         self,
         folder: Path,
@@ -183,7 +185,7 @@ class World:
             blocks_per_epoch=BLOCKS_PER_EPOCH,
             genesis=seed.to_bytes(32, "big"),
         )
-        self.chain = LocalChain(self.chain_path, None, self.clock)
+        self.chain = self.chain_type(self.chain_path, None, self.clock)
         roles = dict.fromkeys(hosters, HOSTER) | dict.fromkeys(validators, VALIDATOR) | dict.fromkeys(both, HOSTER | VALIDATOR)
         models = dict.fromkeys((*hosters, *both), HonestModel()) | (models or {})
         self.residents = {name: Resident(self, name, models.get(name)) for name in roles}
@@ -193,6 +195,9 @@ class World:
 
     def make_clock(self, _name: str) -> VirtualClock:
         return self.clock
+
+    def share_chain(self, resident: Resident) -> LocalChain:
+        return self.chain.share(resident.key.author, resident.clock)
 
     def open_ledger(self, resident: Resident) -> Ledger:
         return Ledger(self.folder / f"{resident.name}.sqlite" if self.is_on_disk else None)
