@@ -35,6 +35,14 @@ class EpochBegan(Event, frozen=True):
     validators: int
 
 
+class ElectionChanged(Event, frozen=True):
+    """The epoch's first block was exchanged for another, and with it whom the chain elected; or the chain shows it late."""
+
+    epoch: int
+    elected: str
+    before: str | None
+
+
 class DutyBegan(Event, frozen=True):
     """A duty's window is open and the node works on it."""
 
@@ -150,6 +158,7 @@ AnyEvent = (
     NodeReady
     | NodeStopped
     | EpochBegan
+    | ElectionChanged
     | DutyBegan
     | DutyDone
     | DutyMissed

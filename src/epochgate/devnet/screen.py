@@ -23,6 +23,7 @@ from epochgate.events import (
     DutyBegan,
     DutyDone,
     DutyMissed,
+    ElectionChanged,
     EpochBegan,
     NodeReady,
     NodeStopped,
@@ -68,20 +69,25 @@ class Screen:
             return None
         if getattr(fact, "duty", None) not in LOOKING_DUTIES:
             _update(row, fact)
-        if isinstance(fact, EpochBegan | ChallengeSeen):
+        if isinstance(fact, EpochBegan | ElectionChanged | ChallengeSeen):
             return self._take_common(fact)
         words = describe_fact(fact, self._cast)
         if words is None or (isinstance(fact, Trouble) and not self._is_up):
             return None  # while nodes start they miss each other, and say so
         return self.note(f"{self._cast.get_name(node):<12} {words}", "red" if is_bad(fact) else "")
 
-    def _take_common(self, fact: EpochBegan | ChallengeSeen) -> str | None:
+    def _take_common(self, fact: EpochBegan | ElectionChanged | ChallengeSeen) -> str | None:
         """What all nodes see alike is worth one line."""
         if isinstance(fact, EpochBegan):
             if self._elected.get(fact.epoch) is not None or (fact.elected is None and fact.epoch in self._elected):
                 return None
             self._elected[fact.epoch] = fact.elected
             return self.note(describe_epoch(fact, self._cast))
+        if isinstance(fact, ElectionChanged):
+            if self._elected.get(fact.epoch) == fact.elected:
+                return None
+            self._elected[fact.epoch] = fact.elected
+            return self.note(describe_fact(fact, self._cast) or "")
         if (fact.epoch, fact.author) in self._challenges:
             return None
         self._challenges.add((fact.epoch, fact.author))

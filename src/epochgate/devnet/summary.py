@@ -12,7 +12,18 @@ import msgspec
 from epochgate.core.policy import Policy
 from epochgate.devnet.cast import Cast
 from epochgate.devnet.faults import Absence, Expectations, select_excused
-from epochgate.events import Attested, ChallengeSeen, EpochBegan, Event, Gathered, Line, Scored, Submitted, Verdicts
+from epochgate.events import (
+    Attested,
+    ChallengeSeen,
+    ElectionChanged,
+    EpochBegan,
+    Event,
+    Gathered,
+    Line,
+    Scored,
+    Submitted,
+    Verdicts,
+)
 
 Fact = TypeVar("Fact", bound=Event)
 
@@ -164,8 +175,10 @@ class Transcript:
             yield f"{words} {', '.join(missing)}"
 
     def _get_elected(self, epoch: int) -> str | None:
-        said = (fact.elected for _, fact in self.get_facts(EpochBegan) if fact.epoch == epoch)
-        return next((peer for peer in said if peer is not None), None)
+        """As it was told last: an epoch's first block may be exchanged for another."""
+        said = [fact.elected for _, fact in self.get_facts(EpochBegan) if fact.epoch == epoch and fact.elected is not None]
+        changed = [fact.elected for _, fact in self.get_facts(ElectionChanged) if fact.epoch == epoch]
+        return next(iter([*reversed(changed), *said]), None)
 
     def _get_challenge_author(self, epoch: int) -> str | None:
         """The elected one, where a stand-in published it too."""
@@ -174,10 +187,15 @@ class Transcript:
         return elected if elected in authors else next(iter(authors), None)
 
     def _get_submission(self, epoch: int) -> Submitted | None:
-        return next((fact for _, fact in self.get_facts(Submitted) if fact.scored_epoch == epoch), None)
+        """The last one: those before it went with blocks that were exchanged."""
+        return next((fact for _, fact in self._get_submissions(epoch)), None)
 
     def _get_submitter(self, epoch: int) -> str | None:
-        return next((node for node, fact in self.get_facts(Submitted) if fact.scored_epoch == epoch), None)
+        return next((node for node, _ in self._get_submissions(epoch)), None)
+
+    def _get_submissions(self, epoch: int) -> Iterator[tuple[str, Submitted]]:
+        """The last one first."""
+        return ((node, fact) for node, fact in reversed([*self.get_facts(Submitted)]) if fact.scored_epoch == epoch)
 
     def _get_attestors(self, epoch: int) -> list[str]:
         submitted = self._get_submission(epoch)

@@ -12,6 +12,7 @@ from epochgate.events import (
     ChallengeSeen,
     DutyDone,
     DutyMissed,
+    ElectionChanged,
     EpochBegan,
     NodeReady,
     Scored,
@@ -34,6 +35,9 @@ def _describe(fact: AnyEvent, cast: Cast) -> str | None:
     match fact:
         case NodeReady(addresses=addresses):
             return " on ".join(["ready", *(address.split("/p2p/")[0] for address in addresses[:1])])
+        case ElectionChanged(epoch=epoch, elected=elected, before=before):
+            instead = cast.get_name(before) if before else "nobody"
+            return f"the chain elects {cast.get_name(elected)} in epoch {epoch} now, in the place of {instead}"
         case DutyDone(duty=duty, detail=detail) if duty not in QUIET_DUTIES:
             return f"{duty}: {detail or 'done'}"
         case DutyMissed(duty=duty, why=why):

@@ -50,6 +50,8 @@ async def attest(station: Station, duty: Duty) -> str:
         decision = replace(decision, records=verdict.records, settlement=settlement)
         differences = tuple(_compare(on_chain.submission.scores, settlement.pay))
         if not differences:
+            if not await _is_still_there(station, duty, on_chain):
+                return await attest(station, duty)
             station.ledger.keep_score_list(duty.epoch - 1, settlement.outcome.score_list)
             _note(station, decision, decided="agreed")
             await _say_so(station, duty)
@@ -124,6 +126,12 @@ def _compare(submitted: Mapping[bytes, int], recomputed: Mapping[bytes, int]) ->
         theirs, ours = submitted.get(author), recomputed.get(author)
         if theirs != ours:
             yield f"{format_peer_id(author)}: submitted {theirs}, recomputed {ours}"
+
+
+async def _is_still_there(station: Station, duty: Duty, judged: OnChain) -> bool:
+    """An attestation is for whatever the chain holds then, and a reorganisation may have exchanged what was judged."""
+    found = await station.chain.get_submission(duty.epoch)
+    return found is not None and (found.submitter, found.submission) == (judged.submitter, judged.submission)
 
 
 async def _say_so(station: Station, duty: Duty) -> None:

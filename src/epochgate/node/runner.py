@@ -7,12 +7,25 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+import msgspec
+
 from epochgate.core.calendar import READABLE_EPOCHS, Calendar
 from epochgate.core.policy import Judge, Policy
 from epochgate.core.policy_text import check_policy
 from epochgate.core.roster import Role
 from epochgate.core.schema import EpochContext
-from epochgate.events import DutyBegan, DutyDone, DutyMissed, Emit, EpochBegan, NodeReady, NodeStopped, Trouble, Verdicts
+from epochgate.events import (
+    DutyBegan,
+    DutyDone,
+    DutyMissed,
+    ElectionChanged,
+    Emit,
+    EpochBegan,
+    NodeReady,
+    NodeStopped,
+    Trouble,
+    Verdicts,
+)
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.ledger import Ledger
 from epochgate.limits import Limits
@@ -132,6 +145,10 @@ class Node:
         self._heart = Heart(self.station, public_name, heartbeat_facts)
         self._epoch: int | None = None
         self._learnt: set[int] = set()
+        self._duties: dict[Duty, asyncio.Task[None]] = {}
+        """This epoch's, by the election as it stands, begun or waiting for their time."""
+        self._working: set[asyncio.Task[Any] | None] = set()
+        """Those of them whose time has come."""
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
 
@@ -153,6 +170,7 @@ class Node:
         """Until `stop`; ends with OFFLINE."""
         try:
             self._spawn(self._keep_running("epochs", self._follow))
+            self._spawn(self._keep_running("election", self._look_at_election))
             await self._stopping.wait()
             await self._end_tasks()
             with suppress(TimeoutError):  # whoever does not hear OFFLINE sees the last heartbeat expire
@@ -256,20 +274,57 @@ class Node:
         context = self.calendar.get_context(epoch)
         roster, elected = context.roster, context.elected
         self._emit(EpochBegan(epoch, format_peer_id(elected) if elected else None, len(roster.hosters), len(roster.validators)))
+        self._duties = {}
+        self._begin_duties(context)
+
+    def _begin_duties(self, context: EpochContext) -> None:
+        """Those that this node has by the election and has not begun."""
+        table = self._compute_duties(context)
+        for duty in select_left(table, self.watch.get_block()[0]):
+            if duty not in self._duties:
+                self._duties[duty] = self._spawn(self._do(duty))
+
+    def _compute_duties(self, context: EpochContext) -> tuple[Duty, ...]:
+        roster, elected = context.roster, context.elected
         if self._author not in roster.roles:
-            return
+            return ()
         stand_ins = roster.compute_stand_ins(elected)
-        block = self.watch.get_block()[0]
-        table = compute_duties(
+        return compute_duties(
             self._policy,
             self._chain.timing,
-            epoch,
+            context.epoch,
             roster.roles[self._author],
             is_elected=elected == self._author,
             stand_in_rank=stand_ins.index(self._author) if self._author in stand_ins else None,
         )
-        for duty in select_left(table, block):
-            self._spawn(self._do(duty))
+
+    async def _look_at_election(self) -> None:
+        """Once; it is repeated every block. A reorganisation of the epoch's first block may elect another node, and a chain
+        that was slow may show its election late."""
+        epoch = self._epoch
+        if epoch is None:
+            return
+        elected = await self._chain.get_elected(epoch)
+        if epoch == self._epoch and elected not in (None, self.calendar.get_context(epoch).elected):
+            self._change_election(epoch, elected)
+
+    def _change_election(self, epoch: int, elected: bytes) -> None:
+        """Duties that only the election before gave this node end, those that this one gives it begin, others go on.
+
+        What was attested may be gone with the block that was exchanged, so attesting begins anew.
+        """
+        before = self.calendar.get_context(epoch)
+        context = msgspec.structs.replace(before, elected=elected)
+        self._add_context(context)
+        now, then = format_peer_id(elected), format_peer_id(before.elected) if before.elected else None
+        self._emit(ElectionChanged(epoch, now, then))
+        table = self._compute_duties(context)
+        for duty in [duty for duty in self._duties if duty not in table or duty.name == duties.ATTEST]:
+            task = self._duties.pop(duty)
+            if task in self._working and duty not in table:
+                self._emit(DutyMissed(epoch, duty.name, f"the chain elects {now} now, in the place of {then or 'nobody'}"))
+            task.cancel()
+        self._begin_duties(context)
 
     async def _repair(self, epoch: int) -> None:
         """Take what this node should hold as a replica, and lost or never had; it is ready when it has asked once."""
@@ -290,6 +345,8 @@ class Node:
         left_seconds = station.compute_seconds_until(duty.closes)
         if left_seconds <= 0:
             return
+        working = asyncio.current_task()
+        self._working.add(working)
         self._emit(DutyBegan(duty.epoch, duty.name))
         try:
             async with asyncio.timeout(left_seconds + GRACE_BLOCKS * station.block_seconds):
@@ -302,6 +359,8 @@ class Node:
             self._emit(DutyMissed(duty.epoch, duty.name, f"{type(error).__name__}: {error}"))
         else:
             self._emit(DutyDone(duty.epoch, duty.name, detail))
+        finally:
+            self._working.discard(working)
 
     def _emit_verdicts(self) -> None:
         admitted, denied = self.replica.take_counts()
@@ -317,9 +376,11 @@ class Node:
                 self._emit(Trouble(name, f"{type(error).__name__}: {error}", "it is tried again in a block's time"))
             await asyncio.sleep(self._chain.timing.block_seconds)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         self._tasks = [task for task in self._tasks if not task.done()]
-        self._tasks.append(asyncio.create_task(work))
+        task = asyncio.create_task(work)
+        self._tasks.append(task)
+        return task
 
     async def _end_tasks(self) -> None:
         for task in self._tasks:

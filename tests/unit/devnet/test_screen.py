@@ -7,7 +7,7 @@ from rich.console import Console
 from devnet_story import ALICE, BOB, CAST, VERA, VICTOR, tell_epoch, tell_start
 from epochgate import INFERENCE_POLICY, Timing, compute_epoch_data
 from epochgate.devnet.screen import COLUMNS, Screen
-from epochgate.events import ChallengeSeen, DutyBegan, DutyDone, DutyMissed, EpochBegan, Stored, Trouble
+from epochgate.events import ChallengeSeen, DutyBegan, DutyDone, DutyMissed, ElectionChanged, EpochBegan, Stored, Trouble
 
 TIMING = Timing(0, 100, 0.3)
 
@@ -99,3 +99,12 @@ def test_peers_are_called_by_their_names() -> None:
         "validator-2  publish-challenge: not needed, validator-1 has published"
     )
     assert "not needed, validator-1 has" in show(screen, 20)
+
+
+def test_a_changed_election_is_told_once_and_shown() -> None:
+    screen = make_screen()
+    for node in (ALICE, BOB):
+        screen.take(node, EpochBegan(1, VERA, 2, 2))
+    said = [screen.take(node, ElectionChanged(1, VICTOR, VERA)) for node in (ALICE, BOB)]
+    assert said == ["the chain elects validator-1 in epoch 1 now, in the place of validator-2", None]
+    assert "elected validator-1" in show(screen, 155)

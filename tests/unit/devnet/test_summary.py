@@ -9,7 +9,7 @@ from devnet_story import ALICE, BOB, CAST, EVERYBODY, HOSTERS, PAY, VALIDATORS, 
 from epochgate import INFERENCE_POLICY, Policy
 from epochgate.devnet.faults import Absence
 from epochgate.devnet.summary import EpochSummary, Loss, Transcript
-from epochgate.events import Attested, ChallengeSeen, EpochBegan, Event, Gathered, Line, Scored, Submitted
+from epochgate.events import Attested, ChallengeSeen, ElectionChanged, EpochBegan, Event, Gathered, Line, Scored, Submitted
 
 
 def listen(lines: list[Line]) -> Transcript:
@@ -118,6 +118,13 @@ def test_only_what_every_validator_counted_is_counted() -> None:
 def test_the_challenge_is_ascribed_to_the_elected_one_where_a_stand_in_published_it_too() -> None:
     lines = [tell(VERA, EpochBegan(0, VICTOR, 2, 2)), tell(VERA, ChallengeSeen(0, VERA)), tell(VERA, ChallengeSeen(0, VICTOR))]
     assert listen(lines).compute_summary(0).challenge_author == VICTOR
+
+
+def test_where_the_first_block_was_exchanged_the_last_election_and_submission_count() -> None:
+    lines = [*tell_epoch(0), tell(VERA, ElectionChanged(1, VICTOR, VERA)), tell(VICTOR, Submitted(1, 0, {}, ""))]
+    transcript = listen(lines)
+    assert transcript.compute_summary(1).elected == VICTOR
+    assert transcript.compute_summary(0).submitted_by == VICTOR
 
 
 def is_about(line: Line, node: str, kind: type[Event]) -> bool:

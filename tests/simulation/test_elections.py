@@ -1,0 +1,148 @@
+"""A reorganisation exchanges the epoch's first block, and the chain elects another node than it did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from epochgate.events import (
+    AttestationRefused,
+    Attested,
+    ChallengeSeen,
+    DutyBegan,
+    DutyDone,
+    DutyMissed,
+    ElectionChanged,
+    EpochBegan,
+    Trouble,
+)
+from epochgate.inference import INFERENCE_POLICY
+from epochgate.node import duties
+from epochgate.ports import OnChain
+from epochgate.transcript.reader import find_transcript
+from epochgate.transcript.replay import Replay, replay_files
+from simulation.world import VALIDATORS, Resident, World, assert_complete, live
+
+EPOCH = 2
+
+
+def exchange_first_block(world: World, elected: Resident) -> None:
+    """All nodes see another election from now on, and what was put on the chain in this epoch was never there."""
+    snapshots = world.chain._snapshots
+    snapshots[EPOCH] = replace(snapshots[EPOCH], elected=elected.key.author)
+    for query in ("DELETE FROM submissions WHERE epoch = ?", "DELETE FROM attestations WHERE epoch = ?"):
+        world.chain._database.execute(query, (EPOCH,))
+
+
+async def find_two(world: World) -> tuple[Resident, Resident]:
+    """Whom the chain has elected, and another validator."""
+    elected = await world.get_elected(EPOCH)
+    return elected, next(world[name] for name in VALIDATORS if name != elected.name)
+
+
+def tell_duties(resident: Resident) -> list[str]:
+    """What became of submitting and attesting in EPOCH."""
+    words = {DutyBegan: "began", DutyDone: "done", DutyMissed: "missed"}
+    told = [fact for fact in resident.facts if isinstance(fact, (DutyBegan, DutyDone, DutyMissed)) and fact.epoch == EPOCH]
+    return [f"{words[type(fact)]} {fact.duty}" for fact in told if fact.duty in (duties.SUBMIT, duties.ATTEST)]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "of_the_former", "of_the_new"),
+    [
+        (0.5, ["began submit", "missed submit", "began attest", "done attest"], ["began submit", "done submit"]),
+        (
+            1.5,
+            ["began submit", "done submit", "began attest", "done attest"],
+            ["began attest", "missed attest", "began submit", "done submit"],
+        ),
+        (
+            20,
+            ["began submit", "done submit", "began attest", "done attest"],
+            ["began attest", "done attest", "began submit", "done submit"],
+        ),
+    ],
+    ids=["before it", "while it is attested", "after it"],
+)
+def test_the_newly_elected_node_submits_and_the_former_one_attests(
+    tmp_path: Path, blocks: float, of_the_former: list[str], of_the_new: list[str]
+) -> None:
+    """The block is exchanged before the submission, while it is attested, and when all is done."""
+
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(EPOCH, blocks)
+        former, new = await find_two(world)
+        exchange_first_block(world, new)
+        await world.run_until(EPOCH + 1, 60)
+        assert (await world.get_submission(EPOCH)).submitter == new.key.author
+        await assert_complete(world, EPOCH - 1)
+        await assert_complete(world, EPOCH)
+        assert tell_duties(former) == of_the_former
+        assert tell_duties(new) == of_the_new
+        stopped = [fact for resident in (former, new) for fact in resident.get(DutyMissed)]
+        assert all(f"the chain elects {new.peer_id} now, in the place of {former.peer_id}" in fact.why for fact in stopped)
+        published = new if blocks < 15 else former
+        for resident in world.residents.values():
+            (changed,) = resident.get(ElectionChanged)
+            assert (changed.epoch, changed.elected, changed.before) == (EPOCH, new.peer_id, former.peer_id)
+            assert len(resident.get(EpochBegan, EPOCH)) == 1
+            assert [fact.author for fact in resident.get(ChallengeSeen, EPOCH)] == [published.peer_id]
+            assert not resident.get(AttestationRefused)
+            assert not resident.get(Trouble)
+        await world.stop()
+        for resident in world.residents.values():
+            files = find_transcript(resident.transcript)
+            assert [it.differences for it in replay_files(Replay(INFERENCE_POLICY), files)] == [[]] * (EPOCH + 2)
+
+    live(tmp_path, story, is_recorded=True)
+
+
+def test_an_election_that_the_chain_shows_late_is_learnt_late(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(EPOCH - 1, 99)
+        snapshot = world.chain._snapshots[EPOCH]
+        world.chain._snapshots[EPOCH] = replace(snapshot, elected=None)
+        await world.run_until(EPOCH, 10)
+        world.chain._snapshots[EPOCH] = snapshot
+        await world.run_until(EPOCH, 50)
+        elected = await world.get_elected(EPOCH)
+        assert (await world.get_submission(EPOCH)).submitter == elected.key.author
+        await assert_complete(world, EPOCH - 1)
+        (changed,) = elected.get(ElectionChanged)
+        assert (changed.elected, changed.before) == (elected.peer_id, None)
+
+    live(tmp_path, story)
+
+
+def test_a_submission_that_took_the_place_of_the_one_judged_is_judged_itself(tmp_path: Path) -> None:
+    """The elected node's two submissions differ, and the block of the first is exchanged while others recompute it."""
+
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(EPOCH, 0.5)
+        _, witness = await find_two(world)
+        chain = witness.get_live_node().station.chain
+        read = chain.get_submission
+
+        async def read_before_the_exchange(epoch: int) -> OnChain | None:
+            """What is there, and at once there is another."""
+            found = await read(epoch)
+            if epoch == EPOCH and found is not None:
+                chain.get_submission = read  # type: ignore[method-assign] # from now on it reads what is there
+                other = replace(found.submission, scores=dict.fromkeys(found.submission.scores, 7))
+                row = (msgspec.msgpack.encode(other), EPOCH)
+                world.chain._database.execute("UPDATE submissions SET content = ? WHERE epoch = ?", row)
+            return found
+
+        chain.get_submission = read_before_the_exchange  # type: ignore[method-assign] # the port, at the worst moment
+        await world.run_until(EPOCH, 50)
+        assert witness.get(AttestationRefused, EPOCH)
+        assert not witness.get(Attested, EPOCH)
+        assert witness.key.author not in (await world.get_submission(EPOCH)).attested_by
+
+    live(tmp_path, story)
