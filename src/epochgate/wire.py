@@ -12,6 +12,7 @@ import msgspec
 
 from epochgate.core.receipt import Proof, Receipt
 from epochgate.core.record import AUTHOR_BYTES, KEY_BYTES, Record
+from epochgate.core.showable import SHOWABLE, make_showable
 from epochgate.core.verdict import Denied, Reason
 from epochgate.ledger import Entry
 
@@ -23,11 +24,11 @@ FRAME_BYTES = 1 << 12
 RECEIPT_BYTES = 160
 """An upper bound of a receipt's size on the wire, and of an entry's without its receipts."""
 MAX_WORDS = 400
-"""Characters of a fact in a refusal: what a dishonest replica says ends up in logs."""
+"""Characters of a fact in a refusal: what a dishonest replica says ends up in logs and on terminals."""
 
 Key = Annotated[bytes, msgspec.Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
 Author = Annotated[bytes, msgspec.Meta(max_length=AUTHOR_BYTES)]
-Words = Annotated[str, msgspec.Meta(max_length=MAX_WORDS)]
+Words = Annotated[str, msgspec.Meta(max_length=MAX_WORDS, pattern=SHOWABLE)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
@@ -155,5 +156,5 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
 def _to_words(fact: object) -> str | None:
     if fact is None:
         return None
-    words = fact[:MAX_WORDS].hex() if isinstance(fact, bytes) else str(fact)
+    words = fact[:MAX_WORDS].hex() if isinstance(fact, bytes) else make_showable(str(fact))
     return words if len(words) <= MAX_WORDS else words[: MAX_WORDS - 3] + "..."

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from epochgate.core import settlement
+from epochgate.core.commitment import Opening
 from epochgate.core.receipt import Proof, Receipt, compute_receipt_bytes, compute_stamp
 from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, Section, read_bitmap
 from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Rule
 from epochgate.core.verdict import Reason
-from epochgate.events import Abstained, AttestationRefused, Attested, DutyMissed, Scored, Trouble
+from epochgate.events import Abstained, AttestationRefused, Attested, DutyMissed, Scored, Stored, Trouble
 from epochgate.inference import INFERENCE_POLICY
 from epochgate.node.attestor import ask_for_set
+from epochgate.node.challenge import get_challenge
 from epochgate.node.hoster import commit
 from epochgate.ports import ChainRefused, Submission
 from epochgate.wire import Fetch, List, Listing, Post, Posted, Values, decode_reply, decode_request, encode
@@ -278,6 +283,68 @@ def test_a_chain_that_refuses_costs_a_duty_and_not_the_node(tmp_path: Path) -> N
         assert world["alice"].get(Attested, 3)
 
     live(tmp_path, story)
+
+
+def test_no_record_waits_for_the_chain(tmp_path: Path) -> None:
+    """From the commitments on, all that the nodes ask of it goes unanswered for most of an epoch."""
+
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 14)
+        answers = asyncio.Event()
+
+        def hold_back(ask: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+            async def wait(*arguments: object) -> Any:
+                await answers.wait()
+                return await ask(*arguments)
+
+            return wait
+
+        for resident in world.residents.values():
+            chain = resident.get_live_node().station.chain
+            for name in ("get_roster", "get_elected", "get_submission", "submit", "attest"):
+                setattr(chain, name, hold_back(getattr(chain, name)))
+        await world.run_until(1, 94)
+        stored = [fact for resident in world.residents.values() for fact in resident.get(Stored, 1)]
+        kinds = {COMMIT.kind, OPEN.kind, "validator-reveal", "validator-commit", "consensus"}
+        assert {fact.rule for fact in stored} == kinds
+        assert all(fact.receipts == fact.k for fact in stored)
+        answers.set()
+        await world.run_until(2, 60)
+        await assert_complete(world, 1)
+
+    live(tmp_path, story)
+
+
+@pytest.mark.parametrize("is_checked", [True, False])
+def test_who_takes_over_an_identity_between_commitment_and_opening_has_nothing_to_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_checked: bool
+) -> None:
+    """A thief has dave's key and place, runs the model, and does not have the salt. It is paid where nobody compares."""
+    if not is_checked:
+        monkeypatch.setattr(settlement, "is_opened", lambda *_: True)
+
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 30)
+        await world["dave"].kill()
+        world["dave"].lose_ledger()
+        await world["dave"].start()
+        await world.run_until(1, 53)
+        station = world["dave"].get_live_node().station
+        challenge, digest = await get_challenge(station, 1)
+        output = OPEN.schema.payload.encode(HonestModel().infer(challenge))  # type: ignore[attr-defined]  # an OpeningOf
+        opening = station.sign_once(OPEN, 1, OPEN.schema.encode(Opening(bytes(32), digest, output)))
+        assert (await station.store.post(opening, station.get_bound(OPEN, 1), station.get_unix_seconds() + 10)).is_complete
+        await world.run_until(2, 50)
+        for name in VALIDATORS:
+            scored = world[name].get(Scored, 1)[0]
+            assert world["dave"].peer_id in scored.commitments
+            assert (world["dave"].peer_id in scored.openings) is not is_checked
+        paid = (await world.get_submission(2)).submission.scores[world["dave"].key.author]
+        assert (paid == 0) is is_checked
+
+    live(tmp_path, story, is_on_disk=True)
 
 
 @pytest.mark.parametrize("percent", [0.5, 12, 30, 55, 70, 93, 96, 99])

@@ -246,6 +246,15 @@ async def test_an_authors_room_is_its_own_and_ends(
     assert isinstance(await ask(replica, carol.author, Post(carol.write(OTHER))), Posted)
 
 
+async def test_what_is_refused_takes_no_room(town: Town, alice: Neighbour, bob: Neighbour) -> None:
+    replica = make_replica(bob, limits=Limits(author_records=1))
+    forged = msgspec.structs.replace(alice.write(OTHER), value=bytes(96))
+    for refused in (forged, alice.write(NOTE, lifetime_seconds=-1), alice.write(NOTE, b"no digest")):
+        assert isinstance(await ask(replica, alice.author, Post(refused)), Refused)
+    assert isinstance(await ask(replica, alice.author, Post(alice.write(NOTE))), Posted)
+    assert bob.ledger.get_usage(alice.author).entries == 1
+
+
 async def test_renewing_a_record_takes_no_more_room(alice: Neighbour, bob: Neighbour) -> None:
     replica = make_replica(bob, limits=Limits(author_records=1))
     for lifetime_seconds in (100, 200, 300):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from epochgate.core.calendar import Moment
@@ -15,9 +16,22 @@ from epochgate.core.roster import Roster
 from epochgate.core.schema import EpochContext
 from epochgate.core.verdict import Denied, Reason, Verdict
 from epochgate.store import Store
+from epochgate.wire import List, Listing, Reply, Request, Values
 from memory_town import live
 from suites.store_suite import Behaviour, every_behaviour
-from town import LARGE, LARGE_BYTES, LONG_SECONDS, MAX_MESSAGE_BYTES, NOTE, OTHER, POLICY, TIMEOUT_SECONDS, Town, eventually
+from town import (
+    LARGE,
+    LARGE_BYTES,
+    LONG_SECONDS,
+    MAX_MESSAGE_BYTES,
+    NOTE,
+    OTHER,
+    POLICY,
+    TIMEOUT_SECONDS,
+    Neighbour,
+    Town,
+    eventually,
+)
 
 
 @every_behaviour
@@ -182,6 +196,32 @@ def test_what_nobody_may_write_does_not_exist_however_many_vouch_for_it(tmp_path
         assert reading.is_enough
         assert [stamp.author for stamp in reading.proofs] == [bob.author]
         assert reading.vouchers.keys() == reading.proofs.keys()
+
+    live(tmp_path, story)
+
+
+def test_the_records_of_another_epoch_are_none_of_this_one(tmp_path: Path) -> None:
+    """All replicas show last epoch's records under this epoch's key, with the receipts that they have for them. A receipt is
+    for one key, one epoch and one of its blocks, and each of the three tells them apart."""
+
+    async def story(town: Town) -> None:
+        alice, reader = town.neighbours[0], town.neighbours[-1]
+        old = alice.write(NOTE)
+        await alice.post_to(town.neighbours, old)
+        await town.move_to(5, epoch=1)
+
+        def show_last_epochs(liar: Neighbour, request: Request, _reply: Reply) -> Reply:
+            if isinstance(request, List):
+                return Listing(tuple(liar.get_listing(NOTE)), is_last=True)
+            return Values((old, msgspec.structs.replace(old, key=new_key)))
+
+        new_key = town.get_bound(NOTE, 1, alice).key
+        for liar in town.neighbours[:-1]:
+            liar.lie(show_last_epochs)
+        reading = await reader.store.read(town.get_bound(NOTE, 1, reader), is_thorough=True)
+        assert not reading.proofs
+        assert not any(reading.vouchers.values())
+        assert list((await town.visitor.store.read(town.get_bound(NOTE, 0, reader))).proofs) == [compute_stamp(old)]
 
     live(tmp_path, story)
 

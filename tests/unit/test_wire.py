@@ -133,6 +133,24 @@ def test_a_liar_fills_no_log() -> None:
         decode_reply(encode(Refused("early", "x" * (MAX_WORDS + 1))))
 
 
+@pytest.mark.parametrize("words", ["\x1b]0;title\x07", "two\nlines", "\x9b2J", "left\u202etfel"])
+def test_a_liar_moves_no_cursor(words: str) -> None:
+    """What a replica says is shown to people. An honest one that quotes such a thing shows it as it is not."""
+    with pytest.raises(msgspec.ValidationError):
+        decode_reply(encode(Refused("early", words)))
+    quoted = decode_reply(encode(Refused.from_denied(Denied(Reason.MALFORMED, "note", "words", words))))
+    assert isinstance(quoted, Refused)
+    assert quoted.observed == "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)
+
+
+@pytest.mark.parametrize("wish", [True, {"in_cache": True}, b"nearest"])
+def test_a_post_says_what_to_store_and_not_where(wish: object) -> None:
+    """hivemind's store may be sent to a cache, which other rules hold for."""
+    record = [bytes(20), alice.author, bytes(96), 1e9]
+    for message in (["post", record, wish], ["post", [*record, wish]]):
+        assert decode_request(msgspec.msgpack.encode(message)) == Post(Record(*record))
+
+
 def test_a_reason_that_is_none_is_malformed() -> None:
     denied = Refused("because", "note").to_denied()
     assert (denied.reason, denied.rule, denied.observed) == (Reason.MALFORMED, "note", "because")

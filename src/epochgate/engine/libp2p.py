@@ -21,6 +21,7 @@ from hivemind.p2p.p2p_daemon_bindings.utils import DispatchFailure, raise_if_fai
 from hivemind.proto import p2pd_pb2
 from hivemind.utils.multiaddr import Multiaddr
 
+from epochgate.core.showable import make_showable
 from epochgate.engine.address_book import FILE_NAME, AddressBook, parse_peer_address
 from epochgate.engine.answer import check_size, get_answer
 from epochgate.engine.listening import EngineError, check_announced_addresses, check_listen_address, fix_port
@@ -395,4 +396,4 @@ class Libp2pNetwork:
 
 def _shorten(error: BaseException) -> str:
     """The first line, and not all of it: a peer may have written it."""
-    return (str(error).partition("\n")[0] or type(error).__name__)[:MAX_WHY_CHARACTERS]
+    return make_showable(str(error).partition("\n")[0] or type(error).__name__)[:MAX_WHY_CHARACTERS]

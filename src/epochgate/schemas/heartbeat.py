@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
+from epochgate.core.showable import SHOWABLE
+
 
 class ServerState(enum.IntEnum):
     """JOINING at start, ONLINE when ready, OFFLINE at shutdown."""
@@ -16,9 +18,6 @@ class ServerState(enum.IntEnum):
     JOINING = 1
     ONLINE = 2
 
-
-SHOWABLE = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"
-"""Text without control characters and changes of direction: it is shown on terminals and pages."""
 
 Name = Annotated[str, Field(max_length=64, pattern=SHOWABLE)]
 Version = Annotated[str, Field(max_length=32, pattern=SHOWABLE)]

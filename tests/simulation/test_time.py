@@ -1,0 +1,94 @@
+"""Time in whole subnets: clocks that differ, and a chain whose head goes back over the boundary of an epoch."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from epochgate.chain.local import LocalChain
+from epochgate.core.epoch import Head
+from epochgate.core.record import Record
+from epochgate.core.verdict import Reason
+from epochgate.engine.virtual_time import VirtualClock, run_virtually
+from epochgate.events import EpochBegan, Verdicts
+from epochgate.inference import INFERENCE_POLICY
+from epochgate.wire import Post, Posted, Refused, Reply, decode_reply, encode
+from people import meet
+from simulation.world import World, assert_complete, live
+
+SCORES = INFERENCE_POLICY.get_rule("validator-commit")
+OUTPUTS = INFERENCE_POLICY.get_rule("hoster-commit")
+
+
+class WorldOfTwoClocks(World):
+    def make_clock(self, name: str) -> VirtualClock:
+        return VirtualClock(2.5 if name in ("bob", "dave", "vera") else -2.5)
+
+
+def test_clocks_five_seconds_apart_cost_nobody_anything(tmp_path: Path) -> None:
+    """A block is 6 s long, and so is the margin that everybody keeps."""
+
+    async def story(_rng: random.Random) -> None:
+        world = WorldOfTwoClocks(tmp_path)
+        await world.start()
+        await world.run_until(3, 60)
+        for epoch in range(3):
+            await assert_complete(world, epoch)
+        await world.stop()
+        denied = {reason for resident in world.residents.values() for fact in resident.get(Verdicts) for reason in fact.denied}
+        assert not denied & {Reason.EARLY.value, Reason.LATE.value}
+
+    run_virtually(story)
+
+
+def test_a_boundary_that_is_reorganised_is_crossed_twice_and_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every node's head goes back from the third block of epoch 1 to the 98th of epoch 0: what is sent is judged by the
+    block that is now, and what is known of epoch 1 stays. By this seed vito, who is away, is not elected."""
+    get_head, lost_blocks = LocalChain.get_head, 0
+
+    def get_best_head(chain: LocalChain) -> Head:
+        head = get_head(chain)
+        return Head(head.block - lost_blocks, head.seen_seconds)
+
+    monkeypatch.setattr(LocalChain, "get_head", get_best_head)
+
+    async def story(world: World) -> None:
+        nonlocal lost_blocks
+        await world.start("vito")
+        await world.run_until(1, 3.5)
+        node, line = world["alice"].get_live_node(), world.hub.join(meet("vito").author)
+
+        def write(name: str, kind: str, epoch: int) -> Record:
+            bound = node.calendar.get_bound(INFERENCE_POLICY.get_rule(kind), epoch)
+            expires = world.clock.get_unix_seconds() + bound.longest_seconds - 12
+            return meet(name).sign_record(bound.context.network, bound.key, bytes(32), expires)
+
+        async def send(record: Record) -> Reply:
+            return decode_reply(await line.request(world["alice"].key.author, encode(Post(record)), 1.0))
+
+        in_time = write("vito", "validator-commit", 0)
+        refused = await send(in_time)
+        assert isinstance(refused, Refused)
+        assert refused.reason == Reason.LATE.value
+        contexts = {name: it.get_live_node().calendar.get_context(1) for name, it in world.residents.items() if it.is_running}
+        lost_blocks = 5
+        posted = await send(in_time)
+        assert isinstance(posted, Posted)
+        assert (posted.receipt.epoch, node.watch.get_moment().data.epoch) == (0, 0)
+        refused = await send(write("vito", "validator-commit", 1))
+        assert isinstance(refused, Refused)
+        assert (refused.reason, refused.wait_blocks) == (Reason.EARLY.value, 62)
+        await world.run_until(1, 6.5)
+        lost_blocks = 0
+        await world.run_until(2, 60)
+        for epoch in range(2):
+            await assert_complete(world, epoch, without=("vito",))
+        for name, context in contexts.items():
+            assert world[name].get_live_node().calendar.get_context(1) is context
+            assert len(world[name].get(EpochBegan, 1)) == 1
+
+    live(tmp_path, story, seed=1)
