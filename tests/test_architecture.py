@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import epochgate
+from epochgate.keys import FILE_PREFIX, SigningKey
 
 ROOT = Path(epochgate.__file__).parent
 REPOSITORY = ROOT.parents[1]
@@ -146,6 +148,29 @@ def test_the_default_policy_needs_no_node() -> None:
 def test_the_command_line_brings_a_node_only_where_it_runs_one() -> None:
     brought = find_modules_after("import epochgate.cli, epochgate.devnet.supervisor")
     assert not brought & {"torch", "hivemind"}
+
+
+UNTRACKED = {".git", ".venv", ".fuzz", "node_modules", "__pycache__"}
+
+
+def find_files(folder: Path) -> Iterator[Path]:
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and entry.name not in UNTRACKED and not entry.name.endswith("_cache"):
+            yield from find_files(entry)
+        elif entry.is_file():
+            yield entry
+
+
+def is_key(data: bytes) -> bool:
+    """A libp2p identity, or what OpenSSL writes."""
+    return data.startswith(FILE_PREFIX) or re.match(rb"\s*-----BEGIN [A-Z ]*PRIVATE KEY-----", data) is not None
+
+
+def test_the_repository_holds_no_key(tmp_path: Path) -> None:
+    assert [file for file in find_files(REPOSITORY) if is_key(file.read_bytes())] == []
+    SigningKey.create(tmp_path / "identity")
+    assert is_key((tmp_path / "identity").read_bytes())
+    assert is_key(b"-----BEGIN " + b"EC PRIVATE KEY-----")
 
 
 PICTURES = sorted((REPOSITORY / "docs" / "images").glob("*.svg"))
