@@ -62,7 +62,7 @@ simulate-nightly: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m simulation --first 1000 --seeds 10000 --jobs $(JOBS)
 	PYTHONPATH=tests $(BIN)/python -m simulation --seeds 200 --jobs $(JOBS) --nodes 25 --epochs 5
 
-# Every adversary on real subnets, into the table of docs/security.md; a few minutes.
+# Every adversary on real subnets, into the table of docs/security.md; six minutes on two cores.
 attack: $(VENV)/.node
 	$(BIN)/epochgate attack --page docs/security.md
 

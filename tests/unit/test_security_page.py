@@ -11,7 +11,7 @@ from epochgate.devnet.adversaries import ADVERSARIES
 
 TESTS = Path(__file__).parents[1]
 PAGE = (TESTS.parent / "docs" / "security.md").read_text()
-LINES = PAGE.partition("## Every threat")[2].splitlines()
+LINES = PAGE.partition("## Every threat")[2].partition("\n## ")[0].splitlines()
 ROWS = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in LINES if line.startswith("| ")]
 NAMED = sorted(set(re.findall(r"`([\w/]+\.py)::(\w+)`", PAGE)))
 

@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from epochgate.cli.inputs import InputError
-from epochgate.devnet.attack import AttackOutcome, render_markdown, render_outcomes
+from epochgate.devnet.attack import AttackOutcome, describe_end, render_markdown, render_outcomes
 from epochgate.devnet.supervisor import make_console
 
 KINDS_A_SUBNET = 2
@@ -36,17 +36,21 @@ def attack(
         _split_page(page)
     outcomes: list[AttackOutcome] = []
     failed: list[str] = []
-    for kinds in _group([name for name in ADVERSARIES if not only or name in only]):
+    subnets = list(_group([name for name in ADVERSARIES if not only or name in only]))
+    for number, kinds in enumerate(subnets, 1):
+        typer.echo(f"subnet {number} of {len(subnets)}: {' and '.join(kinds)} ...", file=sys.stderr)
         found, words = _run_devnet(kinds, epochs, epoch_seconds)
         outcomes += found
         if words:
-            failed.append(f"{' and '.join(kinds)}: {words}")
-    make_console().print(render_outcomes(outcomes))
-    for words in failed:
-        typer.echo(words, file=sys.stderr)
+            failed.append(f"the subnet of {' and '.join(kinds)}: {words}")
+    aims = {name: adversary.aim for name, adversary in ADVERSARIES.items()}
+    console = make_console()
+    console.print(render_outcomes(outcomes, aims))
+    for words in (*describe_end(outcomes), *failed):
+        console.print(words, soft_wrap=True)
     if page is not None:
         before, after = _split_page(page)
-        page.write_text(f"{before}{BEGIN}\n{render_markdown(outcomes)}\n{END}{after}")
+        page.write_text(f"{before}{BEGIN}\n{render_markdown(outcomes, aims)}\n{END}{after}")
     return 1 if failed or not all(outcome.is_harmless for outcome in outcomes) else 0
 
 
@@ -57,7 +61,6 @@ def _group(names: list[str]) -> Iterator[list[str]]:
 
 def _run_devnet(kinds: list[str], epochs: int, epoch_seconds: float) -> tuple[list[AttackOutcome], str]:
     """What the adversaries got, and the devnet's own words where it did not end well."""
-    typer.echo(f"{' and '.join(kinds)} ...", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="epochgate-attack-") as folder:
         file = Path(folder) / "attack.json"
         command = [sys.executable, "-m", "epochgate", "devnet", "--epochs", str(epochs), "--epoch-seconds", str(epoch_seconds)]

@@ -19,7 +19,7 @@ from epochgate.chain.local import LocalChain
 from epochgate.cli.inputs import DEFAULT_POLICY, InputError, load_policy
 from epochgate.core.policy_text import check_policy
 from epochgate.core.roster import HOSTER, VALIDATOR
-from epochgate.devnet.attack import compute_outcomes, render_outcomes
+from epochgate.devnet.attack import compute_outcomes, describe_end, render_outcomes
 from epochgate.devnet.cast import Actor, Cast
 from epochgate.devnet.faults import Faults, Outage, choose_absent_epoch, plan_absent_elected, plan_late_node, plan_restart
 from epochgate.devnet.supervisor import Devnet, DevnetError, Plan, make_console
@@ -139,7 +139,11 @@ def _run(options: DevnetOptions, json: Path | None) -> bool:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(summaries), indent=2) + b"\n")
     outcomes = compute_outcomes(run.transcript, summaries)
     if outcomes:
-        run.console.print(render_outcomes(outcomes))
+        from epochgate.devnet.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
+
+        run.console.print(render_outcomes(outcomes, {name: adversary.aim for name, adversary in ADVERSARIES.items()}))
+        for words in describe_end(outcomes):
+            run.console.print(words, soft_wrap=True)
     if options.attack_json is not None:
         options.attack_json.write_bytes(msgspec.json.encode(outcomes) + b"\n")
     return all(summary.complete for summary in summaries) and all(outcome.is_harmless for outcome in outcomes)

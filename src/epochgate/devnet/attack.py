@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from rich.table import Table
 
-from epochgate.core.scoring import MAX_SCORE, TOTAL_PAY
+from epochgate.core.scoring import MAX_SCORE
 from epochgate.devnet.cast import Actor
 from epochgate.devnet.summary import EpochSummary, Transcript
 
@@ -31,9 +31,21 @@ class AttackOutcome(msgspec.Struct, frozen=True):
 
     @property
     def is_harmless(self) -> bool:
-        """The odd unit that division leaves over goes to one node a submission."""
-        is_paid_less = self.earned <= self.honest_mean + self.epochs
-        return is_paid_less and self.lowest_score == MAX_SCORE and self.complete == self.epochs
+        return not any(self.find_harm())
+
+    def find_harm(self) -> Iterator[str]:
+        """What it gained or cost, a line each. The odd unit that division leaves over goes to one node a submission."""
+        if self.earned > self.honest_mean + self.epochs:
+            yield f"{self.adversary} was paid {self.pay}, more than an honest node"
+        if self.lowest_score < MAX_SCORE:
+            yield f"{self.adversary} stood by as an honest hoster scored {self.lowest_score:,} of {MAX_SCORE:,}"
+        if self.complete < self.epochs:
+            yield f"{self.adversary} stood by as {self.epochs - self.complete} of {self.epochs} epochs were incomplete"
+
+    @property
+    def pay(self) -> str:
+        """Against what an honest node of its role was paid."""
+        return f"{self.earned / self.honest_mean:.1%}" if self.honest_mean else "nobody was paid"
 
 
 def compute_outcomes(transcript: Transcript, summaries: Sequence[EpochSummary]) -> list[AttackOutcome]:
@@ -61,36 +73,44 @@ def compute_outcomes(transcript: Transcript, summaries: Sequence[EpochSummary]) 
     ]
 
 
-def render_outcomes(outcomes: Sequence[AttackOutcome]) -> Table:
+HEADINGS = ("adversary", "what it does", "its pay", "lowest honest score", "epochs complete", "refused by the replicas")
+CAPTION = "Pay is against an honest node's of the same role. Adversaries of one subnet share what its replicas refused."
+
+
+def render_outcomes(outcomes: Sequence[AttackOutcome], aims: Mapping[str, str]) -> Table:
+    """`aims` says what each adversary does."""
     table = Table(title="Adversaries", title_justify="left", title_style="bold", header_style="dim")
+    table.caption, table.caption_justify = CAPTION, "left"
     for heading in HEADINGS:
-        table.add_column(heading, justify="left" if heading in ("adversary", "refused") else "right")
+        table.add_column(heading, justify="right" if heading in HEADINGS[2:5] else "left")
     for outcome in outcomes:
-        table.add_row(*describe_outcome(outcome), style="green" if outcome.is_harmless else "bold red")
+        table.add_row(*describe_outcome(outcome, aims), style="green" if outcome.is_harmless else "bold red")
     return table
 
 
-HEADINGS = ("adversary", "nodes", "earned", "honest mean", "lowest score", "complete", "refused")
-
-
-def describe_outcome(outcome: AttackOutcome) -> tuple[str, ...]:
-    """Its cells, in the order of HEADINGS. Pay is in epochs' worth of the whole chain's score."""
+def describe_outcome(outcome: AttackOutcome, aims: Mapping[str, str]) -> tuple[str, ...]:
+    """Its cells, in the order of HEADINGS."""
     reasons = list(outcome.denied.items())
     shown = ", ".join(f"{reason} {count:,}" for reason, count in reasons[:REASONS_SHOWN]) or "nothing"
     return (
-        outcome.adversary,
-        str(outcome.nodes),
-        f"{outcome.earned / TOTAL_PAY:.4f}",
-        f"{outcome.honest_mean / TOTAL_PAY:.4f}",
+        outcome.adversary if outcome.nodes == 1 else f"{outcome.adversary} ({outcome.nodes})",
+        aims.get(outcome.adversary, ""),
+        outcome.pay,
         f"{outcome.lowest_score:,}",
         f"{outcome.complete} of {outcome.epochs}",
         shown + (" ..." if len(reasons) > REASONS_SHOWN else ""),
     )
 
 
-def render_markdown(outcomes: Sequence[AttackOutcome]) -> str:
-    rows = [HEADINGS, ("---",) * len(HEADINGS), *map(describe_outcome, outcomes)]
+def render_markdown(outcomes: Sequence[AttackOutcome], aims: Mapping[str, str]) -> str:
+    rows = [HEADINGS, ("---",) * len(HEADINGS), *(describe_outcome(outcome, aims) for outcome in outcomes)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def describe_end(outcomes: Sequence[AttackOutcome]) -> list[str]:
+    """What all came to, a line each."""
+    harm = [words for outcome in outcomes for words in outcome.find_harm()]
+    return harm or ["no adversary was paid more than an honest node, lowered an honest score, or cost an epoch"]
 
 
 def _add_pay(actor: Actor, summaries: Sequence[EpochSummary]) -> int:
