@@ -126,27 +126,24 @@ class Devnet:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _stage(self, outage: Outage, nodes: NodeProcesses) -> None:
-        """Take a node away, start it again, and note when it was ready."""
+        """Take a node away and start it again; when it is ready, it says so."""
         name = self._plan.cast.get_name(outage.peer_id)
         if outage.gone is not None:
             await self._wait_for_place(outage.gone)
             await nodes.take_away(name)
         gone = max(0.0, self._get_place()) if outage.gone is not None else 0.0
-        index = len(self.transcript.absences)
         if outage.is_excuse:
             self.transcript.absences.append(Absence(outage.peer_id, gone, None, outage.why))
         self._say(self._screen.note_fault(outage.peer_id, "away", outage.why))
         await self._wait_for_place(outage.back)
-        before = self._count_ready(outage.peer_id)
         await nodes.start(self._plan.later if name in self._plan.later else {name: nodes.get_command(name)})
         self._say(self._screen.note_fault(outage.peer_id, "starting", "started again" if outage.gone else "started"))
-        while self._count_ready(outage.peer_id) == before:  # noqa: ASYNC110 - facts are only ever appended
-            await asyncio.sleep(LOOK_SECONDS / 2)
-        if outage.is_excuse:
-            self.transcript.absences[index] = Absence(outage.peer_id, gone, self._get_place(), outage.why)
 
-    def _count_ready(self, peer_id: str) -> int:
-        return sum(node == peer_id for node, _ in self.transcript.get_facts(NodeReady))
+    def _end_absence(self, peer_id: str) -> None:
+        """It is ready, again or at last."""
+        for index, absence in enumerate(self.transcript.absences):
+            if absence.peer_id == peer_id and absence.back is None:
+                self.transcript.absences[index] = msgspec.structs.replace(absence, back=self._get_place())
 
     def _get_place(self) -> float:
         """Epochs that have passed since the subnet's first block; negative before it."""
@@ -165,6 +162,8 @@ class Devnet:
     def _take(self, name: str, line: Line) -> None:
         line = msgspec.structs.replace(line, node=self._peer_id_of[name])
         self.transcript.take(line)
+        if isinstance(line.fact, NodeReady):
+            self._end_absence(line.node)
         self._say(self._screen.take(line.node, line.fact))
 
     def _lose(self, name: str, why: str) -> None:
