@@ -31,12 +31,10 @@ class Faults(msgspec.Struct, frozen=True):
 
     def compute_most_away(self, epochs: int) -> int:
         """How many nodes are away at a time: a restart and an absence may fall into the same epoch."""
-        is_restarted = self.restart_at is not None
-        if is_restarted and self.has_absent_elected and choose_absent_epoch(epochs) == epochs - 1:
-            return 2
-        if self.has_late_node and epochs == 1 and (is_restarted or self.has_absent_elected):
-            return 2
-        return int(is_restarted or self.has_absent_elected or self.has_late_node)
+        restarts = [epochs - 1] if self.restart_at is not None else []
+        absences = [choose_absent_epoch(epochs)] if self.has_absent_elected else []
+        places = [*restarts, *absences, *([0] if self.has_late_node else [])]
+        return max(map(places.count, places), default=0)
 
 
 class Outage(msgspec.Struct, frozen=True):

@@ -46,6 +46,8 @@ def test_a_late_node_is_not_started_with_the_others() -> None:
         (Faults(restart_at=0.45, has_absent_elected=True), 3, 1),
         (Faults(has_late_node=True, has_absent_elected=True), 1, 2),
         (Faults(has_late_node=True, has_absent_elected=True), 2, 1),
+        (Faults(restart_at=0.45, has_absent_elected=True, has_late_node=True), 1, 3),
+        (Faults(restart_at=0.45, has_absent_elected=True, has_late_node=True), 2, 2),
     ],
 )
 def test_it_is_known_how_many_are_away_at_a_time(faults: Faults, epochs: int, away: int) -> None:
