@@ -175,7 +175,8 @@ def test_a_replayer_is_paid_where_neither_commitment_nor_challenge_names_its_epo
 
 
 def test_an_equivocator_is_paid_where_either_of_its_commitments_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It opens the one that others' openings favour. Which of the two a set then names is a matter of their digests."""
+    """It opens the one that others' openings favour. Which of the two a set then names is a matter of their digests, and so
+    of the seed."""
 
     def take_either(sections: Sequence[Section]) -> RecordSet:
         firsts = []
@@ -190,8 +191,7 @@ def test_an_equivocator_is_paid_where_either_of_its_commitments_counts(tmp_path:
 
     for module in (submitter, validator):
         monkeypatch.setattr(module, "compute_set", take_either)
-    outcomes = [let_loose(make_folder(tmp_path / str(seed)), "equivocator", 1, seed) for seed in range(3)]
-    assert any(outcome.earned > 0 for outcome in outcomes)
+    assert let_loose(tmp_path, "equivocator", seed=1).earned > 0
 
 
 def test_a_withholder_is_paid_where_a_commitment_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
