@@ -88,6 +88,14 @@ class Registry:
     def leave(self, author: bytes, block: int) -> None:
         self._stays = [(who, roles, a, min(b, block) if who == author else b) for who, roles, a, b in self._stays]
 
+    def has(self, key: bytes) -> bool:
+        """Whether `key` is one of the policy's, in some epoch up to now or soon."""
+        try:
+            self.find_name(key)
+        except KeyError:
+            return False
+        return True
+
     def find_name(self, key: bytes) -> tuple[str, int | None]:
         """The pattern that a key was made of, and its epoch. Raises KeyError."""
         if key not in self._keys:
@@ -186,16 +194,18 @@ class Umpire:
         """`replica`, whose clock shows that, answered a post with a receipt. `head` is what it knows of the chain where that
         is not what its clock says."""
         if replica in self.villains:
-            return
+            return None
         digest = _sha256(record.value)
         place = (replica, record.key, record.author)
         before = self._given.get(place)
         if before is not None and before[0] == digest:
             self._check(before[1] == receipt, f"{_name(replica)} gave another receipt for the same record")
-            return
+            return None
         if receipt in self._given_before_loss:
             self._given[place] = (digest, receipt)
-            return
+            return None
+        if not self.registry.has(record.key):
+            return self._break("a record was admitted under a key that no rule makes")
         block = self._compute_block(clock_seconds) if head is None else self._compute_deciding_block(head, clock_seconds)
         self._judge(record, block, clock_seconds, before)
         self._check(sender == record.author, "a record was admitted from somebody else than its author")
@@ -204,13 +214,15 @@ class Umpire:
         self._given[place] = (digest, receipt)
         values = self._admitted.setdefault((record.key, record.author), {})
         values.setdefault(digest, {})[replica] = record.expiration_time
-        self._note(msgspec.msgpack.encode((replica, record, receipt)))
+        return self._note(msgspec.msgpack.encode((replica, record, receipt)))
 
     def see_kept(self, replica: bytes, record: Record, receipts: Iterable[Receipt], clock_seconds: float) -> None:
         """A record came to `replica`'s disk. What it did not admit itself must have come with f + 1 receipts."""
         receipts = tuple(receipts)
         if replica in self.villains or replica in {receipt.replica for receipt in receipts}:
-            return
+            return None
+        if not self.registry.has(record.key):
+            return self._break("a record was taken under a key that no rule makes")
         epoch = self._find_epoch(record, clock_seconds)
         replicas, (_, f) = self.registry.get_replicas(record.key, epoch), self.registry.get_tolerance(record.key, epoch)
         signers = {receipt.replica for receipt in receipts if receipt.replica in replicas}
@@ -220,6 +232,7 @@ class Umpire:
         seen = self._admitted.get((record.key, record.author), {}).get(_sha256(record.value), {})
         if len(signers & self.villains) <= f:
             self._check(bool(signers & seen.keys()), f"{_name(replica)} took a copy that no honest replica admitted in time")
+        return None
 
     def see_refusal(self, replica: bytes, sender: bytes, record: Record, reason: str) -> None:
         if replica in self.villains or sender in self.villains:
@@ -290,10 +303,7 @@ class Umpire:
     # How it judges.
 
     def _judge(self, record: Record, block: int, clock_seconds: float, before: object) -> None:
-        try:
-            pattern, epoch = self.registry.find_name(record.key)
-        except KeyError:
-            return self._break("a record was admitted under a key that no rule makes")
+        pattern, epoch = self.registry.find_name(record.key)
         current, elapsed = divmod(block - SLOT, LENGTH)
         name, left_seconds = _name(record.author), record.expiration_time - clock_seconds
         if epoch is None:
@@ -317,7 +327,6 @@ class Umpire:
         fields = b"epochgate/record/1\0" + struct.pack(">I", len(self._network)) + self._network + record.key
         fields += record.author + struct.pack(">d", record.expiration_time) + _sha256(record.value[64:])
         self._check(_is_signed(record.author, fields, record.value[:64]), f"a record of {name} was admitted unsigned")
-        return None
 
     def _check_receipt(self, record: Record, receipt: Receipt) -> None:
         fields = (self._network, record.key, record.author, _sha256(record.value))
