@@ -21,6 +21,7 @@ heard, both; goes for good; its chain's head stands still, or comes late."""
 OF_A_GROUP = (SPLIT, SPLIT, CRASH, WIPE, STALL)
 """Several nodes at once: parted from all others but not from each other; or one of the above befalls them together."""
 LAG_BLOCKS = 3
+LARGE = 100
 WITHIN_F, WILD = "within f", "wild"
 
 REST_BLOCKS = 4.0
@@ -59,6 +60,11 @@ class Plan(msgspec.Struct, frozen=True):
     @property
     def names(self) -> tuple[str, ...]:
         return (*self.hosters, *self.validators)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether nodes must share their memory to fit into one process."""
+        return len(self.names) > LARGE
 
     def __str__(self) -> str:
         skews = ", ".join(f"{name} {seconds:+.2f}" for name, seconds in self.skews_seconds.items())

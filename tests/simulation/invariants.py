@@ -80,7 +80,7 @@ class Registry:
         self._stays: list[tuple[bytes, int, int, float]] = []
         self._keys: dict[bytes, tuple[str, int | None]] = {_key(name): (name, None) for name in HEARTBEATS}
         self._members: dict[int, dict[bytes, int]] = {}
-        self._replicas: dict[tuple[bytes, bytes], tuple[bytes, ...]] = {}
+        self._replicas: dict[tuple[bytes, int], tuple[bytes, ...]] = {}
 
     def join(self, author: bytes, roles: int, block: int) -> None:
         self._stays.append((author, roles, block, math.inf))
@@ -124,11 +124,10 @@ class Registry:
         """The K smallest SHA-256(seed, key, peer id)."""
         _, of = self.find_name(key)
         seed = self._network if of is None else self._get_seed(of)
-        place = (key, hashlib.sha256(b"".join(self.get_members(epoch))).digest() + seed)
-        if place not in self._replicas:
+        if (key, epoch) not in self._replicas:
             ranked = sorted(self.get_members(epoch), key=lambda who: hashlib.sha256(seed + key + who).digest())
-            self._replicas[place] = tuple(ranked[:13])
-        return self._replicas[place]
+            self._replicas[key, epoch] = tuple(ranked[:13])
+        return self._replicas[key, epoch]
 
     def get_tolerance(self, key: bytes, epoch: int) -> tuple[int, int]:
         """K and f."""
@@ -254,6 +253,10 @@ class Umpire:
         if not self.is_within_f:
             return
         current = (self._compute_block(now_seconds) - SLOT) // LENGTH
+        held_by_all: dict[Place, list[Any]] = {}
+        for them in held.values():
+            for place, copy in them.items():
+                held_by_all.setdefault(place, []).append(copy)
         for (key, author), values in self._admitted.items():
             _, epoch = self.registry.find_name(key)
             if epoch is None or epoch < current - 2 or len(values) > 1:
@@ -262,7 +265,7 @@ class Umpire:
             k, f = self.registry.get_tolerance(key, epoch)
             if len(admitters) < k - f or min(admitters.values()) <= now_seconds:
                 continue
-            copies = [them[key, author] for them in held.values() if (key, author) in them]
+            copies = held_by_all.get((key, author), [])
             signers = {receipt.replica for copy in copies if copy.value_digest == digest for receipt in copy.receipts}
             self._check(
                 len(signers) > f, f"{_name(author)}'s complete record of epoch {epoch} is lost: {len(signers)} receipts"

@@ -27,7 +27,8 @@ from epochgate.wire import Post, Posted, Refused, decode_reply, decode_request, 
 from simulation import faults
 from simulation.faults import Incident, Plan
 from simulation.invariants import Registry, Umpire
-from simulation.signatures import check_once
+from simulation.sharing import ProofShelf, sharing
+from simulation.signatures import check_once, forget
 from simulation.world import HonestModel, Resident, World
 
 LOOKS = (30.0, 52.0, 66.0, 97.0)
@@ -63,7 +64,7 @@ class Report(msgspec.Struct, frozen=True):
     """In which a submission was made that the chain acts on: each completes the epoch before."""
 
 
-class WatchedLedger(Ledger):
+class Watched(Ledger):
     """A ledger that tells the umpire of every record it keeps."""
 
     def __init__(self, path: Path | None, stage: Stage, resident: Resident) -> None:
@@ -75,6 +76,10 @@ class WatchedLedger(Ledger):
         super().keep(record, receipts, epoch)
         resident = self._resident
         self._stage.umpire.see_kept(resident.key.author, record, receipts, resident.clock.get_unix_seconds())
+
+
+class WatchedShelf(Watched, ProofShelf):
+    """The same where many nodes share what they have read."""
 
 
 class DeceivedChain(LocalChain):
@@ -132,8 +137,9 @@ class Stage(World):
 
     def open_ledger(self, resident: Resident) -> Ledger:
         """On disk where a crash will read it again; in memory where nothing but a whole new one follows."""
-        is_read_again = resident.name in self._crashing
-        return WatchedLedger(self.folder / f"{resident.name}.sqlite" if is_read_again else None, self, resident)
+        if resident.name in self._crashing:
+            return Watched(self.folder / f"{resident.name}.sqlite", self, resident)
+        return (WatchedShelf if self.plan.is_large else Watched)(None, self, resident)
 
     def hear(self, resident: Resident, fact: AnyEvent) -> None:
         super().hear(resident, fact)
@@ -314,5 +320,6 @@ def run_plan(plan: Plan, folder: Path | None = None) -> Report:
             await resident.kill()
         return Report(plan.seed, umpire.get_digest(), umpire.events, umpire.broken, tuple(umpire.last), attested)
 
-    with tempfile.TemporaryDirectory(dir=folder) as name:
+    forget()
+    with tempfile.TemporaryDirectory(dir=folder) as name, sharing(plan.is_large):
         return run_virtually(lambda rng: main(rng, Path(name)), plan.seed)

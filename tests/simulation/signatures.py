@@ -13,7 +13,7 @@ from nacl.exceptions import BadSignatureError
 
 from epochgate.core import policy, record
 
-MAX_REMEMBERED = 1 << 15
+MAX_REMEMBERED = 1 << 18
 
 
 def open_signed(signed: bytes, key: bytes) -> bytes:
@@ -30,6 +30,11 @@ def _find_error(signed: bytes, key: bytes) -> type[Exception] | None:
     except (BadSignatureError, ValueError) as error:
         return type(error)
     return None
+
+
+def forget() -> None:
+    """Another run has other signatures."""
+    _find_error.cache_clear()
 
 
 def check_once() -> None:

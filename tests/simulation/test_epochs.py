@@ -30,7 +30,7 @@ from epochgate.node.attestor import ask_for_set
 from epochgate.node.hoster import commit
 from epochgate.ports import Submission
 from people import sign
-from simulation.world import HOSTERS, VALIDATORS, LyingModel, NoModel, World, assert_complete, live
+from simulation.world import HOSTERS, VALIDATORS, LyingModel, NoModel, Resident, World, assert_complete, live
 
 COMMIT = INFERENCE_POLICY.get_rule("hoster-commit")
 
@@ -235,13 +235,33 @@ def test_an_attestor_that_hears_too_few_replicas_abstains_and_says_so(tmp_path: 
     live(tmp_path, story)
 
 
-def test_a_submitter_that_hears_too_few_replicas_submits_nothing(tmp_path: Path) -> None:
+async def kill_more_than_f(world: World, spared: Resident) -> None:
+    for resident in [resident for resident in world.residents.values() if resident is not spared][:3]:
+        await resident.kill()
+
+
+def test_a_submitter_that_has_read_all_before_more_than_f_replicas_die_submits(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(2, 0.01)
         submitter = await world.get_elected(2)
-        for resident in [resident for resident in world.residents.values() if resident is not submitter][:3]:
-            await resident.kill()
+        await kill_more_than_f(world, submitter)
+        await world.run_until(2, 50)
+        on_chain = await world.get_submission(2)
+        assert on_chain.submitter == submitter.key.author
+        named = [int.from_bytes(bitmap, "little").bit_count() for bitmap in on_chain.submission.bitmaps]
+        assert named == [4, 4, 3, 3], "commitments and openings of four hosters, and of three validators"
+
+    live(tmp_path, story)
+
+
+def test_a_submitter_that_hears_too_few_replicas_submits_nothing(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 0.01)
+        elected = world.chain.foresee_elected(2)
+        submitter = next(resident for resident in world.residents.values() if resident.key.author == elected)
+        await kill_more_than_f(world, submitter)
         await world.run_until(2, 50)
         missed = [fact.why for fact in submitter.get(DutyMissed, 2) if fact.duty == "submit"]
         assert ["too few replicas answered" in why for why in missed] == [True]

@@ -55,3 +55,10 @@ def test_a_plan_keeps_to_its_budget() -> None:
 def test_epochs_complete_while_a_third_of_the_nodes_lose_everything_in_each() -> None:
     report = run_plan(faults.draw_churn(0, 12, 3, 30, is_for_good=False))
     assert (report.broken, report.attested_epochs) == ("", (1, 2, 3, 4))
+
+
+def test_epochs_complete_while_a_sixth_of_the_nodes_go_for_good_in_each() -> None:
+    """Two of twelve: by the time an epoch is settled more replicas of its first keys are gone than f allows, but they were
+    read before."""
+    report = run_plan(faults.draw_churn(0, 12, 3, 17, is_for_good=True))
+    assert (report.broken, report.attested_epochs) == ("", (1, 2, 3, 4))

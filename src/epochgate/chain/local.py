@@ -81,6 +81,8 @@ class LocalChain:
         self._timing = Timing(slot, self._blocks_per_epoch, self._period_ms / 1000)
         self._looked_at_block = -1
         self._snapshots: dict[int, _Snapshot] = {}
+        self._waiting_rosters: dict[tuple[int, int, int], Roster] = {}
+        """The last one, by its block and the state of the file."""
 
     @staticmethod
     def create(
@@ -194,8 +196,14 @@ class LocalChain:
         return counts_from
 
     def get_waiting_roster(self) -> Roster:
-        """Who has registered so far, for the time before the subnet's first block."""
-        return Roster(0, self._compute_seed(0), self._read_members(self.get_head().block + 1))
+        """Who has registered so far, for the time before the subnet's first block. Made once for all that share the chain."""
+        block = self.get_head().block + 1
+        others_writes = self._database.execute("PRAGMA data_version").fetchone()[0]
+        version = (block, others_writes, self._database.total_changes)
+        if version not in self._waiting_rosters:
+            self._waiting_rosters.clear()
+            self._waiting_rosters[version] = Roster(0, self._compute_seed(0), self._read_members(block))
+        return self._waiting_rosters[version]
 
     def foresee_elected(self, epoch: int) -> bytes | None:
         """Whom the chain is going to elect if nobody joins or leaves before: whoever has the file knows all its seeds."""

@@ -35,7 +35,7 @@ from epochgate.events import (
 COLUMNS = 100
 BAR_COLUMNS = 60
 LAST_FACTS = 6
-LOOKING_DUTIES = frozenset({"see-challenge", "see-openings"})
+LOOKING_DUTIES = frozenset({"see-challenge", "see-openings", "see-commitments"})
 """Done aside, while the duty that the row shows goes on."""
 
 

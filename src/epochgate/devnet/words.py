@@ -21,7 +21,7 @@ from epochgate.events import (
     Trouble,
 )
 
-QUIET_DUTIES = frozenset({"see-challenge", "see-openings", "submit", "attest"})
+QUIET_DUTIES = frozenset({"see-challenge", "see-openings", "see-commitments", "submit", "attest"})
 """Duties that are done for the node alone, or whose outcome is a fact of its own."""
 
 

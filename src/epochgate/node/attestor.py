@@ -16,7 +16,7 @@ from epochgate.core.rule import Bound, Rule
 from epochgate.events import Abstained, AttestationRefused, Attested
 from epochgate.keys import format_peer_id
 from epochgate.node.duties import Duty
-from epochgate.node.settling import find_basis, settle
+from epochgate.node.settling import find_attested_list, read_deciding, settle
 from epochgate.node.station import Missed, Station
 from epochgate.ports import ChainRefused, OnChain
 from epochgate.transcript.recorder import Decision
@@ -28,25 +28,25 @@ MAX_PAGES = 256
 
 
 async def attest(station: Station, duty: Duty) -> str:
+    sections = await read_deciding(station, duty)
     on_chain = await _wait_for_submission(station, duty)
     submitter = format_peer_id(on_chain.submitter)
     if station.author in on_chain.attested_by:
         station.emit(Attested(duty.epoch, submitter))
         return "attested already"
     try:
-        basis = await find_basis(station, duty)
+        attested_list = await find_attested_list(station, duty)
     except Missed as missed:
         station.emit(Abstained(duty.epoch, str(missed)))
         raise Missed(f"abstained: {missed}") from None
-    sections = await station.gather(basis.deciding, duty.closes)
     verdict, shown = await _judge(station, duty, on_chain, sections)
-    decision = Decision(duty.epoch, "refused", basis.attested_list, sections, on_chain, shown)
+    decision = Decision(duty.epoch, "refused", attested_list, sections, on_chain, shown)
     if isinstance(verdict, Undecided):
         _note(station, decision, decided="abstained", differences=(verdict.why,))
         station.emit(Abstained(duty.epoch, verdict.why))
         raise Missed(f"abstained: {verdict.why}")
     if isinstance(verdict, Agreed):
-        settlement = await settle(station, duty, verdict.records, basis)
+        settlement = await settle(station, duty, verdict.records, attested_list)
         decision = replace(decision, records=verdict.records, settlement=settlement)
         differences = tuple(_compare(on_chain.submission.scores, settlement.pay))
         if not differences:

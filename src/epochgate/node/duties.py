@@ -23,6 +23,7 @@ COMMIT_OUTPUT = "commit-output"
 OPEN_OUTPUT = "open-output"
 OPEN_SCORES = "open-scores"
 SEE_OPENINGS = "see-openings"
+SEE_COMMITMENTS = "see-commitments"
 COMMIT_SCORES = "commit-scores"
 SUBMIT = "submit"
 ATTEST = "attest"
@@ -121,6 +122,9 @@ class _Table:
             return
         name, until = (SUBMIT, SUBMIT_UNTIL) if is_elected else (ATTEST, ATTEST_UNTIL)
         yield Duty(name, self.epoch, self.start + 1, self.start + float(until * self.timing.blocks_per_epoch))
+        if self.list_opening.epochs_ago > 0:
+            opens = self.start + self._compute_margin(get_commitment_rule(self.policy, self.list_opening))
+            yield Duty(SEE_COMMITMENTS, self.epoch, opens, self.start + float(ATTEST_UNTIL * self.timing.blocks_per_epoch))
 
     def _compute_authors_time(self, rule: Rule) -> tuple[float, float]:
         blocks, margin = _get_window(rule).bind(self.epoch, self.timing), self._compute_margin(rule)

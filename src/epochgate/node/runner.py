@@ -37,7 +37,7 @@ from epochgate.node.heartbeat import Heart
 from epochgate.node.hoster import commit_output, open_output
 from epochgate.node.station import Flow, Missed, Station
 from epochgate.node.submitter import submit
-from epochgate.node.validator import commit_scores, open_scores, see_openings
+from epochgate.node.validator import commit_scores, open_scores, see_commitments, see_openings
 from epochgate.ports import Chain, Challenger, Clock, Compute, Entropy, Handler, Model, Network
 from epochgate.repair import Repair
 from epochgate.replica import Replica
@@ -52,6 +52,7 @@ FLOWS: dict[str, Flow] = {
     duties.OPEN_OUTPUT: open_output,
     duties.OPEN_SCORES: open_scores,
     duties.SEE_OPENINGS: see_openings,
+    duties.SEE_COMMITMENTS: see_commitments,
     duties.COMMIT_SCORES: commit_scores,
     duties.SUBMIT: submit,
     duties.ATTEST: attest,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from epochgate.core.receipt import Proof, Standing
 from epochgate.core.record_set import RecordSet, Section, read_bitmap
 from epochgate.core.roster import HOSTER, VALIDATOR
-from epochgate.core.rule import Rule
 from epochgate.core.settlement import (
     Settlement,
     compute_deciding,
@@ -17,32 +16,28 @@ from epochgate.node.duties import Duty
 from epochgate.node.station import Missed, Station
 
 
-class Basis:
-    """What the submission made in `duty.epoch` rests on: the (rule, epoch) pairs that decide, and the list that those who
-    attested the one before agreed to, None where nobody did."""
+async def read_deciding(station: Station, duty: Duty) -> tuple[Section, ...]:
+    """All that the submission made in `duty.epoch` rests on, as far as the replicas show it.
 
-    def __init__(self, deciding: tuple[tuple[Rule, int], ...], attested_list: tuple[int, ...] | None) -> None:
-        self.deciding = deciding
-        self.attested_list = attested_list
-
-
-async def find_basis(station: Station, duty: Duty) -> Basis:
+    It is read before anything else is waited for: replicas may be gone by then, and the next submission may rest on it too.
+    """
     before = await station.chain.get_submission(duty.epoch - 1)
-    is_attested = before is not None and before.is_attested
-    deciding = compute_deciding(station.policy, duty.epoch, is_attested=is_attested)
-    if before is None or not is_attested:
-        return Basis(deciding, None)
+    deciding = compute_deciding(station.policy, duty.epoch, is_attested=before is not None and before.is_attested)
+    return await station.gather(deciding, duty.closes)
+
+
+async def find_attested_list(station: Station, duty: Duty) -> tuple[int, ...] | None:
+    """The list that those who attested the submission before agreed to, None where nobody did. Raises Missed."""
+    before = await station.chain.get_submission(duty.epoch - 1)
+    if before is None or not before.is_attested:
+        return None
     list_epoch = duty.epoch - 1 - station.policy.get_opening_rule(VALIDATOR).epochs_ago
     known = station.ledger.get_score_list(list_epoch)
-    if known is None:
-        known = await _rebuild_list(station, duty, list_epoch, before.submission.bitmaps)
-    return Basis(deciding, known)
+    return await _rebuild_list(station, duty, list_epoch, before.submission.bitmaps) if known is None else known
 
 
-async def settle(station: Station, duty: Duty, records: RecordSet, basis: Basis) -> Settlement:
-    return await station.compute.run(
-        compute_settlement, station.policy, station.calendar, records, duty.epoch, basis.attested_list
-    )
+async def settle(station: Station, duty: Duty, records: RecordSet, attested_list: tuple[int, ...] | None) -> Settlement:
+    return await station.compute.run(compute_settlement, station.policy, station.calendar, records, duty.epoch, attested_list)
 
 
 async def _rebuild_list(station: Station, duty: Duty, epoch: int, bitmaps: tuple[bytes, ...]) -> tuple[int, ...]:

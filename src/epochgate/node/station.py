@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from epochgate.core.calendar import Calendar
+from epochgate.core.calendar import READABLE_EPOCHS, Calendar
 from epochgate.core.commitment import Opening
 from epochgate.core.epoch import compute_seconds
 from epochgate.core.policy import Judge, Policy
@@ -75,6 +75,8 @@ class Station:
         self.recorder = recorder
         self.began_epoch: int | None = None
         """The epoch in which this node started: what it did before then, only its ledger or the others know."""
+        self._answered: dict[tuple[int, bytes], frozenset[bytes]] = {}
+        """By epoch and key: who had answered when a key that takes no more records was read with enough answers."""
 
     @property
     def calendar(self) -> Calendar:
@@ -144,8 +146,11 @@ class Station:
 
         What is proven is kept in the ledger, since it may expire before it is settled.
         """
+        self._answered = {place: who for place, who in self._answered.items() if place[0] > epoch - READABLE_EPOCHS}
         section = await self.store.read_all(rule, epoch, is_thorough=True)
-        merged = Section(section.rule, section.epoch, section.roster, tuple(map(self._recall, section.readings)))
+        merged = Section(
+            section.rule, section.epoch, section.roster, tuple(self._recall(them, epoch) for them in section.readings)
+        )
         proofs = [proof for them in section.get_proofs(Standing.PROVEN).values() for proof in them]
         self.ledger.keep_proofs(epoch, proofs)
         return merged
@@ -162,7 +167,7 @@ class Station:
                     sections[index] = await self.read_section(section.rule, section.epoch)
         return tuple(sections)
 
-    def _recall(self, reading: KeyReading) -> KeyReading:
+    def _recall(self, reading: KeyReading, epoch: int) -> KeyReading:
         remembered = self.ledger.get_proofs(reading.bound.key)
         rule = reading.bound.receipt_rule
         proofs: dict[Stamp, Proof] = dict(reading.proofs)
@@ -173,4 +178,14 @@ class Station:
                 receipts = proofs[stamp].receipts if stamp in proofs else ()
                 proofs[stamp] = Proof(proof.record, merge_receipts(receipts, proof.receipts))
                 vouchers[stamp] = vouchers.get(stamp, frozenset()) | self.store.verify(rule, stamp, proof.receipts)
-        return KeyReading(reading.bound, proofs, vouchers, reading.answered)
+        return self._remember(KeyReading(reading.bound, proofs, vouchers, reading.answered), epoch)
+
+    def _remember(self, reading: KeyReading, epoch: int) -> KeyReading:
+        """The reading, with those who answered when it was enough before: once a key takes no more records, what was
+        complete then is all that ever will be, and it is in the ledger. So replicas may die after they were read."""
+        place, bound = (epoch, reading.bound.key), reading.bound
+        answered = reading.answered | self._answered.get(place, frozenset())
+        reading = KeyReading(bound, reading.proofs, reading.vouchers, answered)
+        if reading.is_enough and self.watch.get_block()[0] > bound.last:
+            self._answered[place] = answered
+        return reading

@@ -8,7 +8,7 @@ from epochgate.core.record_set import RecordSet, compute_set
 from epochgate.events import Submitted
 from epochgate.keys import format_peer_id
 from epochgate.node.duties import Duty
-from epochgate.node.settling import find_basis, settle
+from epochgate.node.settling import find_attested_list, read_deciding, settle
 from epochgate.node.station import Missed, Station
 from epochgate.ports import ChainRefused, OnChain, Submission
 from epochgate.transcript.recorder import Decision
@@ -16,13 +16,13 @@ from epochgate.transcript.recorder import Decision
 
 async def submit(station: Station, duty: Duty) -> str:
     """Also after a restart: what is on the chain already is not submitted again, but its set is shown again."""
-    basis = await find_basis(station, duty)
-    sections = await station.gather(basis.deciding, duty.closes)
+    sections = await read_deciding(station, duty)
     if too_few := [f"{section.rule.kind} of epoch {section.epoch}" for section in sections if not section.is_enough]:
         raise Missed(f"too few replicas answered for {', '.join(too_few)}: what they hide may count")
     records = compute_set(sections)
     _show(station, duty, records)
-    settlement = await settle(station, duty, records, basis)
+    attested_list = await find_attested_list(station, duty)
+    settlement = await settle(station, duty, records, attested_list)
     on_chain = await station.chain.get_submission(duty.epoch)
     if on_chain is None:
         try:
@@ -36,9 +36,7 @@ async def submit(station: Station, duty: Duty) -> str:
     if submission.root == records.root:
         station.ledger.keep_score_list(duty.epoch - 1, settlement.outcome.score_list)
     scores = {format_peer_id(author): score for author, score in submission.scores.items()}
-    decision = Decision(
-        duty.epoch, "submitted", basis.attested_list, sections, on_chain, records=records, settlement=settlement
-    )
+    decision = Decision(duty.epoch, "submitted", attested_list, sections, on_chain, records=records, settlement=settlement)
     station.recorder.note_decision(station.watch.get_moment(), decision)
     station.emit(Submitted(duty.epoch, duty.epoch - 1, scores, submission.root.hex()))
     return f"the scores of epoch {duty.epoch - 1}, at block {on_chain.block}"

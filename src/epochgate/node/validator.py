@@ -30,6 +30,16 @@ async def see_openings(station: Station, duty: Duty) -> str:
     return f"{len(seen)} validators have opened"
 
 
+async def see_commitments(station: Station, duty: Duty) -> str:
+    """Who committed to a list about the epoch before. It counts in the next one, and by then more replicas may be gone."""
+    opening = station.policy.get_opening_rule(VALIDATOR)
+    rule, epoch = get_commitment_rule(station.policy, opening), duty.epoch - 1
+    (commitments,) = await station.gather(((rule, epoch),), duty.closes)
+    if not commitments.is_enough:
+        raise Missed(f"too few replicas answered for {rule.kind} of epoch {epoch}: they are asked again when it counts")
+    return f"{len(commitments.get_proofs(Standing.PROVEN))} validators have committed"
+
+
 async def commit_scores(station: Station, duty: Duty) -> str:
     list_opening = station.policy.get_opening_rule(VALIDATOR)
     rule = get_commitment_rule(station.policy, list_opening)

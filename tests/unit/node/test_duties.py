@@ -19,6 +19,7 @@ FIRST = TIMING.compute_first_block(EPOCH)
 Row = tuple[str, float, float]
 PUBLISH, PUBLISH_FIRST_STAND_IN = ("publish-challenge", 1, 15), ("publish-challenge", 12, 15)
 SEE, SEE_OPENINGS = ("see-challenge", 17, 100), ("see-openings", 52, 100)
+SEE_COMMITMENTS = ("see-commitments", 1, 50)
 COMMIT, OPEN = ("commit-output", 17, 50), ("open-output", 52, 60)
 OPEN_SCORES, COMMIT_SCORES = ("open-scores", 17, 50), ("commit-scores", 62, 99)
 SUBMIT, ATTEST = ("submit", 1, 40), ("attest", 1, 50)
@@ -43,11 +44,16 @@ def list_duties(
 @pytest.mark.parametrize(
     ("roles", "is_elected", "rank", "expected"),
     [
-        (HOSTER, False, None, [ATTEST, COMMIT, SEE, OPEN]),
-        (VALIDATOR, True, None, [PUBLISH, SUBMIT, OPEN_SCORES, SEE, SEE_OPENINGS, COMMIT_SCORES]),
-        (VALIDATOR, False, 0, [ATTEST, PUBLISH_FIRST_STAND_IN, OPEN_SCORES, SEE, SEE_OPENINGS, COMMIT_SCORES]),
-        (HOSTER | VALIDATOR, True, None, [PUBLISH, SUBMIT, COMMIT, OPEN_SCORES, SEE, OPEN, SEE_OPENINGS, COMMIT_SCORES]),
-        (0, False, None, [ATTEST]),
+        (HOSTER, False, None, [ATTEST, SEE_COMMITMENTS, COMMIT, SEE, OPEN]),
+        (VALIDATOR, True, None, [PUBLISH, SUBMIT, SEE_COMMITMENTS, OPEN_SCORES, SEE, SEE_OPENINGS, COMMIT_SCORES]),
+        (VALIDATOR, False, 0, [ATTEST, SEE_COMMITMENTS, PUBLISH_FIRST_STAND_IN, OPEN_SCORES, SEE, SEE_OPENINGS, COMMIT_SCORES]),
+        (
+            HOSTER | VALIDATOR,
+            True,
+            None,
+            [PUBLISH, SUBMIT, SEE_COMMITMENTS, COMMIT, OPEN_SCORES, SEE, OPEN, SEE_OPENINGS, COMMIT_SCORES],
+        ),
+        (0, False, None, [ATTEST, SEE_COMMITMENTS]),
     ],
 )
 def test_a_role_s_duties_in_the_order_in_which_they_open(
@@ -123,7 +129,7 @@ def test_a_policy_without_challenge_or_openings_has_no_such_duties() -> None:
     heartbeats = Policy(*(rule for rule in INFERENCE_POLICY.rules if not rule.is_of_an_epoch))
     assert list_duties(HOSTER | VALIDATOR, is_elected=True, policy=heartbeats) == []
     unasked = Policy(*(rule for rule in INFERENCE_POLICY.rules if rule.kind != "consensus"))
-    assert list_duties(HOSTER, policy=unasked) == [ATTEST, COMMIT, OPEN]
+    assert list_duties(HOSTER, policy=unasked) == [ATTEST, SEE_COMMITMENTS, COMMIT, OPEN]
 
 
 def test_every_duty_has_a_flow() -> None:

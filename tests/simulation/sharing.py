@@ -1,0 +1,80 @@
+"""What a thousand nodes of one process would each keep a copy of is kept once: equal messages, records and proofs.
+
+All of it is immutable, and equal to the last byte: a node cannot tell, and what it decides stays the same. Only memory and
+time differ, so runs of few nodes do without.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from epochgate import peers
+from epochgate.core.receipt import Proof, compute_stamp, merge_receipts
+from epochgate.core.record import Record
+from epochgate.ledger import Ledger
+from epochgate.wire import Reply, Shown, Values, decode_reply
+
+MAX_REPLIES, LONG_BYTES = 1 << 10, 1 << 12
+"""A replica answers a thousand readers with the same listing, all within a block. Short replies are seldom the same."""
+
+
+class Pool:
+    """The one copy of each record of a run."""
+
+    def __init__(self) -> None:
+        self._records: dict[Record, Record] = {}
+        self._decode_long = functools.lru_cache(MAX_REPLIES)(decode_reply)
+
+    def decode(self, data: bytes) -> Reply:
+        """Raises msgspec.MsgspecError."""
+        reply = decode_reply(data) if len(data) < LONG_BYTES else self._decode_long(data)
+        if isinstance(reply, Values):
+            return Values(tuple(map(self._share, reply.records)))
+        if isinstance(reply, Shown):
+            proofs = tuple(Proof(self._share(proof.record), proof.receipts) for proof in reply.proofs)
+            return msgspec.structs.replace(reply, proofs=proofs)
+        return reply
+
+    def _share(self, record: Record) -> Record:
+        return self._records.setdefault(record, record)
+
+
+@contextmanager
+def sharing(is_wanted: bool) -> Iterator[None]:
+    """Meanwhile all nodes of this process decode replies by one pool."""
+    if is_wanted:
+        peers.decode_reply = Pool().decode
+    try:
+        yield
+    finally:
+        peers.decode_reply = decode_reply
+
+
+class ProofShelf(Ledger):
+    """A ledger in memory whose proofs are those that it was given, and no copies of their bytes."""
+
+    def __init__(self, path: None = None) -> None:
+        super().__init__(path)
+        self._proofs: dict[bytes, dict[tuple[bytes, bytes], tuple[int, Proof]]] = {}
+
+    def keep_proofs(self, epoch: int, proofs: Iterable[Proof]) -> None:
+        for proof in proofs:
+            stamp = compute_stamp(proof.record)
+            shelf, place = self._proofs.setdefault(stamp.key, {}), (stamp.author, stamp.value_digest)
+            before = shelf[place][1].receipts if place in shelf else ()
+            if before != proof.receipts:
+                shelf[place] = (epoch, Proof(proof.record, merge_receipts(before, proof.receipts)))
+
+    def get_proofs(self, key: bytes) -> tuple[Proof, ...]:
+        shelf = self._proofs.get(key, {})
+        return tuple(shelf[place][1] for place in sorted(shelf))
+
+    def forget(self, now_seconds: float, oldest_epoch: int) -> None:
+        super().forget(now_seconds, oldest_epoch)
+        for shelf in self._proofs.values():
+            for place in [place for place, (epoch, _) in shelf.items() if epoch < oldest_epoch]:
+                del shelf[place]
