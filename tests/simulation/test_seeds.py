@@ -23,11 +23,12 @@ def run_in_a_process(hash_seed: int, *arguments: str) -> subprocess.CompletedPro
 
 
 def test_the_same_seed_gives_the_same_run_byte_for_byte() -> None:
-    first, second = (run_in_a_process(hash_seed, "--seed", "3") for hash_seed in (1, 2))
+    few = ("--nodes", "8", "--epochs", "2")
+    first, second = (run_in_a_process(hash_seed, "--seed", "3", *few) for hash_seed in (1, 2))
     assert first.returncode == 0, first.stdout + first.stderr
     assert first.stdout == second.stdout
     assert "digest" in first.stdout
-    assert run_in_a_process(1, "--seed", "4").stdout != first.stdout
+    assert run_in_a_process(1, "--seed", "4", *few).stdout != first.stdout
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -62,3 +63,11 @@ def test_epochs_complete_while_a_sixth_of_the_nodes_go_for_good_in_each() -> Non
     read before."""
     report = run_plan(faults.draw_churn(0, 12, 3, 17, is_for_good=True))
     assert (report.broken, report.attested_epochs) == ("", (1, 2, 3, 4))
+
+
+def test_nodes_that_share_what_they_read_live_the_same_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = draw_plan(5, 10, 2, ("withholder", "two-faced"), faults.WITHIN_F)
+    alone = run_plan(plan)
+    monkeypatch.setattr(faults, "LARGE", 9)
+    assert plan.is_large
+    assert run_plan(plan) == alone
