@@ -137,7 +137,7 @@ def test_a_submission_that_took_the_place_of_the_one_judged_is_judged_itself(tmp
 
         async def read_before_the_exchange(epoch: int) -> OnChain | None:
             """What is there, and at once there is another."""
-            found = await read(epoch)
+            found: OnChain | None = await read(epoch)
             if epoch == EPOCH and found is not None:
                 chain.get_submission = read  # type: ignore[method-assign] # from now on it reads what is there
                 other = replace(found.submission, scores=dict.fromkeys(found.submission.scores, 7))

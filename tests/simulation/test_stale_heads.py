@@ -1,0 +1,95 @@
+"""Heads that stand still, because the chain makes no blocks or because a node's line to it is gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from epochgate.chain.local import LocalChain
+from epochgate.core.epoch import Head
+from epochgate.core.verdict import Reason
+from epochgate.events import Abstained, AttestationRefused, DutyMissed, Trouble, Verdicts
+from simulation.world import BLOCK_SECONDS, BLOCKS_PER_EPOCH, HOSTERS, Resident, World, assert_complete, live
+
+SLOT = 10
+
+
+class Line:
+    """One node's line to the chain, and the clock by which that node's chain makes its blocks."""
+
+    def __init__(self, resident: Resident) -> None:
+        chain = resident.get_live_node().station.chain
+        assert isinstance(chain, LocalChain)
+        self._clock, self._read_head = chain._clock, chain.get_head
+        self._stopped_seconds: float | None = None
+        self._lost_seconds = 0.0
+        chain._clock = self
+        chain.get_head = self.get_head  # type: ignore[method-assign] # the port, as a client shows it whose chain stops
+
+    def get_unix_seconds(self) -> float:
+        return self._stopped_seconds or self._clock.get_unix_seconds() - self._lost_seconds
+
+    def get_head(self) -> Head:
+        head = self._read_head()
+        return Head(head.block, head.seen_seconds + self._lost_seconds)
+
+    def stop(self) -> None:
+        self._stopped_seconds = self._clock.get_unix_seconds()
+
+    def go_on(self, lost_blocks: int = 0) -> None:
+        """With the head of now; or, where the chain made none of `lost_blocks` meanwhile, with the next."""
+        self._stopped_seconds, self._lost_seconds = None, lost_blocks * BLOCK_SECONDS
+
+
+def count_stale(resident: Resident, epoch: int) -> int:
+    return sum(fact.denied.get(Reason.CHAIN_STALE.value, 0) for fact in resident.get(Verdicts, epoch))
+
+
+def test_while_the_chain_stands_still_nothing_is_stored_and_then_all_goes_on(tmp_path: Path) -> None:
+    """From 45 % of epoch 1 on, for 75 blocks' time in which openings and lists fall due by the nodes' own clocks."""
+
+    async def story(world: World) -> None:
+        await world.start()
+        lines = [Line(resident) for resident in world.residents.values()]
+        await world.run_until(1, 45)
+        for line in lines:
+            line.stop()
+        await world.run_until(1, 45 + 75)
+        for line in lines:
+            line.go_on(lost_blocks=75)
+        await world.run_until(4, 75 + 50)
+        last_block = SLOT + BLOCKS_PER_EPOCH + 45 + 3
+        for name, resident in world.residents.items():
+            assert [count_stale(resident, epoch) > 0 for epoch in range(4)] == [False, True, False, False]
+            duty, rule = ("open-output", "hoster-reveal") if name in HOSTERS else ("commit-scores", "validator-commit")
+            (missed,) = resident.get(DutyMissed)
+            assert (missed.epoch, missed.duty) == (1, duty)
+            assert f"chain-stale; by rule {rule}_epoch_1; expected a fresh chain head; saw {last_block}" in missed.why
+            assert ["chain-stale; by rule" in trouble.what for trouble in resident.get(Trouble)] == [True]
+            assert not resident.get(AttestationRefused)
+            assert not resident.get(Abstained)
+        for epoch in (2, 3):
+            await assert_complete(world, epoch)
+
+    live(tmp_path, story)
+
+
+def test_a_node_whose_line_is_gone_stores_nothing_and_others_store_what_it_sends(tmp_path: Path) -> None:
+    """Two of seven, as many as may fail: they go by their clocks for three quarters of an epoch."""
+
+    async def story(world: World) -> None:
+        await world.start()
+        cut_off = {name: Line(world[name]) for name in ("alice", "victor")}
+        await world.run_until(1, 20)
+        for line in cut_off.values():
+            line.stop()
+        await world.run_until(1, 95)
+        for line in cut_off.values():
+            line.go_on()
+        await world.run_until(3, 50)
+        for name, resident in world.residents.items():
+            assert [count_stale(resident, epoch) > 0 for epoch in range(3)] == [False, name in cut_off, False]
+            assert not resident.get(DutyMissed)
+        for epoch in (1, 2):
+            await assert_complete(world, epoch)
+
+    live(tmp_path, story)
