@@ -17,6 +17,8 @@ import msgspec
 from benchmarks.timing import Row
 from epochgate.chain.local import LocalChain
 from epochgate.core.calendar import Calendar
+from epochgate.core.limits import Allowance, Limits, Rate
+from epochgate.core.policy import Policy
 from epochgate.core.record import PEER_ID_PREFIX, Record
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Rule
@@ -25,7 +27,6 @@ from epochgate.core.verdict import Reason
 from epochgate.inference import INFERENCE_POLICY
 from epochgate.keys import SigningKey
 from epochgate.ledger import Ledger
-from epochgate.limits import Allowance, Limits, Rate
 from epochgate.replica import Replica
 from epochgate.schemas import Heartbeat, ServerState
 from epochgate.watch import Watch
@@ -57,14 +58,15 @@ class Stage:
             self.chain.register(key.author, int(HOSTER if key in self.hosters else VALIDATOR))
         self.chain.start(1)
         self.seconds = self.chain.genesis_seconds + (1 + 230.5) * 6.0
-        calendar = Calendar(INFERENCE_POLICY)
+        policy = Policy(*INFERENCE_POLICY.rules, limits=limits)
+        calendar = Calendar(policy)
         for epoch in range(3):
             roster = asyncio.run(self.chain.get_roster(epoch))
             calendar.add(EpochContext(self.chain.network_id, self.chain.timing, roster, self.validators[0].author))
         self.calendar = calendar
         self.ledger = Ledger(folder / "ledger.sqlite")
         watch = Watch(self.chain, self, calendar, self.ledger)
-        self.replica = Replica(self.hosters[0], INFERENCE_POLICY, self.ledger, watch, MAX_MESSAGE_BYTES, limits)
+        self.replica = Replica(self.hosters[0], policy, self.ledger, watch, MAX_MESSAGE_BYTES)
 
     def get_unix_seconds(self) -> float:
         return self.seconds

@@ -13,6 +13,7 @@ import msgspec
 from epochgate.chain.local import LocalChain
 from epochgate.core.calendar import Calendar
 from epochgate.core.epoch import epochs, percent
+from epochgate.core.limits import Limits
 from epochgate.core.policy import Policy
 from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading
@@ -21,7 +22,6 @@ from epochgate.core.rule import Bound, Rule
 from epochgate.core.schema import Digest, EpochContext
 from epochgate.keys import SigningKey
 from epochgate.ledger import Entry, Ledger
-from epochgate.limits import Limits
 from epochgate.ports import Clock, Handler, Network
 from epochgate.repair import Repair
 from epochgate.replica import Replica
@@ -51,9 +51,9 @@ OTHER = Rule("other_epoch_{epoch}", by=HOSTER, during=percent("[10, 60]"), ttl=e
 LARGE = Rule("large_epoch_{epoch}", by=HOSTER, ttl=epochs(2), once=True, schema=Digest(LARGE_BYTES), max_bytes=2 * LARGE_BYTES)
 OWN = Rule("own_epoch_{epoch}_{author}", by=HOSTER, ttl=epochs(2), once=True, schema=Digest())
 OWN_LARGE = msgspec.structs.replace(LARGE, name="own-large_epoch_{epoch}_{author}")
-POLICY = Policy(HEARTBEAT, NOTE, OTHER, LARGE, OWN, OWN_LARGE)
 LIMITS = Limits(stranger=Limits().member, strangers=Limits().spare)
 """The visitor reads as much as a member."""
+POLICY = Policy(HEARTBEAT, NOTE, OTHER, LARGE, OWN, OWN_LARGE, limits=LIMITS)
 
 
 Lie = Callable[["Neighbour", Request, Reply], Reply]
@@ -105,7 +105,7 @@ class Neighbour:
         town, network = self.town, self.network
         self.ledger = Ledger(self._path)
         self.watch = Watch(town.chain, town.clock, town.calendar, self.ledger)
-        self.replica = Replica(self.key, POLICY, self.ledger, self.watch, network.max_message_bytes, LIMITS)
+        self.replica = Replica(self.key, POLICY, self.ledger, self.watch, network.max_message_bytes)
         self.store = Store(network, self.replica, POLICY, self.watch, timeout_seconds=TIMEOUT_SECONDS)
         self._line.handler = self.replica.handle
 
@@ -174,7 +174,7 @@ class Neighbour:
         return await self.store.read(self.town.get_bound(rule, 0, self), is_thorough=is_thorough)
 
     async def repair(self, epoch: int = 0) -> int:
-        return await Repair(POLICY, self.store, self.ledger, self.watch, self.author, epoch).take()
+        return await Repair(POLICY, self.store, self.replica, self.watch, epoch).take()
 
     def get_listing(self, rule: Rule) -> list[Entry]:
         key = self.town.get_bound(rule, 0, self).key

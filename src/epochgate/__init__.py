@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # for type checkers; __getattr__ serves the same names when t
     from epochgate.core.challenge import Chosen, Derived, TensorSpec
     from epochgate.core.commitment import Opening, OpeningOf, compute_commitment
     from epochgate.core.epoch import EpochData, Timing, Window, compute_epoch_data, epochs, percent
+    from epochgate.core.limits import Allowance, Limits, Quota, Rate
     from epochgate.core.policy import Policy, Scoring
     from epochgate.core.policy_text import PolicyError, check_policy
     from epochgate.core.record import Record, compute_key, compute_network_id
@@ -32,6 +33,7 @@ _HOMES = {
     "core.challenge": ("Chosen", "Derived", "TensorSpec"),
     "core.commitment": ("Opening", "OpeningOf", "compute_commitment"),
     "core.epoch": ("EpochData", "Timing", "Window", "compute_epoch_data", "epochs", "percent"),
+    "core.limits": ("Allowance", "Limits", "Quota", "Rate"),
     "core.policy": ("Policy", "Scoring"),
     "core.policy_text": ("PolicyError", "check_policy"),
     "core.record": ("Record", "compute_key", "compute_network_id"),
@@ -52,6 +54,7 @@ __all__ = [
     "INFERENCE_POLICY",
     "VALIDATOR",
     "Admitted",
+    "Allowance",
     "Calendar",
     "Chosen",
     "Denied",
@@ -60,6 +63,7 @@ __all__ = [
     "EpochContext",
     "EpochData",
     "Heartbeat",
+    "Limits",
     "Malformed",
     "Map",
     "Member",
@@ -68,6 +72,8 @@ __all__ = [
     "OpeningOf",
     "Policy",
     "PolicyError",
+    "Quota",
+    "Rate",
     "Reason",
     "Record",
     "Role",

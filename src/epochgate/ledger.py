@@ -16,10 +16,10 @@ from typing import Any
 
 import msgspec
 
-from epochgate.core.admission import Usage
 from epochgate.core.commitment import Opening
 from epochgate.core.receipt import Proof, Receipt, Stamp, compute_stamp, merge_receipts
 from epochgate.core.record import Record
+from epochgate.core.tally import Tally
 
 APPLICATION_ID, SCHEMA_VERSION = 0x6567_6C64, 1
 SCHEMA = f"""
@@ -71,24 +71,22 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     receipts: tuple[Receipt, ...]
 
 
-_NO_USAGE = Usage()
 _ADVICE = "move it away and start again; what it stored for others is repaired, but this epoch's own openings are lost"
 
 
 class Ledger:
     """One node's ledger. `path` None keeps it in memory, for simulations.
 
-    `held` maps (key, author) to what is stored there: the judge looks into it for every record. All but the values and
-    what is seldom asked for is kept in memory beside the file, so answering costs no query. Methods that write raise
-    LedgerError when the disk does not take it, and then nothing has changed.
+    `held` maps (key, author) to what is stored there: the judge looks into it for every record; `tally` counts it. All but
+    the values and what is seldom asked for is kept in memory beside the file, so answering costs no query. Methods that
+    write raise LedgerError when the disk does not take it, and then nothing has changed.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self.held: dict[tuple[bytes, bytes], Held] = {}
         self._by_key: dict[bytes, set[bytes]] = {}
-        self._usage: dict[bytes, Usage] = {}
-        self._all = _NO_USAGE
+        self.tally = Tally()
         self._accused: set[tuple[bytes, bytes]] = set()
         self._database = _connect(path)
         try:
@@ -149,10 +147,6 @@ class Ledger:
             return None
         ((value,),) = self._query("SELECT value FROM contents WHERE key = ? AND author = ?", key, author)
         return Record(key, author, value, held.expiration_time)
-
-    def get_usage(self, author: bytes | None = None) -> Usage:
-        """How much is stored of `author`, or of all."""
-        return self._all if author is None else self._usage.get(author, _NO_USAGE)
 
     def keep_evidence(self, first: Record, second: Record, epoch: int) -> None:
         """Two different signed records of one author under a once-key. Only the first pair is kept."""
@@ -230,7 +224,8 @@ class Ledger:
             for table in ("evidence", "own", "proofs", "lists"):
                 database.execute(f"DELETE FROM {table} WHERE epoch < ?", (oldest_epoch,))  # noqa: S608 - one of four literals
         for key, author in gone:
-            self._count(author, -1, -self.held.pop((key, author)).value_bytes)
+            held = self.held.pop((key, author))
+            self.tally.count(key, author, held.epoch, -1, -held.value_bytes)
             self._by_key[key].discard(author)
             if not self._by_key[key]:
                 del self._by_key[key]
@@ -248,21 +243,12 @@ class Ledger:
 
     def _remember(self, key: bytes, author: bytes, held: Held) -> None:
         before = self.held.get((key, author))
+        self.tally.count(key, author, held.epoch, 1, held.value_bytes)
         if before is None:
             self._by_key.setdefault(key, set()).add(author)
-            self._count(author, 1, held.value_bytes)
         else:
-            self._count(author, 0, held.value_bytes - before.value_bytes)
+            self.tally.count(key, author, before.epoch, -1, -before.value_bytes)
         self.held[key, author] = held
-
-    def _count(self, author: bytes, entries: int, value_bytes: int) -> None:
-        def add(usage: Usage) -> Usage:
-            return Usage(usage.entries + entries, usage.value_bytes + value_bytes)
-
-        self._all = add(self._all)
-        self._usage[author] = add(self._usage.get(author, _NO_USAGE))
-        if self._usage[author].entries == 0:
-            del self._usage[author]
 
     def _write_held(self, place: tuple[bytes, bytes], held: Held) -> None:
         row = (*place, held.value_digest, held.expiration_time, held.epoch, held.value_bytes, _encode(held.receipts))

@@ -8,40 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from epochgate.core.admission import find_excess
 from epochgate.core.calendar import READABLE_EPOCHS
 from epochgate.core.policy import Policy
 from epochgate.core.receipt import Proof, Standing, compute_stamp
 from epochgate.core.rule import Bound
-from epochgate.ledger import Ledger
+from epochgate.replica import Replica
 from epochgate.store import Store
 from epochgate.transcript.recorder import Recorder, Unrecorded
 from epochgate.watch import Watch
 
 
 class Repair:
-    """Of the keys of which `author` is a replica, in `epoch` and the two before. `left` are those whose replicas have not
-    answered in number yet: a whole subnet may start at once."""
+    """Of the keys of `replica`, in `epoch` and the two before. `left` are those whose replicas have not answered in number
+    yet: a whole subnet may start at once."""
 
     def __init__(
-        self,
-        policy: Policy,
-        store: Store,
-        ledger: Ledger,
-        watch: Watch,
-        author: bytes,
-        epoch: int,
-        recorder: Recorder | None = None,
+        self, policy: Policy, store: Store, replica: Replica, watch: Watch, epoch: int, recorder: Recorder | None = None
     ) -> None:
         block, _ = watch.get_block()
-        self.left = [bound for bound in _find_own_keys(policy, watch, author, epoch) if bound.first <= block]
+        self.left = [bound for bound in _find_own_keys(policy, watch, replica.author, epoch) if bound.first <= block]
         self._store = store
-        self._ledger = ledger
+        self._replica = replica
         self._watch = watch
         self._epoch = epoch
         self._recorder = recorder or Unrecorded()
 
     async def take(self) -> int:
-        """Copy what is proven under the keys that are left; returns how many records were missing.
+        """Copy what is proven under the keys that are left, as far as it may be stored; returns how many records were missing.
 
         The copies keep the receipts of others: this replica did not see them arrive, so it signs none.
         """
@@ -49,15 +43,16 @@ class Repair:
         for bound in self.left:
             reading = await self._store.read(bound, is_thorough=True)
             for stamp in reading.get_stamps(Standing.PROVEN):
-                copied += _take(reading.proofs[stamp], bound, self._ledger, self._watch, self._epoch, self._recorder)
+                copied += _take(reading.proofs[stamp], bound, self._replica, self._watch, self._epoch, self._recorder)
             if not reading.is_enough:
                 left.append(bound)
         self.left = left
         return copied
 
 
-def _take(proof: Proof, bound: Bound, ledger: Ledger, watch: Watch, epoch: int, recorder: Recorder) -> bool:
+def _take(proof: Proof, bound: Bound, replica: Replica, watch: Watch, epoch: int, recorder: Recorder) -> bool:
     """Whether the record was missing. Under a once-key the first one stays, and a second one is evidence."""
+    ledger = replica.ledger
     record, stamp, now_seconds = proof.record, compute_stamp(proof.record), watch.clock.get_unix_seconds()
     kept_epoch = epoch if bound.epoch is None else bound.epoch
     held = ledger.held.get((record.key, record.author))
@@ -71,6 +66,8 @@ def _take(proof: Proof, bound: Bound, ledger: Ledger, watch: Watch, epoch: int, 
             ledger.keep_evidence(first, record, bound.epoch or 0)
         return False
     if record.expiration_time <= max(now_seconds, held.expiration_time if held else 0.0):
+        return False
+    if find_excess(record, held, bound, kept_epoch, ledger.tally, replica.room) is not None:
         return False
     ledger.keep(record, proof.receipts, kept_epoch)
     recorder.note_copy(proof, watch.get_moment(), kept_epoch)

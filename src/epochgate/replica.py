@@ -20,9 +20,9 @@ from epochgate.core.record import Record, is_record_signed
 from epochgate.core.roster import MAX_REPLICAS, Roster
 from epochgate.core.rule import Bound
 from epochgate.core.verdict import Denied, Reason
+from epochgate.gate import Gate
 from epochgate.keys import SigningKey
 from epochgate.ledger import Entry, Ledger
-from epochgate.limits import Gate, Limits
 from epochgate.transcript.recorder import Recorder, Unrecorded
 from epochgate.watch import Watch
 from epochgate.wire import (
@@ -44,7 +44,10 @@ from epochgate.wire import (
 
 
 class Replica:
-    """One node's side of the store. `admitted` and `denied` count its verdicts since they were last taken."""
+    """One node's side of the store, within the limits of the calendar's policy.
+
+    `admitted` and `denied` count its verdicts since they were last taken.
+    """
 
     def __init__(
         self,
@@ -53,7 +56,6 @@ class Replica:
         ledger: Ledger,
         watch: Watch,
         max_message_bytes: int,
-        limits: Limits | None = None,
         recorder: Recorder | None = None,
     ) -> None:
         self.author = key.author
@@ -64,9 +66,9 @@ class Replica:
         self._key = key
         self._watch = watch
         self._max_reply_bytes = max_message_bytes - FRAME_BYTES
-        limits = limits or Limits()
-        self.room = Room(self._max_reply_bytes - RECEIPT_BYTES, limits.author_records, limits.author_bytes)
-        self._gate = Gate(limits)
+        policy = watch.calendar.policy
+        self.room = Room(self._max_reply_bytes - RECEIPT_BYTES, policy.limits, policy.held_epochs)
+        self._gate = Gate(policy.limits)
         self._recorder: Recorder = recorder or Unrecorded()
         self._roster: Roster | None = None
         self._sets: dict[int, tuple[tuple[Proof, ...], tuple[tuple[Record, Record], ...]]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import random
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from epochgate.core import challenge, commitment, policy, roster, settlement
 from epochgate.core.calendar import Moment
 from epochgate.core.challenge import TensorSpec, compute_challenge
 from epochgate.core.commitment import Opening, compute_commitment
+from epochgate.core.limits import Allowance, Limits, Rate
 from epochgate.core.policy import Policy, Scoring
 from epochgate.core.receipt import ReceiptRule, Standing
 from epochgate.core.record import Record, compute_key
@@ -28,7 +28,7 @@ from epochgate.devnet.adversaries import ADVERSARIES, senders
 from epochgate.devnet.adversaries.replicas import COVETED_KEYS, grind_key
 from epochgate.engine.virtual_time import run_virtually
 from epochgate.events import Scored, Stored
-from epochgate.limits import Allowance, Limits, Rate
+from epochgate.gate import Gate
 from epochgate.node import hoster, submitter, validator
 from epochgate.node.runner import Node
 from epochgate.replica import Replica
@@ -232,7 +232,7 @@ def test_a_flood_takes_others_receipts_where_all_members_share_one_purse(
     plenty, little, nothing = (Allowance(Rate(burst / 10, burst), Rate(1e6, 1e4 * burst)) for burst in (100.0, 20.0, 1e-9))
     lacking = []
     for name, own in (("own", plenty), ("shared", nothing)):
-        monkeypatch.setattr(replica, "Limits", functools.partial(Limits, member=own, spare=little))
+        monkeypatch.setattr(replica, "Gate", lambda _, own=own: Gate(Limits(member=own, spare=little)))
         lacking.append(flood(make_folder(tmp_path / name)))
     assert lacking[0] == []
     assert lacking[1] != []

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from epochgate.core.admission import Usage
 from epochgate.core.commitment import Opening
 from epochgate.core.receipt import Proof, Receipt, Stamp, compute_receipt_bytes, compute_stamp
 from epochgate.core.record import Record, compute_key
+from epochgate.core.tally import Usage
 from epochgate.keys import SigningKey
 from epochgate.ledger import Ledger, LedgerError
 from people import NETWORK, alice, bob, carol, sign, vera, victor, vito
@@ -88,7 +88,7 @@ def test_a_newer_record_takes_the_place_of_the_older_and_of_its_receipts(ledger:
     assert ledger.get_record(KEY, alice.author) == newer
     assert ledger.get_receipts(compute_stamp(older)) == ()
     assert ledger.get_receipts(compute_stamp(newer)) == (vouch(vera, newer),)
-    assert ledger.get_usage() == Usage(1, len(newer.value))
+    assert ledger.tally.get_all() == Usage(1, len(newer.value))
 
 
 def test_the_same_record_again_keeps_the_receipt_it_had(ledger: Ledger) -> None:
@@ -136,18 +136,23 @@ def test_a_listing_is_in_order_of_author_without_what_expired(ledger: Ledger) ->
     assert list(ledger.get_listing(compute_key("hoster"), NOW_SECONDS)) == []
 
 
-def test_usage_counts_entries_and_bytes_of_each_author_and_of_all(ledger: Ledger) -> None:
+def test_entries_and_bytes_are_counted_of_an_author_in_an_epoch_of_a_key_and_of_all(ledger: Ledger) -> None:
     one, other = commit(alice, b"1" * 100), sign(alice, "hoster", b"2" * 50, NOW_SECONDS)
     for record in (one, other, commit(bob, b"3" * 10)):
         ledger.keep(record, [], epoch=5)
 
-    assert ledger.get_usage(alice.author) == Usage(2, len(one.value) + len(other.value))
-    assert ledger.get_usage(carol.author) == Usage()
-    assert ledger.get_usage().entries == 3
+    renewed = sign(alice, "hoster", b"2" * 60, NOW_SECONDS + 1)
+    ledger.keep(renewed, [], epoch=6)
 
-    ledger.forget(LATER_SECONDS, oldest_epoch=6)
+    assert ledger.tally.get_authors(alice.author, 5) == Usage(1, len(one.value))
+    assert ledger.tally.get_authors(alice.author, 6) == ledger.tally.get_keys(other.key) == Usage(1, len(renewed.value))
+    assert ledger.tally.get_authors(carol.author, 5) == Usage()
+    assert ledger.tally.get_keys(KEY).entries == 2
+    assert ledger.tally.get_all().entries == 3
 
-    assert ledger.get_usage(alice.author) == ledger.get_usage() == Usage()
+    ledger.forget(LATER_SECONDS, oldest_epoch=7)
+
+    assert ledger.tally.get_authors(alice.author, 6) == ledger.tally.get_keys(KEY) == ledger.tally.get_all() == Usage()
 
 
 def test_only_the_first_pair_of_evidence_is_kept(ledger: Ledger) -> None:
@@ -242,12 +247,12 @@ def test_everything_is_there_when_the_ledger_is_opened_again(path: Path) -> None
         ledger.keep(each, [vouch(victor, each)], epoch=5)
     ledger.add_receipts(compute_stamp(record), [vouch(vera, record)])
     ledger.keep_evidence(record, commit(alice, b"other"), epoch=5)
-    held, usage = dict(ledger.held), ledger.get_usage()
+    held, usage = dict(ledger.held), ledger.tally.get_all()
 
     ledger = reopen(ledger, path)
 
     assert ledger.held == held
-    assert ledger.get_usage() == usage
+    assert ledger.tally.get_all() == usage
     assert ledger.get_record(large.key, bob.author) == large
     assert {receipt.replica for receipt in ledger.get_receipts(compute_stamp(record))} == {victor.author, vera.author}
     assert ledger.has_evidence(KEY, alice.author)
@@ -352,7 +357,7 @@ def test_a_write_that_fails_changes_nothing(path: Path) -> None:
         ledger.keep(sign(bob, "hoster", b"x" * (1 << 20), LATER_SECONDS), [], epoch=5)
 
     assert set(ledger.held) == {(KEY, alice.author)}
-    assert ledger.get_usage().entries == 1
+    assert ledger.tally.get_all().entries == 1
     ledger.keep(commit(carol), [], epoch=5)
     ledger = reopen(ledger, path)
     assert set(ledger.held) == {(KEY, alice.author), (KEY, carol.author)}
@@ -383,7 +388,7 @@ def test_what_is_forgotten_takes_no_room(path: Path) -> None:
         ledger.forget(LATER_SECONDS, oldest_epoch=epoch)
 
     assert sum(file.stat().st_size for file in path.parent.iterdir()) < 8 * epoch_bytes
-    assert ledger.get_usage().entries == 8
+    assert ledger.tally.get_all().entries == 8
     ledger.close()
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from epochgate.core.limits import Limits, Quota
+from epochgate.core.policy import Policy
 from epochgate.core.receipt import compute_stamp
 from memory_town import live
-from town import HEARTBEAT, NOTE, OWN, Town
+from town import HEARTBEAT, NOTE, OWN, POLICY, Town
 
 
 def test_equivocation_comes_to_light_and_the_first_record_stays(tmp_path: Path) -> None:
@@ -78,3 +80,16 @@ def test_records_of_the_two_epochs_before_are_taken_too_and_expired_ones_not(tmp
         assert len(grace.get_listing(NOTE)) == 1
 
     live(tmp_path, story)
+
+
+def test_no_more_is_taken_than_may_be_stored(tmp_path: Path) -> None:
+    async def story(town: Town) -> None:
+        alice, grace = town.neighbours[0], town.neighbours[-1]
+        for rule in (NOTE, OWN):
+            await alice.post_to(town.neighbours[:-1], alice.write(rule))
+        town.calendar.policy = Policy(*POLICY.rules, limits=Limits(author=Quota(1, 1 << 20)))
+        await grace.restart()
+        assert await grace.repair() == 1
+        assert await grace.repair() == 0
+
+    live(tmp_path, story, 7)

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from epochgate.core.calendar import Calendar, Moment
+from epochgate.core.limits import Allowance, Limits, Quota, Rate
 from epochgate.core.policy import Policy
 from epochgate.core.receipt import Proof, Receipt, compute_stamp
 from epochgate.core.record import Record, compute_key
@@ -17,7 +18,6 @@ from epochgate.core.roster import HOSTER
 from epochgate.core.verdict import Reason, Verdict
 from epochgate.engine.memory import Hub
 from epochgate.ledger import Ledger
-from epochgate.limits import Allowance, Limits, Rate
 from epochgate.replica import Replica
 from epochgate.watch import Watch
 from epochgate.wire import (
@@ -72,7 +72,7 @@ async def ask(replica: Replica, sender: bytes, request: Request) -> Reply:
     return decode_reply(await replica.handle(sender, encode(request)))
 
 
-def make_replica(them: Neighbour, judge: object = POLICY, limits: Limits | None = None, **changes: object) -> Replica:
+def make_replica(them: Neighbour, policy: Policy = POLICY, **changes: object) -> Replica:
     """Another replica of the same node."""
     parts: dict[str, object] = {
         "ledger": them.ledger,
@@ -80,7 +80,14 @@ def make_replica(them: Neighbour, judge: object = POLICY, limits: Limits | None 
         "max_message_bytes": MAX_MESSAGE_BYTES,
         **changes,
     }
-    return Replica(them.key, judge, limits=limits, **parts)  # type: ignore[arg-type]
+    return Replica(them.key, policy, **parts)  # type: ignore[arg-type]
+
+
+def make_limited(them: Neighbour, limits: Limits) -> Replica:
+    """Another replica of the same node, as if its policy had declared these limits."""
+    policy = Policy(*POLICY.rules, limits=limits)
+    them.town.calendar.policy = policy
+    return make_replica(them, policy)
 
 
 async def test_a_strangers_post_is_turned_away_before_it_is_decoded(alice: Neighbour, bob: Neighbour) -> None:
@@ -94,7 +101,7 @@ async def test_a_strangers_post_is_turned_away_before_it_is_decoded(alice: Neigh
 async def test_a_stranger_may_read_a_little(alice: Neighbour, bob: Neighbour) -> None:
     record = alice.write(NOTE)
     await ask(bob.replica, alice.author, Post(record))
-    replica = make_replica(bob, limits=Limits(stranger=FEW))
+    replica = make_limited(bob, Limits(stranger=FEW))
     for _ in range(3):
         listing = await ask(replica, mallory.author, List(record.key))
         assert isinstance(listing, Listing)
@@ -107,7 +114,7 @@ async def test_a_stranger_may_read_a_little(alice: Neighbour, bob: Neighbour) ->
 
 
 async def test_a_flood_by_one_member_leaves_the_others_their_share(town: Town, alice: Neighbour, bob: Neighbour) -> None:
-    replica = make_replica(bob, limits=Limits(member=FEW, spare=FEW))
+    replica = make_limited(bob, Limits(member=FEW, spare=FEW))
     key = town.get_bound(NOTE, 0, alice).key
     for _ in range(6):
         assert isinstance(await ask(replica, alice.author, List(key)), Listing)
@@ -119,7 +126,7 @@ async def test_a_flood_by_one_member_leaves_the_others_their_share(town: Town, a
 async def test_what_is_read_is_paid_for_by_its_bytes(alice: Neighbour, bob: Neighbour) -> None:
     record = alice.write(LARGE, bytes(LARGE_BYTES))
     narrow = Allowance(Rate(1000.0, 1000.0), Rate(LARGE_BYTES, LARGE_BYTES))
-    replica = make_replica(bob, limits=Limits(member=narrow, spare=NONE))
+    replica = make_limited(bob, Limits(member=narrow, spare=NONE))
     assert isinstance(await ask(replica, alice.author, Post(record)), Posted)
     refused = await ask(replica, alice.author, List(record.key))
     assert isinstance(refused, Refused)
@@ -130,7 +137,7 @@ async def test_what_is_read_is_paid_for_by_its_bytes(alice: Neighbour, bob: Neig
 
 
 async def test_a_nodes_own_requests_are_never_too_many(bob: Neighbour) -> None:
-    replica = make_replica(bob, limits=Limits(member=NONE, spare=NONE))
+    replica = make_limited(bob, Limits(member=NONE, spare=NONE))
     assert isinstance(await ask(replica, bob.author, Post(bob.write(NOTE))), Posted)
 
 
@@ -231,32 +238,77 @@ async def test_a_receipt_says_when_the_record_came_and_is_the_same_ever_after(al
 @pytest.mark.parametrize(
     ("limits", "expected", "observed"),
     [
-        (Limits(author_records=2), "at most 2 records and 268435456 bytes an author", "3 records and 65792 bytes"),
-        (Limits(author_bytes=65_700), "at most 1024 records and 65700 bytes an author", "3 records and 65792 bytes"),
+        (
+            Limits(author=Quota(2, 1 << 20)),
+            "at most 2 records and 1048576 bytes an author in an epoch",
+            "3 records and 65792 bytes",
+        ),
+        (
+            Limits(author=Quota(9, 65_700)),
+            "at most 9 records and 65700 bytes an author in an epoch",
+            "3 records and 65792 bytes",
+        ),
+        (
+            Limits(total=Quota(24, 4 << 20)),
+            "at most 2 records and 349525 bytes an author in an epoch, its part of the total",
+            "3 records and 65792 bytes",
+        ),
     ],
 )
 async def test_an_authors_room_is_its_own_and_ends(
     limits: Limits, expected: str, observed: str, alice: Neighbour, bob: Neighbour
 ) -> None:
-    replica = make_replica(bob, limits=limits)
-    assert isinstance(await ask(replica, alice.author, Post(alice.write(NOTE))), Posted)
-    assert isinstance(await ask(replica, alice.author, Post(alice.write(LARGE, bytes(LARGE_BYTES)))), Posted)
+    """A town of four, whose records are held for three epochs: a twelfth of the total each."""
+    await ask(bob.replica, alice.author, Post(alice.write(NOTE)))
+    await ask(bob.replica, alice.author, Post(alice.write(LARGE, bytes(LARGE_BYTES))))
+    replica = make_limited(bob, limits)
     assert await ask(replica, alice.author, Post(alice.write(OTHER))) == Refused("quota", "other_epoch_0", expected, observed)
     carol = bob.town.neighbours[2]
     assert isinstance(await ask(replica, carol.author, Post(carol.write(OTHER))), Posted)
 
 
 async def test_what_is_refused_takes_no_room(town: Town, alice: Neighbour, bob: Neighbour) -> None:
-    replica = make_replica(bob, limits=Limits(author_records=1))
+    replica = make_limited(bob, Limits(author=Quota(1, 1 << 20)))
     forged = msgspec.structs.replace(alice.write(OTHER), value=bytes(96))
     for refused in (forged, alice.write(NOTE, lifetime_seconds=-1), alice.write(NOTE, b"no digest")):
         assert isinstance(await ask(replica, alice.author, Post(refused)), Refused)
     assert isinstance(await ask(replica, alice.author, Post(alice.write(NOTE))), Posted)
-    assert bob.ledger.get_usage(alice.author).entries == 1
+    assert bob.ledger.tally.get_all().entries == 1
+
+
+async def test_a_keys_room_is_parted_among_its_authors(town: Town, alice: Neighbour, bob: Neighbour) -> None:
+    """A note has 96 bytes; what one author leaves, no other may take."""
+    replica = make_limited(bob, Limits(key=Quota(9, 383)))
+    refused = await ask(replica, alice.author, Post(alice.write(NOTE)))
+    assert refused == Refused("quota", "note_epoch_0", "at most 95 bytes an author under a key", "96 bytes")
+    replica = make_limited(bob, Limits(key=Quota(4, 4 * 96)))
+    for them in town.neighbours:
+        assert isinstance(await ask(replica, them.author, Post(them.write(NOTE))), Posted)
+
+
+async def test_what_a_replica_holds_in_all_ends_whatever_the_shares_say(alice: Neighbour, bob: Neighbour) -> None:
+    """Here by records of an epoch that was never let go."""
+    note = alice.write(NOTE)
+    for number in range(12):
+        bob.ledger.keep(msgspec.structs.replace(note, key=compute_key(f"note {number}")), (), -3)
+    replica = make_limited(bob, Limits(total=Quota(12, 1 << 20)))
+    refused = await ask(replica, alice.author, Post(alice.write(HEARTBEAT)))
+    assert refused == Refused("quota", "hoster", "at most 12 records and 1048576 bytes in all", "13 records and 1248 bytes")
+
+
+async def test_a_key_takes_no_more_records_than_its_limit(town: Town, alice: Neighbour, bob: Neighbour) -> None:
+    """A roster that outgrew its policy: who comes first is served."""
+    replica = make_limited(bob, Limits(key=Quota(1, 1 << 20)))
+    assert isinstance(await ask(replica, alice.author, Post(alice.write(NOTE))), Posted)
+    carol = town.neighbours[2]
+    refused = await ask(replica, carol.author, Post(carol.write(NOTE)))
+    assert refused == Refused(
+        "quota", "note_epoch_0", "at most 1 records and 1048576 bytes under a key", "2 records and 192 bytes"
+    )
 
 
 async def test_renewing_a_record_takes_no_more_room(alice: Neighbour, bob: Neighbour) -> None:
-    replica = make_replica(bob, limits=Limits(author_records=1))
+    replica = make_limited(bob, Limits(author=Quota(1, 1 << 20)))
     for lifetime_seconds in (100, 200, 300):
         beat = alice.write(HEARTBEAT, lifetime_seconds=lifetime_seconds)
         assert isinstance(await ask(replica, alice.author, Post(beat)), Posted)
@@ -336,7 +388,7 @@ async def test_who_left_the_roster_posts_no_more(tmp_path: Path, alice: Neighbou
 async def test_who_comes_back_to_the_roster_begins_anew(alice: Neighbour, bob: Neighbour) -> None:
     town, key = bob.town, alice.write(NOTE).key
     slow = Allowance(Rate(1e-9, 1.0), Rate(1e9, 1e9))
-    replica = make_replica(bob, limits=Limits(member=slow, spare=NONE))
+    replica = make_limited(bob, Limits(member=slow, spare=NONE))
     assert isinstance(await ask(replica, alice.author, List(key)), Listing)
     assert isinstance(await ask(replica, alice.author, List(key)), Refused)
     town.chain.deregister(alice.author)

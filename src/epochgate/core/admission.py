@@ -8,33 +8,31 @@ from typing import Protocol
 import msgspec
 
 from epochgate.core.calendar import NOTHING_HELD, Held, Moment
+from epochgate.core.limits import Limits
 from epochgate.core.policy import Judge
 from epochgate.core.receipt import Receipt, Stamp, compute_stamp
 from epochgate.core.record import Record, compute_value_digest
 from epochgate.core.rule import Bound
+from epochgate.core.tally import Tally, Usage
 from epochgate.core.verdict import Denied, Reason, Verdict
 
 
-class Usage(msgspec.Struct, frozen=True):
-    """How much is stored: records, and bytes of their values."""
-
-    entries: int = 0
-    value_bytes: int = 0
-
-
 class Room(msgspec.Struct, frozen=True):
-    """What a replica has room for: the longest value it can hand out again, and an author's part of the store."""
+    """What a replica has room for: the longest value it can hand out again, and what its policy lets it store."""
 
     value_bytes: int
-    author_records: int
-    author_bytes: int
+    limits: Limits
+    held_epochs: int
 
 
 class Stored(Held, Protocol):
-    """What is held, and how long its value is."""
+    """What is held, how long its value is, and in which epoch it was stored."""
 
     @property
     def value_bytes(self) -> int: ...
+
+    @property
+    def epoch(self) -> int: ...
 
 
 class Stock(Protocol):
@@ -43,7 +41,8 @@ class Stock(Protocol):
     @property
     def held(self) -> Mapping[tuple[bytes, bytes], Stored]: ...
 
-    def get_usage(self, author: bytes) -> Usage: ...
+    @property
+    def tally(self) -> Tally: ...
 
     def get_receipts(self, stamp: Stamp) -> tuple[Receipt, ...]: ...
 
@@ -71,7 +70,9 @@ def judge_post(
         return verdict
     if bound is None:
         raise AssertionError("a judge admitted a key for which it finds no rule")
-    denied = _find_no_room(record, held, bound, stock.get_usage(record.author), room)
+    if len(record.value) > room.value_bytes:
+        return Denied(Reason.TOO_LARGE, bound.name, room.value_bytes, len(record.value))
+    denied = find_excess(record, held, bound, now.data.epoch, stock.tally, room)
     return verdict if denied is None else denied
 
 
@@ -84,16 +85,27 @@ def find_own_receipt(replica: bytes, receipts: tuple[Receipt, ...]) -> Receipt |
     return next((receipt for receipt in receipts if receipt.replica == replica), None)
 
 
-def _find_no_room(record: Record, held: Stored | None, bound: Bound, usage: Usage, room: Room) -> Denied | None:
-    """What is stored must fit into one reply, and into its author's own part of the store."""
-    size = len(record.value)
-    if size > room.value_bytes:
-        return Denied(Reason.TOO_LARGE, bound.name, room.value_bytes, size)
-    records = usage.entries + (held is None)
-    value_bytes = usage.value_bytes + size - (held.value_bytes if held else 0)
-    if records > room.author_records or value_bytes > room.author_bytes:
-        expected = f"at most {room.author_records} records and {room.author_bytes} bytes an author"
-        return Denied(Reason.QUOTA, bound.name, expected, f"{records} records and {value_bytes} bytes")
+def find_excess(record: Record, held: Stored | None, bound: Bound, epoch: int, tally: Tally, room: Room) -> Denied | None:
+    """Which limit `record`, stored in `epoch` in the place of what is `held`, goes beyond; None where it fits.
+
+    While all keep to their shares, neither a key's bound nor that of all is ever reached.
+    """
+    limits, authors, size = room.limits, len(bound.roles), len(record.value)
+    share = limits.compute_author_share(authors, room.held_epochs)
+    part = "" if share == limits.author else ", its part of the total"
+    replaced = Usage(1, held.value_bytes) if held is not None else Usage()
+    replaced_in_epoch = replaced if held is not None and held.epoch == epoch else Usage()
+    for usage, gone, quota, whose in (
+        (tally.get_authors(record.author, epoch), replaced_in_epoch, share, f"an author in an epoch{part}"),
+        (tally.get_keys(record.key), replaced, limits.key, "under a key"),
+        (tally.get_all(), replaced, limits.total, "in all"),
+    ):
+        after = Usage(usage.entries + 1 - gone.entries, usage.value_bytes + size - gone.value_bytes)
+        if after.entries > quota.entries or after.value_bytes > quota.value_bytes:
+            return Denied(Reason.QUOTA, bound.name, f"at most {quota} {whose}", str(after))
+    longest = limits.compute_key_share_bytes(bound.rule.compute_writers(authors, room.held_epochs))
+    if size > longest:
+        return Denied(Reason.QUOTA, bound.name, f"at most {longest} bytes an author under a key", f"{size} bytes")
     return None
 
 

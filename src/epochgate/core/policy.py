@@ -17,9 +17,10 @@ import msgspec
 from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
-from epochgate.core.calendar import Moment
+from epochgate.core.calendar import READABLE_EPOCHS, Moment
 from epochgate.core.epoch import Timing, Window
-from epochgate.core.policy_text import render_table, render_timeline
+from epochgate.core.limits import Limits
+from epochgate.core.policy_text import render_limits, render_table, render_timeline
 from epochgate.core.record import SIGNATURE_BYTES, Record, is_signed
 from epochgate.core.rule import Bound, Rule
 from epochgate.core.schema import EpochContext, Malformed
@@ -58,21 +59,21 @@ class Scoring(msgspec.Struct, frozen=True):
 class Policy:
     """The rules of a subnet. A value: print it, digest it, compare it with a peer's, test it offline.
 
-    `key_budget_bytes` bounds what all authors of the roster together may store under one key. `role_field` is the field of
-    a node's registration that names its roles on a chain that knows none (SPEC section 9).
+    `limits` are what every replica grants. `role_field` is the field of a node's registration that names its roles on a
+    chain that knows none (SPEC section 9).
     """
 
     def __init__(
         self,
         *rules: Rule,
         scoring: Scoring | None = None,
-        key_budget_bytes: int = 64 << 20,
+        limits: Limits | None = None,
         role_field: str = "non_unique",
     ) -> None:
         self.rules = rules
         self.role_field = role_field
         self.scoring = scoring or Scoring()
-        self.key_budget_bytes = key_budget_bytes
+        self.limits = limits or Limits()
         self.max_value_bytes = max((rule.max_bytes for rule in rules), default=0)
 
     def find_bound(self, key: bytes, now: Moment) -> Bound | None:
@@ -122,7 +123,7 @@ class Policy:
         return judge_content(record, bound, is_read=True) if denied is None else denied
 
     def __str__(self) -> str:
-        return render_table(self)
+        return f"{render_table(self)}\n\n{render_limits(self.limits)}"
 
     def render_timeline(self) -> str:
         """The epoch from left to right, a bar a rule."""
@@ -169,10 +170,18 @@ class Policy:
         return block if shortest is None else min(block, float(shortest) * timing.seconds_per_epoch / 4)
 
     @property
+    def held_epochs(self) -> int:
+        """In how many epochs at a time the records were stored that a replica holds.
+
+        A record is let go when an epoch begins in which it has expired and its own epoch cannot be read any more.
+        """
+        return max([READABLE_EPOCHS] + [math.ceil(rule.ttl) + 1 for rule in self.rules])
+
+    @property
     def digest(self) -> bytes:
         """SHA-256 over all that the policy says, 32 bytes: two nodes with the same digest judge alike."""
         lines = [rule.describe() for rule in self.rules]
-        lines += [self.scoring.describe(), f"key_budget_bytes={self.key_budget_bytes}", f"role_field={self.role_field}"]
+        lines += [self.scoring.describe(), self.limits.describe(), f"role_field={self.role_field}"]
         return hashlib.sha256(b"epochgate/policy/1\0" + "\n".join(lines).encode()).digest()
 
 

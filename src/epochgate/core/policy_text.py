@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from epochgate.core.challenge import Chosen, Derived
 from epochgate.core.epoch import Timing, compute_seconds
+from epochgate.core.limits import Limits, Quota
 from epochgate.core.record import SIGNATURE_BYTES
-from epochgate.core.roster import Role
+from epochgate.core.roster import MAX_REPLICAS, Role
 from epochgate.core.rule import Rule
 from epochgate.core.schema import get_longest_bytes
 
@@ -21,6 +22,9 @@ USUAL_MESSAGE_BYTES = 4 << 20
 """What a message of the network holds where nothing else is said."""
 COMPANY_BYTES = 8192
 """Room in a message for what travels with a value: the frame, and a receipt of each replica."""
+
+READ_REQUESTS = 2
+"""A listing, and the values in it."""
 
 
 class PolicyError(ValueError):
@@ -41,8 +45,24 @@ def render_table(policy: Policy) -> str:
         )
         for rule in policy.rules
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return _align(rows)
+
+
+def render_limits(limits: Limits) -> str:
+    """One row a limit: who may ask how much, and then who may have how much stored."""
+    rows: list[tuple[str, ...]] = [("limit", "requests a second", "at once", "bytes a second", "at once")]
+    for words, allowance in (
+        ("a member", limits.member),
+        ("all members beyond that", limits.spare),
+        ("a stranger", limits.stranger),
+        ("all strangers", limits.strangers),
+    ):
+        rates = (allowance.requests, allowance.bytes)
+        rows.append((words, *(f"{amount:,.12g}" for rate in rates for amount in (rate.per_second, rate.burst))))
+    stored = [("limit", "records", "bytes")]
+    for words, quota in (("an author in an epoch", limits.author), ("a key", limits.key), ("in all", limits.total)):
+        stored.append((words, f"{quota.entries:,}", f"{quota.value_bytes:,}"))
+    return f"{_align(rows)}\n\n{_align(stored)}"
 
 
 def render_timeline(policy: Policy) -> str:
@@ -55,6 +75,11 @@ def render_timeline(policy: Policy) -> str:
         bar = "·" * left + "█" * (right - left) + "·" * (TIMELINE_COLUMNS - right)
         lines.append(f"{rule.kind.ljust(width)}  {bar}")
     return "\n".join(lines)
+
+
+def _align(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def find_problems(
@@ -71,12 +96,8 @@ def find_problems(
         yield from _find_size_problems(rule, max_message_bytes)
         if rule.elected_until is not None and not isinstance(rule.schema, (Derived, Chosen)):
             yield f"{rule.name}: a challenge is Derived(...) or Chosen(...), which give it a digest: wrap its schema in one"
-        total = rule.max_bytes * (1 if "{author}" in rule.name else roster_size)
-        if total > policy.key_budget_bytes:
-            yield (
-                f"{rule.name}: {roster_size} authors of {rule.max_bytes} bytes make {total}, more than the key's budget of "
-                f"{policy.key_budget_bytes}: lower max_bytes, raise key_budget_bytes, or give each author a key with {{author}}"
-            )
+        yield from _find_key_problems(rule, policy, roster_size)
+    yield from _find_author_problems(policy, started, roster_size)
 
 
 def check_policy(policy: Policy, timing: Timing, roster_size: int, max_message_bytes: int = USUAL_MESSAGE_BYTES) -> None:
@@ -125,6 +146,52 @@ def _find_size_problems(rule: Rule, max_message_bytes: int) -> Iterator[str]:
             f"{rule.name}: a value of {rule.schema.describe()} takes {least} bytes and more, and max_bytes is "
             f"{rule.max_bytes}: raise it, or declare less"
         )
+
+
+def _find_key_problems(rule: Rule, policy: Policy, roster_size: int) -> Iterator[str]:
+    """All of a roster must find room under a key."""
+    key, writers = policy.limits.key, rule.compute_writers(roster_size, policy.held_epochs)
+    if writers > key.entries:
+        yield f"{rule.name}: {writers} authors may write under one key, and limits.key holds {key.entries} records: raise it"
+    if rule.max_bytes > policy.limits.compute_key_share_bytes(writers):
+        yield (
+            f"{rule.name}: {writers} authors of {rule.max_bytes} bytes make {writers * rule.max_bytes}, more than the "
+            f"{key.value_bytes} bytes of limits.key: lower max_bytes, raise it, or give each author a key with {{author}}"
+        )
+
+
+def _find_author_problems(policy: Policy, timing: Timing, roster_size: int) -> Iterator[str]:
+    """What the rules ask of one author in an epoch, in every role and elected, it must be able to send and to store."""
+    limits, need = policy.limits, Quota(len(policy.rules), sum(rule.max_bytes for rule in policy.rules))
+    share = limits.compute_author_share(roster_size, policy.held_epochs)
+    if need.entries > share.entries or need.value_bytes > share.value_bytes:
+        narrow, advice = "limits.author", "raise it"
+        if share != limits.author:
+            parts = roster_size * policy.held_epochs
+            least = Quota(need.entries * parts, need.value_bytes * parts)
+            narrow, advice = f"its part of limits.total among {roster_size}", f"raise limits.total to {least}"
+        yield f"an author needs room for {need} in an epoch, and {narrow} is {share}: {advice}, or lower max_bytes"
+    asked = _compute_traffic(policy, roster_size)
+    for what, rate, amount in zip(("requests", "bytes"), (limits.member.requests, limits.member.bytes), asked, strict=True):
+        granted = rate.burst + rate.per_second * timing.seconds_per_epoch
+        if amount > granted:
+            yield (
+                f"a member sends a replica {amount} {what} in an epoch of {timing.seconds_per_epoch:g} s, and limits.member "
+                f"grants {granted:.0f}: raise it, or lower max_bytes"
+            )
+
+
+def _compute_traffic(policy: Policy, roster_size: int) -> tuple[int, int]:
+    """Requests and bytes between a member and one replica in an epoch, when it posts under every rule and reads every key.
+
+    Of keys that belong to an author a replica has as many as a key has replicas, in the mean.
+    """
+    requests, size_bytes = 0, 0
+    for rule in policy.rules:
+        keys, values = (min(roster_size, MAX_REPLICAS),) * 2 if rule.is_of_an_author else (1, roster_size)
+        requests += 1 + READ_REQUESTS * keys
+        size_bytes += rule.max_bytes * (1 + values)
+    return requests, size_bytes
 
 
 def _role_words(rule: Rule) -> str:

@@ -46,9 +46,22 @@ class Rule(msgspec.Struct, frozen=True):
         return "{epoch}" in self.name
 
     @property
+    def is_of_an_author(self) -> bool:
+        return "{author}" in self.name
+
+    @property
     def kind(self) -> str:
         """The name without its epoch and author: `hoster-commit` of `hoster-commit_epoch_{epoch}`."""
         return re.split(r"[-_]epoch_|[-_]?\{", self.name)[0]
+
+    def compute_writers(self, authors: int, held_epochs: int) -> int:
+        """How many authors may have a record under one key at a time, when there are `authors` on the roster.
+
+        A key without an epoch outlives rosters, and so, for a while, do the records of those who left.
+        """
+        if self.is_of_an_author:
+            return 1
+        return authors if self.is_of_an_epoch else authors * held_epochs
 
     def describe(self) -> str:
         facts = [
@@ -68,7 +81,7 @@ class Rule(msgspec.Struct, frozen=True):
     def bind(self, context: EpochContext, epoch: int) -> Iterator[Bound]:
         """The rule's keys in `epoch`: one, or one an author."""
         decode = self.schema.bind(context)
-        authors: tuple[bytes | None, ...] = context.roster.get_authors(self.by) if "{author}" in self.name else (None,)
+        authors: tuple[bytes | None, ...] = context.roster.get_authors(self.by) if self.is_of_an_author else (None,)
         for author in authors:
             name = self.name.format(epoch=epoch, author=author.hex() if author else "")
             yield Bound.build(self, name, epoch if self.is_of_an_epoch else None, author, context, decode)

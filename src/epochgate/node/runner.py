@@ -28,7 +28,6 @@ from epochgate.events import (
 )
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.ledger import Ledger
-from epochgate.limits import Limits
 from epochgate.node import duties
 from epochgate.node.attestor import attest
 from epochgate.node.challenge import publish_challenge, see_challenge
@@ -92,7 +91,6 @@ class Node:
         model: Model | None = None,
         challenger: Challenger | None = None,
         judge: Judge | None = None,
-        limits: Limits | None = None,
         public_name: str = "",
         heartbeat_facts: Mapping[str, Any] | None = None,
         addresses: Sequence[str] = (),
@@ -103,7 +101,7 @@ class Node:
         recorder = recorder or Unrecorded()
         self.calendar = Calendar(policy)
         self.watch = Watch(chain, clock, self.calendar, ledger)
-        self.replica = Replica(key, judge, ledger, self.watch, network.max_message_bytes, limits, recorder)
+        self.replica = Replica(key, judge, ledger, self.watch, network.max_message_bytes, recorder)
         timeout_seconds = min(TIMEOUT_SECONDS, TIMEOUT_BLOCKS * chain.timing.block_seconds)
         suspect_seconds = timeout_seconds / SUSPECT_PART
         self.store = Store(
@@ -329,7 +327,7 @@ class Node:
 
     async def _repair(self, epoch: int) -> None:
         """Take what this node should hold as a replica, and lost or never had; it is ready when it has asked once."""
-        repair = Repair(self._policy, self.store, self._ledger, self.watch, self._author, epoch, self._recorder)
+        repair = Repair(self._policy, self.store, self.replica, self.watch, epoch, self._recorder)
         while repair.left and self._get_epoch() < epoch + READABLE_EPOCHS:
             try:
                 await repair.take()

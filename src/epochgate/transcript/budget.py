@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from epochgate.core.admission import Room
+from epochgate.core.limits import Quota
 
 REFUSALS_A_SENDER = 64
 """Of each reason, in a file."""
@@ -30,8 +30,8 @@ class Budget:
         self._refused_bytes += size_bytes
         return True
 
-    def has_room_for_record(self, size_bytes: int, room: Room) -> bool:
-        """An admitted one: as many, and as many bytes, as its author may have stored at a time."""
+    def has_room_for_record(self, size_bytes: int, quota: Quota) -> bool:
+        """An admitted one: as many, and as many bytes, as its author may add in an epoch."""
         self._admitted += 1
         self._admitted_bytes += size_bytes
-        return self._admitted <= room.author_records and self._admitted_bytes <= room.author_bytes
+        return self._admitted <= quota.entries and self._admitted_bytes <= quota.value_bytes

@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from epochgate.core.admission import Room
 from epochgate.core.epoch import Timing
 from epochgate.core.receipt import Receipt
 from epochgate.core.record import Record
@@ -21,7 +20,7 @@ from epochgate.core.verdict import Denied
 from epochgate.transcript.recorder import Decided
 from epochgate.wire import Refused
 
-FORMAT = 1
+FORMAT = 2
 ADMITTED, REPEATED = "admitted", "repeated"
 """Verdicts beside the reasons of refusals: stored, and stored before."""
 
@@ -69,7 +68,10 @@ class HeldRecord(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Begun(Line, frozen=True, tag="begun"):
-    """The node has started, or has begun an epoch. `lost` counts lines that the disk did not take since the last `begun`."""
+    """The node has started, or has begun an epoch. `lost` counts lines that the disk did not take since the last `begun`.
+
+    What it grants is in its policy; `max_value_bytes`, the longest value that it can hand out again, is its network's.
+    """
 
     format: int
     why: Literal["start", "epoch"]
@@ -80,7 +82,7 @@ class Begun(Line, frozen=True, tag="begun"):
     policy: str
     policy_digest: str
     judge: str
-    room: Room
+    max_value_bytes: int
     contexts: tuple[Context, ...]
     held: tuple[HeldRecord, ...]
     oldest_epoch: int | None = None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from epochgate.core.admission import compute_receipt_epoch, judge_post
+from epochgate.core.admission import Room, compute_receipt_epoch, judge_post
 from epochgate.core.calendar import Calendar, Moment
 from epochgate.core.policy import Judge, Policy
 from epochgate.core.receipt import Proof, Receipt, Stamp, Standing, is_receipt_signed
@@ -160,7 +160,8 @@ class Replay:
         record = Record(line.key, line.author, value, float(line.expiration_time))
         now = self._calendar.compute_moment(line.block, line.time_seconds, self._stock.held, is_stale=line.is_stale)
         bound = self._judge.find_bound(record.key, now)
-        answer = judge_post(self._judge, bound, line.sender, record, now, self._begun.node, self._stock, self._begun.room)
+        room = Room(self._begun.max_value_bytes, self._policy.limits, self._policy.held_epochs)
+        answer = judge_post(self._judge, bound, line.sender, record, now, self._begun.node, self._stock, room)
         verdict, reasons = REPEATED if isinstance(answer, Receipt) else ADMITTED, None
         if isinstance(answer, Denied):
             verdict, reasons = answer.reason.value, lines.Reasons.from_denied(answer)

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from epochgate.core.admission import Usage
 from epochgate.core.receipt import Receipt, Stamp
+from epochgate.core.tally import Tally
 from epochgate.transcript.lines import HeldRecord
 
 
@@ -15,11 +15,10 @@ class ReplayedStock:
     """A `core.admission.Stock` without values."""
 
     def __init__(self, held: Iterable[HeldRecord] = ()) -> None:
-        self.held: dict[tuple[bytes, bytes], HeldRecord] = {(it.key, it.author): it for it in held}
-
-    def get_usage(self, author: bytes) -> Usage:
-        sizes = [it.value_bytes for it in self.held.values() if it.author == author]
-        return Usage(len(sizes), sum(sizes))
+        self.held: dict[tuple[bytes, bytes], HeldRecord] = {}
+        self.tally = Tally()
+        for it in held:
+            self._put(it)
 
     def get_receipts(self, stamp: Stamp) -> tuple[Receipt, ...]:
         held = self.held.get((stamp.key, stamp.author))
@@ -30,7 +29,7 @@ class ReplayedStock:
         before = self.held.get((it.key, it.author))
         if before is not None and before.value_digest == it.value_digest and before.receipt is not None:
             it = msgspec.structs.replace(it, receipt=before.receipt)
-        self.held[it.key, it.author] = it
+        self._put(it)
 
     def add_receipt(self, it: HeldRecord) -> bool:
         """The receipt of a copy whose record is held already; False where it is not."""
@@ -43,6 +42,15 @@ class ReplayedStock:
 
     def forget(self, now_seconds: float, oldest_epoch: int) -> None:
         """As `Ledger.forget`."""
-        self.held = {
-            place: it for place, it in self.held.items() if it.expiration_time > now_seconds or it.epoch >= oldest_epoch
-        }
+        for it in [it for it in self.held.values() if it.expiration_time <= now_seconds and it.epoch < oldest_epoch]:
+            del self.held[it.key, it.author]
+            self._count(it, -1)
+
+    def _put(self, it: HeldRecord) -> None:
+        self._count(it, 1)
+        if (before := self.held.get((it.key, it.author))) is not None:
+            self._count(before, -1)
+        self.held[it.key, it.author] = it
+
+    def _count(self, it: HeldRecord, entries: int) -> None:
+        self.tally.count(it.key, it.author, it.epoch, entries, entries * it.value_bytes)

@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 
 from epochgate import __version__
-from epochgate.core.admission import Room, find_own_receipt
+from epochgate.core.admission import find_own_receipt
 from epochgate.core.calendar import Moment
+from epochgate.core.limits import Quota
 from epochgate.core.receipt import Proof, Receipt, Stamp, compute_stamp
 from epochgate.core.record import Record, compute_value_digest
 from epochgate.core.record_set import KeyReading, RecordSet, Section
@@ -37,7 +38,7 @@ class TranscriptWriter:
         self._policy_name = policy_name
         self._emit = emit
         self._node = b""
-        self._room = Room(0, 0, 0)
+        self._quota = Quota(0, 0)
         self._members: frozenset[bytes] = frozenset()
         self._contexts: dict[int, lines.Context] = {}
         self._budgets: dict[bytes, Budget] = {}
@@ -58,7 +59,7 @@ class TranscriptWriter:
             self._values.clear()
             self._proofs.clear()
         self._budgets.clear()
-        self._node, self._room = situation.node, situation.room
+        self._node, self._quota = situation.node, situation.room.limits.author
         self._contexts.clear()
         self._members = frozenset()
         contexts = tuple(map(self._remember, situation.contexts))
@@ -78,7 +79,7 @@ class TranscriptWriter:
             policy=self._policy_name,
             policy_digest=situation.policy_digest.hex(),
             judge=situation.judge,
-            room=situation.room,
+            max_value_bytes=situation.room.value_bytes,
             contexts=contexts,
             held=held,
             oldest_epoch=situation.oldest_epoch,
@@ -95,7 +96,7 @@ class TranscriptWriter:
     def note_post(self, sender: bytes, record: Record, now: Moment, answer: Receipt | Denied, *, is_new: bool) -> None:
         budget, size = self._get_budget(sender), len(record.value)
         verdict = answer.reason.value if isinstance(answer, Denied) else ADMITTED if is_new else REPEATED
-        if verdict == ADMITTED and not budget.is_muted and not budget.has_room_for_record(size, self._room):
+        if verdict == ADMITTED and not budget.is_muted and not budget.has_room_for_record(size, self._quota):
             budget.is_muted = True
             self._write(lines.Muted(sender))
         if budget.is_muted or (verdict != ADMITTED and not budget.has_room_for_refusal(verdict, size)):

@@ -13,6 +13,7 @@ from epochgate.core.calendar import Calendar, Moment
 from epochgate.core.challenge import compute_challenge
 from epochgate.core.commitment import Opening
 from epochgate.core.epoch import Timing, epochs, percent
+from epochgate.core.limits import Allowance, Limits, Quota, Rate
 from epochgate.core.policy import Policy
 from epochgate.core.record import Record, compute_value_digest
 from epochgate.core.roster import HOSTER, VALIDATOR
@@ -381,7 +382,14 @@ def test_the_digest_changes_with_every_fact_of_the_policy() -> None:
         Policy(msgspec.structs.replace(rule, **{fact: value})).digest for fact, value in changes.items()
     }
     assert len(digests) == len(changes) + 1
-    assert Policy(rule).digest == Policy(msgspec.structs.replace(rule)).digest
+    assert Policy(rule).digest == Policy(msgspec.structs.replace(rule), limits=Limits()).digest
+    wide = Allowance(Rate(9, 9), Rate(9, 9))
+    limits = [Limits(**{name: wide}) for name in ("member", "spare", "stranger", "strangers")]
+    limits += [Limits(**{name: Quota(9, 9)}) for name in ("author", "key", "total")]
+    assert len({Policy(rule, limits=each).digest for each in limits} | {Policy(rule).digest}) == len(limits) + 1
+    assert (
+        Policy(rule, limits=limits[0]).digest == Policy(rule, limits=Limits(Allowance(Rate(9.0, 9.0), Rate(9.0, 9.0)))).digest
+    )
 
 
 def test_margins_are_a_block_or_a_quarter_of_the_shorter_adjoining_window() -> None:

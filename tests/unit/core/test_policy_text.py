@@ -7,6 +7,7 @@ import pytest
 
 from epochgate.core.commitment import OpeningOf
 from epochgate.core.epoch import Timing, epochs, percent
+from epochgate.core.limits import Allowance, Limits, Quota, Rate
 from epochgate.core.policy import Policy
 from epochgate.core.policy_text import PolicyError, check_policy, find_problems
 from epochgate.core.roster import HOSTER
@@ -32,7 +33,7 @@ def test_the_default_policy_has_no_problem_on_a_usual_chain() -> None:
         ((COMMIT, msgspec.structs.replace(OPEN, during=percent("[50, 60]"))), "an opening could be copied"),
         ((OPEN,), "opens 'commit', which is no rule with a window"),
         ((COMMIT, COMMIT), "two rules are of the kind commit"),
-        ((msgspec.structs.replace(COMMIT, max_bytes=1 << 20),), "more than the key's budget"),
+        ((msgspec.structs.replace(COMMIT, max_bytes=1 << 20),), "more than the 67108864 bytes of limits.key"),
         ((msgspec.structs.replace(COMMIT, kept_until=epochs("2.5")),), "expires before it is last read"),
     ],
 )
@@ -72,10 +73,68 @@ def test_a_schema_whose_values_do_not_fit_is_refused_in_words() -> None:
 
 
 def test_the_table_names_every_rule_with_its_window() -> None:
-    lines = str(INFERENCE_POLICY).splitlines()
+    lines = str(INFERENCE_POLICY).split("\n\n")[0].splitlines()
     assert len(lines) == 1 + len(INFERENCE_POLICY.rules)
     assert "elected validator, once" in lines[3]
     assert "(15, 50] %" in lines[4]
+
+
+def test_the_limits_are_printed_with_the_rules() -> None:
+    _, rates, stored = (part.splitlines() for part in str(INFERENCE_POLICY).split("\n\n"))
+    assert rates[1].split() == ["a", "member", "50", "400", "4,000,000", "64,000,000"]
+    assert len(rates) == 5
+    assert [row.split()[-2:] for row in stored[1:]] == [
+        ["1,024", "67,108,864"],
+        ["4,096", "67,108,864"],
+        ["131,072", "4,294,967,296"],
+    ]
+
+
+def test_the_default_limits_are_enough_for_a_thousand_authors() -> None:
+    assert list(find_problems(INFERENCE_POLICY, Timing(None, 100, 6.0), 1000)) == []
+
+
+SLOW = Allowance(Rate(0.001, 3.0), Rate(1e6, 1e6))
+NARROW = Allowance(Rate(1.0, 10.0), Rate(1.0, 8192.0))
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (
+            Limits(author=Quota(1, 1 << 20)),
+            "an author needs room for 2 records and 8192 bytes in an epoch, and limits.author is 1 records and 1048576 bytes: "
+            "raise it",
+        ),
+        (
+            Limits(author=Quota(2, 8191)),
+            "an author needs room for 2 records and 8192 bytes in an epoch, and limits.author is 2 records and 8191 bytes",
+        ),
+        (
+            Limits(total=Quota(599, 1 << 30)),
+            "and its part of limits.total among 100 is 1 records and 3579139 bytes: raise limits.total to 600 records and "
+            "2457600 bytes",
+        ),
+        (Limits(key=Quota(99, 1 << 20)), "100 authors may write under one key, and limits.key holds 99 records: raise it"),
+        (Limits(member=SLOW), "a member sends a replica 6 requests in an epoch of 600 s, and limits.member grants 4: raise it"),
+        (
+            Limits(member=NARROW),
+            "a member sends a replica 827392 bytes in an epoch of 600 s, and limits.member grants 8792: raise it",
+        ),
+    ],
+)
+def test_limits_below_what_an_honest_author_needs_are_refused_in_words(limits: Limits, words: str) -> None:
+    check_policy(Policy(COMMIT, OPEN), TIMING, roster_size=100)
+    with pytest.raises(PolicyError) as refused:
+        check_policy(Policy(COMMIT, OPEN, limits=limits), TIMING, roster_size=100)
+    assert words in str(refused.value)
+
+
+def test_a_key_that_outlives_rosters_has_room_for_those_who_left() -> None:
+    beat = Rule("beat", by=HOSTER, ttl=epochs("1.1"), schema=Digest())
+    check_policy(Policy(beat, limits=Limits(key=Quota(300, 64 << 20))), TIMING, roster_size=100)
+    with pytest.raises(PolicyError, match=r"beat: 300 authors .* limits\.key holds 299 records"):
+        check_policy(Policy(beat, limits=Limits(key=Quota(299, 64 << 20))), TIMING, roster_size=100)
 
 
 def test_the_timeline_draws_each_window_to_scale() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from epochgate.core.admission import Room
 from epochgate.core.calendar import Calendar, Moment
+from epochgate.core.limits import Limits, Quota
 from epochgate.core.receipt import Receipt
 from epochgate.core.record import Record
 from epochgate.core.verdict import Denied, Reason
@@ -23,7 +24,7 @@ from epochgate.transcript.recorder import Situation
 from epochgate.transcript.writer import TranscriptWriter
 from people import GENESIS_SECONDS, alice, bob, carol, dave, make_context, sign
 
-ROOM = Room(1 << 20, 3, 1 << 16)
+ROOM = Room(1 << 20, Limits(author=Quota(3, 1 << 16)), 3)
 RECEIPT = Receipt(carol.author, 0, 1001, bytes(64))
 EARLY = Denied(Reason.EARLY, "hoster", "blocks 1 to 2", 0)
 
@@ -155,7 +156,7 @@ def test_whoever_has_more_admitted_than_it_may_store_is_muted(desk: Desk) -> Non
     for number in range(10):
         desk.admit(payload=bytes([number]))
     desk.admit(bob)
-    assert desk.count("posted") == ROOM.author_records + 1
+    assert desk.count("posted") == ROOM.limits.author.entries + 1
     assert desk.count("muted") == 1
 
 

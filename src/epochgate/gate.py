@@ -5,37 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Container
 
-import msgspec
+from epochgate.core.limits import Allowance, Limits, Rate
 
 MAX_STRANGERS = 1024
-
-
-class Rate(msgspec.Struct, frozen=True):
-    """So many a second in the long run, so many at once."""
-
-    per_second: float
-    burst: float
-
-
-class Allowance(msgspec.Struct, frozen=True):
-    """Requests, and bytes of requests and replies together."""
-
-    requests: Rate
-    bytes: Rate
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """What a replica grants. Every member of the roster has `member` for itself, and beyond that a part of `spare`, which
-    all members share. A stranger has `stranger`, and all strangers together `strangers`. An author may have so many
-    records and bytes of values stored at a time.
-    """
-
-    member: Allowance = Allowance(Rate(50.0, 400.0), Rate(4e6, 64e6))
-    spare: Allowance = Allowance(Rate(500.0, 1000.0), Rate(32e6, 128e6))
-    stranger: Allowance = Allowance(Rate(2.0, 10.0), Rate(0.25e6, 8e6))
-    strangers: Allowance = Allowance(Rate(20.0, 50.0), Rate(2e6, 16e6))
-    author_records: int = 1024
-    author_bytes: int = 256 << 20
 
 
 class Bucket:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epochgate.limits import MAX_STRANGERS, Allowance, Bucket, Gate, Limits, Rate
+from epochgate.core.limits import Allowance, Limits, Rate
+from epochgate.gate import MAX_STRANGERS, Bucket, Gate
 from people import alice, bob, meet
 
 FEW = Allowance(Rate(1.0, 2.0), Rate(1000.0, 1000.0))
