@@ -15,7 +15,7 @@ from epochgate.chain.local import LocalChain
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.devnet.cast import Actor, Cast
 from epochgate.devnet.processes import NodeProcess
-from epochgate.devnet.summary import Transcript
+from epochgate.devnet.summary import Chronicle
 from epochgate.engine.system import SystemClock
 from epochgate.events import AnyEvent, Line, NodeReady
 from epochgate.inference import INFERENCE_POLICY
@@ -53,7 +53,7 @@ class SmallSubnet:
             self.chain.register(key.author, ROLES[role])
             actors.append(Actor(name, role, format_peer_id(key.author)))
         self.cast = Cast(tuple(actors))
-        self.transcript = Transcript(self.cast, INFERENCE_POLICY)
+        self.chronicle = Chronicle(self.cast, INFERENCE_POLICY)
         self._peer_id_of = {actor.name: actor.peer_id for actor in actors}
         self._heard = asyncio.Condition()
         self._nodes: dict[str, NodeProcess] = {}
@@ -122,12 +122,12 @@ class SmallSubnet:
 
     async def wait_until_settled(self, epoch: int) -> None:
         async with asyncio.timeout(READY_SECONDS), self._heard:
-            await self._heard.wait_for(lambda: self.transcript.is_settled(epoch))
+            await self._heard.wait_for(lambda: self.chronicle.is_settled(epoch))
 
     def _take(self, name: str, line: Line) -> None:
         line = msgspec.structs.replace(line, node=self._peer_id_of[name])
         self.lines.append(line)
-        self.transcript.take(line)
+        self.chronicle.take(line)
         task = asyncio.ensure_future(self._announce())
         self._announcers.add(task)
         task.add_done_callback(self._announcers.discard)

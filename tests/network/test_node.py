@@ -38,7 +38,7 @@ async def test_an_epoch_is_complete_though_a_node_is_killed_in_each_of_its_phase
         await subnet.wait_for(elected, DutyBegan, epoch=1, duty="submit")
         await subnet.kill_and_start_again(elected)
         await subnet.wait_until_settled(0)
-        assert subnet.transcript.find_gaps(0) == []
+        assert subnet.chronicle.find_gaps(0) == []
         arguments = ["peers", "--data", f"{tmp_path}/hoster-3", "--chain", f"local:{subnet.chain_file}", "--ping"]
         asking = await asyncio.create_subprocess_exec(sys.executable, "-m", "epochgate", *arguments, stdout=subprocess.PIPE)
         told, _ = await asking.communicate()
@@ -51,7 +51,7 @@ async def test_an_epoch_is_complete_though_a_node_is_killed_in_each_of_its_phase
 async def get_elected(subnet: SmallSubnet, epoch: int) -> str:
     author = await subnet.chain.get_elected(epoch)
     assert author is not None
-    return subnet.cast.get_name(subnet.transcript.compute_summary(epoch).elected or "")
+    return subnet.cast.get_name(subnet.chronicle.compute_summary(epoch).elected or "")
 
 
 async def test_a_node_leaves_when_asked_and_at_once_when_asked_twice(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def _run(options: DevnetOptions, json: Path | None) -> bool:
         raise KeyboardInterrupt from None  # SIGTERM, which ends it as Ctrl-C does
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(summaries), indent=2) + b"\n")
-    outcomes = compute_outcomes(run.transcript, summaries)
+    outcomes = compute_outcomes(run.chronicle, summaries)
     if outcomes:
         from epochgate.devnet.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
 

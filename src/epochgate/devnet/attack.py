@@ -10,7 +10,7 @@ from rich.table import Table
 
 from epochgate.core.scoring import MAX_SCORE
 from epochgate.devnet.cast import Actor
-from epochgate.devnet.summary import EpochSummary, Transcript
+from epochgate.devnet.summary import Chronicle, EpochSummary
 
 REASONS_SHOWN = 3
 
@@ -48,22 +48,22 @@ class AttackOutcome(msgspec.Struct, frozen=True):
         return f"{self.earned / self.honest_mean:.1%}" if self.honest_mean else "nobody was paid"
 
 
-def compute_outcomes(transcript: Transcript, summaries: Sequence[EpochSummary]) -> list[AttackOutcome]:
+def compute_outcomes(chronicle: Chronicle, summaries: Sequence[EpochSummary]) -> list[AttackOutcome]:
     """One for each kind, in the order in which they were cast."""
     kinds: dict[str, list[Actor]] = {}
-    for actor in transcript.cast.actors:
+    for actor in chronicle.cast.actors:
         if actor.adversary is not None:
             kinds.setdefault(actor.adversary, []).append(actor)
     denied: Counter[str] = Counter()
     for summary in summaries:
         denied.update(summary.denied)
-    lowest = _find_lowest_score(transcript, summaries)
+    lowest = _find_lowest_score(chronicle, summaries)
     return [
         AttackOutcome(
             adversary=kind,
             nodes=len(actors),
             earned=max(_add_pay(actor, summaries) for actor in actors),
-            honest_mean=_compute_honest_mean(transcript, actors[0].role, summaries),
+            honest_mean=_compute_honest_mean(chronicle, actors[0].role, summaries),
             lowest_score=lowest,
             complete=sum(summary.complete for summary in summaries),
             epochs=len(summaries),
@@ -73,8 +73,11 @@ def compute_outcomes(transcript: Transcript, summaries: Sequence[EpochSummary]) 
     ]
 
 
-HEADINGS = ("adversary", "what it does", "its pay", "lowest honest score", "epochs complete", "refused by the replicas")
-CAPTION = "Pay is against an honest node's of the same role. Adversaries of one subnet share what its replicas refused."
+HEADINGS = ("adversary", "what it does", "pay", "lowest score", "complete", "refused")
+CAPTION = (
+    "pay: against an honest node's of the same role; lowest score: that an honest hoster got; complete: epochs; "
+    "refused: by all replicas of the subnet, which two adversaries share"
+)
 
 
 def render_outcomes(outcomes: Sequence[AttackOutcome], aims: Mapping[str, str]) -> Table:
@@ -117,12 +120,12 @@ def _add_pay(actor: Actor, summaries: Sequence[EpochSummary]) -> int:
     return sum(summary.scores.get(actor.peer_id, 0) for summary in summaries)
 
 
-def _compute_honest_mean(transcript: Transcript, role: str, summaries: Sequence[EpochSummary]) -> int:
-    honest = [actor for actor in transcript.cast.actors if actor.adversary is None and actor.role == role]
+def _compute_honest_mean(chronicle: Chronicle, role: str, summaries: Sequence[EpochSummary]) -> int:
+    honest = [actor for actor in chronicle.cast.actors if actor.adversary is None and actor.role == role]
     return sum(_add_pay(actor, summaries) for actor in honest) // len(honest)
 
 
-def _find_lowest_score(transcript: Transcript, summaries: Sequence[EpochSummary]) -> int:
-    honest = set(transcript.cast.hosters) - transcript.cast.adversaries
-    scored = [fact for summary in summaries for fact in transcript.get_scored(summary.epoch).values()]
+def _find_lowest_score(chronicle: Chronicle, summaries: Sequence[EpochSummary]) -> int:
+    honest = set(chronicle.cast.hosters) - chronicle.cast.adversaries
+    scored = [fact for summary in summaries for fact in chronicle.get_scored(summary.epoch).values()]
     return min((fact.scores.get(peer_id, 0) for fact in scored for peer_id in honest), default=0)

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from epochgate.devnet.cast import shorten
-from epochgate.devnet.summary import EpochSummary, Transcript
+from epochgate.devnet.summary import Chronicle, EpochSummary
 
 UNIT = 10**18
 """The chain's scores are shares of this."""
@@ -16,7 +16,7 @@ EPOCHS_A_TABLE = 3
 """So many fit into 100 columns."""
 
 
-def render_scores(transcript: Transcript, summaries: Sequence[EpochSummary]) -> Iterator[Table]:
+def render_scores(chronicle: Chronicle, summaries: Sequence[EpochSummary]) -> Iterator[Table]:
     """A row a node; two columns an epoch: how its output was judged, and its share of what the chain pays."""
     for first in range(0, len(summaries), EPOCHS_A_TABLE):
         shown = summaries[first : first + EPOCHS_A_TABLE]
@@ -26,42 +26,42 @@ def render_scores(transcript: Transcript, summaries: Sequence[EpochSummary]) -> 
         for summary in shown:
             table.add_column(f"epoch {summary.epoch}\noutput", justify="right")
             table.add_column("\npay", justify="right")
-        for actor in transcript.cast.actors:
-            cells = [cell for summary in shown for cell in _render_cells(transcript, summary, actor.peer_id)]
+        for actor in chronicle.cast.actors:
+            cells = [cell for summary in shown for cell in _render_cells(chronicle, summary, actor.peer_id)]
             table.add_row(actor.name, shorten(actor.peer_id), *cells)
         yield table
 
 
-def render_verdicts(transcript: Transcript, summaries: Sequence[EpochSummary]) -> Iterator[Text]:
+def render_verdicts(chronicle: Chronicle, summaries: Sequence[EpochSummary]) -> Iterator[Text]:
     """A line an epoch: complete, or what it lacks; and why one that is complete pays nobody."""
     for summary in summaries:
-        yield _render_verdict(transcript, summary)
+        yield _render_verdict(chronicle, summary)
         yield from (Text(f"  on purpose: {words}", style="magenta") for words in summary.excuses)
         if summary.submitted_by is not None and summary.complete and not any(summary.scores.values()):
-            yield Text(f"epoch {summary.epoch} pays nobody: {_say_why_unpaid(transcript, summary.epoch)}")
+            yield Text(f"epoch {summary.epoch} pays nobody: {_say_why_unpaid(chronicle, summary.epoch)}")
 
 
-def _render_cells(transcript: Transcript, summary: EpochSummary, peer_id: str) -> tuple[str, str]:
-    scored = next(iter(transcript.get_scored(summary.epoch).values()), None)
+def _render_cells(chronicle: Chronicle, summary: EpochSummary, peer_id: str) -> tuple[str, str]:
+    scored = next(iter(chronicle.get_scored(summary.epoch).values()), None)
     output = scored.scores.get(peer_id) if scored else None
     pay = summary.scores.get(peer_id)
     return ("" if output is None else f"{output:,}", "-" if pay is None else f"{pay / UNIT:.4f}")
 
 
-def _say_why_unpaid(transcript: Transcript, epoch: int) -> str:
+def _say_why_unpaid(chronicle: Chronicle, epoch: int) -> str:
     """Both pots are paid out, or neither, for the chain would give the whole to the other role."""
-    if not any(score for scored in transcript.get_scored(epoch).values() for score in scored.scores.values()):
+    if not any(score for scored in chronicle.get_scored(epoch).values() for score in scored.scores.values()):
         return "no three hosters agree, so no output counts, and one pot alone is never paid out"
     if epoch == 0:
         return "no validator's list was due yet, and one pot alone is never paid out"
     return "no validator's list of the epoch before counts, and one pot alone is never paid out"
 
 
-def _render_verdict(transcript: Transcript, summary: EpochSummary) -> Text:
+def _render_verdict(chronicle: Chronicle, summary: EpochSummary) -> Text:
     if not summary.complete:
-        gaps = "; ".join(transcript.find_gaps(summary.epoch))
+        gaps = "; ".join(chronicle.find_gaps(summary.epoch))
         return Text(f"epoch {summary.epoch}: incomplete: {gaps}", style="bold red")
-    name = transcript.cast.get_name
+    name = chronicle.cast.get_name
     verdict = "complete, as far as its faults leave it to be" if summary.excuses else "complete"
     challenge = f"challenge by {name(summary.challenge_author)}, " if summary.challenge_author else ""
     counts = f"{summary.commitments} committed, {summary.openings} opened, {summary.validator_openings} lists opened"

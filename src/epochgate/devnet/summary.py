@@ -61,7 +61,7 @@ class Loss(msgspec.Struct, frozen=True):
     why: str
 
 
-class Transcript:
+class Chronicle:
     """The facts of all nodes as they came, and what they add up to."""
 
     def __init__(self, cast: Cast, policy: Policy, first_epoch: int = 0) -> None:

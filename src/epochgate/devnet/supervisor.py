@@ -20,7 +20,7 @@ from epochgate.devnet.faults import Absence, Outage
 from epochgate.devnet.processes import NodeProcesses
 from epochgate.devnet.result import render_scores, render_verdicts
 from epochgate.devnet.screen import COLUMNS, Screen
-from epochgate.devnet.summary import EpochSummary, Loss, Transcript
+from epochgate.devnet.summary import Chronicle, EpochSummary, Loss
 from epochgate.events import Line, NodeReady
 from epochgate.ports import Chain
 
@@ -51,7 +51,7 @@ class Devnet:
     when it is a terminal."""
 
     def __init__(self, plan: Plan, chain: Chain, start_chain: Callable[[], Sequence[Outage]], console: Console) -> None:
-        self.transcript = Transcript(plan.cast, plan.policy, plan.first_epoch)
+        self.chronicle = Chronicle(plan.cast, plan.policy, plan.first_epoch)
         self._plan = plan
         self._chain = chain
         self._start_chain = start_chain
@@ -79,9 +79,9 @@ class Devnet:
                     await _end(outages)
         finally:
             loop.remove_signal_handler(signal.SIGTERM)
-        summaries = [self.transcript.compute_summary(epoch) for epoch in range(self._plan.first_epoch, self._plan.epochs)]
-        self.console.print(*render_scores(self.transcript, summaries), sep="\n")
-        for verdict in render_verdicts(self.transcript, summaries):
+        summaries = [self.chronicle.compute_summary(epoch) for epoch in range(self._plan.first_epoch, self._plan.epochs)]
+        self.console.print(*render_scores(self.chronicle, summaries), sep="\n")
+        for verdict in render_verdicts(self.chronicle, summaries):
             self.console.print(verdict, soft_wrap=True)
         return summaries
 
@@ -108,9 +108,9 @@ class Devnet:
     async def _wait_until_ready(self, expected: set[str]) -> None:
         try:
             async with asyncio.timeout(READY_SECONDS):
-                while not expected <= (ready := {node for node, _ in self.transcript.get_facts(NodeReady)}):
-                    if self.transcript.losses:
-                        loss = self.transcript.losses[0]
+                while not expected <= (ready := {node for node, _ in self.chronicle.get_facts(NodeReady)}):
+                    if self.chronicle.losses:
+                        loss = self.chronicle.losses[0]
                         raise DevnetError(f"{loss.name} did not start: {loss.why}")
                     await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError:
@@ -119,7 +119,7 @@ class Devnet:
 
     async def _wait_until_settled(self, nodes: NodeProcesses) -> None:
         """Until the last epoch is, or cannot be any more: the submission about it is made in the next one."""
-        while nodes.running_count and not self.transcript.is_settled(self._plan.epochs - 1):
+        while nodes.running_count and not self.chronicle.is_settled(self._plan.epochs - 1):
             data = self._get_epoch_data()
             if data is not None and data.epoch > self._plan.epochs:
                 return
@@ -133,7 +133,7 @@ class Devnet:
             await nodes.take_away(name)
         gone = max(0.0, self._get_place()) if outage.gone is not None else 0.0
         if outage.is_excuse:
-            self.transcript.absences.append(Absence(outage.peer_id, gone, None, outage.why))
+            self.chronicle.absences.append(Absence(outage.peer_id, gone, None, outage.why))
         self._say(self._screen.note_fault(outage.peer_id, "away", outage.why))
         await self._wait_for_place(outage.back)
         await nodes.start(self._plan.later if name in self._plan.later else {name: nodes.get_command(name)})
@@ -141,9 +141,9 @@ class Devnet:
 
     def _end_absence(self, peer_id: str) -> None:
         """It is ready, again or at last."""
-        for index, absence in enumerate(self.transcript.absences):
+        for index, absence in enumerate(self.chronicle.absences):
             if absence.peer_id == peer_id and absence.back is None:
-                self.transcript.absences[index] = msgspec.structs.replace(absence, back=self._get_place())
+                self.chronicle.absences[index] = msgspec.structs.replace(absence, back=self._get_place())
 
     def _get_place(self) -> float:
         """Epochs that have passed since the subnet's first block; negative before it."""
@@ -161,14 +161,14 @@ class Devnet:
 
     def _take(self, name: str, line: Line) -> None:
         line = msgspec.structs.replace(line, node=self._peer_id_of[name])
-        self.transcript.take(line)
+        self.chronicle.take(line)
         if isinstance(line.fact, NodeReady):
             self._end_absence(line.node)
         self._say(self._screen.take(line.node, line.fact))
 
     def _lose(self, name: str, why: str) -> None:
         data = self._get_epoch_data()
-        self.transcript.losses.append(Loss(name, data.epoch if data else 0, why))
+        self.chronicle.losses.append(Loss(name, data.epoch if data else 0, why))
         self._say(self._screen.note_death(self._peer_id_of[name], why))
 
     def _say(self, words: str | None) -> None:

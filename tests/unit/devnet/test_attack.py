@@ -10,7 +10,7 @@ from devnet_story import ALICE, BOB, CAST, HOSTERS, PAY, VALIDATORS, VERA, VICTO
 from epochgate import INFERENCE_POLICY
 from epochgate.devnet.attack import AttackOutcome, compute_outcomes, describe_end, render_markdown, render_outcomes
 from epochgate.devnet.cast import Cast
-from epochgate.devnet.summary import Transcript
+from epochgate.devnet.summary import Chronicle
 from epochgate.events import Attested, Scored
 
 BAD_BOB = Cast(
@@ -21,13 +21,13 @@ HARMLESS = AttackOutcome("copier", 1, 0, 2 * 10**17, 10**6, 2, 2, {"late": 27})
 
 def listen(pay: dict[str, int], alice_score: int = 10**6) -> list[AttackOutcome]:
     """Bob is a copier."""
-    transcript = Transcript(BAD_BOB, INFERENCE_POLICY)
+    chronicle = Chronicle(BAD_BOB, INFERENCE_POLICY)
     for line in tell_epoch(0, pay):
         fact = line.fact
         if isinstance(fact, Scored):
             fact = Scored(0, {ALICE: alice_score, BOB: 0}, HOSTERS, [ALICE])
-        transcript.take(tell(line.node, fact))
-    return compute_outcomes(transcript, [transcript.compute_summary(0)])
+        chronicle.take(tell(line.node, fact))
+    return compute_outcomes(chronicle, [chronicle.compute_summary(0)])
 
 
 def test_what_an_adversary_earned_stands_beside_the_honest_of_its_role() -> None:
@@ -67,13 +67,13 @@ def test_what_an_adversary_claims_to_have_seen_counts_for_nothing() -> None:
     bad_vera = Cast(
         tuple(msgspec.structs.replace(actor, adversary="liar" if actor.peer_id == VERA else None) for actor in CAST.actors)
     )
-    transcript = Transcript(bad_vera, INFERENCE_POLICY)
+    chronicle = Chronicle(bad_vera, INFERENCE_POLICY)
     for line in tell_epoch(0):
         is_lie = line.node == VERA and isinstance(line.fact, Scored)
         if not (line.node == VERA and isinstance(line.fact, Attested)):
-            transcript.take(tell(VERA, Scored(0, {}, [], [])) if is_lie else line)
-    assert list(transcript.get_scored(0)) == [VICTOR]
-    assert transcript.find_gaps(0) == []
+            chronicle.take(tell(VERA, Scored(0, {}, [], [])) if is_lie else line)
+    assert list(chronicle.get_scored(0)) == [VICTOR]
+    assert chronicle.find_gaps(0) == []
     assert set(VALIDATORS) == {VICTOR, VERA}
 
 

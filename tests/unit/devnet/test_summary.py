@@ -8,15 +8,15 @@ import pytest
 from devnet_story import ALICE, BOB, CAST, EVERYBODY, HOSTERS, PAY, VALIDATORS, VERA, VICTOR, tell, tell_epoch
 from epochgate import INFERENCE_POLICY, Policy
 from epochgate.devnet.faults import Absence
-from epochgate.devnet.summary import EpochSummary, Loss, Transcript
+from epochgate.devnet.summary import Chronicle, EpochSummary, Loss
 from epochgate.events import Attested, ChallengeSeen, ElectionChanged, EpochBegan, Event, Gathered, Line, Scored, Submitted
 
 
-def listen(lines: list[Line]) -> Transcript:
-    transcript = Transcript(CAST, INFERENCE_POLICY)
+def listen(lines: list[Line]) -> Chronicle:
+    chronicle = Chronicle(CAST, INFERENCE_POLICY)
     for line in lines:
-        transcript.take(line)
-    return transcript
+        chronicle.take(line)
+    return chronicle
 
 
 def test_a_complete_epoch_is_summed_up() -> None:
@@ -85,9 +85,9 @@ def replace(node: str, fact: Scored | Gathered) -> Callable[[list[Line]], list[L
     ],
 )
 def test_an_epoch_that_lacks_something_says_what(change: Callable[[list[Line]], list[Line]], gap: str) -> None:
-    transcript = listen(change(tell_epoch(1)))
-    assert transcript.find_gaps(1) == [gap]
-    assert not transcript.compute_summary(1).complete
+    chronicle = listen(change(tell_epoch(1)))
+    assert chronicle.find_gaps(1) == [gap]
+    assert not chronicle.compute_summary(1).complete
 
 
 def test_an_epoch_in_which_nothing_happened_is_summed_up_as_well() -> None:
@@ -96,18 +96,18 @@ def test_an_epoch_in_which_nothing_happened_is_summed_up_as_well() -> None:
 
 
 def test_a_node_that_died_makes_its_epoch_incomplete_but_not_those_before() -> None:
-    transcript = listen(tell_epoch(0) + tell_epoch(1) + tell_epoch(2))
-    transcript.losses.append(Loss("hoster-1", 2, "killed by SIGKILL"))
-    assert [transcript.compute_summary(epoch).complete for epoch in range(3)] == [True, False, False]
-    assert transcript.find_gaps(2) == ["hoster-1 died: killed by SIGKILL"]
+    chronicle = listen(tell_epoch(0) + tell_epoch(1) + tell_epoch(2))
+    chronicle.losses.append(Loss("hoster-1", 2, "killed by SIGKILL"))
+    assert [chronicle.compute_summary(epoch).complete for epoch in range(3)] == [True, False, False]
+    assert chronicle.find_gaps(2) == ["hoster-1 died: killed by SIGKILL"]
 
 
 def test_an_epoch_is_settled_when_all_others_have_attested() -> None:
     lines = tell_epoch(0)
-    transcript = listen(lines[:-1])
-    assert not transcript.is_settled(0)
-    transcript.take(lines[-1])
-    assert transcript.is_settled(0)
+    chronicle = listen(lines[:-1])
+    assert not chronicle.is_settled(0)
+    chronicle.take(lines[-1])
+    assert chronicle.is_settled(0)
 
 
 def test_only_what_every_validator_counted_is_counted() -> None:
@@ -136,28 +136,28 @@ def test_the_absence_of_the_elected_node_excuses_its_submission_and_nobody_else(
     lines = [line for line in tell_epoch(0) if not isinstance(line.fact, Submitted | Attested)]
     lines += [line for line in tell_epoch(1) if line.node != VERA or isinstance(line.fact, Attested | Submitted)]
     lines = [line if not isinstance(line.fact, Gathered) else tell(VICTOR, Gathered(1, [VICTOR])) for line in lines]
-    transcript = listen(lines)
-    assert "nobody submitted it" in transcript.find_gaps(0)
-    assert transcript.find_gaps(1) == ["not all validators scored: validator-2", "no proven opening of validator-2"]
-    transcript.absences.append(Absence(VERA, 0.95, 1.9, "elected in epoch 1 and taken away before it"))
+    chronicle = listen(lines)
+    assert "nobody submitted it" in chronicle.find_gaps(0)
+    assert chronicle.find_gaps(1) == ["not all validators scored: validator-2", "no proven opening of validator-2"]
+    chronicle.absences.append(Absence(VERA, 0.95, 1.9, "elected in epoch 1 and taken away before it"))
     for epoch in (0, 1):
-        assert transcript.compute_summary(epoch).complete
-    assert transcript.find_excuses(0)[-1] == "nobody submitted its scores: only the node elected in epoch 1 may"
+        assert chronicle.compute_summary(epoch).complete
+    assert chronicle.find_excuses(0)[-1] == "nobody submitted its scores: only the node elected in epoch 1 may"
     assert "validator-2 was elected in epoch 1 and taken away before it, and was ready after 90% of epoch 1" in (
-        transcript.compute_summary(1).excuses
+        chronicle.compute_summary(1).excuses
     )
 
 
 def test_an_absence_is_no_excuse_for_what_others_owe_or_for_what_came_after_it() -> None:
     away = Absence(BOB, 0.0, 1.05, "started late")
-    transcript = listen([line for line in tell_epoch(1) if not is_about(line, ALICE, Attested)])
-    transcript.absences.append(away)
-    assert transcript.find_gaps(1) == ["not attested by hoster-1"]
-    transcript = listen([line for line in tell_epoch(1) if not is_about(line, BOB, Attested)])
-    transcript.absences.append(away)
-    assert transcript.find_gaps(1) == ["not attested by hoster-2"], "it was back long before"
+    chronicle = listen([line for line in tell_epoch(1) if not is_about(line, ALICE, Attested)])
+    chronicle.absences.append(away)
+    assert chronicle.find_gaps(1) == ["not attested by hoster-1"]
+    chronicle = listen([line for line in tell_epoch(1) if not is_about(line, BOB, Attested)])
+    chronicle.absences.append(away)
+    assert chronicle.find_gaps(1) == ["not attested by hoster-2"], "it was back long before"
 
 
 def test_a_policy_without_challenges_or_commitments_asks_for_none() -> None:
-    transcript = Transcript(CAST, Policy(*INFERENCE_POLICY.rules[:2]))
-    assert transcript.find_gaps(1) == []
+    chronicle = Chronicle(CAST, Policy(*INFERENCE_POLICY.rules[:2]))
+    assert chronicle.find_gaps(1) == []

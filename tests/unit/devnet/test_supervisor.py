@@ -93,7 +93,7 @@ async def test_it_does_not_wait_for_nodes_that_are_all_dead(tmp_path: Path) -> N
     stage = Stage(tmp_path, programs)
     (summary,) = await stage.run()
     assert not summary.complete
-    assert [loss.why for loss in stage.devnet.transcript.losses] == ["exit code 1; no disk left"] * 4
+    assert [loss.why for loss in stage.devnet.chronicle.losses] == ["exit code 1; no disk left"] * 4
 
 
 async def test_a_node_that_does_not_start_ends_it_with_the_reason(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ async def test_a_node_that_is_taken_away_on_purpose_is_no_loss_and_is_started_ag
     (summary,) = await stage.run()
     assert summary.complete, stage.shown.getvalue()
     assert (tmp_path / "lives").read_text() == ".."
-    assert stage.devnet.transcript.losses == []
+    assert stage.devnet.chronicle.losses == []
     assert "hoster-1     killed (SIGKILL) after 10% of epoch 0" in stage.shown.getvalue()
     assert "hoster-1     started again" in stage.shown.getvalue()
     assert last in summary.attested_by or summary.submitted_by == last
@@ -130,7 +130,7 @@ async def test_a_node_that_starts_late_is_excused_until_it_is_ready(tmp_path: Pa
     stage.outages = [Outage(late, None, 0.1, True, "started as late as 10% of epoch 0")]
     (summary,) = await stage.run()
     assert summary.complete, stage.shown.getvalue()
-    (absence,) = stage.devnet.transcript.absences
+    (absence,) = stage.devnet.chronicle.absences
     assert absence.gone == 0.0
     assert absence.back is not None
     assert absence.back >= 0.1
