@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from epochgate.core.receipt import Standing
 from epochgate.core.record import compute_value_digest
 from epochgate.core.scoring import TOTAL_PAY
 from epochgate.core.verdict import Reason
+from epochgate.engine.memory import Hub
 from epochgate.events import AttestationRefused, ChallengeMissing, ChallengeSeen, DutyDone, DutyMissed, Scored, Stored
 from epochgate.inference import INFERENCE_POLICY
 from epochgate.ports import Challenger
@@ -103,6 +106,28 @@ def test_stand_ins_take_over_in_order_where_the_elected_one_has_nothing_to_publi
             await assert_complete(world, 1)
 
     live(tmp_path, story, policy=CHOSEN, challengers=dict(PROMPTERS))
+
+
+def test_a_stand_in_waits_for_no_silent_replica(tmp_path: Path) -> None:
+    """It has three blocks, half a second here, and gives up on who does not answer after ten."""
+
+    async def keep_silent(_sender: bytes, _message: bytes) -> bytes:
+        return await asyncio.get_running_loop().create_future()
+
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 0.01)
+        elected = await world.get_elected(1)
+        await elected.kill()
+        network = world["dave"]._network
+        assert network is not None
+        network.handler = keep_silent
+        await world.run_until(1, 99)
+        for resident in world.get_running():
+            assert len(resident.get(ChallengeSeen, 1)) == 1
+
+    hub = Hub(random.Random(0), latency_seconds=0.005)
+    live(tmp_path, story, policy=CHOSEN, challengers=PROMPTERS, block_seconds=0.16, hub=hub)
 
 
 def test_an_epoch_without_any_challenge_ends_cleanly_and_says_so(tmp_path: Path) -> None:

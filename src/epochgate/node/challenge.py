@@ -17,10 +17,11 @@ from epochgate.node.station import Missed, Station
 
 
 async def publish_challenge(station: Station, duty: Duty) -> str:
-    """A stand-in looks first: a challenge that is proven needs no other."""
+    """A stand-in looks first: a challenge that is proven needs no other. It waits for no silent replica, for it has little
+    time, and what it publishes beside another's costs nobody anything."""
     rule = station.policy.get_challenge_rule()
     context = station.calendar.get_context(duty.epoch)
-    if context.elected != station.author and (seen := await _read_proven(station, duty.epoch)) is not None:
+    if context.elected != station.author and (seen := await _read_proven(station, duty.epoch, is_thorough=False)) is not None:
         return f"not needed, {format_peer_id(seen.record.author)} has published"
     record = await station.find_own_record(rule, duty.epoch)
     if record is None:
@@ -29,7 +30,7 @@ async def publish_challenge(station: Station, duty: Duty) -> str:
 
 
 async def see_challenge(station: Station, duty: Duty) -> str:
-    seen = await _read_proven(station, duty.epoch)
+    seen = await _read_proven(station, duty.epoch, is_thorough=True)
     if seen is None:
         is_derived = isinstance(station.policy.get_challenge_rule().schema, Derived)
         consequence = (
@@ -51,7 +52,7 @@ async def get_challenge(station: Station, epoch: int) -> tuple[Any, bytes]:
         return np.empty(0, np.float32), bytes(32)  # a subnet without challenges: openings name nothing
     if isinstance(rule.schema, Derived):
         return rule.schema.compute(context), rule.schema.compute_digest(context)
-    seen = await _read_proven(station, epoch)
+    seen = await _read_proven(station, epoch, is_thorough=True)
     if seen is None:
         raise Missed("nobody has published a challenge")
     array = _decode(station, context, seen)
@@ -78,11 +79,12 @@ def _decode(station: Station, context: EpochContext, proof: Proof) -> Any:
     return station.calendar.get_bound(rule, context.epoch).decode(proof.record.payload)
 
 
-async def _read_proven(station: Station, epoch: int) -> Proof | None:
+async def _read_proven(station: Station, epoch: int, *, is_thorough: bool) -> Proof | None:
     """The proven challenge: the elected node's before any stand-in's, and of two values of one author that of the smaller
-    digest, so that all who see the same take the same. Every replica is asked, since what one misses costs it the epoch."""
+    digest, so that all who see the same take the same. Who works on it asks every replica, since what one misses costs it
+    the epoch."""
     context = station.calendar.get_context(epoch)
-    section = await station.store.read_all(station.policy.get_challenge_rule(), epoch, is_thorough=True)
+    section = await station.store.read_all(station.policy.get_challenge_rule(), epoch, is_thorough=is_thorough)
     proven = section.get_proofs(Standing.PROVEN)
     order = (context.elected, *context.roster.compute_stand_ins(context.elected))
     return next((proven[author][0] for author in order if author in proven), None)
