@@ -83,20 +83,12 @@ class Verifier:
     def find_valid(self, rule: ReceiptRule, stamp: Stamp, receipts: Iterable[Receipt]) -> dict[bytes, Receipt] | None:
         """Those that hold, by replica; None when one has a false signature."""
         valid: dict[bytes, Receipt] = {}
-        is_forged = False
-
-        def check(network: bytes, about: Stamp, receipt: Receipt) -> bool:
-            nonlocal is_forged
-            if is_forged:
-                return False
-            if self._is_signed(network, about, receipt):
+        for receipt in receipts:
+            if receipt.replica not in valid and rule.is_fitting(receipt):
+                if not self._is_signed(rule.network, stamp, receipt):
+                    return None
                 valid[receipt.replica] = receipt
-                return True
-            is_forged = True
-            return False
-
-        rule.compute_vouchers(stamp, receipts, check)
-        return None if is_forged else valid
+        return valid
 
 
 class Reader:

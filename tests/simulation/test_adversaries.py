@@ -149,7 +149,7 @@ def test_who_keeps_no_window_is_paid_where_nobody_asks_for_one(
         return admit(policy, record, msgspec.structs.replace(now, block=block))
 
     monkeypatch.setattr(Policy, "admit", admit_at_any_time)
-    monkeypatch.setattr(ReceiptRule, "_is_fitting", lambda rule, receipt: receipt.replica in rule.placement.replicas)
+    monkeypatch.setattr(ReceiptRule, "is_fitting", lambda rule, receipt: receipt.replica in rule.placement.replicas)
     assert let_loose(tmp_path, kind).earned > 0
 
 

@@ -99,7 +99,7 @@ class ReceiptRule(msgspec.Struct, frozen=True):
         """
         vouchers: set[bytes] = set()
         for receipt in receipts:
-            if receipt.replica not in vouchers and self._is_fitting(receipt) and is_signed(self.network, stamp, receipt):
+            if receipt.replica not in vouchers and self.is_fitting(receipt) and is_signed(self.network, stamp, receipt):
                 vouchers.add(receipt.replica)
         return frozenset(vouchers)
 
@@ -111,7 +111,8 @@ class ReceiptRule(msgspec.Struct, frozen=True):
             return Standing.COMPLETE
         return Standing.PROVEN if count >= self.placement.to_prove else Standing.UNPROVEN
 
-    def _is_fitting(self, receipt: Receipt) -> bool:
+    def is_fitting(self, receipt: Receipt) -> bool:
+        """Whether it is by one of the key's replicas, and in time; who signed it is another question."""
         return (
             receipt.replica in self.placement.replicas
             and (self.epoch is None or receipt.epoch == self.epoch)
