@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from devchain import COLDKEYS, DevChain
@@ -27,6 +29,7 @@ from epochgate.keys import SigningKey, format_peer_id
 from people import alice, bob, carol, dave, victor
 
 ROLES = {alice: "hoster", bob: "hoster", carol: "", victor: "validator"}
+PATIENCE_SECONDS = 30.0
 BLOCK_SECONDS = 0.25
 """What the clients take for the block time, since blocks come when a test asks for them."""
 
@@ -71,6 +74,14 @@ class ChainSubnet:
     async def activate(self) -> None:
         await send(self.rpc, plan_activation(get_coldkey("alith"), self.subnet_id))
 
+    async def begin(self) -> None:
+        """Until the subnet's first epoch begins."""
+        chain = await self.see(None)
+        assert chain.facts is not None
+        assert chain.timing.slot is None
+        await self.devchain.reach(chain.facts.slot + chain.facts.start_epoch * chain.timing.blocks_per_epoch)
+        await until(lambda: chain.timing.slot is not None)
+
     async def pay_somebody(self, amount: int) -> None:
         """A transfer, which makes a block that is like no other."""
         known = {"dest": get_coldkey("dorothy").address, "value": amount}
@@ -101,6 +112,12 @@ class ChainSubnet:
         for chain in self._open:
             await chain.close()
         await self.rpc.close()
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not is_so():  # noqa: ASYNC110 - what is waited for happens in other processes
+            await asyncio.sleep(0.02)
 
 
 def get_coldkey(name: str) -> Account:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
 
 import pytest
 from devchain import DevChain
 from proxy import Proxy
-from subnet import BLOCK_SECONDS, ChainSubnet
+from subnet import BLOCK_SECONDS, ChainSubnet, until
 
 from epochgate.chain.hypertensor.chain import HypertensorChain
 from epochgate.chain.hypertensor.registration import UNIT
+from epochgate.cli import run_command
 from epochgate.core.epoch import compute_deciding_block
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.engine.system import SystemClock
-from epochgate.keys import SigningKey
+from epochgate.keys import SigningKey, format_peer_id
 from epochgate.ports import ChainRefused, Submission
 from people import alice, bob, carol, vera, victor
 
 pytestmark = pytest.mark.chain
 
 NODES = (alice, bob, carol, victor)
-PATIENCE_SECONDS = 30.0
 MAX_FORKS = 16
 FORKED_BLOCKS = 9
 """The chain draws from the majority of its blocks' hashes, so exchanging one of them seldom changes whom it elects."""
@@ -34,24 +35,9 @@ async def subnet(devchain: DevChain) -> AsyncIterator[ChainSubnet]:
     subnet = await ChainSubnet.register(devchain)
     await subnet.add_nodes()
     await subnet.activate()
-    await begin(subnet)
+    await subnet.begin()
     yield subnet
     await subnet.close()
-
-
-async def begin(subnet: ChainSubnet) -> None:
-    """Until the subnet's first epoch begins."""
-    chain = await subnet.see(None)
-    assert chain.facts is not None
-    assert chain.timing.slot is None
-    await subnet.devchain.reach(chain.facts.slot + chain.facts.start_epoch * chain.timing.blocks_per_epoch)
-    await until(lambda: chain.timing.slot is not None)
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not is_so():  # noqa: ASYNC110 - what is waited for happens in other processes
-            await asyncio.sleep(0.02)
 
 
 async def reach(subnet: ChainSubnet, chain: HypertensorChain, block: int) -> None:
@@ -213,6 +199,19 @@ async def test_a_submission_that_a_reorganisation_took_away_is_made_again(subnet
     assert await chain.get_submission(epoch) is not None
 
 
+async def test_an_operator_sees_who_is_registered(
+    devchain: DevChain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subnet = await ChainSubnet.register(devchain)
+    await subnet.add_nodes()
+    command = ["peers", "--data", f"{tmp_path}", "--chain", devchain.url, "--subnet-id", f"{subnet.subnet_id}"]
+    assert await asyncio.to_thread(run_command, command) == 0
+    _, *rows = capsys.readouterr().out.splitlines()
+    roles = {alice: "hoster", bob: "hoster", carol: "hoster+validator", victor: "validator"}
+    assert dict(row.split()[:2] for row in rows) == {format_peer_id(key.author): role for key, role in roles.items()}
+    await subnet.close()
+
+
 async def test_a_subnet_that_is_not_active_and_hotkeys_without_a_balance_are_told_in_words(devchain: DevChain) -> None:
     subnet = await ChainSubnet.register(devchain)
     await subnet.add_nodes(hotkey_balance=0)
@@ -222,7 +221,7 @@ async def test_a_subnet_that_is_not_active_and_hotkeys_without_a_balance_are_tol
     await refuse(chains[alice].submit(make_submission(0)), "not active yet")
 
     await subnet.activate()
-    await begin(subnet)
+    await subnet.begin()
     await until(lambda: chains[alice].timing.slot is not None)
     epoch = compute_epoch(chains[alice])
     elected = chains[await find_elected(chains[alice], epoch)]

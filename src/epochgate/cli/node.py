@@ -15,7 +15,7 @@ import typer
 
 from epochgate.cli.chains import OpenedChain, Seat, check_node, open_chain
 from epochgate.cli.inputs import InputError, load_challenger, load_policy
-from epochgate.cli.settings import NodeSettings, RoleName, find_unknown_variables, load_settings
+from epochgate.cli.settings import NodeSettings, RoleName, explain, find_unknown_variables, load_settings
 from epochgate.core.policy import Policy
 from epochgate.core.roster import HOSTER
 from epochgate.devnet.cast import Cast
@@ -39,28 +39,24 @@ MakeNode = Callable[..., "Node"]
 """Makes the node from its parts, which it is given by the names that `Node` has for them; `Node` itself is one."""
 
 
-def _explain(name: str) -> str:
-    return NodeSettings.model_fields[name].description or ""
-
-
 def node(
-    role: Annotated[list[RoleName] | None, typer.Option(help=_explain("role"))] = None,
-    chain: Annotated[str | None, typer.Option(help=_explain("chain"))] = None,
-    subnet_id: Annotated[int | None, typer.Option(help=_explain("subnet_id"))] = None,
-    hotkey: Annotated[Path | None, typer.Option(help=_explain("hotkey"))] = None,
-    block_seconds: Annotated[float | None, typer.Option(help=_explain("block_seconds"))] = None,
-    identity: Annotated[Path | None, typer.Option(help=_explain("identity"))] = None,
-    data: Annotated[Path | None, typer.Option(help=_explain("data"))] = None,
-    listen: Annotated[str | None, typer.Option(help=_explain("listen"))] = None,
-    announce: Annotated[list[str] | None, typer.Option(help=_explain("announce"))] = None,
-    behind_nat: Annotated[bool | None, typer.Option(help=_explain("behind_nat"))] = None,
-    initial_peers: Annotated[list[str] | None, typer.Option(help=_explain("initial_peers"))] = None,
-    model: Annotated[str | None, typer.Option(help=_explain("model"))] = None,
-    challenger: Annotated[str | None, typer.Option(help=_explain("challenger"))] = None,
-    policy: Annotated[str | None, typer.Option(help=_explain("policy"))] = None,
-    public_name: Annotated[str | None, typer.Option(help=_explain("public_name"))] = None,
-    heartbeat_facts: Annotated[list[str] | None, typer.Option(help=_explain("heartbeat_facts"))] = None,
-    events: Annotated[str | None, typer.Option(help=_explain("events"))] = None,
+    role: Annotated[list[RoleName] | None, typer.Option(help=explain("role"))] = None,
+    chain: Annotated[str | None, typer.Option(help=explain("chain"))] = None,
+    subnet_id: Annotated[int | None, typer.Option(help=explain("subnet_id"))] = None,
+    hotkey: Annotated[Path | None, typer.Option(help=explain("hotkey"))] = None,
+    block_seconds: Annotated[float | None, typer.Option(help=explain("block_seconds"))] = None,
+    identity: Annotated[Path | None, typer.Option(help=explain("identity"))] = None,
+    data: Annotated[Path | None, typer.Option(help=explain("data"))] = None,
+    listen: Annotated[str | None, typer.Option(help=explain("listen"))] = None,
+    announce: Annotated[list[str] | None, typer.Option(help=explain("announce"))] = None,
+    behind_nat: Annotated[bool | None, typer.Option(help=explain("behind_nat"))] = None,
+    initial_peers: Annotated[list[str] | None, typer.Option(help=explain("initial_peers"))] = None,
+    model: Annotated[str | None, typer.Option(help=explain("model"))] = None,
+    challenger: Annotated[str | None, typer.Option(help=explain("challenger"))] = None,
+    policy: Annotated[str | None, typer.Option(help=explain("policy"))] = None,
+    public_name: Annotated[str | None, typer.Option(help=explain("public_name"))] = None,
+    heartbeat_facts: Annotated[list[str] | None, typer.Option(help=explain("heartbeat_facts"))] = None,
+    events: Annotated[str | None, typer.Option(help=explain("events"))] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with settings; EPOCHGATE_CONFIG names one too.")] = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="Show the settings in force, and leave.")] = False,
 ) -> int:

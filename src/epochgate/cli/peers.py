@@ -13,8 +13,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from epochgate.cli.chains import open_chain
-from epochgate.cli.inputs import InputError
+from epochgate.cli.chains import Seat, open_chain
+from epochgate.cli.inputs import DEFAULT_POLICY, InputError, load_policy
+from epochgate.cli.settings import explain
 from epochgate.core.roster import Role, Roster
 from epochgate.engine.address_book import FILE_NAME, MAX_PEERS, AddressBook
 from epochgate.engine.system import SystemClock
@@ -38,7 +39,9 @@ class Peer(msgspec.Struct, frozen=True):
 
 def peers(
     data: Annotated[Path, typer.Option(help="The node's folder, which holds its address book; the node may run meanwhile.")],
-    chain: Annotated[str | None, typer.Option(help="The chain, as local:FILE: shows who is on its roster as well.")] = None,
+    chain: Annotated[str | None, typer.Option(help=f"{explain('chain')} Shows who is on its roster as well.")] = None,
+    subnet_id: Annotated[int | None, typer.Option(min=0, help=explain("subnet_id"))] = None,
+    policy: Annotated[str, typer.Option(help=explain("policy"))] = DEFAULT_POLICY,
     ping: Annotated[bool, typer.Option("--ping", help="Call every peer that has an address, as a stranger would.")] = False,
     addresses: Annotated[
         bool, typer.Option("--addresses", help="Only full multiaddresses, a line each, for --initial-peers.")
@@ -47,7 +50,8 @@ def peers(
     """Show the peers in a node's address book, with the chain's roster and whether each answers now, where asked."""
     if not data.is_dir():
         raise InputError(f"--data {data}: there is no such folder: name the one that the node was started with")
-    found = asyncio.run(_find_peers(data, chain, is_pinging=ping))
+    seat = Seat(subnet_id, role_field=load_policy(policy).role_field)
+    found = asyncio.run(_find_peers(data, chain, seat, is_pinging=ping))
     if addresses:
         for peer in found:
             if peer.answers is not False:
@@ -61,18 +65,18 @@ def peers(
     return 0
 
 
-async def _find_peers(data: Path, chain: str | None, *, is_pinging: bool) -> list[Peer]:
+async def _find_peers(data: Path, chain: str | None, seat: Seat, *, is_pinging: bool) -> list[Peer]:
     known: dict[str, list[str]] = {}
     for peer, address in AddressBook(data / FILE_NAME).get_recent(MAX_PEERS):
         known.setdefault(peer, []).append(address)
-    roster = None if chain is None else await _read_roster(chain)
+    roster = None if chain is None else await _read_roster(chain, seat)
     answering = await _ping_all(known) if is_pinging else {}
     return list(_merge(known, roster, answering))
 
 
-async def _read_roster(url: str) -> Roster:
+async def _read_roster(url: str, seat: Seat) -> Roster:
     """Who is registered now."""
-    opened = await open_chain(url, author=None, clock=SystemClock())
+    opened = await open_chain(url, author=None, clock=SystemClock(), seat=seat)
     try:
         return opened.chain.get_waiting_roster()
     finally:

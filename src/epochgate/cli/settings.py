@@ -153,6 +153,11 @@ def load_settings(options: Mapping[str, object], config: Path | None = None) -> 
         raise InputError("; ".join(dict.fromkeys(wrong))) from None
 
 
+def explain(name: str) -> str:
+    """What the setting `name` is, for its option's help."""
+    return NodeSettings.model_fields[name].description or ""
+
+
 def get_option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 

@@ -17,6 +17,8 @@ from epochgate.events import Line, decode_line
 
 MAX_LINE_BYTES = 1 << 20
 LAST_WORDS_LINES = 5
+SETTINGS_PREFIX = "EPOCHGATE_"
+"""Variables of this kind are a node's settings."""
 STOP_SECONDS = 10.0
 """How long a node may take to say OFFLINE and leave before it is killed."""
 
@@ -24,6 +26,15 @@ OnLine = Callable[[str, Line], None]
 """(node's name, event line)."""
 OnDeath = Callable[[str, str], None]
 """(node's name, why): a process that ended without being asked to."""
+
+
+def make_environment(own: Mapping[str, str]) -> dict[str, str]:
+    """A node's, from this process's own: without settings for some other node, since its options say all that it is.
+
+    And one thread a process: nodes share few cores, and a pool for each would only make them wait for each other.
+    """
+    kept = {name: value for name, value in own.items() if not name.startswith(SETTINGS_PREFIX)}
+    return kept | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
 class NodeProcess:
@@ -37,14 +48,12 @@ class NodeProcess:
 
     @staticmethod
     async def start(name: str, command: Sequence[str], folder: Path) -> NodeProcess:
-        # One thread a process: nodes share few cores, and a pool for each would only make them wait for each other.
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=PIPE,
             stderr=PIPE,
-            env=environment,
+            env=make_environment(os.environ),
             limit=MAX_LINE_BYTES,
             start_new_session=True,  # Ctrl-C reaches the devnet alone, which then ends its nodes in order
         )

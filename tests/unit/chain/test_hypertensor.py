@@ -239,6 +239,9 @@ def test_a_head_is_moved_on_by_local_time_with_a_cap_and_may_go_back() -> None:
     assert decided == [(100, False), (100, False), (101, False), (103, False), (103, True), (103, True)]
     assert heads.compute_age_seconds() == 300
 
+    heads.take(100)
+    assert heads.compute_age_seconds() == 300, "a server that hangs has no other head to tell"
+
     heads.take(98)
     assert compute_deciding_block(heads.get_head(), clock.unix_seconds, 6.0) == (98, False)
 

@@ -44,6 +44,14 @@ def test_addresses_are_what_initial_peers_takes(data: Path, capsys: pytest.Captu
     assert sorted(capsys.readouterr().out.splitlines()) == sorted(expected)
 
 
+def test_a_chain_with_many_subnets_is_asked_for_the_one_that_is_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nowhere = ["peers", "--data", f"{data}", "--chain", "ws://127.0.0.1:1"]
+    assert run_command(nowhere) == 2
+    assert "say which with --subnet-id N" in capsys.readouterr().err
+    assert run_command([*nowhere, "--subnet-id", "7"]) == 2
+    assert "ws://127.0.0.1:1 does not answer" in capsys.readouterr().err
+
+
 def test_an_empty_book_and_a_missing_folder_say_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["peers", "--data", f"{tmp_path}"]) == 0
     assert "look at its --initial-peers" in capsys.readouterr().out

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from devnet_story import ALICE, tell
+from epochgate.cli.settings import get_variable
 from epochgate.devnet import processes
 from epochgate.devnet.processes import NodeProcesses
 from epochgate.events import Line, NodeStopped, encode_line
@@ -34,6 +35,15 @@ async def test_event_lines_are_passed_on_and_other_lines_go_to_the_log(tmp_path:
     await listener.run(f"import sys; print('hello'); {SAY_STOPPED}; print('oh no', file=sys.stderr)")
     assert listener.lines == [("alice", tell(ALICE, NodeStopped()))]
     assert sorted((tmp_path / "alice.log").read_text().split("\n")) == ["", "hello", "oh no"]
+
+
+async def test_settings_in_the_users_environment_are_kept_from_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are for a node of the user's own; a devnet's are told all by their options."""
+    monkeypatch.setenv(get_variable("initial_peers"), "/ip4/203.0.113.5/tcp/31330")
+    monkeypatch.setenv("CITY", "Ulm")
+    listener = Listener(tmp_path)
+    await listener.run("import os; print([name for name in os.environ if name == 'CITY' or name.startswith('EPOCHGATE')])")
+    assert (tmp_path / "alice.log").read_text() == "['CITY']\n"
 
 
 async def test_a_death_is_told_with_the_last_words(tmp_path: Path) -> None:

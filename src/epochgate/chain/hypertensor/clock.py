@@ -17,8 +17,9 @@ class HeadClock:
         self._head = Head(block, clock.get_unix_seconds())
 
     def take(self, block: int) -> None:
-        """The best head is `block` now."""
-        self._head = Head(block, self._clock.get_unix_seconds())
+        """The best head is `block` now. The same one again is no news: a server that hangs tells it to each subscriber."""
+        if block != self._head.block:
+            self._head = Head(block, self._clock.get_unix_seconds())
 
     def get_head(self) -> Head:
         return self._head

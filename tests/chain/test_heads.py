@@ -1,0 +1,174 @@
+"""Whole nodes on Hypertensor's own runtime, in one process: its blocks are exchanged, and stop coming."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import pytest
+from devchain import DevChain
+from subnet import ROLES, ChainSubnet, until
+
+from epochgate.chain.hypertensor.chain import HypertensorChain
+from epochgate.core.scoring import MAX_SCORE
+from epochgate.core.verdict import Reason
+from epochgate.engine.memory import Hub
+from epochgate.engine.system import SystemClock, SystemEntropy
+from epochgate.engine.virtual_time import InlineCompute
+from epochgate.events import AnyEvent, DutyMissed, ElectionChanged, EpochBegan, Event, Scored, Submitted, Verdicts
+from epochgate.inference import INFERENCE_POLICY
+from epochgate.keys import SigningKey, format_peer_id
+from epochgate.ledger import Ledger
+from epochgate.node.runner import Node
+from simulation.world import HonestModel
+
+pytestmark = pytest.mark.chain
+
+BLOCK_SECONDS = 1.0
+LEAD_BLOCKS = 3
+"""So long before the epoch the nodes start."""
+EXCHANGED_BLOCKS = 4
+"""Fewer than lie between an epoch's snapshot and its first block, so the roster stays."""
+MAX_FORKS = 32
+HELD_AT_BLOCK = 6
+"""When the submission is attested, and before openings and lists fall due."""
+STANDS_STILL_BLOCKS = 9
+"""So that they do fall due meanwhile, by the nodes' own clocks."""
+
+
+Fact = TypeVar("Fact", bound=Event)
+
+
+class Inhabitant:
+    """One node and what it has said."""
+
+    def __init__(self, key: SigningKey, chain: HypertensorChain, hub: Hub) -> None:
+        self.key = key
+        self.chain = chain
+        self.facts: list[AnyEvent] = []
+        self.node = Node(
+            chain=chain,
+            network=hub.join(key.author),
+            ledger=Ledger(None),
+            key=key,
+            policy=INFERENCE_POLICY,
+            clock=SystemClock(),
+            entropy=SystemEntropy(),
+            compute=InlineCompute(),
+            emit=self.facts.append,
+            model=HonestModel(),
+        )
+
+    def get(self, kind: type[Fact], epoch: int) -> list[Fact]:
+        return [fact for fact in self.facts if isinstance(fact, kind) and getattr(fact, "epoch", None) == epoch]
+
+    def count_stale(self, epoch: int) -> int:
+        return sum(fact.denied.get(Reason.CHAIN_STALE.value, 0) for fact in self.get(Verdicts, epoch))
+
+
+class Blocks:
+    """Made at a steady period, but where a test holds them."""
+
+    def __init__(self, devchain: DevChain) -> None:
+        self._devchain = devchain
+        self._may_come = asyncio.Event()
+        self._may_come.set()
+
+    async def make(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            due = max(due + BLOCK_SECONDS, loop.time())
+            await asyncio.sleep(due - loop.time())
+            await self._may_come.wait()
+            await self._devchain.make_blocks()
+
+    async def hold_at(self, block: int) -> None:
+        while await self._devchain.get_block() < block:  # noqa: ASYNC110 - blocks come by time
+            await asyncio.sleep(BLOCK_SECONDS / 10)
+        self._may_come.clear()
+
+    def go_on(self) -> None:
+        self._may_come.set()
+
+
+@asynccontextmanager
+async def live(subnet: ChainSubnet, blocks: Blocks) -> AsyncIterator[list[Inhabitant]]:
+    hub = Hub(random.Random(0), latency_seconds=0.01)
+    people = [Inhabitant(key, await subnet.see(key, block_seconds=BLOCK_SECONDS), hub) for key in ROLES]
+    tasks = [asyncio.create_task(blocks.make())]
+    try:
+        for them in people:
+            await them.node.start()
+            tasks.append(asyncio.create_task(them.node.run()))
+        yield people
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def exchange_first_block(subnet: ChainSubnet, chain: HypertensorChain, epoch: int) -> bytes:
+    """Until the chain elects another; returns whom."""
+    first, before = chain.timing.compute_first_block(epoch), await chain.get_elected(epoch)
+    await subnet.devchain.ask("dev_setBlockBuildMode", "Instant")
+    for amount in range(1, MAX_FORKS):
+        await subnet.devchain.go_back(first - EXCHANGED_BLOCKS)
+        await subnet.pay_somebody(amount)  # so that the blocks from there on differ
+        await subnet.devchain.reach(first)
+        await until(lambda: chain.get_head().block >= first)
+        after = await chain.get_elected(epoch)
+        if after not in (before, None):
+            await subnet.devchain.ask("dev_setBlockBuildMode", "Manual")
+            assert after is not None
+            return after
+    raise AssertionError(f"{MAX_FORKS} forks, and the chain elects the same node")
+
+
+async def test_nodes_follow_the_election_and_outlast_a_chain_that_stands_still(devchain: DevChain) -> None:
+    subnet, blocks = await ChainSubnet.register(devchain), Blocks(devchain)
+    await subnet.add_nodes()
+    await subnet.activate()
+    await subnet.begin()
+    watcher = await subnet.see(None, block_seconds=BLOCK_SECONDS)
+    timing = watcher.timing
+    epoch = timing.compute_epoch(watcher.get_head().block) + 1
+    first, second, third = (timing.compute_first_block(each) for each in range(epoch, epoch + 3))
+    await devchain.reach(first - LEAD_BLOCKS)
+    await until(lambda: watcher.get_head().block == first - LEAD_BLOCKS)
+    await devchain.ask("dev_setBlockBuildMode", "Manual")
+    async with live(subnet, blocks) as people:
+        await blocks.hold_at(first)
+        await until(lambda: all(them.get(EpochBegan, epoch) for them in people))
+        former = await watcher.get_elected(epoch)
+        new = await exchange_first_block(subnet, watcher, epoch)
+        blocks.go_on()
+        await blocks.hold_at(first + HELD_AT_BLOCK)
+        found = await watcher.get_submission(epoch)
+        assert found is not None
+        assert found.submitter == new
+        assert found.is_attested
+        assert former in found.attested_by
+        for them in people:
+            assert them.get(ElectionChanged, epoch)[-1].elected == format_peer_id(new)
+            assert len(them.get(EpochBegan, epoch)) == 1
+            assert bool(them.get(Submitted, epoch)) == (them.key.author == new)
+
+        await asyncio.sleep(STANDS_STILL_BLOCKS * BLOCK_SECONDS)
+        await devchain.reach(second - LEAD_BLOCKS)
+        blocks.go_on()
+        await blocks.hold_at(third + HELD_AT_BLOCK + 2)
+        assert all(them.count_stale(epoch) > 0 for them in people)
+        assert not any(them.count_stale(epoch + 1) for them in people)
+        assert not any(them.get(DutyMissed, epoch + 2) for them in people)
+        found = await watcher.get_submission(epoch + 2)
+        assert found is not None
+        assert len(found.attested_by) == len(people) - 1
+        (submitted,) = [fact for them in people for fact in them.get(Submitted, epoch + 2)]
+        scored = [fact for them in people for fact in them.get(Scored, epoch + 1)]
+        assert [set(fact.scores.values()) for fact in scored] == [{MAX_SCORE}] * 2
+        assert submitted.scored_epoch == epoch + 1
+    await subnet.close()
