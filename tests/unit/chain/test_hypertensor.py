@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from epochgate.chain.hypertensor.chain import HypertensorChain
 from epochgate.chain.hypertensor.clock import HeadClock
 from epochgate.chain.hypertensor.heads import follow_heads
 from epochgate.chain.hypertensor.nodes import compute_members, compute_roles, compute_seed, parse_node
+from epochgate.chain.hypertensor.registration import NewNode, NewSubnet, Step, plan_activation, plan_node, plan_subnet
 from epochgate.chain.hypertensor.rpc import ChainUnreachable, Rpc
 from epochgate.chain.hypertensor.subnet import parse_submission
 from epochgate.core.epoch import Timing, compute_deciding_block
@@ -105,6 +106,107 @@ KNOWN = {"subnet_id": 7, "subnet_node_id": 3, "attest_data": None}
 def test_a_call_is_filled_for_the_deployed_and_for_the_newest_runtime() -> None:
     assert fill_call("attest", DEPLOYED_ATTEST, KNOWN) == {"subnet_id": 7, "attest_data": None}
     assert fill_call("attest", NEWEST_ATTEST, KNOWN) == {"subnet_id": 7, "subnet_node_id": 3, "data": None}
+
+
+NEWEST_CALLS = {
+    "propose_attestation": [
+        Field("subnet_id", "u32"),
+        Field("subnet_node_id", "u32"),
+        Field("data", "Vec<SubnetNodeConsensusData>"),
+        Field("prioritize_queue_node_id", "Option<u32>"),
+        Field("remove_queue_node_id", "Option<u32>"),
+        Field("args", "Option<ValidatorArgs<T>>"),
+        Field("attest_data", "Option<ValidatorArgs<T>>"),
+    ],
+    "register_validator": [
+        Field("hotkey", "T::AccountId"),
+        Field("delegate_reward_rate", "u128"),
+        Field("delegate_account", "Option<DelegateAccount<T::AccountId>>"),
+        Field("identity", "Option<IdentityData<T>>"),
+    ],
+    "register_subnet": [Field("max_cost", "u128"), Field("subnet_data", "RegistrationSubnetData<T>")],
+    "register_subnet_node": [
+        Field("validator_id", "u32"),
+        Field("subnet_id", "u32"),
+        Field("hotkey", "Option<T::AccountId>"),
+        Field("peer_info", "PeerInfo<T>"),
+        Field("bootnode_peer_info", "Option<PeerInfo<T>>"),
+        Field("client_peer_info", "Option<PeerInfo<T>>"),
+        Field("stake_to_be_added", "u128"),
+        Field("unique", "Option<NetworkBytes<T>>"),
+        Field("non_unique", "Option<NetworkBytes<T>>"),
+        Field("max_burn_amount", "u128"),
+    ],
+    "activate_subnet": [Field("subnet_id", "u32")],
+}
+"""As in the network pallet's source of 16 June 2026, commit e9620fe2."""
+NEWEST_SUBNET = {
+    *("name", "repo", "description", "misc", "min_stake", "max_stake"),
+    *("delegate_stake_percentage", "initial_validators", "bootnodes"),
+}
+"""The fields of its `RegistrationSubnetData`."""
+
+
+class NewestChain(Rpc):
+    """What registering asks of a chain of the newest source: coldkeys become validators there, each with a number."""
+
+    def __init__(self, validators: dict[str, int]) -> None:
+        super().__init__("ws://127.0.0.1:1")
+        self._validators = validators
+
+    async def request(self, method: str, parameters: Sequence[Any] = ()) -> Any:
+        return "0x00"
+
+    async def has_storage(self, name: str) -> bool:
+        return name == "ColdkeyValidatorId"
+
+    async def query(self, name: str, parameters: Sequence[Any], block_hash: str, pallet: str = "Network") -> Any:
+        return self._validators.get(parameters[0]) if name == "ColdkeyValidatorId" else None
+
+
+def fill_newest(step: Step) -> dict[str, Any]:
+    return fill_call(step.call, NEWEST_CALLS[step.call], step.known)
+
+
+async def test_on_the_newest_chain_a_coldkey_becomes_a_validator_before_it_registers_nodes() -> None:
+    owner, hotkey = Account(ALITH), Account(b"h" * 32).address
+    node = NewNode(7, alice.author, hotkey, 100, 50, 0, "non_unique", "hoster")
+
+    (step,) = await plan_node(NewestChain({}), owner, node)
+    assert fill_newest(step) == {"hotkey": hotkey, "delegate_reward_rate": 0, "delegate_account": None, "identity": None}
+
+    (step,) = await plan_node(NewestChain({owner.address: 3}), owner, node)
+    assert fill_newest(step) == {
+        "validator_id": 3,
+        "subnet_id": 7,
+        "hotkey": hotkey,
+        "peer_info": {"peer_id": format_peer_id(alice.author), "multiaddr": None},
+        "bootnode_peer_info": None,
+        "client_peer_info": None,
+        "stake_to_be_added": 100,
+        "unique": None,
+        "non_unique": "0x" + b"hoster".hex(),
+        "max_burn_amount": 50,
+    }
+
+
+async def test_on_the_newest_chain_a_subnet_names_its_first_validators_by_number() -> None:
+    owner = Account(ALITH)
+    subnet = NewSubnet("a", "b", 100, 1, 2, {owner.address: 2})
+
+    (step,) = await plan_subnet(NewestChain({owner.address: 3}), owner, subnet)
+    filled = fill_newest(step)
+    assert set(filled["subnet_data"]) == NEWEST_SUBNET
+    assert filled["subnet_data"]["initial_validators"] == [(3, 2)]
+    assert fill_newest(*plan_activation(owner, 7)) == {"subnet_id": 7}
+    with pytest.raises(ChainRefused, match="is no validator of the chain yet: register it first"):
+        await plan_subnet(NewestChain({}), owner, subnet)
+
+
+def test_the_newest_chain_is_told_which_node_submits() -> None:
+    known = {"subnet_id": 7, "subnet_node_id": 3, "data": [], "args": "0x", "attest_data": None}
+    filled = fill_call("propose_attestation", NEWEST_CALLS["propose_attestation"], known)
+    assert filled == known | {"prioritize_queue_node_id": None, "remove_queue_node_id": None}
 
 
 def test_a_field_that_nobody_knows_is_refused_by_name() -> None:
