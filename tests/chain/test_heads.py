@@ -99,11 +99,11 @@ class Blocks:
 async def live(subnet: ChainSubnet, blocks: Blocks) -> AsyncIterator[list[Inhabitant]]:
     hub = Hub(random.Random(0), latency_seconds=0.01)
     people = [Inhabitant(key, await subnet.see(key, block_seconds=BLOCK_SECONDS), hub) for key in ROLES]
-    tasks = [asyncio.create_task(blocks.make())]
+    tasks: list[asyncio.Task[None]] = []
     try:
-        for them in people:
-            await them.node.start()
-            tasks.append(asyncio.create_task(them.node.run()))
+        await asyncio.gather(*(them.node.start() for them in people))
+        tasks += [asyncio.create_task(them.node.run()) for them in people]
+        tasks.append(asyncio.create_task(blocks.make()))
         yield people
     finally:
         for task in tasks:

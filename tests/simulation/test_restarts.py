@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from epochgate.core.receipt import Standing
 from epochgate.core.roster import HOSTER
 from epochgate.core.scoring import TOTAL_PAY
 from epochgate.core.verdict import Reason
-from epochgate.events import Abstained, AttestationRefused, DutyMissed, Scored, Submitted, Verdicts
+from epochgate.events import Abstained, AttestationRefused, DutyMissed, NodeReady, Scored, Submitted, Verdicts
 from epochgate.inference import INFERENCE_POLICY
-from simulation.world import HOSTERS, VALIDATORS, World, assert_complete, live
+from epochgate.node.runner import Node
+from simulation.world import BLOCK_SECONDS, HOSTERS, VALIDATORS, Resident, World, assert_complete, live
 
 COMMIT = INFERENCE_POLICY.get_rule("hoster-commit")
 
@@ -176,3 +178,30 @@ def test_a_submitter_killed_as_it_submits_shows_its_set_again(tmp_path: Path) ->
         assert submitter.get(Submitted, 2)[-1].scored_epoch == 1
 
     live(tmp_path, story, is_on_disk=True)
+
+
+def test_a_node_starts_while_one_epoch_ends_and_the_next_begins(tmp_path: Path) -> None:
+    """The chain takes two blocks to answer, and the epoch has one left."""
+
+    async def story(world: World) -> None:
+        def slow_down(resident: Resident, node: Node) -> None:
+            if resident.name != "vito":
+                return
+            chain = node.station.chain
+            get_elected = chain.get_elected
+
+            async def answer_late(epoch: int) -> bytes | None:
+                await asyncio.sleep(2 * BLOCK_SECONDS)
+                return await get_elected(epoch)
+
+            chain.get_elected = answer_late  # type: ignore[method-assign] # a chain node that is slow
+
+        world.prepare = slow_down  # type: ignore[method-assign]
+        await world.start("vito")
+        await world.run_until(0, 99)
+        await world["vito"].start()
+        await world.run_until(2, 50)
+        assert world["vito"].get(NodeReady)
+        await assert_complete(world, 1)
+
+    live(tmp_path, story)

@@ -153,13 +153,14 @@ class Node:
 
     async def start(self) -> None:
         """Listen and learn the roster. Raises PolicyError when the policy cannot work on this chain."""
+        epoch = self._get_epoch()  # the next one may begin while this one is learnt
         if self._is_started():
-            await self._learn(self._get_epoch())
+            await self._learn(epoch)
         else:
             self._learn_who_waits()
-        roster = self.calendar.get_context(self._get_epoch()).roster
+        roster = self.calendar.get_context(epoch).roster
         check_policy(self._policy, self._chain.timing, len(roster.members), self.network.max_message_bytes)
-        self._note_begun(self._get_epoch(), self.station.get_unix_seconds(), None)
+        self._note_begun(epoch, self.station.get_unix_seconds(), None)
         await self.network.serve(self.handler or self.replica.handle)
         self._spawn(self._keep_running("heartbeat", self._heart.run))
         roles = [role.name.lower() for role in Role if role.name and roster.roles.get(self._author, 0) & role]

@@ -122,9 +122,9 @@ def test_the_challenge_is_ascribed_to_the_elected_one_where_a_stand_in_published
 
 def test_where_the_first_block_was_exchanged_the_last_election_and_submission_count() -> None:
     lines = [*tell_epoch(0), tell(VERA, ElectionChanged(1, VICTOR, VERA)), tell(VICTOR, Submitted(1, 0, {}, ""))]
-    transcript = listen(lines)
-    assert transcript.compute_summary(1).elected == VICTOR
-    assert transcript.compute_summary(0).submitted_by == VICTOR
+    chronicle = listen(lines)
+    assert chronicle.compute_summary(1).elected == VICTOR
+    assert chronicle.compute_summary(0).submitted_by == VICTOR
 
 
 def is_about(line: Line, node: str, kind: type[Event]) -> bool:
