@@ -42,6 +42,7 @@ class ChainSubnet:
     rpc: Rpc
     subnet_id: int = 0
     hotkeys: dict[SigningKey, Account] = field(default_factory=dict)
+    coldkeys: dict[SigningKey, str] = field(default_factory=dict)
     facts: list[AnyEvent] = field(default_factory=list)
     _open: list[HypertensorChain] = field(default_factory=list)
 
@@ -67,9 +68,18 @@ class ChainSubnet:
     async def add_node(
         self, coldkey: str, key: SigningKey, role: str = "", *, hotkey: Account | None = None, hotkey_balance: int = UNIT
     ) -> None:
+        self.coldkeys[key] = coldkey
         hotkey = self.hotkeys[key] = hotkey or Account(bytes([len(self.hotkeys) + 1]) * 32)
         node = NewNode(self.subnet_id, key.author, hotkey.address, 100 * UNIT, 100 * UNIT, hotkey_balance, "non_unique", role)
         await send(self.rpc, await plan_node(self.rpc, get_coldkey(coldkey), node))
+
+    async def remove_node(self, key: SigningKey) -> None:
+        """Its operator takes it out."""
+        chain = await self.see(None)
+        node = next(node for node in chain.nodes if node.author == key.author)
+        known = {"subnet_id": self.subnet_id, "subnet_node_id": node.node_id}
+        owner = get_coldkey(self.coldkeys[key])
+        await send(self.rpc, [Step("remove a node", owner, "remove_subnet_node", known)])
 
     async def activate(self) -> None:
         await send(self.rpc, plan_activation(get_coldkey("alith"), self.subnet_id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from devchain import DevChain
@@ -197,6 +198,28 @@ async def test_a_submission_that_a_reorganisation_took_away_is_made_again(subnet
     await author.submit(make_submission(epoch))
 
     assert await chain.get_submission(epoch) is not None
+
+
+async def test_a_node_that_leaves_before_the_submission_is_in_a_block_keeps_its_score(subnet: ChainSubnet) -> None:
+    chain = await subnet.see(None)
+    epoch = compute_epoch(chain)
+    elected = await find_elected(chain, epoch)
+    author = await subnet.see(elected)
+    leaver = next(key for key in (bob, carol) if key is not elected)
+    send = author._rpc.send
+
+    async def leave_first(*arguments: Any, **options: Any) -> None:
+        await subnet.remove_node(leaver)
+        await send(*arguments, **options)
+
+    author._rpc.send = leave_first  # type: ignore[method-assign] # the worst moment: all is composed
+    await author.submit(make_submission(epoch))
+
+    found = await chain.get_submission(epoch)
+    assert found is not None
+    assert found.submission == make_submission(epoch)
+    nodes = await author._reader.get_nodes(await author._rpc.request("chain_getBlockHash"))
+    assert leaver.author not in {node.author for node in nodes}
 
 
 async def test_an_operator_sees_who_is_registered(

@@ -16,7 +16,16 @@ import websockets
 from websockets.asyncio.server import ServerConnection
 
 from epochgate.chain.hypertensor.account import Account, find_account
-from epochgate.chain.hypertensor.calls import MAX_ARGS_BYTES, Args, Field, decode_args, encode_args, fill_call, read_bytes
+from epochgate.chain.hypertensor.calls import (
+    MAX_ARGS_BYTES,
+    Args,
+    Field,
+    decode_args,
+    encode_args,
+    encode_submission,
+    fill_call,
+    read_bytes,
+)
 from epochgate.chain.hypertensor.chain import HypertensorChain
 from epochgate.chain.hypertensor.clock import HeadClock
 from epochgate.chain.hypertensor.heads import follow_heads
@@ -30,7 +39,7 @@ from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.engine.system import SystemClock
 from epochgate.inference import INFERENCE_POLICY
 from epochgate.keys import KeyFileError, format_peer_id
-from epochgate.ports import ChainRefused
+from epochgate.ports import ChainRefused, Submission
 from people import alice, bob, carol, victor
 
 ALITH = bytes.fromhex("5fb92d6e98884f76de468fa3f6278f8807c48bebc13595d45af5bdc4da702133")
@@ -321,11 +330,34 @@ def test_a_submission_that_is_none_of_ours_has_no_set() -> None:
 
 
 def test_who_left_keeps_its_score_and_who_is_there_cannot_be_moved_aside() -> None:
-    unlisted = {victor.author: 9, bob.author: 1000}
-    args = "0x" + encode_args(Args(1, 6, (), b"", unlisted)).hex()
+    others = {victor.author: 9, bob.author: 1000}
+    args = "0x" + encode_args(Args(1, 6, (), b"", others)).hex()
     found = parse_submission(make_consensus(args=args), 6, SHARE)
 
     assert found.submission.scores == {alice.author: 1, bob.author: 2, carol.author: 3, victor.author: 9}
+
+
+@pytest.mark.parametrize("node_class", [None, "Idle"], ids=["it has left", "it is in the consensus no longer"])
+def test_a_node_for_which_the_chain_takes_no_score_any_more_costs_nobody_the_attestation(node_class: str | None) -> None:
+    """Bob was there when the submission was made, and not when a block took it."""
+    submission = Submission(6, {alice.author: 1, bob.author: 2, carol.author: 3}, (b"\x07",), b"r" * 32)
+    args = encode_submission(submission, submission.scores)
+    raw = make_consensus(args="0x" + args.hex())
+    nodes = [node for node in raw["subnet_nodes"] if node["id"] != 2]
+    if node_class is not None:
+        nodes.append(make_raw_node(2, format_peer_id(bob.author), node_class))
+    data = [entry for entry in raw["data"] if entry["subnet_node_id"] != 2]
+
+    assert parse_submission(raw | {"subnet_nodes": nodes, "data": data}, 6, SHARE).submission == submission
+
+
+def test_of_a_roster_too_large_for_all_scores_only_those_who_have_left_are_named() -> None:
+    everybody = {bytes([number]) * 38: 10**15 for number in range(256)}
+    gone = bytes(38)
+    args = decode_args(encode_submission(Submission(6, everybody, (b"\xff" * 32,) * 6, b"r" * 32), everybody.keys() - {gone}))
+
+    assert args is not None
+    assert args.scores == {gone: 10**15}
 
 
 # The clock.

@@ -6,12 +6,12 @@ names a validator identity. So a call is filled by name from all that is known, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from epochgate.ports import ChainRefused
+from epochgate.ports import ChainRefused, Submission
 
 MAX_ARGS_BYTES = 4096
 """`DefaultValidatorArgsLimit` of the network pallet."""
@@ -29,15 +29,15 @@ class Field(msgspec.Struct, frozen=True):
 class Args(msgspec.Struct, frozen=True, array_like=True):
     """What a submission says beside its scores, in its `args`: MessagePack of an array.
 
-    `unlisted` holds the scores of those who left the chain since they earned them: the chain takes a score only for a node
-    that it has, and attestors compare all of them.
+    `scores` are read only of those for whom the chain took none, which it does for nodes alone that it has in its consensus
+    then: attestors compare everybody's, also of those who have left.
     """
 
     format: int
     epoch: int
     bitmaps: tuple[bytes, ...]
     root: bytes
-    unlisted: dict[bytes, int] = {}
+    scores: dict[bytes, int] = {}
 
 
 _decoder = msgspec.msgpack.Decoder(Args)
@@ -57,6 +57,19 @@ def fill_call(call: str, fields: Sequence[Field], known: Mapping[str, Any]) -> d
                 " install a newer epochgate"
             )
     return filled
+
+
+def encode_submission(submission: Submission, listed: Container[bytes]) -> bytes:
+    """The args of `submission`, `listed` being those for whom the chain takes scores now.
+
+    A node may leave before the submission is in a block, so everybody's scores are in, where they fit; else those only of
+    whom has left. Raises ChainRefused as `encode_args`.
+    """
+    try:
+        return encode_args(Args(ARGS_FORMAT, submission.epoch, submission.bitmaps, submission.root, submission.scores))
+    except ChainRefused:
+        unlisted = {author: score for author, score in submission.scores.items() if author not in listed}
+        return encode_args(Args(ARGS_FORMAT, submission.epoch, submission.bitmaps, submission.root, unlisted))
 
 
 def encode_args(args: Args) -> bytes:

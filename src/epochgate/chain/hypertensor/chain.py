@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from epochgate.chain.hypertensor.account import Account
-from epochgate.chain.hypertensor.calls import Args, encode_args
+from epochgate.chain.hypertensor.calls import encode_submission
 from epochgate.chain.hypertensor.clock import HeadClock
 from epochgate.chain.hypertensor.heads import follow_heads
 from epochgate.chain.hypertensor.nodes import ATTESTING_CLASS, SCORED_CLASS, ChainNode, compute_members, compute_seed
@@ -166,18 +166,16 @@ class HypertensorChain:
             raise ChainRefused(f"this node is not elected in epoch {epoch}: leave the submission to the elected one and attest")
         await self._refuse_second(epoch)
         by_author = {other.author: other.node_id for other in self._nodes if other.author is not None}
-        unlisted = {author: score for author, score in submission.scores.items() if author not in by_author}
         scores = [
             {"subnet_node_id": by_author[author], "score": score}
             for author, score in submission.scores.items()
             if author in by_author
         ]
-        args = encode_args(Args(1, epoch, submission.bitmaps, submission.root, unlisted))
         known = {
             "subnet_id": self._subnet_id,
             "subnet_node_id": node.node_id,
             "data": scores,
-            "args": "0x" + args.hex(),
+            "args": "0x" + encode_submission(submission, by_author).hex(),
             "attest_data": None,
         }
         await self._act(account, "propose_attestation", known, epoch, self._has_submitted)

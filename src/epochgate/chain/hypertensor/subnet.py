@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from epochgate.chain.hypertensor.calls import decode_args, read_bytes
-from epochgate.chain.hypertensor.nodes import ATTESTING_CLASS, ChainNode, parse_node
+from epochgate.chain.hypertensor.nodes import ATTESTING_CLASS, SCORED_CLASS, ChainNode, parse_node
 from epochgate.chain.hypertensor.rpc import Rpc
 from epochgate.ports import OnChain, Submission
 
@@ -96,9 +96,9 @@ def parse_submission(raw: Mapping[str, Any], epoch: int, min_share: int) -> OnCh
         author = _get_author(nodes, entry["subnet_node_id"])
         if author is not None:
             scores[author] = entry["score"]
-    listed = {node.author for node in nodes.values()}
-    unlisted = {} if args is None else {author: score for author, score in args.unlisted.items() if author not in listed}
-    everybody = scores | unlisted  # a score for somebody who is there stands in the data, or nowhere
+    scored = {node.author for node in nodes.values() if node.is_of_class(SCORED_CLASS, epoch)}
+    others = {} if args is None else {author: score for author, score in args.scores.items() if author not in scored}
+    everybody = scores | others  # a score for somebody for whom the chain takes one stands in the data, or nowhere
     submission = Submission(
         epoch if args is None else args.epoch,
         {author: everybody[author] for author in sorted(everybody)},
