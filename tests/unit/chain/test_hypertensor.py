@@ -446,6 +446,8 @@ async def test_heads_come_again_after_drops_silence_and_rubbish() -> None:
 
             await until(lambda: len(fake.connections) == 4)  # silent for too long
             assert "has been silent" in troubles[2]
+            await fake.announce(9)  # and it has nothing new to tell
+            await until(lambda: len(fake.connections) == 5)
             await fake.announce(10)
             await until(lambda: heads[-1] == 10)
         finally:

@@ -25,10 +25,12 @@ async def follow_heads(
 ) -> None:
     """Call `on_head` with each best head's number, for ever. `on_trouble` hears, once an outage, why none come.
 
-    The first head comes at once, for a subscription begins with the present one.
+    The first head comes at once, for a subscription begins with the present one; where that is the last one still, the
+    outage goes on.
     """
     pause_seconds = FIRST_PAUSE_SECONDS
     is_known = False
+    last: int | None = None
     while True:
         try:
             async with websockets.connect(url, open_timeout=CONNECT_SECONDS, max_size=1 << 20) as connection:
@@ -36,9 +38,9 @@ async def follow_heads(
                 silence_seconds = max(SHORTEST_SILENCE_SECONDS, SILENT_BLOCKS * block_seconds)
                 while True:
                     block = _read_number(await asyncio.wait_for(connection.recv(), silence_seconds))
-                    if block is not None:
+                    if block is not None and block != last:
                         on_head(block)
-                        pause_seconds, is_known = FIRST_PAUSE_SECONDS, False
+                        last, pause_seconds, is_known = block, FIRST_PAUSE_SECONDS, False
         except TimeoutError:
             why = f"{url} has been silent for longer than {SILENT_BLOCKS} blocks"
         except (OSError, WebSocketException) as error:
