@@ -151,7 +151,10 @@ class Chain(Protocol):
         ...
 
     async def get_elected(self, epoch: int) -> bytes | None:
-        """The node elected to submit in `epoch`, readable from the epoch's first block on."""
+        """The node elected to submit in `epoch`, readable from the epoch's first block on.
+
+        A reorganisation of that block may elect another, so it is asked again before something is done upon it.
+        """
         ...
 
     async def submit(self, submission: Submission) -> None:
