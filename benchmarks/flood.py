@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import statistics
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -35,8 +34,11 @@ from epochgate.wire import List, Post, Posted, Refused, decode_reply, encode
 MAX_MESSAGE_BYTES = 4 << 20
 PLENTY = Allowance(Rate(1e12, 1e12), Rate(1e15, 1e15))
 NO_LIMITS = Limits(member=PLENTY, spare=PLENTY, stranger=PLENTY, strangers=PLENTY)
-FLOOD_A_SECOND, TICK_SECONDS = 50_000, 0.002
-HONEST_POSTS = 300
+FLOOD_A_SECOND = 50_000
+HONEST_POSTS, PAUSE_SECONDS, ROUNDS = 100, 0.003, 8
+"""A post at each pause, with and without the flood in turn, so that what else the machine does falls on both."""
+FIRST_POSTS = 20
+"""Not counted: meanwhile the flooder spends what it may send at once."""
 HOUR_SECONDS, STEP_SECONDS, STRANGERS_A_STEP = 3600, 0.25, 20
 BEAT, COMMIT, OPEN = (INFERENCE_POLICY.get_rule(kind) for kind in ("hoster", "hoster-commit", "hoster-reveal"))
 HEARTBEAT = Heartbeat(
@@ -89,7 +91,7 @@ class Stage:
 def measure() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         yield from _measure_refusals(_make(Path(name), "refusals", NO_LIMITS))
-        yield _measure_latency(_make(Path(name), "latency", Limits()))
+        yield from _measure_latency(_make(Path(name), "latency", Limits()))
         yield _measure_memory(_make(Path(name), "memory", Limits()))
 
 
@@ -132,53 +134,78 @@ def _measure_refusals(stage: Stage) -> Iterator[Row]:
             yield Row(f"refusals for {reason.value} by one replica", f"{rate:,.0f} a second", "")
 
 
-def _measure_latency(stage: Stage) -> Row:
-    """A member floods at a fixed rate while others renew their heartbeats, in one event loop: what a post takes there."""
-    flooder = stage.hosters[1]
-    message = encode(Post(msgspec.structs.replace(stage.sign(flooder), value=bytes(600))))
+class Arrivals:
+    """Requests that come by the clock, whatever the replica does: each is due at its time, is handled by a task of its own in
+    the order of arrival, as the engine does it, and what it took is counted from when it was due. The clock is the time that
+    this thread has computed, so that what else the machine does counts for neither side."""
 
-    sent = 0
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._flooder = stage.hosters[1]
+        self._rubbish = encode(Post(msgspec.structs.replace(stage.sign(self._flooder), value=bytes(600))))
+        self._posts = 0
+        self._tasks: set[asyncio.Task[object]] = set()
+        self.arrived, self.seconds = 0, 0.0
 
-    async def flood() -> None:
-        nonlocal sent
-        began = time.perf_counter()
-        while True:
-            due = int((time.perf_counter() - began) * FLOOD_A_SECOND)
-            while sent < due:
-                await stage.replica.handle(flooder.author, message)
+    async def take(self, flood_a_second: int, posts: int = HONEST_POSTS) -> list[float]:
+        """What each of so many heartbeats took, beside so much of a flood."""
+        heartbeats = [self._renew() for _ in range(posts)]
+        took: list[float] = []
+        began, began_seconds, sent, arrived = time.thread_time(), self._stage.seconds, 0, 0
+        while len(took) < posts:
+            passed = time.thread_time() - began
+            self._stage.seconds = began_seconds + passed
+            is_due = sent < posts and passed >= (sent + 1) * PAUSE_SECONDS
+            until = (sent + 1) * PAUSE_SECONDS if is_due else passed
+            for _ in range(int(until * flood_a_second) - arrived):
+                self._spawn(self._stage.replica.handle(self._flooder.author, self._rubbish))
+                arrived += 1
+            if is_due:
+                self._spawn(self._post(*heartbeats[sent], began + until, took))
                 sent += 1
-            await asyncio.sleep(TICK_SECONDS)
-
-    async def post_honestly(first: int) -> list[float]:
-        took = []
-        for number in range(first, first + HONEST_POSTS):
-            record = encode(Post(stage.renew(stage.hosters[2 + number % 6], 300 + number * 0.1)))
-            stage.seconds += 0.02
-            began = time.perf_counter()
-            await asyncio.sleep(0)  # behind what has arrived before
-            reply = await stage.post(stage.hosters[2 + number % 6], record)
-            took.append(time.perf_counter() - began)
-            assert isinstance(reply, Posted), reply
-            await asyncio.sleep(TICK_SECONDS)
+            await asyncio.sleep(0)
+        if flood_a_second:
+            self.arrived, self.seconds = self.arrived + arrived, self.seconds + time.thread_time() - began
         return took
 
-    async def compare() -> tuple[list[float], list[float], float]:
-        quiet = await post_honestly(0)
-        flooding, began = asyncio.create_task(flood()), time.perf_counter()
-        loud = await post_honestly(HONEST_POSTS)
-        flooding.cancel()
-        return quiet, loud, sent / (time.perf_counter() - began)
+    async def _post(self, sender: SigningKey, message: bytes, due_seconds: float, took: list[float]) -> None:
+        reply = await self._stage.post(sender, message)
+        took.append(time.thread_time() - due_seconds)
+        assert isinstance(reply, Posted), reply
+
+    def _renew(self) -> tuple[SigningKey, bytes]:
+        self._posts += 1
+        sender = self._stage.hosters[2 + self._posts % 6]
+        return sender, encode(Post(self._stage.renew(sender, 300 + self._posts * 0.1)))
+
+    def _spawn(self, work: Coroutine[None, None, object]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _measure_latency(stage: Stage) -> Iterator[Row]:
+    """A member floods at a fixed rate while others renew their heartbeats: what a post takes, with and without."""
+    arrivals = Arrivals(stage)
+
+    async def compare() -> tuple[list[float], list[float]]:
+        quiet: list[float] = []
+        loud: list[float] = []
+        for _ in range(ROUNDS):
+            quiet += await arrivals.take(0)
+            await arrivals.take(FLOOD_A_SECOND, FIRST_POSTS)
+            loud += await arrivals.take(FLOOD_A_SECOND)
+        return quiet, loud
 
     with closing(stage.ledger):
-        quiet_posts, loud_posts, reached = asyncio.run(compare())
-    quiet, loud = statistics.median(quiet_posts), statistics.median(loud_posts)
-    ratio = loud / quiet
-    what = f"an honest post beside {FLOOD_A_SECOND:,} records a second of one member, against a quiet replica (p50)"
-    slowest = statistics.quantiles(loud_posts, n=100)[98] / statistics.quantiles(quiet_posts, n=100)[98]
-    seen = (
-        f"{ratio:.2f} x ({loud * 1e6:.0f} us against {quiet * 1e6:.0f}; p99 {slowest:.2f} x), {reached:,.0f} a second arrived"
-    )
-    return Row(what, seen, "at most 2 x", ratio <= 2 and reached >= 0.9 * FLOOD_A_SECOND)
+        quiet, loud = (sorted(posts) for posts in asyncio.run(compare()))
+    reached = arrivals.arrived / arrivals.seconds
+    for name, share in (("p50", 0.5), ("p99", 0.99), ("slowest", 1.0)):
+        one, other = (posts[min(len(posts) - 1, int(share * len(posts)))] for posts in (quiet, loud))
+        what = f"an honest post beside {FLOOD_A_SECOND:,} records a second of one member, against a quiet replica ({name})"
+        seen = f"{other / one:.2f} x ({other * 1e6:.0f} us against {one * 1e6:.0f}), {reached:,.0f} a second arrived"
+        is_met = other <= 2 * one and reached >= 0.9 * FLOOD_A_SECOND
+        yield Row(what, seen, "at most 2 x" if share < 1 else "", is_met if share < 1 else None)
 
 
 def _measure_memory(stage: Stage) -> Row:

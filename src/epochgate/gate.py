@@ -33,13 +33,21 @@ class Bucket:
 
 
 class Purse:
-    """What is left of an allowance."""
+    """What is left of an allowance, and how long its owner has been told to wait."""
 
-    __slots__ = ("_bytes", "_requests")
+    __slots__ = ("_bytes", "_requests", "_told_seconds", "_until_seconds")
 
     def __init__(self, allowance: Allowance, now_seconds: float) -> None:
         self._requests = Bucket(allowance.requests, now_seconds)
         self._bytes = Bucket(allowance.bytes, now_seconds)
+        self._told_seconds = self._until_seconds = now_seconds
+
+    def put_off(self, wait_seconds: float, now_seconds: float) -> None:
+        self._told_seconds, self._until_seconds = now_seconds, now_seconds + wait_seconds
+
+    def compute_told_wait_seconds(self, now_seconds: float) -> float:
+        """What is left of the wait; 0 when it is over, or the clock was put back."""
+        return self._until_seconds - now_seconds if self._told_seconds <= now_seconds < self._until_seconds else 0.0
 
     def compute_wait_seconds(self, now_seconds: float) -> float:
         """Until another request may come; 0 when it may come now."""
@@ -60,6 +68,11 @@ class Gate:
         self._strangers: OrderedDict[bytes, Purse] = OrderedDict()
         self._all_strangers = Purse(limits.strangers, now_seconds)
 
+    def compute_told_wait_seconds(self, sender: bytes, now_seconds: float) -> float:
+        """How long `sender` has been told to wait, and still has to: one look, for a flood does not listen."""
+        purse = self._members.get(sender) or self._strangers.get(sender)
+        return 0.0 if purse is None else purse.compute_told_wait_seconds(now_seconds)
+
     def find_purses(self, sender: bytes, *, is_member: bool, now_seconds: float) -> tuple[tuple[Purse, ...], float]:
         """(the purses that pay for `sender`'s request and its reply, 0), or (none, how many seconds it has to wait)."""
         if not is_member:
@@ -70,8 +83,10 @@ class Gate:
         wait_seconds = own.compute_wait_seconds(now_seconds)
         if wait_seconds <= 0:
             return (own,), 0.0
-        if self._spare.compute_wait_seconds(now_seconds) <= 0:
+        wait_for_spare_seconds = self._spare.compute_wait_seconds(now_seconds)
+        if wait_for_spare_seconds <= 0:
             return (self._spare,), 0.0
+        own.put_off(min(wait_seconds, wait_for_spare_seconds), now_seconds)
         return (), wait_seconds
 
     def retain(self, members: Container[bytes]) -> None:
@@ -84,4 +99,5 @@ class Gate:
         if len(self._strangers) > MAX_STRANGERS:
             self._strangers.popitem(last=False)
         wait_seconds = max(own.compute_wait_seconds(now_seconds), self._all_strangers.compute_wait_seconds(now_seconds))
+        own.put_off(wait_seconds, now_seconds)
         return ((), wait_seconds) if wait_seconds > 0 else ((own, self._all_strangers), 0.0)

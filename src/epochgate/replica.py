@@ -42,6 +42,9 @@ from epochgate.wire import (
     is_read,
 )
 
+FEWER = "fewer requests, or smaller ones"
+"""What is expected of a sender beyond its rate."""
+
 
 class Replica:
     """One node's side of the store, within the limits of the calendar's policy.
@@ -92,6 +95,9 @@ class Replica:
         return counts
 
     def _answer(self, sender: bytes, data: bytes) -> bytes:
+        wait_seconds = self._gate.compute_told_wait_seconds(sender, self._watch.clock.get_unix_seconds())
+        if wait_seconds > 0:
+            return self._put_off(wait_seconds)
         try:
             now = self._watch.get_moment()
         except LookupError:
@@ -103,7 +109,7 @@ class Replica:
             return self._serve(sender, data, now)
         purses, wait_seconds = self._gate.find_purses(sender, is_member=is_member, now_seconds=now.time_seconds)
         if not purses:
-            denied = Denied(Reason.RATE, None, "fewer requests, or smaller ones", None, None, wait_seconds)
+            denied = Denied(Reason.RATE, None, FEWER, None, None, wait_seconds)
             return self._turn_away(sender, now, denied, data)
         for purse in purses:
             purse.pay(1, len(data))
@@ -204,6 +210,12 @@ class Replica:
             end += 1
         first_pair, last_pair = max(0, start - len(proofs)), max(0, end - len(proofs))
         return Shown(proofs[start:end], evidence[first_pair:last_pair], is_last=end >= len(row))
+
+    def _put_off(self, wait_seconds: float) -> bytes:
+        """Refuse a sender that was told to wait and does not: a flood costs a look and a count, whatever is in it."""
+        self.denied[Reason.RATE] += 1
+        self._recorder.note_put_off()
+        return encode(Refused(Reason.RATE.value, None, FEWER, None, None, wait_seconds))
 
     def _turn_away(self, sender: bytes, now: Moment, denied: Denied, data: bytes) -> bytes:
         """Refuse what has not been read as a record."""

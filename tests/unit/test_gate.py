@@ -53,6 +53,19 @@ def test_bytes_count_as_well_and_may_be_owed() -> None:
     assert ask(gate, alice.author, 12.002) == 0
 
 
+def test_who_was_told_to_wait_is_known_until_then_whatever_the_clock_does() -> None:
+    gate = Gate(Limits(member=FEW, spare=FEW, stranger=FEW))
+    assert gate.compute_told_wait_seconds(alice.author, 10.0) == 0
+    assert [ask(gate, alice.author, 10.0) for _ in range(4)] == [0, 0, 0, 0]
+    assert gate.compute_told_wait_seconds(alice.author, 10.0) == 0
+    assert ask(gate, alice.author, 10.0) == 1.0
+    assert gate.compute_told_wait_seconds(alice.author, 10.25) == 0.75
+    assert [gate.compute_told_wait_seconds(alice.author, seconds) for seconds in (11.0, 9.0)] == [0, 0]
+    assert gate.compute_told_wait_seconds(bob.author, 10.25) == 0
+    assert [ask(gate, b"stranger", 10.0, is_member=False) for _ in range(3)] == [0, 0, 1.0]
+    assert gate.compute_told_wait_seconds(b"stranger", 10.25) == 0.75
+
+
 def test_strangers_share_what_all_of_them_have() -> None:
     gate = Gate(Limits(stranger=FEW, strangers=Allowance(Rate(1.0, 3.0), Rate(1e6, 1e6))))
     carol, dave = meet("carol").author, meet("dave").author

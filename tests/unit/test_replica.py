@@ -123,6 +123,22 @@ async def test_a_flood_by_one_member_leaves_the_others_their_share(town: Town, a
     assert isinstance(await ask(replica, carol.author, Post(carol.write(NOTE))), Posted)
 
 
+async def test_who_was_told_to_wait_and_does_not_costs_no_look_at_anything(
+    alice: Neighbour, bob: Neighbour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is it heard sooner or later for its haste."""
+    replica = make_limited(bob, Limits(member=Allowance(Rate(1.0, 1.0), Rate(1e6, 1e6)), spare=NONE))
+    key = alice.write(NOTE).key
+    assert isinstance(await ask(replica, alice.author, List(key)), Listing)
+    refused = await ask(replica, alice.author, List(key))
+    with monkeypatch.context() as blind:
+        blind.setattr(bob.watch, "get_moment", None)
+        assert [await ask(replica, alice.author, List(key)) for _ in range(3)] == [refused] * 3
+    assert replica.denied == {Reason.RATE: 4}
+    bob.town.clock.ahead_seconds += 1.0
+    assert isinstance(await ask(replica, alice.author, List(key)), Listing)
+
+
 async def test_what_is_read_is_paid_for_by_its_bytes(alice: Neighbour, bob: Neighbour) -> None:
     record = alice.write(LARGE, bytes(LARGE_BYTES))
     narrow = Allowance(Rate(1000.0, 1000.0), Rate(LARGE_BYTES, LARGE_BYTES))

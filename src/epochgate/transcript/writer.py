@@ -17,7 +17,7 @@ from epochgate.core.record import Record, compute_value_digest
 from epochgate.core.record_set import KeyReading, RecordSet, Section
 from epochgate.core.schema import EpochContext
 from epochgate.core.settlement import HosterOutcome
-from epochgate.core.verdict import Denied
+from epochgate.core.verdict import Denied, Reason
 from epochgate.events import Emit, Trouble
 from epochgate.transcript import lines
 from epochgate.transcript.budget import Budget
@@ -27,6 +27,7 @@ from epochgate.transcript.recorder import Decision, Situation
 
 KEPT_EPOCHS = 16
 _STRANGERS = b""
+_RATE = Reason.RATE.value
 _FULL = "free disk space: the transcript goes on with the next epoch"
 
 
@@ -127,6 +128,9 @@ class TranscriptWriter:
             return
         reasons = lines.Reasons.from_denied(denied)
         self._write(lines.TurnedAway(now.block, now.time_seconds, sender, size_bytes, verdict, reasons))
+
+    def note_put_off(self) -> None:
+        self._count(_RATE)
 
     def note_copy(self, proof: Proof, now: Moment, epoch: int) -> None:
         stamp = self._write_proof(proof)

@@ -136,6 +136,15 @@ def test_a_flood_of_refusals_is_counted_and_hides_nobody_else(desk: Desk) -> Non
     assert desk.count("counted") <= 11
 
 
+def test_requests_that_come_too_soon_are_counted(desk: Desk) -> None:
+    desk.begin()
+    for _ in range(500):
+        desk.writer.note_put_off()
+    desk.writer.close()
+    assert [(row["verdict"], row["count"]) for row in desk.read()[1:]][-1] == ("rate", 500)
+    assert desk.count("counted") <= 11
+
+
 def test_large_refusals_are_bounded_by_their_bytes(desk: Desk) -> None:
     desk.begin()
     for number in range(20):
