@@ -6,6 +6,7 @@ when the whole machine loses power, never consistency. A receipt is handed out o
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import stat
@@ -87,6 +88,8 @@ class Ledger:
         self.held: dict[tuple[bytes, bytes], Held] = {}
         self._by_key: dict[bytes, set[bytes]] = {}
         self.tally = Tally()
+        self._listed: dict[bytes, tuple[Entry, ...]] = {}
+        """By key, made when it is asked for: every reader of an epoch asks for the same keys, once they change no more."""
         self._accused: set[tuple[bytes, bytes]] = set()
         self._database = _connect(path)
         try:
@@ -136,10 +139,14 @@ class Ledger:
 
     def get_listing(self, key: bytes, now_seconds: float, after: bytes = b"") -> Iterator[Entry]:
         """What is stored under `key` and not expired, in order of author, beyond the author `after`."""
-        for author in sorted(author for author in self._by_key.get(key, ()) if author > after):
-            held = self.held[key, author]
-            if held.expiration_time > now_seconds:
-                yield Entry(author, held.value_digest, held.expiration_time, held.value_bytes, held.receipts)
+        listed = self._listed.get(key)
+        if listed is None:
+            listed = self._listed[key] = tuple(map(self._make_entry, itertools.repeat(key), sorted(self._by_key.get(key, ()))))
+        yield from (entry for entry in listed if entry.author > after and entry.expiration_time > now_seconds)
+
+    def _make_entry(self, key: bytes, author: bytes) -> Entry:
+        held = self.held[key, author]
+        return Entry(author, held.value_digest, held.expiration_time, held.value_bytes, held.receipts)
 
     def get_record(self, key: bytes, author: bytes) -> Record | None:
         held = self.held.get((key, author))
@@ -226,6 +233,7 @@ class Ledger:
         for key, author in gone:
             held = self.held.pop((key, author))
             self.tally.count(key, author, held.epoch, -1, -held.value_bytes)
+            self._listed.pop(key, None)
             self._by_key[key].discard(author)
             if not self._by_key[key]:
                 del self._by_key[key]
@@ -244,6 +252,7 @@ class Ledger:
     def _remember(self, key: bytes, author: bytes, held: Held) -> None:
         before = self.held.get((key, author))
         self.tally.count(key, author, held.epoch, 1, held.value_bytes)
+        self._listed.pop(key, None)
         if before is None:
             self._by_key.setdefault(key, set()).add(author)
         else:

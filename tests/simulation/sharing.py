@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import msgspec
 
 from epochgate import peers
-from epochgate.core.receipt import Proof, compute_stamp, merge_receipts
+from epochgate.core.receipt import Proof, Receipt, compute_stamp, merge_receipts
 from epochgate.core.record import Record
 from epochgate.ledger import Ledger
 from epochgate.wire import Reply, Shown, Values, decode_reply
@@ -55,11 +55,19 @@ def sharing(is_wanted: bool) -> Iterator[None]:
 
 
 class ProofShelf(Ledger):
-    """A ledger in memory whose proofs are those that it was given, and no copies of their bytes."""
+    """A ledger in memory that hands out the records and proofs that it was given, and no copies of their bytes."""
 
     def __init__(self, path: None = None) -> None:
         super().__init__(path)
+        self._records: dict[tuple[bytes, bytes], Record] = {}
         self._proofs: dict[bytes, dict[tuple[bytes, bytes], tuple[int, Proof]]] = {}
+
+    def keep(self, record: Record, receipts: Iterable[Receipt], epoch: int) -> None:
+        super().keep(record, receipts, epoch)
+        self._records[record.key, record.author] = record
+
+    def get_record(self, key: bytes, author: bytes) -> Record | None:
+        return self._records[key, author] if (key, author) in self.held else None
 
     def keep_proofs(self, epoch: int, proofs: Iterable[Proof]) -> None:
         for proof in proofs:
@@ -75,6 +83,7 @@ class ProofShelf(Ledger):
 
     def forget(self, now_seconds: float, oldest_epoch: int) -> None:
         super().forget(now_seconds, oldest_epoch)
+        self._records = {place: record for place, record in self._records.items() if place in self.held}
         for shelf in self._proofs.values():
             for place in [place for place, (epoch, _) in shelf.items() if epoch < oldest_epoch]:
                 del shelf[place]

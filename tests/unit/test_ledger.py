@@ -136,6 +136,21 @@ def test_a_listing_is_in_order_of_author_without_what_expired(ledger: Ledger) ->
     assert list(ledger.get_listing(compute_key("hoster"), NOW_SECONDS)) == []
 
 
+def test_a_listing_shows_what_has_come_and_gone_since_it_was_last_asked_for(ledger: Ledger) -> None:
+    def list_receipts() -> dict[bytes, int]:
+        return {entry.author: len(entry.receipts) for entry in ledger.get_listing(KEY, 0.0)}
+
+    one, other = commit(alice, expiration_time=NOW_SECONDS), commit(bob)
+    ledger.keep(one, [vouch(victor, one)], epoch=5)
+    assert list_receipts() == {alice.author: 1}
+    ledger.keep(other, [vouch(victor, other)], epoch=6)
+    assert list_receipts() == {alice.author: 1, bob.author: 1}
+    ledger.add_receipts(compute_stamp(other), [vouch(vera, other)])
+    assert list_receipts() == {alice.author: 1, bob.author: 2}
+    ledger.forget(NOW_SECONDS, oldest_epoch=6)
+    assert list_receipts() == {bob.author: 2}
+
+
 def test_entries_and_bytes_are_counted_of_an_author_in_an_epoch_of_a_key_and_of_all(ledger: Ledger) -> None:
     one, other = commit(alice, b"1" * 100), sign(alice, "hoster", b"2" * 50, NOW_SECONDS)
     for record in (one, other, commit(bob, b"3" * 10)):
