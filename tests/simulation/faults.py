@@ -68,6 +68,8 @@ class Plan(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         skews = ", ".join(f"{name} {seconds:+.2f}" for name, seconds in self.skews_seconds.items())
+        if self.is_large and skews:
+            skews = f"{len(self.skews_seconds)} of them wrong"
         villains = ", ".join(f"{name} ({kind})" for name, kind in self.villains.items()) or "none"
         lines = [f"seed {self.seed}, {self.budget}: {len(self.hosters)} hosters, {len(self.validators)} validators"]
         lines += [f"links: {self.links}", f"clocks: {skews}", f"adversaries: {villains}", *map(str, self.incidents)]
