@@ -98,6 +98,24 @@ async def test_a_strangers_post_is_turned_away_before_it_is_decoded(alice: Neigh
     assert not bob.ledger.held
 
 
+async def test_no_decoder_sees_a_strangers_post_however_long_it_is(
+    alice: Neighbour, bob: Neighbour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(_data: bytes) -> Request:
+        raise AssertionError("somebody decoded it")
+
+    posts = [encode(Post(alice.write(LARGE, bytes(LARGE_BYTES)))), encode(Post(alice.write(NOTE))), b"\x92\xa4post" * 100_000]
+    with monkeypatch.context() as guarded:
+        guarded.setattr("epochgate.replica.decode_request", decode)
+        for data in posts:
+            reply = decode_reply(await bob.replica.handle(mallory.author, data))
+            assert isinstance(reply, Refused)
+            assert reply.reason == "not-on-roster"
+        reply = decode_reply(await bob.replica.handle(alice.author, posts[1]))
+        assert isinstance(reply, Refused)
+        assert reply.reason == "predicate-error", "a member's is decoded, so the guard stands where they all pass"
+
+
 async def test_a_stranger_may_read_a_little(alice: Neighbour, bob: Neighbour) -> None:
     record = alice.write(NOTE)
     await ask(bob.replica, alice.author, Post(record))
@@ -399,6 +417,17 @@ async def test_who_left_the_roster_posts_no_more(tmp_path: Path, alice: Neighbou
     assert isinstance(refused, Refused)
     assert refused.reason == "not-on-roster"
     assert isinstance(await ask(bob.replica, alice.author, List(alice.write(NOTE).key)), Listing)
+
+
+async def test_who_left_the_roster_reads_no_more_than_any_stranger(alice: Neighbour, bob: Neighbour) -> None:
+    town, key = bob.town, alice.write(NOTE).key
+    replica = make_limited(bob, Limits(stranger=FEW))
+    for _ in range(5):
+        assert isinstance(await ask(replica, alice.author, List(key)), Listing)
+    town.chain.deregister(alice.author)
+    await town.move_to(20, epoch=1)
+    replies = [await ask(replica, alice.author, List(key)) for _ in range(5)]
+    assert [isinstance(reply, Listing) for reply in replies] == [True] * 3 + [False] * 2
 
 
 async def test_who_comes_back_to_the_roster_begins_anew(alice: Neighbour, bob: Neighbour) -> None:
