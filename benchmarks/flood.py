@@ -91,6 +91,7 @@ class Stage:
 def measure() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         yield from _measure_refusals(_make(Path(name), "refusals", NO_LIMITS))
+        yield _measure_rate(_make(Path(name), "rate", Limits()))
         yield from _measure_latency(_make(Path(name), "latency", Limits()))
         yield _measure_memory(_make(Path(name), "memory", Limits()))
 
@@ -118,20 +119,34 @@ def _make_refusable(stage: Stage) -> Iterator[tuple[Reason, SigningKey, bytes]]:
 
 
 def _measure_refusals(stage: Stage) -> Iterator[Row]:
-    async def run(reason: Reason, sender: SigningKey, message: bytes, number: int = 3000) -> float:
-        reply = await stage.post(sender, message)
-        assert isinstance(reply, Refused)
-        assert reply.reason == reason.value, reply
-        began = time.perf_counter()
-        for _ in range(number):
-            await stage.replica.handle(sender.author, message)
-        return number / (time.perf_counter() - began)
-
     with closing(stage.ledger):
         asyncio.run(stage.post(stage.hosters[2], encode(Post(stage.sign(stage.hosters[2])))))
         for reason, sender, message in _make_refusable(stage):
-            rate = asyncio.run(run(reason, sender, message))
-            yield Row(f"refusals for {reason.value} by one replica", f"{rate:,.0f} a second", "")
+            yield asyncio.run(_count_refusals(stage, reason, sender, message))
+
+
+def _measure_rate(stage: Stage) -> Row:
+    """A member that has spent all it may, and does not wait."""
+    sender, message = stage.hosters[1], encode(List(bytes(20)))
+
+    async def spend() -> None:
+        while not isinstance(decode_reply(await stage.replica.handle(sender.author, message)), Refused):
+            pass
+
+    with closing(stage.ledger):
+        asyncio.run(spend())
+        return asyncio.run(_count_refusals(stage, Reason.RATE, sender, message))
+
+
+async def _count_refusals(stage: Stage, reason: Reason, sender: SigningKey, message: bytes, number: int = 3000) -> Row:
+    reply = await stage.post(sender, message)
+    assert isinstance(reply, Refused)
+    assert reply.reason == reason.value, reply
+    began = time.thread_time()
+    for _ in range(number):
+        await stage.replica.handle(sender.author, message)
+    rate = number / (time.thread_time() - began)
+    return Row(f"refusals for {reason.value} by one replica", f"{rate:,.0f} a second", "")
 
 
 class Arrivals:
