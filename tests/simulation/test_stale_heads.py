@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from epochgate.chain.local import LocalChain
 from epochgate.core.epoch import Head
 from epochgate.core.verdict import Reason
-from epochgate.events import Abstained, AttestationRefused, DutyMissed, Trouble, Verdicts
+from epochgate.events import Abstained, AttestationRefused, Attested, DutyMissed, Trouble, Verdicts
+from epochgate.node.attestor import attest
+from epochgate.node.duties import ATTEST, Duty
+from epochgate.node.station import Station
 from simulation.world import BLOCK_SECONDS, BLOCKS_PER_EPOCH, HOSTERS, Resident, World, assert_complete, live
 
 SLOT = 10
@@ -38,6 +42,24 @@ class Line:
     def go_on(self, lost_blocks: int = 0) -> None:
         """With the head of now; or, where the chain made none of `lost_blocks` meanwhile, with the next."""
         self._stopped_seconds, self._lost_seconds = None, lost_blocks * BLOCK_SECONDS
+
+
+class SlowChain:
+    """As one node sees it: from now on a block takes twice as long as it should."""
+
+    def __init__(self, resident: Resident) -> None:
+        chain = resident.get_live_node().station.chain
+        assert isinstance(chain, LocalChain)
+        self._clock, self._read_head = chain._clock, chain.get_head
+        self._since_seconds = self._clock.get_unix_seconds()
+        chain._clock = self
+        chain.get_head = self.get_head  # type: ignore[method-assign] # the port, as a client shows it
+
+    def get_unix_seconds(self) -> float:
+        return self._since_seconds + (self._clock.get_unix_seconds() - self._since_seconds) / 2
+
+    def get_head(self) -> Head:
+        return Head(self._read_head().block, self._clock.get_unix_seconds())
 
 
 def count_stale(resident: Resident, epoch: int) -> int:
@@ -91,5 +113,27 @@ def test_a_node_whose_line_is_gone_stores_nothing_and_others_store_what_it_sends
             assert not resident.get(DutyMissed)
         for epoch in (1, 2):
             await assert_complete(world, epoch)
+
+    live(tmp_path, story)
+
+
+def test_where_blocks_come_slowly_a_duty_has_all_the_blocks_of_its_window(tmp_path: Path) -> None:
+    """Attesting is over at 50 %; so slow a chain is there after an epoch's time, and this node after three quarters of it."""
+
+    async def attest_late(station: Station, duty: Duty) -> str:
+        await asyncio.sleep(75 * BLOCK_SECONDS)
+        return await attest(station, duty)
+
+    async def story(world: World) -> None:
+        await world.start()
+        await world.run_until(1, 0.5)
+        elected = await world.get_elected(1)
+        late = next(world[name] for name in HOSTERS if name != elected.name)
+        late.get_live_node().flows[ATTEST] = attest_late
+        for resident in world.residents.values():
+            SlowChain(resident)
+        await world.run_until(1, 90)
+        assert late.get(Attested, 1)
+        assert not late.get(DutyMissed)
 
     live(tmp_path, story)

@@ -113,9 +113,13 @@ def sign_nothing(patch: Patch) -> None:
 
 
 def elect_all(patch: Patch) -> None:
-    """Everybody does what the elected node does."""
+    """Every validator does what the elected one does."""
     compute = runner.compute_duties
-    patch.setattr(runner, "compute_duties", lambda *it, **options: compute(*it, **options | {"is_elected": True}))
+
+    def compute_as_elected(policy: Any, timing: Any, epoch: int, roles: int, **options: Any) -> object:
+        return compute(policy, timing, epoch, roles, **options | {"is_elected": roles == VALIDATOR})
+
+    patch.setattr(runner, "compute_duties", compute_as_elected)
 
 
 def do_all_duties(patch: Patch) -> None:
