@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from simulation.faults import WILD, WITHIN_F, Plan, draw_churn, draw_plan
 from simulation.run import ADVERSARIES, Report, prepare_process, run_plan
 
+TOLD_AFTER = 100
+
 
 def main() -> int:
     options = _read_options()
@@ -54,11 +56,13 @@ def _run_many(options: argparse.Namespace) -> int:
     broken: list[Report] = []
     seeds = range(options.first, options.first + options.seeds)
     attested = 0
-    for report in _run_all(options, seeds):
+    for count, report in enumerate(_run_all(options, seeds), 1):
         attested += len(report.attested_epochs)
         if report.broken:
             broken.append(report)
             _complain(options, report)
+        if count % TOLD_AFTER == 0:
+            print(f"{count} seeds, {count - len(broken)} green, {time.perf_counter() - began:.0f} s", flush=True)
     green = options.seeds - len(broken)
     share = 100 * green / options.seeds
     print(

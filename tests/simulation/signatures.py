@@ -1,29 +1,43 @@
-"""Each signature of a run is checked once, whoever checks it: replicas, readers and the umpire share one process.
+"""Each signature of a run is checked at most once, whoever checks it: replicas, readers and the umpire share one process.
 
 What libsodium says of a signature follows from the signed bytes and the key alone, and both are what is remembered here:
-a message that differs in one bit is another one. Who asks, when, and what it makes of the answer stays as it is.
+a message that differs in one bit is another one. A signature that a key has just made is known to be good. Who asks, when,
+and what it makes of the answer stays as it is.
 """
 
 from __future__ import annotations
-
-import functools
 
 from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
 from epochgate.core import policy, record
+from epochgate.keys import SigningKey
 
-MAX_REMEMBERED = 1 << 18
+_errors: dict[tuple[bytes, bytes], type[Exception] | None] = {}
+_sign = SigningKey.sign
 
 
 def open_signed(signed: bytes, key: bytes) -> bytes:
     """The message behind its signature. Raises BadSignatureError, and ValueError for what can be no signature or key."""
-    if error := _find_error(signed, key):
+    place = (signed, key)
+    if place not in _errors:
+        _errors[place] = _find_error(signed, key)
+    if error := _errors[place]:
         raise error(f"not signed by {key.hex()}")
     return signed[64:]
 
 
-@functools.lru_cache(MAX_REMEMBERED)
+def forget() -> None:
+    """Another run has other signatures."""
+    _errors.clear()
+
+
+def check_once() -> None:
+    """From now on, in this process."""
+    record.crypto_sign_open = policy.crypto_sign_open = open_signed  # what they imported
+    SigningKey.sign = _sign_and_remember
+
+
 def _find_error(signed: bytes, key: bytes) -> type[Exception] | None:
     try:
         crypto_sign_open(signed, key)
@@ -32,11 +46,7 @@ def _find_error(signed: bytes, key: bytes) -> type[Exception] | None:
     return None
 
 
-def forget() -> None:
-    """Another run has other signatures."""
-    _find_error.cache_clear()
-
-
-def check_once() -> None:
-    """From now on, in this process."""
-    record.crypto_sign_open = policy.crypto_sign_open = open_signed  # type: ignore[attr-defined]  # what they imported
+def _sign_and_remember(self: SigningKey, message: bytes) -> bytes:
+    signature = _sign(self, message)
+    _errors[signature + message, self.author[6:]] = None
+    return signature
