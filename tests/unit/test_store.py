@@ -153,6 +153,27 @@ def test_stragglers_get_the_record_after_the_posting_is_complete(tmp_path: Path)
     live(tmp_path, story, latency_seconds=0.0)
 
 
+def test_a_straggler_is_tried_each_second_until_the_record_is_complete_and_then_each_block(tmp_path: Path) -> None:
+    async def story(town: Town) -> None:
+        asked: list[float] = []
+
+        async def say_nothing(_sender: bytes, _message: bytes) -> bytes:
+            asked.append(get_loop_seconds())
+            return b""
+
+        alice, *others, straggler = town.neighbours
+        straggler._line.handler = others[0]._line.handler = say_nothing
+        posting = asyncio.create_task(alice.post(NOTE, alice.write(NOTE), within_seconds=100.0))
+        await asyncio.sleep(30)
+        assert asked[-1] - asked[-3] == pytest.approx(1.0), "two of four say nothing, and three make it complete"
+        others[0].speak()
+        assert (await posting).is_complete
+        await asyncio.sleep(30)
+        assert asked[-1] - asked[-2] == pytest.approx(town.chain.timing.block_seconds)
+
+    live(tmp_path, story, latency_seconds=0.0)
+
+
 def test_lost_messages_are_made_up_for(tmp_path: Path) -> None:
     async def story(town: Town) -> None:
         postings = await asyncio.gather(*(them.post(NOTE, them.write(NOTE)) for them in town.neighbours))
