@@ -23,7 +23,7 @@ from epochgate.engine import memory
 from epochgate.engine.memory import Links
 from epochgate.keys import SigningKey
 from epochgate.ledger import Ledger
-from epochgate.node import attestor, heartbeat, hoster, runner, settling, station, validator
+from epochgate.node import attestor, heartbeat, hoster, rota, runner, settling, station, validator
 from epochgate.node.duties import _Table
 from epochgate.node.station import Missed, Station
 from epochgate.replica import Replica
@@ -114,22 +114,22 @@ def sign_nothing(patch: Patch) -> None:
 
 def elect_all(patch: Patch) -> None:
     """Every validator does what the elected one does."""
-    compute = runner.compute_duties
+    compute = rota.compute_duties
 
     def compute_as_elected(policy: Any, timing: Any, epoch: int, roles: int, **options: Any) -> object:
         return compute(policy, timing, epoch, roles, **options | {"is_elected": roles == VALIDATOR})
 
-    patch.setattr(runner, "compute_duties", compute_as_elected)
+    patch.setattr(rota, "compute_duties", compute_as_elected)
 
 
 def do_all_duties(patch: Patch) -> None:
     """Hosters do validators' work as well."""
-    compute = runner.compute_duties
+    compute = rota.compute_duties
 
     def compute_all(policy: Any, timing: Any, epoch: int, _roles: int, **options: Any) -> object:
         return compute(policy, timing, epoch, HOSTER | VALIDATOR, **options)
 
-    patch.setattr(runner, "compute_duties", compute_all)
+    patch.setattr(rota, "compute_duties", compute_all)
 
 
 def beat_in_both_roles(patch: Patch) -> None:

@@ -15,9 +15,6 @@ from epochgate.core.policy_text import check_policy
 from epochgate.core.roster import Role
 from epochgate.core.schema import EpochContext
 from epochgate.events import (
-    DutyBegan,
-    DutyDone,
-    DutyMissed,
     ElectionChanged,
     Emit,
     EpochBegan,
@@ -31,10 +28,10 @@ from epochgate.ledger import Ledger
 from epochgate.node import duties
 from epochgate.node.attestor import attest
 from epochgate.node.challenge import publish_challenge, see_challenge
-from epochgate.node.duties import Duty, compute_duties, select_left
 from epochgate.node.heartbeat import Heart
 from epochgate.node.hoster import commit_output, open_output
-from epochgate.node.station import Flow, Missed, Station
+from epochgate.node.rota import Rota
+from epochgate.node.station import Flow, Station
 from epochgate.node.submitter import submit
 from epochgate.node.validator import commit_scores, open_scores, see_commitments, see_openings
 from epochgate.ports import Chain, Challenger, Clock, Compute, Entropy, Handler, Model, Network
@@ -56,8 +53,6 @@ FLOWS: dict[str, Flow] = {
     duties.SUBMIT: submit,
     duties.ATTEST: attest,
 }
-GRACE_BLOCKS = 0.5
-"""Nothing is sent after a duty's time; but what ends with it may say how far it came."""
 TIMEOUT_SECONDS, TIMEOUT_BLOCKS, SUSPECT_PART = 3.0, 10, 3
 """A request is given up after so many seconds, or blocks where those are shorter; a third of it for who was silent before."""
 GOODBYE_SECONDS = 3.0
@@ -130,6 +125,7 @@ class Node:
         )
         self.flows = dict(flows)
         """How it does each duty, by the duty's name: a subnet may do one its own way, an adversary in a bad one."""
+        self._rota = Rota(self.station, self.flows, self._spawn)
         self.handler: Handler | None = None
         """What answers others' requests in the place of its replica."""
         self._recorder = recorder
@@ -144,10 +140,6 @@ class Node:
         self._heart = Heart(self.station, public_name, heartbeat_facts)
         self._epoch: int | None = None
         self._learnt: set[int] = set()
-        self._duties: dict[Duty, asyncio.Task[None]] = {}
-        """This epoch's, by the election as it stands, begun or waiting for their time."""
-        self._working: set[asyncio.Task[Any] | None] = set()
-        """Those of them whose time has come."""
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
 
@@ -274,29 +266,7 @@ class Node:
         context = self.calendar.get_context(epoch)
         roster, elected = context.roster, context.elected
         self._emit(EpochBegan(epoch, format_peer_id(elected) if elected else None, len(roster.hosters), len(roster.validators)))
-        self._duties = {}
-        self._begin_duties(context)
-
-    def _begin_duties(self, context: EpochContext) -> None:
-        """Those that this node has by the election and has not begun."""
-        table = self._compute_duties(context)
-        for duty in select_left(table, self.watch.get_block()[0]):
-            if duty not in self._duties:
-                self._duties[duty] = self._spawn(self._do(duty))
-
-    def _compute_duties(self, context: EpochContext) -> tuple[Duty, ...]:
-        roster, elected = context.roster, context.elected
-        if self._author not in roster.roles:
-            return ()
-        stand_ins = roster.compute_stand_ins(elected)
-        return compute_duties(
-            self._policy,
-            self._chain.timing,
-            context.epoch,
-            roster.roles[self._author],
-            is_elected=elected == self._author,
-            stand_in_rank=stand_ins.index(self._author) if self._author in stand_ins else None,
-        )
+        self._rota.begin(context)
 
     async def _look_at_election(self) -> None:
         """Once; it is repeated every block. A reorganisation of the epoch's first block may elect another node, and a chain
@@ -309,22 +279,12 @@ class Node:
             self._change_election(epoch, elected)
 
     def _change_election(self, epoch: int, elected: bytes) -> None:
-        """Duties that only the election before gave this node end, those that this one gives it begin, others go on.
-
-        What was attested may be gone with the block that was exchanged, so attesting begins anew.
-        """
         before = self.calendar.get_context(epoch)
         context = msgspec.structs.replace(before, elected=elected)
         self._add_context(context)
         now, then = format_peer_id(elected), format_peer_id(before.elected) if before.elected else None
         self._emit(ElectionChanged(epoch, now, then))
-        table = self._compute_duties(context)
-        for duty in [duty for duty in self._duties if duty not in table or duty.name == duties.ATTEST]:
-            task = self._duties.pop(duty)
-            if task in self._working and duty not in table:
-                self._emit(DutyMissed(epoch, duty.name, f"the chain elects {now} now, in the place of {then or 'nobody'}"))
-            task.cancel()
-        self._begin_duties(context)
+        self._rota.change(context, f"the chain elects {now} now, in the place of {then or 'nobody'}")
 
     async def _repair(self, epoch: int) -> None:
         """Take what this node should hold as a replica, and lost or never had; it is ready when it has asked once."""
@@ -337,43 +297,6 @@ class Node:
             self._heart.set_online()
             await asyncio.sleep(REPAIR_PAUSE_BLOCKS * self._chain.timing.block_seconds)
         self._heart.set_online()
-
-    async def _do(self, duty: Duty) -> None:
-        """One duty at its time. Whatever happens to it ends here."""
-        station = self.station
-        await station.wait_for_block(duty.opens)
-        left_seconds = station.compute_seconds_until(duty.closes)
-        if left_seconds <= 0:
-            return
-        working = asyncio.current_task()
-        self._working.add(working)
-        self._emit(DutyBegan(duty.epoch, duty.name))
-        try:
-            detail = await self._work_in_time(duty)
-        except TimeoutError:
-            self._emit(DutyMissed(duty.epoch, duty.name, f"not done in the {left_seconds:.3g} s that it had"))
-        except Missed as missed:
-            self._emit(DutyMissed(duty.epoch, duty.name, str(missed)))
-        except Exception as error:  # noqa: BLE001 - one duty's failure never ends another, nor the node
-            self._emit(DutyMissed(duty.epoch, duty.name, f"{type(error).__name__}: {error}"))
-        else:
-            self._emit(DutyDone(duty.epoch, duty.name, detail))
-        finally:
-            self._working.discard(working)
-
-    async def _work_in_time(self, duty: Duty) -> str:
-        """What the duty's flow says. Raises TimeoutError when the window closes, by the head: blocks may come slower than
-        they should, and whoever gave up by the clock would give up too soon."""
-        station = self.station
-        task = asyncio.ensure_future(self.flows[duty.name](station, duty))
-        try:
-            while (left_seconds := station.compute_seconds_until(duty.closes + GRACE_BLOCKS)) > 0:
-                if (await asyncio.wait({task}, timeout=left_seconds))[0]:
-                    return task.result()
-            raise TimeoutError
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     def _emit_verdicts(self) -> None:
         admitted, denied = self.replica.take_counts()
