@@ -5,7 +5,7 @@ Every port has a twin fit for real use that runs in one process on virtual time 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -42,6 +42,15 @@ class Network(Protocol):
 
     async def request(self, peer: bytes, message: bytes, timeout_seconds: float) -> bytes:
         """Raises Unreachable when no reply came within `timeout_seconds`, ValueError for a message over the limit."""
+        ...
+
+    def note_members(self, members: Iterable[bytes]) -> None:
+        """Whose connections to keep: peer ids on the newest roster, which take the place of those noted before.
+
+        Others may connect, ask and be asked, for a newcomer has to find its place; but who is on it no more is hung up on at
+        once, and strangers are when they are many. No members at all mean that no roster is known: nobody is hung up on.
+        Never waits or raises.
+        """
         ...
 
     async def close(self) -> None: ...

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 from hivemind.p2p import P2P
+from hivemind.proto import p2pd_pb2
 
+from epochgate.engine import libp2p
 from epochgate.engine.libp2p import EngineError, Libp2pNetwork
 from epochgate.events import AnyEvent, Trouble
 from epochgate.keys import FILE_PREFIX, KeyFileError, format_peer_id
@@ -154,6 +156,94 @@ async def test_callers_that_give_up_leave_nothing_behind(world: Libp2pWorld) -> 
     assert bob._daemon is not None
     assert not alice._daemon._control._pending_calls
     assert not bob._daemon._control._handler_tasks
+
+
+class Host:
+    """A network whose visitors stay until it answers them, or hangs up."""
+
+    def __init__(self, network: Libp2pNetwork) -> None:
+        self.network = network
+        self.may_answer = asyncio.Event()
+        self._has_come = asyncio.Event()
+
+    async def welcome(self, visitor: Libp2pNetwork) -> asyncio.Task[bytes]:
+        """The visitor's request, which has arrived."""
+        self._has_come.clear()
+        visit = asyncio.create_task(visitor.request(self.network.peer_id, b"may I?", timeout_seconds=3600))
+        await asyncio.wait_for(self._has_come.wait(), LONG_SECONDS)
+        return visit
+
+    async def answer(self, sender: bytes, message: bytes) -> bytes:
+        self._has_come.set()
+        await self.may_answer.wait()
+        return await greet(sender, message)
+
+    async def look_at_the_door(self) -> set[bytes]:
+        """Who is connected afterwards."""
+        assert self.network._daemon is not None
+        await self.network._keep_door(self.network._daemon)
+        return await self.network._daemon.list_connected()
+
+    async def drop_most(self, favourite: bytes) -> None:
+        """As the daemon does with too many connections, though `favourite` weighs more than those whom nobody keeps."""
+        assert self.network._daemon is not None
+        put, trim = p2pd_pb2.ConnManagerRequest.TAG_PEER, p2pd_pb2.ConnManagerRequest.TRIM
+        favour = p2pd_pb2.ConnManagerRequest(type=put, peer=favourite, tag="favourite", weight=500)
+        wishes = (favour, p2pd_pb2.ConnManagerRequest(type=trim))
+        kind = p2pd_pb2.Request.CONNMANAGER
+        await self.network._daemon._ask([p2pd_pb2.Request(type=kind, connManager=wish) for wish in wishes])
+
+
+async def end_by_hanging_up(visit: asyncio.Task[bytes]) -> None:
+    with pytest.raises(Unreachable):
+        await asyncio.wait_for(visit, LONG_SECONDS)
+
+
+async def test_who_left_the_roster_is_hung_up_on_and_so_are_many_strangers_while_members_and_initial_peers_stay(
+    world: Libp2pWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libp2p, "MAX_STRANGERS_CONNECTED", 1)
+    ivan, alice, bob, carol = [await world.join(name, watch_seconds=3600) for name in ("ivan", "alice", "bob", "carol")]
+    host = Host(alice)
+    await alice.serve(host.answer)
+    of_ivan, of_bob, of_carol = [await host.welcome(visitor) for visitor in (ivan, bob, carol)]
+    everybody = {ivan.peer_id, bob.peer_id, carol.peer_id}
+    assert await host.look_at_the_door() == everybody, "no roster is known"
+    alice.note_members([alice.peer_id, bob.peer_id, carol.peer_id])
+    alice.note_members([])
+    assert await host.look_at_the_door() == everybody, "an empty roster is none"
+    alice.note_members([alice.peer_id, bob.peer_id])
+    await end_by_hanging_up(of_carol)
+    of_carol = await host.welcome(carol)
+    assert await host.look_at_the_door() == everybody, "one stranger may look for her place"
+    await world.join("dave", initial_peers=alice.get_listen_addresses())
+    assert await host.look_at_the_door() == everybody - {carol.peer_id}
+    await end_by_hanging_up(of_carol)
+    host.may_answer.set()
+    assert await asyncio.gather(of_bob, of_ivan)
+
+
+async def test_a_member_is_the_last_whom_the_daemon_drops_also_after_a_restart(
+    world: Libp2pWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The peers' names are such that the daemon's Kademlia lets either be dropped."""
+    monkeypatch.setitem(P2P.DHT_MODE_MAPPING, "server", P2P.DHT_MODE_MAPPING["server"] | {"connLo": 1, "connGrace": "0s"})
+    member, stranger = [await world.join(name, initial_peers=[]) for name in ("victor", "heidi")]
+    places = [*member.get_listen_addresses(), *stranger.get_listen_addresses()]
+    alice = await world.join("alice", initial_peers=places)
+    host = Host(alice)
+    await alice.serve(host.answer)
+    alice.note_members([alice.peer_id, member.peer_id])
+    await host.look_at_the_door()
+    assert alice.daemon_pid is not None
+    os.kill(alice.daemon_pid, signal.SIGKILL)
+    await asyncio.wait_for(alice.restarted.wait(), LONG_SECONDS)
+    of_member, of_stranger = await host.welcome(member), await host.welcome(stranger)
+    await host.look_at_the_door()
+    await host.drop_most(favourite=stranger.peer_id)
+    await end_by_hanging_up(of_stranger)
+    host.may_answer.set()
+    assert await of_member
 
 
 async def test_closing_leaves_no_daemon(world: Libp2pWorld) -> None:

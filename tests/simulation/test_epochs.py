@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 from epochgate.core.receipt import Standing
+from epochgate.core.roster import HOSTER
 from epochgate.core.scoring import HOSTER_POT, TOTAL_PAY
 from epochgate.core.verdict import Reason
-from epochgate.engine.memory import Hub
+from epochgate.engine.memory import Hub, MemoryNetwork
 from epochgate.events import (
     Abstained,
     AttestationRefused,
@@ -29,7 +33,7 @@ from epochgate.inference import INFERENCE_POLICY
 from epochgate.node.attestor import ask_for_set
 from epochgate.node.hoster import commit
 from epochgate.ports import Submission
-from people import sign
+from people import alice, dave, meet, sign
 from simulation.world import HOSTERS, VALIDATORS, LyingModel, NoModel, Resident, World, assert_complete, live
 
 COMMIT = INFERENCE_POLICY.get_rule("hoster-commit")
@@ -371,3 +375,30 @@ def test_an_attestor_takes_all_pages_of_what_the_submitter_shows(tmp_path: Path)
         assert list(shown.evidence) == evidence
 
     live(tmp_path, story, hub=Hub(random.Random(0), latency_seconds=0.05, max_message_bytes=1 << 18))
+
+
+def test_the_network_hears_of_every_roster_and_of_who_left_when_the_epoch_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[set[bytes]] = []
+
+    def note(network: MemoryNetwork, members: Iterable[bytes]) -> None:
+        if network.peer_id == alice.author and members:
+            noted.append(set(members))
+
+    async def story(world: World) -> None:
+        everybody = {resident.key.author for resident in world.residents.values()}
+        await world.start()
+        assert noted[-1] == everybody, "those who wait for the subnet to start"
+        await world.run_until(1, 50)
+        assert all(members == everybody for members in noted)
+        world.chain.deregister(dave.author)
+        world.chain.register(newcomer.author, HOSTER)
+        await world.run_until(1, 99)
+        assert noted[-1] == everybody | {newcomer.author}
+        await world.run_until(2, 5)
+        assert noted[-1] == everybody - {dave.author} | {newcomer.author}
+
+    newcomer = meet("erin")
+    monkeypatch.setattr(MemoryNetwork, "note_members", note)
+    live(tmp_path, story)

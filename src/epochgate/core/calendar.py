@@ -90,6 +90,11 @@ class Calendar:
                 return context.roster
         return None
 
+    def get_members(self, epoch: int) -> frozenset[bytes]:
+        """Who is on the roster of `epoch`, or of the next one where it is known. Empty where neither has arrived."""
+        rosters = [self._contexts[each].roster for each in (epoch, epoch + 1) if each in self._contexts]
+        return frozenset(author for roster in rosters for author in roster.roles)
+
     def get_bound(self, rule: Rule, epoch: int, author: bytes | None = None) -> Bound:
         """The rule in `epoch`; `author` chooses among the keys of a rule that has one an author."""
         for bound in self._bounds[epoch]:

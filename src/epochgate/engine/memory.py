@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 
 import msgspec
 
@@ -137,6 +137,9 @@ class MemoryNetwork:
                 return await self._hub.carry(self, peer, message)
         except TimeoutError:
             raise Unreachable(f"{format_peer_id(peer)} did not answer within {timeout_seconds:g} s") from None
+
+    def note_members(self, members: Iterable[bytes]) -> None:
+        """Nothing: there are no connections here that strangers could use up, and none to hang up on."""
 
     async def close(self) -> None:
         self._hub.leave(self)

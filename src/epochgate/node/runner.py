@@ -210,6 +210,7 @@ class Node:
 
     def _add_context(self, context: EpochContext) -> None:
         self.calendar.add(context)
+        self.network.note_members(self.calendar.get_members(self._get_epoch()))
         self._recorder.note_context(context)
 
     def _note_begun(self, epoch: int, now_seconds: float, oldest_epoch: int | None) -> None:

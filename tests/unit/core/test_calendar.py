@@ -8,10 +8,10 @@ from epochgate.core.calendar import Calendar
 from epochgate.core.epoch import epochs
 from epochgate.core.policy import Policy
 from epochgate.core.record import compute_key
-from epochgate.core.roster import HOSTER
+from epochgate.core.roster import HOSTER, Member, Roster
 from epochgate.core.rule import Rule
-from epochgate.core.schema import Digest
-from people import NETWORK, TIMING, alice, compute_unix_seconds, make_context, make_roster
+from epochgate.core.schema import Digest, EpochContext
+from people import NETWORK, TIMING, alice, bob, carol, compute_unix_seconds, make_context, make_roster
 
 DATED = Rule("work_epoch_{epoch}", by=HOSTER, ttl=epochs(2), schema=Digest())
 UNDATED = Rule("beat", by=HOSTER, ttl=epochs(1), schema=Digest())
@@ -43,6 +43,17 @@ def test_the_next_epochs_context_does_not_disturb_the_current_one() -> None:
     assert now.data.epoch == 6
     assert not now.is_stale
     assert now.postable[compute_key("beat")].context.epoch == 6
+
+
+def test_members_are_those_of_an_epoch_and_those_who_are_known_to_come() -> None:
+    calendar = Calendar(Policy(DATED))
+    assert calendar.get_members(7) == set()
+    for epoch, hosters in ((6, (alice, bob)), (7, (bob, carol))):
+        roster = Roster(epoch, b"seed", [Member(hoster.author, HOSTER) for hoster in hosters])
+        calendar.add(EpochContext(NETWORK, TIMING, roster))
+    assert calendar.get_members(5) == calendar.get_context(6).roster.roles.keys()
+    assert calendar.get_members(6) == {alice.author, bob.author, carol.author}
+    assert calendar.get_members(7) == {bob.author, carol.author}
 
 
 def test_a_key_without_an_epoch_has_the_network_id_for_its_seed() -> None:
