@@ -143,7 +143,7 @@ class Libp2pNetwork:
 
     def note_members(self, members: Iterable[bytes]) -> None:
         members = frozenset(members)
-        if members and members != self._members:
+        if members != self._members:
             self._leavers = (self._leavers | self._members) - members
             self._members = members
             self._members_changed.set()
@@ -244,7 +244,7 @@ class Libp2pNetwork:
                     await self._connect(await self._note_peers(self._daemon))
 
     async def _keep_door(self, daemon: Daemon) -> None:
-        """Before any roster is known the door is open."""
+        """While no roster is known the door is open."""
         if not self._members:
             return
         connected, leavers = await daemon.list_connected(), self._leavers
