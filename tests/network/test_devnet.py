@@ -200,8 +200,8 @@ def test_epochs_whose_challenge_their_publisher_chose_are_complete_and_pay_no_ad
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     file = tmp_path / "attack.json"
     options = ("--hosters", "4", "--validators", "2", "--epochs", "2", "--epoch-seconds", "10", "--policy", "chosen:POLICY")
-    options = (*options, "--adversary", "two-faced:2", "--attack-json", f"{file}")
-    with run_devnet(tmp_path, *options, PYTHONPATH=path, EPOCHGATE_CHALLENGER="chosen:Prompts") as process:
+    options = (*options, "--challenger", "chosen:Prompts", "--adversary", "two-faced:2", "--attack-json", f"{file}")
+    with run_devnet(tmp_path, *options, PYTHONPATH=path) as process:
         out, err = process.communicate(timeout=150)
         assert process.returncode == 0, out + err
     for epoch in range(2):

@@ -192,6 +192,7 @@ def refuse_a_second_key_of_a_name(place: Place) -> int:
         (lambda _: run_command(["devnet", "--epochs", "0"]), "--epochs"),
         (lambda _: run_command(["devnet", "--epoch-seconds", "1"]), "greater than or equal to 5"),
         (lambda _: run_command(["devnet", "--model", "nowhere:make_model"]), "there is no module 'nowhere'"),
+        (lambda _: run_command(["devnet", "--challenger", "nowhere:Prompts"]), "there is no module 'nowhere'"),
         (lambda _: run_command(["devnet", "--colour", "red"]), "see `epochgate devnet --help`"),
         (lambda _: run_command(["devnet", "--adversary", "nobody"]), "there are copier, latecomer"),
         (lambda _: run_command(["devnet", "--adversary", "copier:many"]), "as in copier:2"),

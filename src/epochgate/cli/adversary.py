@@ -24,6 +24,7 @@ def adversary(
     listen: Annotated[str | None, typer.Option()] = None,
     initial_peers: Annotated[list[str] | None, typer.Option()] = None,
     model: Annotated[str | None, typer.Option()] = None,
+    challenger: Annotated[str | None, typer.Option()] = None,
     policy: Annotated[str | None, typer.Option()] = None,
     events: Annotated[str | None, typer.Option()] = None,
 ) -> int:
@@ -49,6 +50,7 @@ def adversary(
         "listen": listen,
         "initial_peers": initial_peers,
         "model": model,
+        "challenger": challenger,
         "policy": policy,
         "events": events,
     }

@@ -16,7 +16,7 @@ import msgspec
 import typer
 
 from epochgate.chain.local import LocalChain
-from epochgate.cli.inputs import DEFAULT_POLICY, InputError, load_policy
+from epochgate.cli.inputs import DEFAULT_POLICY, InputError, load_challenger, load_policy
 from epochgate.core.policy_text import check_policy
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.devnet.attack import compute_outcomes, describe_end, render_outcomes
@@ -44,6 +44,7 @@ class DevnetOptions(msgspec.Struct, frozen=True):
     epochs: int
     epoch_seconds: float
     model: str | None
+    challenger: str | None
     policy: str
     faults: Faults
     adversaries: tuple[str, ...]
@@ -61,6 +62,9 @@ def devnet(
         Path | None, typer.Option("--dir", help="Where keys, ledgers and logs go, and stay. Default: a temporary one.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="The model that hosters serve, named as for `epochgate node`.")] = None,
+    challenger: Annotated[
+        str | None, typer.Option(help="What chooses the challenges of a policy that leaves them open, as for `epochgate node`.")
+    ] = None,
     policy: Annotated[str, typer.Option(help="The subnet's policy, as module:NAME.")] = DEFAULT_POLICY,
     restart_node_at: Annotated[
         str | None, typer.Option(help="Kill a hoster (SIGKILL) after so much of the last epoch, as 45%, and start it again.")
@@ -86,11 +90,22 @@ def devnet(
     adversaries = tuple(name for text in adversary or () for name in _read_adversaries(text))
     _check_faults(faults, hosters, validators, epochs, len(adversaries))
     load_policy(policy)  # so that a wrong name is told at once, and not by every node
+    load_challenger(challenger)
     if model is not None:
-        load_model(model)  # so that a wrong name is told at once, and not by every hoster
+        load_model(model)
     is_temporary = folder is None
     options = DevnetOptions(
-        hosters, validators, epochs, epoch_seconds, model, policy, faults, adversaries, attack_json, _make_folder(folder)
+        hosters,
+        validators,
+        epochs,
+        epoch_seconds,
+        model,
+        challenger,
+        policy,
+        faults,
+        adversaries,
+        attack_json,
+        _make_folder(folder),
     )
     is_clean = False
     try:
@@ -260,6 +275,8 @@ def _make_command(options: DevnetOptions, actor: Actor, chain_file: Path, networ
     command += ["--events", "-", "--policy", options.policy, *network]
     if options.model is not None and actor.role == "hoster":
         command += ["--model", options.model]
+    if options.challenger is not None and actor.role == "validator":
+        command += ["--challenger", options.challenger]
     return command
 
 
