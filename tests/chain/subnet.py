@@ -93,9 +93,14 @@ class ChainSubnet:
         await until(lambda: chain.timing.slot is not None)
 
     async def pay_somebody(self, amount: int) -> None:
-        """A transfer, which makes a block that is like no other."""
+        """A transfer, which makes a block that is like no other. It asks anew, for an extrinsic names a final block's hash, and
+        on this chain final blocks are exchanged as well."""
         known = {"dest": get_coldkey("dorothy").address, "value": amount}
-        await send(self.rpc, [Step("pay", get_coldkey("alith"), "transfer_keep_alive", known, "Balances")])
+        rpc = Rpc(self.devchain.url)
+        try:
+            await send(rpc, [Step("pay", get_coldkey("alith"), "transfer_keep_alive", known, "Balances")])
+        finally:
+            await rpc.close()
 
     async def see(
         self, key: SigningKey | None, url: str | None = None, block_seconds: float = BLOCK_SECONDS
