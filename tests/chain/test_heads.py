@@ -124,6 +124,7 @@ async def exchange_first_block(subnet: ChainSubnet, chain: HypertensorChain, epo
     await subnet.devchain.ask("dev_setBlockBuildMode", "Instant")
     for amount in range(1, MAX_FORKS):
         await subnet.devchain.go_back(first - EXCHANGED_BLOCKS)
+        await until(lambda: chain.get_head().block < first)
         await subnet.pay_somebody(amount)  # so that the blocks from there on differ
         await subnet.devchain.reach(first)
         await until(lambda: chain.get_head().block >= first)
