@@ -13,13 +13,14 @@ from nacl.bindings import crypto_sign_open
 
 from benchmarks.timing import Row, time_alternately
 from epochgate.core import policy as judge
-from epochgate.core.calendar import Calendar, Moment
+from epochgate.core.calendar import Calendar
 from epochgate.core.epoch import Timing
+from epochgate.core.moment import Moment
 from epochgate.core.record import Record, compute_key, compute_network_id, compute_signed_bytes, compute_signing_prefix
 from epochgate.core.roster import HOSTER, VALIDATOR, Member, Roster
 from epochgate.core.schema import EpochContext
-from epochgate.inference import INFERENCE_POLICY
 from epochgate.keys import SigningKey
+from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.schemas import Tensor
 
 NETWORK = compute_network_id("benchmark", 1)

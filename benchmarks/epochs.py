@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.timing import Row
-from epochgate.events import Scored
+from epochgate.observe.events import Scored
 from simulation.world import World, live
 
 SMALL, LARGE = 12, 1000

@@ -23,13 +23,13 @@ from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Rule
 from epochgate.core.schema import EpochContext
 from epochgate.core.verdict import Reason
-from epochgate.inference import INFERENCE_POLICY
 from epochgate.keys import SigningKey
-from epochgate.ledger import Ledger
-from epochgate.replica import Replica
+from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.schemas import Heartbeat, ServerState
-from epochgate.watch import Watch
-from epochgate.wire import List, Post, Posted, Refused, decode_reply, encode
+from epochgate.store.chain_time import Watch
+from epochgate.store.database import Ledger
+from epochgate.store.replica import Replica
+from epochgate.store.wire import List, Post, Posted, Refused, decode_reply, encode
 
 MAX_MESSAGE_BYTES = 4 << 20
 PLENTY = Allowance(Rate(1e12, 1e12), Rate(1e15, 1e15))

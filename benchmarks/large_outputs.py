@@ -30,11 +30,11 @@ from epochgate.core.schema import EpochContext
 from epochgate.engine.libp2p import Libp2pNetwork
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey
-from epochgate.ledger import Ledger
-from epochgate.replica import Replica
 from epochgate.schemas import Tensor
-from epochgate.store import Store
-from epochgate.watch import Watch
+from epochgate.store.chain_time import Watch
+from epochgate.store.client import Store
+from epochgate.store.database import Ledger
+from epochgate.store.replica import Replica
 
 MOST_HOSTERS = 64
 NODE_MIB = 120

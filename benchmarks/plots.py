@@ -11,11 +11,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from epochgate.calibration import InBatch, make_challenges
 from epochgate.core.scoring import MAX_SCORE, Consensus, compute_consensus, compute_score
-from epochgate.inference import INFERENCE_POLICY
 from epochgate.models import load_model
+from epochgate.models.calibration import InBatch, make_challenges
 from epochgate.models.variants import CHEAPER, get_module
+from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import Model
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images"

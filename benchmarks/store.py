@@ -25,10 +25,10 @@ from epochgate.core.schema import Digest, EpochContext
 from epochgate.engine.libp2p import Libp2pNetwork
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey
-from epochgate.ledger import Ledger
-from epochgate.replica import Replica
-from epochgate.store import Store
-from epochgate.watch import Watch
+from epochgate.store.chain_time import Watch
+from epochgate.store.client import Store
+from epochgate.store.database import Ledger
+from epochgate.store.replica import Replica
 
 RULE = Rule("benchmark", by=HOSTER, ttl=epochs(2), schema=Digest())
 OPERATIONS = 40

@@ -30,8 +30,8 @@ from epochgate.core.receipt import Standing
 from epochgate.core.scoring import TOTAL_PAY, compute_consensus
 from epochgate.engine.memory import Hub
 from epochgate.engine.virtual_time import InlineCompute, SeededEntropy, VirtualClock, run_virtually
-from epochgate.ledger import Ledger
 from epochgate.node.runner import Node
+from epochgate.store.database import Ledger
 
 
 class Price(msgspec.Struct, frozen=True):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from epochgate.devnet.cast import Actor, Cast
-from epochgate.events import (
+from epochgate.keys import format_peer_id
+from epochgate.observe.cast import Actor, Cast
+from epochgate.observe.events import (
     AnyEvent,
     Attested,
     ChallengeSeen,
@@ -17,7 +18,6 @@ from epochgate.events import (
     Submitted,
     Verdicts,
 )
-from epochgate.keys import format_peer_id
 from people import alice, bob, vera, victor
 
 ALICE, BOB, VICTOR, VERA = (format_peer_id(key.author) for key in (alice, bob, victor, vera))

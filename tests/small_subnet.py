@@ -13,13 +13,13 @@ import msgspec
 
 from epochgate.chain.local import LocalChain
 from epochgate.core.roster import HOSTER, VALIDATOR
-from epochgate.devnet.cast import Actor, Cast
 from epochgate.devnet.processes import NodeProcess
 from epochgate.devnet.summary import Chronicle
 from epochgate.engine.system import SystemClock
-from epochgate.events import AnyEvent, Line, NodeReady
-from epochgate.inference import INFERENCE_POLICY
 from epochgate.keys import SigningKey, format_peer_id
+from epochgate.observe.cast import Actor, Cast
+from epochgate.observe.events import AnyEvent, Line, NodeReady
+from epochgate.policies.inference import INFERENCE_POLICY
 
 BLOCKS_PER_EPOCH = 100
 BOOTSTRAP_NODES = 2

@@ -65,12 +65,12 @@ DANGERS = {
         "weights_only=False",
     },  # the seed's words; `torch` is ours, and never unpickles
     "tests/fuzz/targets.py": {"torch.load", "weights_only=False"},  # ours as well, asked as the seed asks it
-    "tests/unit/test_predicate.py": {
+    "tests/unit/predicate/test_predicate.py": {
         "import pickle",
         "torch.load",
         "weights_only=False",
     },  # likewise; bombs that must not go off
-    "tests/unit/test_schemas_torch_file.py": {"import pickle"},  # makes bombs
+    "tests/unit/schemas/test_torch_file.py": {"import pickle"},  # makes bombs
     "tests/network/test_plain_hivemind.py": {"import pickle"},  # makes bombs
     "benchmarks/admission.py": {"torch.load"},  # what ours is compared with, on a file of its own
 }

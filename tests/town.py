@@ -15,27 +15,20 @@ from epochgate.core.calendar import Calendar
 from epochgate.core.epoch import epochs, percent
 from epochgate.core.limits import Limits
 from epochgate.core.policy import Policy
+from epochgate.core.receipt import Entry
 from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading
 from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Bound, Rule
 from epochgate.core.schema import Digest, EpochContext
 from epochgate.keys import SigningKey
-from epochgate.ledger import Entry, Ledger
 from epochgate.ports import Clock, Handler, Network
-from epochgate.repair import Repair
-from epochgate.replica import Replica
-from epochgate.store import Posting, Store
-from epochgate.watch import Watch
-from epochgate.wire import (
-    Fetch,
-    Post,
-    Reply,
-    Request,
-    decode_reply,
-    decode_request,
-    encode,
-)
+from epochgate.store.chain_time import Watch
+from epochgate.store.client import Posting, Store
+from epochgate.store.database import Ledger
+from epochgate.store.repair import Repair
+from epochgate.store.replica import Replica
+from epochgate.store.wire import Fetch, Post, Reply, Request, decode_reply, decode_request, encode
 from people import meet
 
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank", "grace")

@@ -8,41 +8,43 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from epochgate._version import __version__
+
 if TYPE_CHECKING:  # for type checkers; __getattr__ serves the same names when the program runs
-    from epochgate.core.calendar import Calendar, Moment
+    from epochgate.core.calendar import Calendar
     from epochgate.core.challenge import Chosen, Derived, TensorSpec
     from epochgate.core.commitment import Opening, OpeningOf, compute_commitment
     from epochgate.core.epoch import EpochData, Timing, Window, compute_epoch_data, epochs, percent
     from epochgate.core.limits import Allowance, Limits, Quota, Rate
+    from epochgate.core.moment import Moment
     from epochgate.core.policy import Policy, Scoring
-    from epochgate.core.policy_text import PolicyError, check_policy
+    from epochgate.core.policy_lint import PolicyError, check_policy
     from epochgate.core.record import Record, compute_key, compute_network_id
     from epochgate.core.roster import HOSTER, VALIDATOR, Member, Role, Roster
     from epochgate.core.rule import Rule
     from epochgate.core.schema import Digest, EpochContext, Malformed
     from epochgate.core.scoring import ScoreList
     from epochgate.core.verdict import Admitted, Denied, Reason, Verdict
-    from epochgate.inference import INFERENCE_POLICY
     from epochgate.keys import SigningKey
+    from epochgate.policies.inference import INFERENCE_POLICY
     from epochgate.schemas import Heartbeat, Map, Tensor
 
-__version__ = "0.1.0"
-
 _HOMES = {
-    "core.calendar": ("Calendar", "Moment"),
+    "core.calendar": ("Calendar",),
     "core.challenge": ("Chosen", "Derived", "TensorSpec"),
     "core.commitment": ("Opening", "OpeningOf", "compute_commitment"),
     "core.epoch": ("EpochData", "Timing", "Window", "compute_epoch_data", "epochs", "percent"),
     "core.limits": ("Allowance", "Limits", "Quota", "Rate"),
+    "core.moment": ("Moment",),
     "core.policy": ("Policy", "Scoring"),
-    "core.policy_text": ("PolicyError", "check_policy"),
+    "core.policy_lint": ("PolicyError", "check_policy"),
     "core.record": ("Record", "compute_key", "compute_network_id"),
     "core.roster": ("HOSTER", "VALIDATOR", "Member", "Role", "Roster"),
     "core.rule": ("Rule",),
     "core.schema": ("Digest", "EpochContext", "Malformed"),
     "core.scoring": ("ScoreList",),
     "core.verdict": ("Admitted", "Denied", "Reason", "Verdict"),
-    "inference": ("INFERENCE_POLICY",),
+    "policies.inference": ("INFERENCE_POLICY",),
     "keys": ("SigningKey",),
     "schemas": ("Heartbeat", "Map", "Tensor"),
 }

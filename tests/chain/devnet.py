@@ -15,11 +15,11 @@ from subnet import ChainSubnet
 
 from epochgate.chain.hypertensor.account import Account
 from epochgate.chain.hypertensor.chain import HypertensorChain
-from epochgate.devnet.cast import Actor, Cast
 from epochgate.devnet.summary import EpochSummary
 from epochgate.devnet.supervisor import Devnet, DevnetError, Plan, make_console
-from epochgate.inference import INFERENCE_POLICY
 from epochgate.keys import SigningKey, format_peer_id
+from epochgate.observe.cast import Actor, Cast
+from epochgate.policies.inference import INFERENCE_POLICY
 
 ROLES = ("hoster", "hoster", "hoster", "validator")
 BLOCK_SECONDS = 1.5

@@ -24,8 +24,8 @@ from epochgate.chain.hypertensor.registration import (
 )
 from epochgate.chain.hypertensor.rpc import Rpc
 from epochgate.engine.system import SystemClock
-from epochgate.events import AnyEvent, Trouble
 from epochgate.keys import SigningKey, format_peer_id
+from epochgate.observe.events import AnyEvent, Trouble
 from people import alice, bob, carol, dave, victor
 
 ROLES = {alice: "hoster", bob: "hoster", carol: "", victor: "validator"}

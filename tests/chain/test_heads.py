@@ -18,12 +18,12 @@ from epochgate.core.verdict import Reason
 from epochgate.engine.memory import Hub
 from epochgate.engine.system import SystemClock, SystemEntropy
 from epochgate.engine.virtual_time import InlineCompute
-from epochgate.events import AnyEvent, ElectionChanged, EpochBegan, Event, Scored, Submitted, Verdicts
-from epochgate.inference import INFERENCE_POLICY
 from epochgate.keys import SigningKey, format_peer_id
-from epochgate.ledger import Ledger
 from epochgate.node.runner import Node
+from epochgate.observe.events import AnyEvent, ElectionChanged, EpochBegan, Event, Scored, Submitted, Verdicts
+from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import OnChain
+from epochgate.store.database import Ledger
 from simulation.world import HonestModel
 
 pytestmark = pytest.mark.chain

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from epochgate.core.epoch import Timing
-from epochgate.core.policy_text import find_problems
+from epochgate.core.policy_lint import find_problems
 from epochgate.models import load_model
 from simulation.world import HOSTERS, World, assert_complete, live
 

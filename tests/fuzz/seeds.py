@@ -11,17 +11,16 @@ import msgspec
 import numpy as np
 import torch
 
-from epochgate import wire
 from epochgate.core.commitment import Opening
-from epochgate.core.receipt import Proof, Receipt, compute_stamp
+from epochgate.core.receipt import Entry, Proof, Receipt, compute_stamp
 from epochgate.core.record import Record, compute_key
 from epochgate.core.scoring import ScoreList
 from epochgate.core.verdict import Denied, Reason
-from epochgate.events import DutyDone, Line, Scored, encode_line
 from epochgate.keys import format_peer_id
-from epochgate.ledger import Entry
+from epochgate.observe.events import DutyDone, Line, Scored, encode_line
 from epochgate.predicate import MSGPackSerializer
 from epochgate.schemas import Heartbeat, ServerState, Tensor
+from epochgate.store import wire
 from people import NETWORK, alice, bob, victor
 
 CORPUS = Path(__file__).parent / "corpus"

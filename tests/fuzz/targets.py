@@ -12,18 +12,18 @@ from contextlib import suppress
 import msgspec
 import numpy as np
 
-from epochgate import wire
 from epochgate.core.calendar import Calendar
 from epochgate.core.commitment import OpeningOf
 from epochgate.core.record import Record
 from epochgate.core.schema import Malformed
 from epochgate.core.scoring import ScoreList
-from epochgate.events import decode_line, encode_line
-from epochgate.inference import INFERENCE_POLICY, OUTPUT
 from epochgate.keys import format_peer_id, parse_peer_id
+from epochgate.observe.events import decode_line, encode_line
+from epochgate.policies.inference import INFERENCE_POLICY, OUTPUT
 from epochgate.predicate import MSGPackSerializer
 from epochgate.predicate.safe_torch import torch
 from epochgate.schemas import Heartbeat, Map, Tensor, safetensors_file, torch_file
+from epochgate.store import wire
 from people import NETWORK, alice, compute_unix_seconds, make_context
 
 EPOCH, BLOCK = 0, 1020

@@ -26,7 +26,7 @@ from hivemind.utils import MSGPackSerializer
 from hivemind.utils.crypto import RSAPrivateKey
 
 from bare_hivemind import start_node
-from epochgate.core.calendar import Moment
+from epochgate.core.moment import Moment
 from epochgate.core.receipt import Standing
 from epochgate.core.record import Record
 from epochgate.core.rule import Bound
@@ -34,8 +34,8 @@ from epochgate.core.verdict import Admitted, Reason, Verdict
 from epochgate.engine.system import SystemClock
 from epochgate.predicate import PredicateValidator
 from epochgate.predicate.judge import compose
-from epochgate.store import get_latest
-from epochgate.wire import Fetch, Refused, Values
+from epochgate.store.client import get_latest
+from epochgate.store.wire import Fetch, Refused, Values
 from libp2p_town import lay_lines
 from suites.store_lies import withhold_all
 from town import (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from epochgate.events import DutyMissed
+from epochgate.observe.events import DutyMissed
 from hosts import Hosts, find_hindrance
 from small_subnet import SmallSubnet
 

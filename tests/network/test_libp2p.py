@@ -17,8 +17,8 @@ from hivemind.proto import p2pd_pb2
 
 from epochgate.engine import libp2p
 from epochgate.engine.libp2p import EngineError, Libp2pNetwork
-from epochgate.events import AnyEvent, Trouble
 from epochgate.keys import FILE_PREFIX, KeyFileError, format_peer_id
+from epochgate.observe.events import AnyEvent, Trouble
 from epochgate.ports import Unreachable
 from people import meet
 from suites.network_suite import LIMIT, LONG_SECONDS, SHORT_SECONDS, Behaviour, every_behaviour, greet

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from epochgate.events import DutyBegan, EpochBegan, NodeReady, NodeStopped, Stored
+from epochgate.observe.events import DutyBegan, EpochBegan, NodeReady, NodeStopped, Stored
 from small_subnet import SmallSubnet
 
 pytestmark = pytest.mark.network

@@ -22,7 +22,7 @@ from epochgate.core.epoch import Head
 from epochgate.core.receipt import Receipt
 from epochgate.core.record import Record
 from epochgate.core.verdict import Reason
-from epochgate.events import AnyEvent, AttestationRefused, Line, Scored, encode_line
+from epochgate.observe.events import AnyEvent, AttestationRefused, Line, Scored, encode_line
 from epochgate.ports import OnChain
 from simulation.signatures import open_signed
 

@@ -20,10 +20,10 @@ from epochgate.core.record import Record
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.engine.memory import Hub, Links
 from epochgate.engine.virtual_time import VirtualClock, run_virtually
-from epochgate.events import AnyEvent, Attested, Submitted
-from epochgate.ledger import Ledger
 from epochgate.node.runner import Node
-from epochgate.wire import Post, Posted, Refused, decode_reply, decode_request, is_read
+from epochgate.observe.events import AnyEvent, Attested, Submitted
+from epochgate.store.database import Ledger
+from epochgate.store.wire import Post, Posted, Refused, decode_reply, decode_request, is_read
 from simulation import faults
 from simulation.faults import Incident, Plan
 from simulation.invariants import Registry, Umpire
@@ -37,7 +37,7 @@ ENDS_AT = 66.0
 """Percent of the last epoch: its submission is made and attested by then, and its hosters are scored."""
 
 try:
-    from epochgate.devnet.adversaries import ADVERSARIES
+    from epochgate.adversaries import ADVERSARIES
 except ImportError:
     ADVERSARIES: Mapping[str, Any] = {}  # type: ignore[no-redef]  # runs without villains where the devnet has none
 COLLECT_AFTER = 100_000

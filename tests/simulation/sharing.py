@@ -12,11 +12,11 @@ from contextlib import contextmanager
 
 import msgspec
 
-from epochgate import peers
 from epochgate.core.receipt import Proof, Receipt, compute_stamp, merge_receipts
 from epochgate.core.record import Record
-from epochgate.ledger import Ledger
-from epochgate.wire import Reply, Shown, Values, decode_reply
+from epochgate.store import peers
+from epochgate.store.database import Ledger
+from epochgate.store.wire import Reply, Shown, Values, decode_reply
 
 MAX_REPLIES, LONG_BYTES = 1 << 10, 1 << 12
 """A replica answers a thousand readers with the same listing, all within a block. Short replies are seldom the same."""

@@ -11,12 +11,14 @@ import msgspec
 import pytest
 from numpy.typing import NDArray
 
-from epochgate import INFERENCE_POLICY, peers, replica
+from epochgate import INFERENCE_POLICY
+from epochgate.adversaries import ADVERSARIES, senders
+from epochgate.adversaries.replicas import COVETED_KEYS, grind_key
 from epochgate.core import challenge, commitment, policy, roster, settlement
-from epochgate.core.calendar import Moment
 from epochgate.core.challenge import TensorSpec, compute_challenge
 from epochgate.core.commitment import Opening, compute_commitment
 from epochgate.core.limits import Allowance, Limits, Rate
+from epochgate.core.moment import Moment
 from epochgate.core.policy import Policy, Scoring
 from epochgate.core.receipt import ReceiptRule, Standing
 from epochgate.core.record import Record, compute_key
@@ -24,15 +26,14 @@ from epochgate.core.record_set import RecordSet, Section, compute_set
 from epochgate.core.roster import HOSTER, Member, Placement, Roster
 from epochgate.core.scoring import MAX_SCORE
 from epochgate.core.verdict import Verdict
-from epochgate.devnet.adversaries import ADVERSARIES, senders
-from epochgate.devnet.adversaries.replicas import COVETED_KEYS, grind_key
 from epochgate.engine.virtual_time import run_virtually
-from epochgate.events import Scored, Stored
-from epochgate.gate import Gate
 from epochgate.node import hoster, submitter, validator
 from epochgate.node.runner import Node
-from epochgate.replica import Replica
-from epochgate.wire import Post, Reply, decode_reply, decode_request
+from epochgate.observe.events import Scored, Stored
+from epochgate.store import peers, replica
+from epochgate.store.rate_limit import Gate
+from epochgate.store.replica import Replica
+from epochgate.store.wire import Post, Reply, decode_reply, decode_request
 from people import meet
 from simulation.test_challenges import CHOSEN, Prompter
 from simulation.world import Resident, World

@@ -18,11 +18,11 @@ from epochgate.core.record import compute_value_digest
 from epochgate.core.scoring import TOTAL_PAY
 from epochgate.core.verdict import Reason
 from epochgate.engine.memory import Hub
-from epochgate.events import AttestationRefused, ChallengeMissing, ChallengeSeen, DutyDone, DutyMissed, Scored, Stored
-from epochgate.inference import INFERENCE_POLICY
+from epochgate.observe.events import AttestationRefused, ChallengeMissing, ChallengeSeen, DutyDone, DutyMissed, Scored, Stored
+from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import Challenger
 from epochgate.schemas import Tensor
-from epochgate.wire import Post, Posted, Refused
+from epochgate.store.wire import Post, Posted, Refused
 from simulation.world import VALIDATORS, Resident, World, assert_complete, live
 
 SCHEMA = Chosen(Tensor("float32", (16, 64)))

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from epochgate.events import (
+from epochgate.node import duties
+from epochgate.observe.events import (
     AttestationRefused,
     Attested,
     ChallengeSeen,
@@ -19,8 +20,7 @@ from epochgate.events import (
     EpochBegan,
     Trouble,
 )
-from epochgate.inference import INFERENCE_POLICY
-from epochgate.node import duties
+from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import OnChain
 from epochgate.transcript.reader import find_transcript
 from epochgate.transcript.replay import Replay, replay_files

@@ -13,7 +13,9 @@ from epochgate.core.roster import HOSTER
 from epochgate.core.scoring import HOSTER_POT, TOTAL_PAY
 from epochgate.core.verdict import Reason
 from epochgate.engine.memory import Hub, MemoryNetwork
-from epochgate.events import (
+from epochgate.node.attestor import ask_for_set
+from epochgate.node.hoster import commit
+from epochgate.observe.events import (
     Abstained,
     AttestationRefused,
     Attested,
@@ -29,9 +31,7 @@ from epochgate.events import (
     Trouble,
     Verdicts,
 )
-from epochgate.inference import INFERENCE_POLICY
-from epochgate.node.attestor import ask_for_set
-from epochgate.node.hoster import commit
+from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import Submission
 from people import alice, dave, meet, sign
 from simulation.world import HOSTERS, VALIDATORS, LyingModel, NoModel, Resident, World, assert_complete, live

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from epochgate.events import Trouble
-from epochgate.inference import INFERENCE_POLICY
+from epochgate.observe.events import Trouble
+from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.schemas import Heartbeat, ServerState
-from epochgate.store import get_latest
+from epochgate.store.client import get_latest
 from simulation.world import Resident, World, live
 
 

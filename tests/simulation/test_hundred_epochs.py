@@ -7,7 +7,7 @@ from pathlib import Path
 
 from epochgate.core.scoring import TOTAL_PAY
 from epochgate.engine.memory import Hub
-from epochgate.events import Abstained, AttestationRefused, DutyMissed, Scored, Trouble
+from epochgate.observe.events import Abstained, AttestationRefused, DutyMissed, Scored, Trouble
 from simulation.world import VALIDATORS, World, assert_complete, live
 
 EPOCHS = 100

@@ -11,8 +11,8 @@ from epochgate.core.policy import Policy
 from epochgate.core.receipt import Standing
 from epochgate.core.roster import MAX_REPLICAS
 from epochgate.core.verdict import Reason
-from epochgate.events import AttestationRefused, DutyMissed, Scored, Trouble, Verdicts
-from epochgate.inference import INFERENCE_POLICY
+from epochgate.observe.events import AttestationRefused, DutyMissed, Scored, Trouble, Verdicts
+from epochgate.policies.inference import INFERENCE_POLICY
 from simulation.world import World, assert_complete, live
 
 OPENING = msgspec.structs.replace(INFERENCE_POLICY.get_rule("hoster-reveal"), name="hoster-reveal_epoch_{epoch}_{author}")

@@ -21,16 +21,16 @@ from epochgate.core.schema import EpochContext
 from epochgate.core.verdict import Reason
 from epochgate.engine.memory import Hub
 from epochgate.engine.virtual_time import VirtualClock, run_virtually
-from epochgate.events import AnyEvent
-from epochgate.ledger import Ledger
+from epochgate.observe.events import AnyEvent
+from epochgate.observe.recorder import Situation
 from epochgate.predicate import HypertensorPredicateValidator, MSGPackSerializer, PlainJudge
-from epochgate.replica import Replica
-from epochgate.store import Posting, Store
+from epochgate.store.chain_time import Watch
+from epochgate.store.client import Posting, Store
+from epochgate.store.database import Ledger
+from epochgate.store.replica import Replica
 from epochgate.transcript.reader import find_transcript
-from epochgate.transcript.recorder import Situation
 from epochgate.transcript.replay import EpochReplay, Replay, replay_files
 from epochgate.transcript.writer import TranscriptWriter
-from epochgate.watch import Watch
 from fixtures.seed_listing import hypertensor_consensus_predicate
 from people import meet
 

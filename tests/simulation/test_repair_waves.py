@@ -8,14 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from epochgate.core.claim import Agreed, Shown, compute_claim, judge_claim
-from epochgate.core.receipt import Receipt, Standing, compute_receipt_bytes, compute_stamp
+from epochgate.core.receipt import Entry, Receipt, Standing, compute_receipt_bytes, compute_stamp
 from epochgate.core.record import Record
 from epochgate.core.record_set import RecordSet, Section, compute_set
 from epochgate.core.settlement import collect_openings
 from epochgate.core.verdict import Reason
-from epochgate.inference import INFERENCE_POLICY
-from epochgate.ledger import Entry
-from epochgate.wire import Fetch, List, Listing, Posted, Refused, Values, decode_request, encode
+from epochgate.policies.inference import INFERENCE_POLICY
+from epochgate.store.wire import Fetch, List, Listing, Posted, Refused, Values, decode_request, encode
 from memory_town import live as live_in_town
 from simulation.faults import compute_f
 from simulation.world import World, live

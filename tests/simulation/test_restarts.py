@@ -11,9 +11,9 @@ from epochgate.core.receipt import Standing
 from epochgate.core.roster import HOSTER
 from epochgate.core.scoring import TOTAL_PAY
 from epochgate.core.verdict import Reason
-from epochgate.events import Abstained, AttestationRefused, DutyMissed, NodeReady, Scored, Submitted, Verdicts
-from epochgate.inference import INFERENCE_POLICY
 from epochgate.node.runner import Node
+from epochgate.observe.events import Abstained, AttestationRefused, DutyMissed, NodeReady, Scored, Submitted, Verdicts
+from epochgate.policies.inference import INFERENCE_POLICY
 from simulation.world import BLOCK_SECONDS, HOSTERS, VALIDATORS, Resident, World, assert_complete, live
 
 COMMIT = INFERENCE_POLICY.get_rule("hoster-commit")

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from epochgate.core.commitment import Opening
-from epochgate.events import Line, encode_line
 from epochgate.keys import SigningKey
+from epochgate.observe.events import Line, encode_line
 from simulation.world import World, live
 
 RUNTIME = "epochgate"

@@ -18,13 +18,13 @@ from epochgate.core.record_set import KeyReading, Section, read_bitmap
 from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Rule
 from epochgate.core.verdict import Reason
-from epochgate.events import Abstained, AttestationRefused, Attested, DutyMissed, Scored, Stored, Trouble
-from epochgate.inference import INFERENCE_POLICY
 from epochgate.node.attestor import ask_for_set
 from epochgate.node.challenge import get_challenge
 from epochgate.node.hoster import commit
+from epochgate.observe.events import Abstained, AttestationRefused, Attested, DutyMissed, Scored, Stored, Trouble
+from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import ChainRefused, Submission
-from epochgate.wire import Fetch, List, Listing, Post, Posted, Values, decode_reply, decode_request, encode
+from epochgate.store.wire import Fetch, List, Listing, Post, Posted, Values, decode_reply, decode_request, encode
 from simulation.world import VALIDATORS, HonestModel, NoModel, Resident, World, assert_complete, live
 
 COMMIT = INFERENCE_POLICY.get_rule("hoster-commit")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from epochgate.core.receipt import Standing
-from epochgate.events import Attested, DutyMissed, Scored, Trouble
+from epochgate.observe.events import Attested, DutyMissed, Scored, Trouble
 from epochgate.schemas import Heartbeat
-from epochgate.store import get_latest
+from epochgate.store.client import get_latest
 from simulation.world import HOSTERS, HonestModel, World, assert_complete, live
 
 HAD_SECONDS = 192

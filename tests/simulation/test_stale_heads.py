@@ -8,10 +8,10 @@ from pathlib import Path
 from epochgate.chain.local import LocalChain
 from epochgate.core.epoch import Head
 from epochgate.core.verdict import Reason
-from epochgate.events import Abstained, AttestationRefused, Attested, DutyMissed, Trouble, Verdicts
 from epochgate.node.attestor import attest
+from epochgate.node.context import Station
 from epochgate.node.duties import ATTEST, Duty
-from epochgate.node.station import Station
+from epochgate.observe.events import Abstained, AttestationRefused, Attested, DutyMissed, Trouble, Verdicts
 from simulation.world import BLOCK_SECONDS, BLOCKS_PER_EPOCH, HOSTERS, Resident, World, assert_complete, live
 
 SLOT = 10

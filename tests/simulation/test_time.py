@@ -12,9 +12,9 @@ from epochgate.core.epoch import Head
 from epochgate.core.record import Record
 from epochgate.core.verdict import Reason
 from epochgate.engine.virtual_time import VirtualClock, run_virtually
-from epochgate.events import EpochBegan, Verdicts
-from epochgate.inference import INFERENCE_POLICY
-from epochgate.wire import Post, Posted, Refused, Reply, decode_reply, encode
+from epochgate.observe.events import EpochBegan, Verdicts
+from epochgate.policies.inference import INFERENCE_POLICY
+from epochgate.store.wire import Post, Posted, Refused, Reply, decode_reply, encode
 from people import meet
 from simulation.world import World, assert_complete, live
 

@@ -14,9 +14,9 @@ import pytest
 from epochgate.cli import run_command
 from epochgate.core.policy import Policy, Scoring
 from epochgate.core.verdict import Reason
-from epochgate.events import Scored, Submitted, Verdicts
-from epochgate.inference import INFERENCE_POLICY
 from epochgate.keys import format_peer_id
+from epochgate.observe.events import Scored, Submitted, Verdicts
+from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.transcript.reader import find_transcript
 from epochgate.transcript.replay import EpochReplay, Replay, compare_epochs, replay_files
 from simulation.world import BLOCK_SECONDS, VALIDATORS, LyingModel, World, live

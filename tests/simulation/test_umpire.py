@@ -9,9 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from epochgate import repair
 from epochgate.core import claim, record_set, rule, settlement
-from epochgate.core.calendar import Moment
+from epochgate.core.moment import Moment
 from epochgate.core.receipt import Proof, Receipt, ReceiptRule, Standing, compute_receipt_bytes, compute_stamp
 from epochgate.core.record import Record, compute_key
 from epochgate.core.record_set import Section
@@ -22,13 +21,14 @@ from epochgate.core.verdict import Denied, Reason
 from epochgate.engine import memory
 from epochgate.engine.memory import Links
 from epochgate.keys import SigningKey
-from epochgate.ledger import Ledger
 from epochgate.node import attestor, heartbeat, hoster, rota, runner, settling, station, validator
+from epochgate.node.context import Missed, Station
 from epochgate.node.duties import _Table
-from epochgate.node.station import Missed, Station
-from epochgate.replica import Replica
-from epochgate.watch import Watch
-from epochgate.wire import is_read
+from epochgate.store import repair
+from epochgate.store.chain_time import Watch
+from epochgate.store.database import Ledger
+from epochgate.store.replica import Replica
+from epochgate.store.wire import is_read
 from people import meet
 from simulation import faults
 from simulation.faults import Incident, Plan
@@ -205,7 +205,7 @@ def test_receipts_that_name_another_block(monkeypatch: Patch) -> None:
 
 def test_receipts_that_are_not_signed(monkeypatch: Patch) -> None:
     compute, first = compute_receipt_bytes, [b"something else"]
-    monkeypatch.setattr("epochgate.replica.compute_receipt_bytes", lambda *it: first.pop() if first else compute(*it))
+    monkeypatch.setattr("epochgate.store.replica.compute_receipt_bytes", lambda *it: first.pop() if first else compute(*it))
     assert_seen("a false receipt of")
 
 

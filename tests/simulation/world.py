@@ -18,12 +18,12 @@ from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.scoring import MAX_SCORE
 from epochgate.engine.memory import Hub, MemoryNetwork
 from epochgate.engine.virtual_time import InlineCompute, SeededEntropy, VirtualClock, run_virtually
-from epochgate.events import AnyEvent, Event, Scored
-from epochgate.inference import INFERENCE_POLICY
 from epochgate.keys import SigningKey, format_peer_id
-from epochgate.ledger import Ledger
 from epochgate.node.runner import Node
+from epochgate.observe.events import AnyEvent, Event, Scored
+from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import Challenger, Model, OnChain
+from epochgate.store.database import Ledger
 from epochgate.transcript.writer import TranscriptWriter
 from people import meet
 

@@ -4,19 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from epochgate.core.receipt import Receipt, compute_receipt_bytes, compute_stamp
+from epochgate.core.receipt import Entry, Receipt, compute_receipt_bytes, compute_stamp
 from epochgate.core.record import Record, compute_value_digest
-from epochgate.ledger import Entry
-from epochgate.wire import (
-    Fetch,
-    List,
-    Listing,
-    Posted,
-    Refused,
-    Reply,
-    Request,
-    Values,
-)
+from epochgate.store.wire import Fetch, List, Listing, Posted, Refused, Reply, Request, Values
 from town import (
     NOTE,
     OTHER,

@@ -9,11 +9,8 @@ import pytest
 
 from epochgate.core.receipt import Standing, compute_stamp
 from epochgate.core.verdict import Reason
-from epochgate.store import get_latest
-from epochgate.wire import (
-    Posted,
-    Refused,
-)
+from epochgate.store.client import get_latest
+from epochgate.store.wire import Posted, Refused
 from suites.store_lies import LIES, give_false_receipts, invent_records
 from town import (
     HEARTBEAT,

@@ -13,7 +13,7 @@ from epochgate.chain.local import LocalChain
 from epochgate.cli import run_command
 from epochgate.engine.system import SystemClock
 from epochgate.keys import format_peer_id, parse_peer_id
-from epochgate.ledger import Ledger
+from epochgate.store.database import Ledger
 
 
 class FarFuture(SystemClock):

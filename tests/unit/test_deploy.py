@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from epochgate.cli.settings import load_settings
 from epochgate.node.runner import GOODBYE_SECONDS
+from epochgate.runtime.settings import load_settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from epochgate.devnet.adversaries import ADVERSARIES
+from epochgate.adversaries import ADVERSARIES
 
 TESTS = Path(__file__).parents[1]
 PAGE = (TESTS.parent / "docs" / "security.md").read_text()

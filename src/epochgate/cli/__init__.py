@@ -10,18 +10,18 @@ from typing import Annotated
 
 import typer
 
-from epochgate import __version__
+from epochgate._version import __version__
 from epochgate.cli.adversary import adversary
 from epochgate.cli.attack import attack
 from epochgate.cli.calibrate import calibrate_model
 from epochgate.cli.chain import app as chain
 from epochgate.cli.devnet import devnet
-from epochgate.cli.inputs import INPUT_ERRORS
 from epochgate.cli.local_chain import app as local_chain
 from epochgate.cli.node import node
 from epochgate.cli.peers import peers
 from epochgate.cli.policy import keygen, policy
 from epochgate.cli.replay import replay
+from epochgate.runtime.loading import INPUT_ERRORS
 
 WRONG_INPUT = 2
 INTERRUPTED = 130

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from epochgate.cli.inputs import InputError
 from epochgate.cli.node import run_node
-from epochgate.cli.settings import RoleName, load_settings
+from epochgate.runtime.loading import InputError
+from epochgate.runtime.settings import RoleName, load_settings
 
 if TYPE_CHECKING:
     from epochgate.node.runner import Node
@@ -29,7 +29,7 @@ def adversary(
     events: Annotated[str | None, typer.Option()] = None,
 ) -> int:
     """Run one adversary; its options are those of `epochgate node`."""
-    from epochgate.devnet.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
+    from epochgate.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
 
     played = ADVERSARIES.get(name)
     if played is None:

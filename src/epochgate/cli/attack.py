@@ -12,9 +12,9 @@ from typing import Annotated
 import msgspec
 import typer
 
-from epochgate.cli.inputs import InputError
 from epochgate.devnet.attack import AttackOutcome, describe_end, render_markdown, render_outcomes
 from epochgate.devnet.supervisor import make_console
+from epochgate.runtime.loading import InputError
 
 KINDS_A_SUBNET = 2
 """Of nine nodes; f is 2, so two dishonest ones are a minority at every key."""
@@ -28,7 +28,7 @@ def attack(
     page: Annotated[Path | None, typer.Option(help="A Markdown page whose marked table is replaced.")] = None,
 ) -> int:
     """Let every adversary loose; exit 0 only if none earned more than the honest, and none cost them a score or an epoch."""
-    from epochgate.devnet.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
+    from epochgate.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
 
     if unknown := [name for name in only or () if name not in ADVERSARIES]:
         raise InputError(f"--only {unknown[0]}: there is no such adversary; there are {', '.join(ADVERSARIES)}")

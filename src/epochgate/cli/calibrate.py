@@ -12,11 +12,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from epochgate.calibration import NOISE_FACTOR, Calibration, InBatch, Measurement, Variation, calibrate, compute_tolerance_ppm
-from epochgate.cli.inputs import DEFAULT_POLICY, load_policy
 from epochgate.models import load_model
+from epochgate.models.calibration import (
+    NOISE_FACTOR,
+    Calibration,
+    InBatch,
+    Measurement,
+    Variation,
+    calibrate,
+    compute_tolerance_ppm,
+)
 from epochgate.models.variants import BFLOAT16, CHEAPER, OnThreads
 from epochgate.ports import Model
+from epochgate.runtime.loading import DEFAULT_POLICY, load_policy
 
 BATCHES = (2, 8, 32)
 COLUMNS = 100

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from epochgate.cli.chains import require_hypertensor
-from epochgate.cli.inputs import DEFAULT_POLICY, InputError, load_policy
-from epochgate.cli.settings import COLDKEY_VARIABLE, HOTKEY_VARIABLE
 from epochgate.keys import SigningKey, format_peer_id, parse_peer_id
 from epochgate.ports import ChainRefused
+from epochgate.runtime.chains import require_hypertensor
+from epochgate.runtime.loading import DEFAULT_POLICY, InputError, load_policy
+from epochgate.runtime.settings import COLDKEY_VARIABLE, HOTKEY_VARIABLE
 
 if TYPE_CHECKING:
     from epochgate.chain.hypertensor.account import Account

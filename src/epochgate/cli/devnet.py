@@ -16,16 +16,16 @@ import msgspec
 import typer
 
 from epochgate.chain.local import LocalChain
-from epochgate.cli.inputs import DEFAULT_POLICY, InputError, load_challenger, load_policy
-from epochgate.core.policy_text import check_policy
+from epochgate.core.policy_lint import check_policy
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.devnet.attack import compute_outcomes, describe_end, render_outcomes
-from epochgate.devnet.cast import Actor, Cast
 from epochgate.devnet.faults import Faults, Outage, choose_absent_epoch, plan_absent_elected, plan_late_node, plan_restart
 from epochgate.devnet.supervisor import Devnet, DevnetError, Plan, make_console
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.models import load_model
+from epochgate.observe.cast import Actor, Cast
+from epochgate.runtime.loading import DEFAULT_POLICY, InputError, load_challenger, load_policy
 
 BLOCKS_PER_EPOCH = 100
 BOOTSTRAP_NODES = 2
@@ -154,7 +154,7 @@ def _run(options: DevnetOptions, json: Path | None) -> bool:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(summaries), indent=2) + b"\n")
     outcomes = compute_outcomes(run.chronicle, summaries)
     if outcomes:
-        from epochgate.devnet.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
+        from epochgate.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
 
         run.console.print(render_outcomes(outcomes, {name: adversary.aim for name, adversary in ADVERSARIES.items()}))
         for words in describe_end(outcomes):
@@ -179,7 +179,7 @@ def _read_share(text: str | None) -> float | None:
 
 def _read_adversaries(text: str) -> list[str]:
     """`copier:2` as two copiers."""
-    from epochgate.devnet.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
+    from epochgate.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
 
     name, _, count = text.partition(":")
     if name not in ADVERSARIES:
@@ -238,7 +238,7 @@ def _register(options: DevnetOptions, chain: LocalChain) -> Cast:
 def _cast_adversaries(options: DevnetOptions, chain: LocalChain) -> Iterator[Actor]:
     if not options.adversaries:
         return
-    from epochgate.devnet.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
+    from epochgate.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
 
     for number, name in enumerate(options.adversaries):
         adversary, count = ADVERSARIES[name], options.adversaries[: number + 1].count(name)

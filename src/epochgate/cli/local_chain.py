@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from epochgate.chain.local import LocalChain
-from epochgate.cli.settings import ROLE_BITS, RoleName
 from epochgate.core.roster import Role
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.ports import ChainRefused
+from epochgate.runtime.settings import ROLE_BITS, RoleName
 
 FIRST_BLOCKS = 2
 """From now to the subnet's first block: nodes that run look for it once a block."""

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from epochgate.cli.chains import OpenedChain, Seat, check_node, open_chain
-from epochgate.cli.inputs import InputError, load_challenger, load_policy
-from epochgate.cli.settings import NodeSettings, RoleName, explain, find_unknown_variables, load_settings
 from epochgate.core.policy import Policy
 from epochgate.core.roster import HOSTER
-from epochgate.devnet.cast import Cast
-from epochgate.devnet.words import describe_fact
 from epochgate.engine.listening import is_loopback
 from epochgate.engine.system import SystemClock, SystemEntropy, ThreadCompute, leave_now
-from epochgate.events import AnyEvent, Emit, Line, encode_line
 from epochgate.keys import SigningKey, format_peer_id
-from epochgate.ledger import Ledger
 from epochgate.models import load_model
+from epochgate.observe.cast import Cast
+from epochgate.observe.describe import describe_fact
+from epochgate.observe.events import AnyEvent, Emit, Line, encode_line
 from epochgate.ports import Clock, Compute
+from epochgate.runtime.chains import OpenedChain, Seat, check_node, open_chain
+from epochgate.runtime.loading import InputError, load_challenger, load_policy
+from epochgate.runtime.settings import NodeSettings, RoleName, explain, find_unknown_variables, load_settings
+from epochgate.store.database import Ledger
 from epochgate.transcript.writer import TranscriptWriter
 
 if TYPE_CHECKING:

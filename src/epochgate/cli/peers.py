@@ -13,14 +13,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from epochgate.cli.chains import Seat, open_chain
-from epochgate.cli.inputs import DEFAULT_POLICY, InputError, load_policy
-from epochgate.cli.settings import explain
 from epochgate.core.roster import Role, Roster
 from epochgate.engine.address_book import FILE_NAME, MAX_PEERS, AddressBook
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id, parse_peer_id
 from epochgate.ports import Network, Unreachable
+from epochgate.runtime.chains import Seat, open_chain
+from epochgate.runtime.loading import DEFAULT_POLICY, InputError, load_policy
+from epochgate.runtime.settings import explain
 
 PING_SECONDS = 5.0
 PING = b""

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from epochgate.cli.inputs import DEFAULT_POLICY, load_policy
 from epochgate.core.epoch import Timing
-from epochgate.core.policy_text import find_problems
+from epochgate.core.policy_lint import find_problems
 from epochgate.keys import SigningKey, format_peer_id
+from epochgate.runtime.loading import DEFAULT_POLICY, load_policy
 
 
 def keygen(file: Annotated[Path, typer.Argument(help="Where the key goes; it must not exist yet.")]) -> None:

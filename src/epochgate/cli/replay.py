@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from epochgate.cli.inputs import DEFAULT_POLICY, InputError, load_object, load_policy
+from epochgate.runtime.loading import DEFAULT_POLICY, InputError, load_object, load_policy
 from epochgate.transcript.lines import Begun
 from epochgate.transcript.reader import TranscriptError, find_transcript, read_transcript
 from epochgate.transcript.replay import EpochReplay, Replay, compare_epochs, compute_scores_digest, replay_files

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import msgspec
 
-from epochgate.core.calendar import NOTHING_HELD, Held, Moment
 from epochgate.core.limits import Limits
+from epochgate.core.moment import NOTHING_HELD, Held, Moment
 from epochgate.core.policy import Judge
 from epochgate.core.receipt import Receipt, Stamp, compute_stamp
 from epochgate.core.record import Record, compute_value_digest

@@ -1,52 +1,15 @@
-"""The moment of a judgement: which keys exist now, and who may write them, made once an epoch and not once a record."""
+"""Which keys exist in the epochs that matter now, and who may write them: made once per epoch, not once per record."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
-from epochgate.core.epoch import EpochData, compute_epoch_data
+from epochgate.core.epoch import compute_epoch_data
+from epochgate.core.moment import NOTHING_HELD, READABLE_EPOCHS, Held, Moment
+from epochgate.core.policy import Policy
 from epochgate.core.roster import Roster
 from epochgate.core.rule import Bound, Rule
 from epochgate.core.schema import EpochContext
-
-if TYPE_CHECKING:
-    from epochgate.core.policy import Policy
-
-READABLE_EPOCHS = 3
-"""GET knows the keys of the current and the two epochs before (SPEC section 1)."""
-
-
-class Held(Protocol):
-    """What a replica already holds under a key and author."""
-
-    @property
-    def value_digest(self) -> bytes: ...
-
-    @property
-    def expiration_time(self) -> float: ...
-
-
-NOTHING_HELD: Mapping[tuple[bytes, bytes], Held] = {}
-
-
-class Moment(msgspec.Struct, frozen=True, gc=False):
-    """All that a judgement depends on beside the record, read once. `held` maps (key, author) to what is stored.
-
-    `postable` holds the keys of the current epoch, and those of its neighbours so that a refusal can say when; their
-    windows are absolute blocks, so only the current epoch's can be open. `readable` holds what GET knows.
-    """
-
-    postable: dict[bytes, Bound]
-    readable: dict[bytes, Bound]
-    data: EpochData
-    block: int
-    time_seconds: float
-    network: bytes
-    held: Mapping[tuple[bytes, bytes], Held] = NOTHING_HELD
-    is_stale: bool = False
 
 
 class Calendar:

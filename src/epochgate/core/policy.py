@@ -17,10 +17,10 @@ import msgspec
 from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
-from epochgate.core.calendar import READABLE_EPOCHS, Moment
 from epochgate.core.epoch import Timing, Window
 from epochgate.core.limits import Limits
-from epochgate.core.policy_text import render_limits, render_table, render_timeline
+from epochgate.core.moment import READABLE_EPOCHS, Moment
+from epochgate.core.policy_render import render_limits, render_table, render_timeline
 from epochgate.core.record import SIGNATURE_BYTES, Record, is_signed
 from epochgate.core.rule import Bound, Rule
 from epochgate.core.schema import EpochContext, Malformed
@@ -123,11 +123,11 @@ class Policy:
         return judge_content(record, bound, is_read=True) if denied is None else denied
 
     def __str__(self) -> str:
-        return f"{render_table(self)}\n\n{render_limits(self.limits)}"
+        return f"{render_table(self.rules)}\n\n{render_limits(self.limits)}"
 
     def render_timeline(self) -> str:
         """The epoch from left to right, a bar a rule."""
-        return render_timeline(self)
+        return render_timeline(self.rules)
 
     def bind(self, context: EpochContext, epoch: int) -> Iterator[Bound]:
         """Every key of the policy in `epoch`; before the subnet's first block only those without an epoch."""

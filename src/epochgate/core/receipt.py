@@ -51,6 +51,16 @@ class Proof(msgspec.Struct, frozen=True, array_like=True):
     receipts: tuple[Receipt, ...]
 
 
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """A stored record as a listing shows it."""
+
+    author: bytes
+    value_digest: bytes
+    expiration_time: float
+    value_bytes: int
+    receipts: tuple[Receipt, ...]
+
+
 def merge_receipts(before: Iterable[Receipt], receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
     """One receipt a replica, and the first one stays: the same record always gets the same receipt. In order of replica."""
     merged: dict[bytes, Receipt] = {}

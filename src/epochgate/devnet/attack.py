@@ -9,8 +9,8 @@ import msgspec
 from rich.table import Table
 
 from epochgate.core.scoring import MAX_SCORE
-from epochgate.devnet.cast import Actor
 from epochgate.devnet.summary import Chronicle, EpochSummary
+from epochgate.observe.cast import Actor
 
 REASONS_SHOWN = 3
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from epochgate.events import Line, decode_line
+from epochgate.observe.events import Line, decode_line
 
 MAX_LINE_BYTES = 1 << 20
 LAST_WORDS_LINES = 5

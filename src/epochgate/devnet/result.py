@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from epochgate.devnet.cast import shorten
 from epochgate.devnet.summary import Chronicle, EpochSummary
+from epochgate.observe.cast import shorten
 
 UNIT = 10**18
 """The chain's scores are shares of this."""

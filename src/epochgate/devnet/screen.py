@@ -14,9 +14,9 @@ from rich.text import Text
 from epochgate.core.epoch import EpochData
 from epochgate.core.policy import Policy
 from epochgate.core.rule import Rule
-from epochgate.devnet.cast import Cast, shorten
-from epochgate.devnet.words import describe_challenge, describe_epoch, describe_fact, is_bad
-from epochgate.events import (
+from epochgate.observe.cast import Cast, shorten
+from epochgate.observe.describe import describe_challenge, describe_epoch, describe_fact, is_bad
+from epochgate.observe.events import (
     AnyEvent,
     Attested,
     ChallengeSeen,

@@ -10,9 +10,9 @@ from typing import TypeVar
 import msgspec
 
 from epochgate.core.policy import Policy
-from epochgate.devnet.cast import Cast
 from epochgate.devnet.faults import Absence, Expectations, select_excused
-from epochgate.events import (
+from epochgate.observe.cast import Cast
+from epochgate.observe.events import (
     Attested,
     ChallengeSeen,
     ElectionChanged,

@@ -15,13 +15,13 @@ from rich.live import Live
 
 from epochgate.core.epoch import EpochData, compute_epoch_data
 from epochgate.core.policy import Policy
-from epochgate.devnet.cast import Cast
 from epochgate.devnet.faults import Absence, Outage
 from epochgate.devnet.processes import NodeProcesses
 from epochgate.devnet.result import render_scores, render_verdicts
 from epochgate.devnet.screen import COLUMNS, Screen
 from epochgate.devnet.summary import Chronicle, EpochSummary, Loss
-from epochgate.events import Line, NodeReady
+from epochgate.observe.cast import Cast
+from epochgate.observe.events import Line, NodeReady
 from epochgate.ports import Chain
 
 READY_SECONDS = 120.0

@@ -18,7 +18,7 @@ from hivemind.p2p.p2p_daemon_bindings.utils import DispatchFailure, raise_if_fai
 from hivemind.proto import p2pd_pb2
 from hivemind.utils.multiaddr import Multiaddr
 
-from epochgate.core.showable import make_showable
+from epochgate.core.sanitize import make_showable
 from epochgate.engine.listening import EngineError
 from epochgate.ports import Handler
 

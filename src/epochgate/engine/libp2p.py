@@ -21,8 +21,8 @@ from epochgate.engine.address_book import FILE_NAME, AddressBook, parse_peer_add
 from epochgate.engine.answer import check_size, get_answer
 from epochgate.engine.daemon import FAILURES, STOP_SECONDS, Daemon, shorten
 from epochgate.engine.listening import EngineError, check_announced_addresses, check_listen_address, fix_port
-from epochgate.events import Emit, Trouble
 from epochgate.keys import SigningKey, format_peer_id, parse_peer_id
+from epochgate.observe.events import Emit, Trouble
 from epochgate.ports import Handler, Unreachable
 
 ENVELOPE_BYTES = 1 << 16

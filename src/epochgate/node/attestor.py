@@ -13,15 +13,15 @@ from epochgate.core.receipt import Proof, Stamp, compute_stamp
 from epochgate.core.record import Record, is_record_signed
 from epochgate.core.record_set import KeyReading, Section
 from epochgate.core.rule import Bound, Rule
-from epochgate.events import Abstained, AttestationRefused, Attested
 from epochgate.keys import format_peer_id
+from epochgate.node.context import Missed, Station
 from epochgate.node.duties import Duty
 from epochgate.node.settling import find_attested_list, read_deciding, settle
-from epochgate.node.station import Missed, Station
+from epochgate.observe.events import Abstained, AttestationRefused, Attested
+from epochgate.observe.recorder import Decision
 from epochgate.ports import ChainRefused, OnChain
-from epochgate.transcript.recorder import Decision
-from epochgate.wire import Shown as ShownPage
-from epochgate.wire import ShowSet
+from epochgate.store.wire import Shown as ShownPage
+from epochgate.store.wire import ShowSet
 
 MAX_PAGES = 256
 """Of a submitter's set; it is not to keep its attestors busy for the rest of the epoch."""

@@ -10,10 +10,10 @@ from epochgate.core.challenge import Derived, compute_challenge_digest
 from epochgate.core.receipt import Proof, Standing
 from epochgate.core.rule import Rule
 from epochgate.core.schema import EpochContext, Malformed
-from epochgate.events import ChallengeMissing, ChallengeSeen
 from epochgate.keys import format_peer_id
+from epochgate.node.context import Missed, Station
 from epochgate.node.duties import Duty
-from epochgate.node.station import Missed, Station
+from epochgate.observe.events import ChallengeMissing, ChallengeSeen
 
 
 async def publish_challenge(station: Station, duty: Duty) -> str:

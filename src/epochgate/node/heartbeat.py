@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from epochgate import __version__
+from epochgate._version import __version__
 from epochgate.core.epoch import compute_seconds
 from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Rule
-from epochgate.events import Trouble
-from epochgate.node.station import Station
+from epochgate.node.context import Station
+from epochgate.observe.events import Trouble
 from epochgate.schemas import Heartbeat, Map, ServerState
 
 SPARE_SECONDS = 6.0

@@ -8,10 +8,10 @@ from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Rule
 from epochgate.core.schema import Malformed
 from epochgate.core.settlement import get_commitment_rule
-from epochgate.events import Trouble
 from epochgate.node.challenge import get_challenge
+from epochgate.node.context import Missed, Station
 from epochgate.node.duties import Duty
-from epochgate.node.station import Missed, Station
+from epochgate.observe.events import Trouble
 from epochgate.ports import Model, OutOfTime
 
 MAX_SENDING_SHARE = 0.25

@@ -9,37 +9,30 @@ from typing import Any
 
 import msgspec
 
-from epochgate.core.calendar import READABLE_EPOCHS, Calendar
+from epochgate.core.calendar import Calendar
+from epochgate.core.moment import READABLE_EPOCHS
 from epochgate.core.policy import Judge, Policy
-from epochgate.core.policy_text import check_policy
+from epochgate.core.policy_lint import check_policy
 from epochgate.core.roster import Role
 from epochgate.core.schema import EpochContext
-from epochgate.events import (
-    ElectionChanged,
-    Emit,
-    EpochBegan,
-    NodeReady,
-    NodeStopped,
-    Trouble,
-    Verdicts,
-)
 from epochgate.keys import SigningKey, format_peer_id
-from epochgate.ledger import Ledger
 from epochgate.node import duties
 from epochgate.node.attestor import attest
 from epochgate.node.challenge import publish_challenge, see_challenge
+from epochgate.node.context import Flow, Station
 from epochgate.node.heartbeat import Heart
 from epochgate.node.hoster import commit_output, open_output
-from epochgate.node.rota import Rota
-from epochgate.node.station import Flow, Station
+from epochgate.node.scheduler import Rota
 from epochgate.node.submitter import submit
 from epochgate.node.validator import commit_scores, open_scores, see_commitments, see_openings
+from epochgate.observe.events import ElectionChanged, Emit, EpochBegan, NodeReady, NodeStopped, Trouble, Verdicts
+from epochgate.observe.recorder import Recorder, Situation, Unrecorded
 from epochgate.ports import Chain, Challenger, Clock, Compute, Entropy, Handler, Model, Network
-from epochgate.repair import Repair
-from epochgate.replica import Replica
-from epochgate.store import Store
-from epochgate.transcript.recorder import Recorder, Situation, Unrecorded
-from epochgate.watch import Watch
+from epochgate.store.chain_time import Watch
+from epochgate.store.client import Store
+from epochgate.store.database import Ledger
+from epochgate.store.repair import Repair
+from epochgate.store.replica import Replica
 
 FLOWS: dict[str, Flow] = {
     duties.PUBLISH_CHALLENGE: publish_challenge,

@@ -12,8 +12,8 @@ from epochgate.core.settlement import (
     compute_settlement,
     get_commitment_rule,
 )
+from epochgate.node.context import Missed, Station
 from epochgate.node.duties import Duty
-from epochgate.node.station import Missed, Station
 
 
 async def read_deciding(station: Station, duty: Duty) -> tuple[Section, ...]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from epochgate.core.record_set import RecordSet, compute_set
-from epochgate.events import Submitted
 from epochgate.keys import format_peer_id
+from epochgate.node.context import Missed, Station
 from epochgate.node.duties import Duty
 from epochgate.node.settling import find_attested_list, read_deciding, settle
-from epochgate.node.station import Missed, Station
+from epochgate.observe.events import Submitted
+from epochgate.observe.recorder import Decision
 from epochgate.ports import ChainRefused, OnChain, Submission
-from epochgate.transcript.recorder import Decision
 
 
 async def submit(station: Station, duty: Duty) -> str:

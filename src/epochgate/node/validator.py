@@ -7,11 +7,11 @@ from epochgate.core.receipt import Standing
 from epochgate.core.record_set import compute_set
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.settlement import HosterOutcome, compute_hoster_outcome, get_commitment_rule
-from epochgate.events import Gathered, Scored
 from epochgate.keys import format_peer_id
+from epochgate.node.context import Missed, Station
 from epochgate.node.duties import Duty
 from epochgate.node.hoster import commit, open_commitment
-from epochgate.node.station import Missed, Station
+from epochgate.observe.events import Gathered, Scored
 
 NO_CHALLENGE = bytes(32)
 """What a list names about an epoch in which no challenge counted."""

@@ -9,8 +9,8 @@ import msgspec
 from hivemind.dht.validation import DHTRecord, RecordValidatorBase
 from pydantic import BaseModel
 
-from epochgate.core.calendar import Moment
 from epochgate.core.epoch import epochs
+from epochgate.core.moment import Moment
 from epochgate.core.policy import Judge, Policy
 from epochgate.core.record import KEY_BYTES, Record, compute_signing_prefix
 from epochgate.core.roster import HOSTER, VALIDATOR

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
-from epochgate.core.showable import SHOWABLE
+from epochgate.core.sanitize import SHOWABLE
 
 
 class ServerState(enum.IntEnum):

@@ -17,8 +17,8 @@ from epochgate.core.record import Record
 from epochgate.core.roster import Member, Roster
 from epochgate.core.schema import EpochContext
 from epochgate.core.verdict import Denied
-from epochgate.transcript.recorder import Decided
-from epochgate.wire import Refused
+from epochgate.observe.recorder import Decided
+from epochgate.store.wire import Refused
 
 FORMAT = 2
 ADMITTED, REPEATED = "admitted", "repeated"

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 
 from epochgate.core.admission import Room, compute_receipt_epoch, judge_post
-from epochgate.core.calendar import Calendar, Moment
+from epochgate.core.calendar import Calendar
+from epochgate.core.moment import Moment
 from epochgate.core.policy import Judge, Policy
 from epochgate.core.receipt import Proof, Receipt, Stamp, Standing, is_receipt_signed
 from epochgate.core.record import Record, compute_value_digest

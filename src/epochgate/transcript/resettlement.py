@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from epochgate.core.calendar import Calendar, Moment
+from epochgate.core.calendar import Calendar
 from epochgate.core.claim import Agreed, Claim, Shown, Undecided, judge_claim
+from epochgate.core.moment import Moment
 from epochgate.core.policy import Judge, Policy
 from epochgate.core.receipt import Proof, Stamp, Standing
 from epochgate.core.record import is_record_signed

@@ -8,22 +8,22 @@ from pathlib import Path
 
 import msgspec
 
-from epochgate import __version__
+from epochgate._version import __version__
 from epochgate.core.admission import find_own_receipt
-from epochgate.core.calendar import Moment
 from epochgate.core.limits import Quota
+from epochgate.core.moment import Moment
 from epochgate.core.receipt import Proof, Receipt, Stamp, compute_stamp
 from epochgate.core.record import Record, compute_value_digest
 from epochgate.core.record_set import KeyReading, RecordSet, Section
 from epochgate.core.schema import EpochContext
 from epochgate.core.settlement import HosterOutcome
 from epochgate.core.verdict import Denied, Reason
-from epochgate.events import Emit, Trouble
+from epochgate.observe.events import Emit, Trouble
+from epochgate.observe.recorder import Decision, Situation
 from epochgate.transcript import lines
 from epochgate.transcript.budget import Budget
 from epochgate.transcript.files import LineFile
 from epochgate.transcript.lines import ADMITTED, REPEATED, AnyLine, Pairs, encode_line
-from epochgate.transcript.recorder import Decision, Situation
 
 KEPT_EPOCHS = 16
 _STRANGERS = b""

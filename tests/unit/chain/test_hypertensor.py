@@ -34,11 +34,11 @@ from epochgate.chain.hypertensor.registration import NewNode, NewSubnet, Step, p
 from epochgate.chain.hypertensor.rpc import ChainUnreachable, Rpc
 from epochgate.chain.hypertensor.subnet import parse_submission
 from epochgate.core.epoch import Timing, compute_deciding_block
-from epochgate.core.policy_text import check_policy
+from epochgate.core.policy_lint import check_policy
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.engine.system import SystemClock
-from epochgate.inference import INFERENCE_POLICY
 from epochgate.keys import KeyFileError, format_peer_id
+from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import ChainRefused, Submission
 from people import alice, bob, carol, victor
 

@@ -20,11 +20,11 @@ from epochgate.core.challenge import (
     compute_challenge_digest,
 )
 from epochgate.core.policy import Policy
-from epochgate.core.policy_text import find_problems
+from epochgate.core.policy_lint import find_problems
 from epochgate.core.record import compute_network_id
 from epochgate.core.roster import Roster
 from epochgate.core.schema import Decoder, Digest, EpochContext, Malformed
-from epochgate.inference import INFERENCE_POLICY
+from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.schemas import Tensor
 from people import NETWORK, TIMING, make_context, make_roster
 

@@ -9,11 +9,12 @@ import msgspec
 import pytest
 from nacl.bindings import crypto_sign_open
 
-from epochgate.core.calendar import Calendar, Moment
+from epochgate.core.calendar import Calendar
 from epochgate.core.challenge import compute_challenge
 from epochgate.core.commitment import Opening
 from epochgate.core.epoch import Timing, epochs, percent
 from epochgate.core.limits import Allowance, Limits, Quota, Rate
+from epochgate.core.moment import Moment
 from epochgate.core.policy import Policy
 from epochgate.core.record import Record, compute_value_digest
 from epochgate.core.roster import HOSTER, VALIDATOR
@@ -21,8 +22,8 @@ from epochgate.core.rule import Rule
 from epochgate.core.schema import Digest
 from epochgate.core.scoring import ScoreList
 from epochgate.core.verdict import Admitted, Denied, Reason
-from epochgate.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
 from epochgate.keys import SigningKey
+from epochgate.policies.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
 from epochgate.schemas import Heartbeat, ServerState
 from people import (
     GENESIS_SECONDS,

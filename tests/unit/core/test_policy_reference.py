@@ -18,10 +18,10 @@ from epochgate.core.record import Record, compute_key
 from epochgate.core.schema import EpochContext
 from epochgate.core.scoring import ScoreList
 from epochgate.core.verdict import Denied, Reason
-from epochgate.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
 from epochgate.keys import SigningKey
-from epochgate.ledger import Held
+from epochgate.policies.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
 from epochgate.schemas import Heartbeat, ServerState
+from epochgate.store.database import Held
 from people import NETWORK, alice, bob, dave, make_roster, vera, victor
 from reference_policy import TABLE, Row, World, judge
 

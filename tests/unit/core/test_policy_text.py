@@ -9,11 +9,11 @@ from epochgate.core.commitment import OpeningOf
 from epochgate.core.epoch import Timing, epochs, percent
 from epochgate.core.limits import Allowance, Limits, Quota, Rate
 from epochgate.core.policy import Policy
-from epochgate.core.policy_text import PolicyError, check_policy, find_problems
+from epochgate.core.policy_lint import PolicyError, check_policy, find_problems
 from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Rule
 from epochgate.core.schema import Digest
-from epochgate.inference import INFERENCE_POLICY
+from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.schemas import Tensor
 from people import TIMING
 

@@ -22,8 +22,8 @@ from epochgate.core.settlement import (
     compute_hoster_outcome,
     compute_settlement,
 )
-from epochgate.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
 from epochgate.keys import SigningKey
+from epochgate.policies.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
 from epochgate.schemas import Tensor
 from people import NETWORK, alice, bob, carol, make_context, vera, victor, vito
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from devnet_story import ALICE, BOB, CAST, HOSTERS, PAY, VALIDATORS, VERA, VICTOR, tell, tell_epoch
 from epochgate import INFERENCE_POLICY
 from epochgate.devnet.attack import AttackOutcome, compute_outcomes, describe_end, render_markdown, render_outcomes
-from epochgate.devnet.cast import Cast
 from epochgate.devnet.summary import Chronicle
-from epochgate.events import Attested, Scored
+from epochgate.observe.cast import Cast
+from epochgate.observe.events import Attested, Scored
 
 BAD_BOB = Cast(
     tuple(msgspec.structs.replace(actor, adversary="copier" if actor.peer_id == BOB else None) for actor in CAST.actors)

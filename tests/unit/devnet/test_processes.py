@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from devnet_story import ALICE, tell
-from epochgate.cli.settings import get_variable
 from epochgate.devnet import processes
 from epochgate.devnet.processes import NodeProcesses
-from epochgate.events import Line, NodeStopped, encode_line
+from epochgate.observe.events import Line, NodeStopped, encode_line
+from epochgate.runtime.settings import get_variable
 
 SAY_STOPPED = f"print({encode_line(tell(ALICE, NodeStopped())).decode().strip()!r}, flush=True)"
 WAIT = "import time; time.sleep(60)"

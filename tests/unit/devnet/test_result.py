@@ -9,7 +9,7 @@ from devnet_story import CAST, EVERYBODY, HOSTERS, tell, tell_epoch
 from epochgate import INFERENCE_POLICY
 from epochgate.devnet.result import render_scores, render_verdicts
 from epochgate.devnet.summary import Chronicle, Loss
-from epochgate.events import Scored
+from epochgate.observe.events import Scored
 
 NOTHING = dict.fromkeys(EVERYBODY, 0)
 

@@ -7,7 +7,16 @@ from rich.console import Console
 from devnet_story import ALICE, BOB, CAST, VERA, VICTOR, tell_epoch, tell_start
 from epochgate import INFERENCE_POLICY, Timing, compute_epoch_data
 from epochgate.devnet.screen import COLUMNS, Screen
-from epochgate.events import ChallengeSeen, DutyBegan, DutyDone, DutyMissed, ElectionChanged, EpochBegan, Stored, Trouble
+from epochgate.observe.events import (
+    ChallengeSeen,
+    DutyBegan,
+    DutyDone,
+    DutyMissed,
+    ElectionChanged,
+    EpochBegan,
+    Stored,
+    Trouble,
+)
 
 TIMING = Timing(0, 100, 0.3)
 

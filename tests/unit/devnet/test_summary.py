@@ -9,7 +9,17 @@ from devnet_story import ALICE, BOB, CAST, EVERYBODY, HOSTERS, PAY, VALIDATORS, 
 from epochgate import INFERENCE_POLICY, Policy
 from epochgate.devnet.faults import Absence
 from epochgate.devnet.summary import Chronicle, EpochSummary, Loss
-from epochgate.events import Attested, ChallengeSeen, ElectionChanged, EpochBegan, Event, Gathered, Line, Scored, Submitted
+from epochgate.observe.events import (
+    Attested,
+    ChallengeSeen,
+    ElectionChanged,
+    EpochBegan,
+    Event,
+    Gathered,
+    Line,
+    Scored,
+    Submitted,
+)
 
 
 def listen(lines: list[Line]) -> Chronicle:

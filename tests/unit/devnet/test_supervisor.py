@@ -18,7 +18,7 @@ from epochgate.devnet.faults import Outage
 from epochgate.devnet.summary import EpochSummary
 from epochgate.devnet.supervisor import Devnet, DevnetError, Plan
 from epochgate.engine.system import SystemClock
-from epochgate.events import Line, encode_line
+from epochgate.observe.events import Line, encode_line
 
 PATIENCE_BLOCK = 30
 """Of a hundred: later than anything that is staged here."""

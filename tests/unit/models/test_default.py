@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from epochgate.inference import CHALLENGE, OUTPUT
 from epochgate.models import create_default_model, load_model
+from epochgate.policies.inference import CHALLENGE, OUTPUT
 
 torch = pytest.importorskip("torch")
 

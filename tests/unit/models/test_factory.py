@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from epochgate.inference import CHALLENGE
 from epochgate.models import ModelError, load_model
+from epochgate.policies.inference import CHALLENGE
 
 X = np.random.default_rng(0).uniform(-1, 1, CHALLENGE.shape).astype(CHALLENGE.dtype)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from epochgate.calibration import make_challenges
-from epochgate.inference import INFERENCE_POLICY
 from epochgate.models import ModelError, load_model
+from epochgate.models.calibration import make_challenges
 from epochgate.models.variants import CHEAPER, OnThreads, get_module, round_weights_to_integers, run_in
+from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import Model
 
 (CHALLENGE,) = make_challenges(INFERENCE_POLICY, 1)

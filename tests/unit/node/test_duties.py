@@ -8,9 +8,9 @@ import pytest
 from epochgate.core.epoch import Timing, percent
 from epochgate.core.policy import Policy
 from epochgate.core.roster import HOSTER, VALIDATOR
-from epochgate.inference import INFERENCE_POLICY
 from epochgate.node.duties import compute_duties, select_left
 from epochgate.node.runner import FLOWS
+from epochgate.policies.inference import INFERENCE_POLICY
 from people import TIMING
 
 EPOCH = 3

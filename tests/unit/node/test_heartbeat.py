@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from epochgate.inference import INFERENCE_POLICY
 from epochgate.node.heartbeat import compute_lifetime_seconds, is_heartbeat
+from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.schemas import ServerState
 
 

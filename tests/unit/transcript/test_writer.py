@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 
 from epochgate.core.admission import Room
-from epochgate.core.calendar import Calendar, Moment
+from epochgate.core.calendar import Calendar
 from epochgate.core.limits import Limits, Quota
+from epochgate.core.moment import Moment
 from epochgate.core.receipt import Receipt
 from epochgate.core.record import Record
 from epochgate.core.verdict import Denied, Reason
-from epochgate.events import AnyEvent, Trouble
-from epochgate.inference import INFERENCE_POLICY
+from epochgate.observe.events import AnyEvent, Trouble
+from epochgate.observe.recorder import Situation
+from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.transcript.budget import REFUSALS_A_SENDER
 from epochgate.transcript.reader import Damage, TranscriptError, find_transcript, read_transcript
-from epochgate.transcript.recorder import Situation
 from epochgate.transcript.writer import TranscriptWriter
 from people import GENESIS_SECONDS, alice, bob, carol, dave, make_context, sign
 

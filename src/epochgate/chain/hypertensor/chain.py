@@ -20,7 +20,7 @@ from epochgate.chain.hypertensor.subnet import SubnetFacts, SubnetReader
 from epochgate.core.epoch import Head, Timing
 from epochgate.core.record import compute_network_id
 from epochgate.core.roster import Roster
-from epochgate.events import Emit, Trouble
+from epochgate.observe.events import Emit, Trouble
 from epochgate.ports import ChainRefused, Clock, OnChain, Submission
 
 SNAPSHOT_BLOCKS = 5

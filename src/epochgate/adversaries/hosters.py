@@ -1,0 +1,208 @@
+"""Hosters that want to be paid without running the model, or to make others lose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from epochgate.adversaries.adversary import Adversary, get_replicas, post_once, sign, watch_for_others
+from epochgate.core.commitment import Opening, OpeningOf, compute_commitment
+from epochgate.core.roster import HOSTER
+from epochgate.core.rule import Rule
+from epochgate.core.settlement import get_commitment_rule
+from epochgate.node import duties
+from epochgate.node.challenge import get_challenge
+from epochgate.node.context import Flow, Missed, Station
+from epochgate.node.duties import Duty
+from epochgate.node.hoster import commit, commit_output
+from epochgate.node.runner import Node
+from epochgate.ports import Model
+
+
+async def _copy_commitment(station: Station, duty: Duty) -> str:
+    """Another hoster's digest, under this node's name."""
+    rule = get_commitment_rule(station.policy, station.policy.get_opening_rule(HOSTER))
+    victims = await watch_for_others(station, rule, duty.epoch, duty.closes)
+    proof = next(iter(victims.values()))
+    return await station.post(rule, duty, sign(station, station.get_bound(rule, duty.epoch), proof.record.payload))
+
+
+async def _copy_opening(station: Station, duty: Duty) -> str:
+    """What the hoster whose digest was copied shows: salt, challenge and output, byte by byte."""
+    rule = station.policy.get_opening_rule(HOSTER)
+    commitment_rule = get_commitment_rule(station.policy, rule)
+    own = station.ledger.get_record(station.get_bound(commitment_rule, duty.epoch).key, station.author)
+    commitments = await watch_for_others(station, commitment_rule, duty.epoch, duty.closes)
+    while True:
+        openings = await watch_for_others(station, rule, duty.epoch, duty.closes)
+        for author, proof in openings.items():
+            if own is None or (author in commitments and commitments[author].record.payload == own.payload):
+                record = sign(station, station.get_bound(rule, duty.epoch), proof.record.payload)
+                return await station.post(rule, duty, record)
+
+
+def _copy(node: Node) -> None:
+    node.flows |= {duties.COMMIT_OUTPUT: _copy_commitment, duties.OPEN_OUTPUT: _copy_opening}
+
+
+async def _come_late(station: Station, duty: Duty) -> str:
+    """Commit to an output that somebody has shown already, and open it at once."""
+    rule = station.policy.get_opening_rule(HOSTER)
+    commitment_rule = get_commitment_rule(station.policy, rule)
+    shown = await watch_for_others(station, rule, duty.epoch, duty.closes)
+    output = Opening.from_bytes(next(iter(shown.values())).record.payload)
+    commitment = commit(station, commitment_rule, duty.epoch, output.challenge_digest, output.payload)
+    took = await post_once(station, get_replicas(station, commitment_rule, duty.epoch), commitment)
+    opening = station.ledger.get_own_opening(commitment_rule.kind, duty.epoch)
+    if opening is None:
+        raise Missed("it has nothing to open")
+    await station.post(rule, duty, station.sign_once(rule, duty.epoch, rule.schema.encode(opening)))
+    return f"late commitment: {took}"
+
+
+async def _wait_and_see(_station: Station, _duty: Duty) -> str:
+    return "waits for what others will show"
+
+
+def be_late(node: Node) -> None:
+    node.flows |= {duties.COMMIT_OUTPUT: _wait_and_see, duties.OPEN_OUTPUT: _come_late}
+
+
+async def _come_early(station: Station, duty: Duty) -> str:
+    """Its commitment and opening, both before the window of the first one opens; never again."""
+    rule = station.policy.get_opening_rule(HOSTER)
+    commitment_rule = get_commitment_rule(station.policy, rule)
+    if station.compute_seconds_until(station.get_bound(commitment_rule, duty.epoch).first) <= 0:
+        return "it is too late to be early"
+    challenge, digest = await get_challenge(station, duty.epoch)
+    output = await _encode_answer(station, rule, station.model, challenge)
+    record = commit(station, commitment_rule, duty.epoch, digest, output)
+    took = await post_once(station, get_replicas(station, commitment_rule, duty.epoch), record)
+    opening = station.ledger.get_own_opening(commitment_rule.kind, duty.epoch)
+    if opening is not None:
+        opened = station.sign_once(rule, duty.epoch, rule.schema.encode(opening))
+        await post_once(station, get_replicas(station, rule, duty.epoch), opened)
+    return f"early commitment: {took}"
+
+
+async def _encode_answer(station: Station, rule: Rule, model: Model | None, challenge: NDArray[Any]) -> bytes:
+    """The model's answer as an opening under `rule` shows it."""
+    if model is None or not isinstance(rule.schema, OpeningOf):
+        raise Missed("it has no model to run, or nothing to open")
+    return rule.schema.payload.encode(await station.compute.run(model.infer, challenge))
+
+
+def _be_early(node: Node) -> None:
+    """Its alarm clock is the challenge: it looks at it in the block in which others do, and does not wait for the window."""
+    node.flows |= {duties.COMMIT_OUTPUT: _do_nothing, duties.OPEN_OUTPUT: _do_nothing, duties.ATTEST: _then_attest(node)}
+
+
+def _then_attest(node: Node) -> Flow:
+    """In the epoch's second block, when others look at the submission, it posts first."""
+    attest = node.flows[duties.ATTEST]
+
+    async def come_early(station: Station, duty: Duty) -> str:
+        said = await _come_early(station, duty)
+        return f"{said}; {await attest(station, duty)}"
+
+    return come_early
+
+
+async def _do_nothing(_station: Station, _duty: Duty) -> str:
+    return "nothing is done"
+
+
+async def _replay_commitment(station: Station, duty: Duty) -> str:
+    """The digest of the epoch before, signed anew; in its first epoch it has to do the work."""
+    rule = get_commitment_rule(station.policy, station.policy.get_opening_rule(HOSTER))
+    first = station.ledger.get_own_record(rule.kind, duty.epoch - 1) if duty.epoch else None
+    if first is None:
+        return await commit_output(station, duty)
+    old = station.get_bound(rule, duty.epoch - 1)
+    await post_once(station, old.placement.replicas, first)  # as it was: its key is over
+    bound = station.get_bound(rule, duty.epoch)
+    fresh_seconds = station.get_unix_seconds() + bound.longest_seconds - 2 * bound.block_seconds
+    moved = msgspec.structs.replace(first, key=bound.key, expiration_time=fresh_seconds)
+    await post_once(station, bound.placement.replicas, moved)  # under the new key, with the old signature
+    record = station.sign_once(rule, duty.epoch, first.payload, station.ledger.get_own_opening(rule.kind, duty.epoch - 1))
+    return await station.post(rule, duty, record)
+
+
+def _replay(node: Node) -> None:
+    node.flows[duties.COMMIT_OUTPUT] = _replay_commitment
+
+
+class Equivocator:
+    """Commits to two answers, for one half of the replicas each, both of them in time and well signed; then opens
+    whichever others' openings favour."""
+
+    def __init__(self) -> None:
+        self._openings: dict[int, tuple[Opening, ...]] = {}
+
+    async def commit(self, station: Station, duty: Duty) -> str:
+        opening_rule = station.policy.get_opening_rule(HOSTER)
+        rule = get_commitment_rule(station.policy, opening_rule)
+        replicas, bound = get_replicas(station, rule, duty.epoch), station.get_bound(rule, duty.epoch)
+        challenge, digest = await get_challenge(station, duty.epoch)
+        answers = [await _encode_answer(station, opening_rule, model, challenge) for model in (station.model, ConstantModel())]
+        self._openings[duty.epoch] = tuple(Opening(station.entropy.get_bytes(32), digest, answer) for answer in answers)
+        said = []
+        for opening, part in zip(self._openings[duty.epoch], (replicas[::2], replicas[1::2]), strict=True):
+            commitment = compute_commitment(station.chain.network_id, rule.kind, duty.epoch, station.author, opening)
+            said.append(await post_once(station, part, sign(station, bound, commitment)))
+        return "; ".join(said)
+
+    async def open(self, station: Station, duty: Duty) -> str:
+        rule = station.policy.get_opening_rule(HOSTER)
+        shown = await watch_for_others(station, rule, duty.epoch, duty.closes)
+        favoured = {Opening.from_bytes(proof.record.payload).payload for proof in shown.values()}
+        openings = sorted(self._openings.pop(duty.epoch, ()), key=lambda opening: opening.payload not in favoured)
+        if not openings:
+            raise Missed("it has nothing to open")
+        opened = sign(station, station.get_bound(rule, duty.epoch), rule.schema.encode(openings[0]))
+        return await station.post(rule, duty, opened)
+
+
+def _equivocate(node: Node) -> None:
+    equivocator = Equivocator()
+    node.flows |= {duties.COMMIT_OUTPUT: equivocator.commit, duties.OPEN_OUTPUT: equivocator.open}
+
+
+def _withhold(node: Node) -> None:
+    node.flows[duties.OPEN_OUTPUT] = _do_nothing
+
+
+class ConstantModel:
+    """Ones, whatever is asked."""
+
+    def infer(self, challenge: NDArray[Any]) -> NDArray[Any]:
+        return np.ones_like(challenge)
+
+
+class AgreedLie:
+    """The same wrong answer from everybody who uses it."""
+
+    def infer(self, challenge: NDArray[Any]) -> NDArray[Any]:
+        return -7 * challenge[::-1]
+
+
+def _serve(model: Model) -> Any:
+    def corrupt(node: Node) -> None:
+        node.station.model = model
+
+    return corrupt
+
+
+HOSTERS = (
+    Adversary("copier", HOSTER, "copies a digest and later its opening", "the copy does not open: 0", _copy),
+    Adversary("latecomer", HOSTER, "commits to what others have shown", "late, so nothing to open: 0", be_late),
+    Adversary("early-bird", HOSTER, "commits and opens before the window", "early, so it does not exist: 0", _be_early),
+    Adversary("replayer", HOSTER, "shows last epoch's work again", "bound to its epoch and challenge: 0", _replay),
+    Adversary("equivocator", HOSTER, "two answers, opens what others favour", "left out with evidence: 0", _equivocate),
+    Adversary("withholder", HOSTER, "commits and never opens", "counts as a commitment, earns 0", _withhold),
+    Adversary("lazy", HOSTER, "answers ones instead of running the model", "far from the centre: 0", _serve(ConstantModel())),
+    Adversary("colluder", HOSTER, "all of them give one wrong answer", "a minority is no centre: 0", _serve(AgreedLie())),
+)

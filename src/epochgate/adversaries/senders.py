@@ -1,0 +1,167 @@
+"""Nodes that send what they should not: under others' names, too much of it, or bytes made to break who reads them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+
+from epochgate.adversaries.adversary import Adversary, get_replicas, post_once, sign
+from epochgate.core.record import SIGNATURE_BYTES, Record
+from epochgate.core.roster import HOSTER
+from epochgate.core.settlement import get_commitment_rule
+from epochgate.node import duties
+from epochgate.node.context import Flow, Station
+from epochgate.node.duties import Duty
+from epochgate.node.runner import Node
+from epochgate.ports import Unreachable
+from epochgate.store.wire import List, Post, Request, encode
+
+FLOOD_AT_ONCE = 400
+"""Requests in a round; rounds follow each other as fast as they are answered."""
+MOST_REQUESTS = 2_000
+"""In one duty: more than a replica grants one sender at once, its own share and all that is spare (1,400)."""
+POISON_TIMEOUT_SECONDS = 1.0
+
+PICKLE = b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x02id\x94\x85\x94R\x94."
+"""What `pickle.loads` would turn into a call of `os.system`."""
+
+
+def _before(flow: Flow, first: Flow) -> Flow:
+    async def do(station: Station, duty: Duty) -> str:
+        said = await first(station, duty)
+        return f"{said}; {await flow(station, duty)}"
+
+    return do
+
+
+def _beside(flow: Flow, other: Flow) -> Flow:
+    """Do the work, and something else for as long as its window is open."""
+
+    async def do(station: Station, duty: Duty) -> str:
+        beside = asyncio.ensure_future(other(station, duty))
+        try:
+            said = await flow(station, duty)
+            return f"{said}; {await beside}"
+        finally:
+            beside.cancel()
+
+    return do
+
+
+async def _forge(station: Station, duty: Duty) -> str:
+    """In the first block of the window, before anybody honest: a commitment under each other hoster's name."""
+    rule = get_commitment_rule(station.policy, station.policy.get_opening_rule(HOSTER))
+    bound = station.get_bound(rule, duty.epoch)
+    await station.wait_for_block(bound.first)
+    expiration_time = station.get_unix_seconds() + bound.longest_seconds - 2 * bound.block_seconds
+    said = []
+    for victim in station.calendar.get_context(duty.epoch).roster.hosters:
+        if victim != station.author:
+            value = station.entropy.get_bytes(SIGNATURE_BYTES + 32)
+            forged = Record(bound.key, victim, value, expiration_time)
+            said.append(await post_once(station, bound.placement.replicas, forged))
+    return f"forged: {'; '.join(said)}"
+
+
+def _be_a_forger(node: Node) -> None:
+    node.flows[duties.ATTEST] = _before(node.flows[duties.ATTEST], _forge)
+
+
+async def _flood(station: Station, duty: Duty) -> str:
+    """All it can send to one replica, another one each epoch, until the window closes: posts under a key that does not
+    exist, unsigned; heartbeats that say nothing, signed, so that they cost a verification; and reads."""
+    commitments = get_commitment_rule(station.policy, station.policy.get_opening_rule(HOSTER))
+    others = [replica for replica in get_replicas(station, commitments, duty.epoch) if replica != station.author]
+    victim, sent = others[duty.epoch % len(others)], 0
+    rubbish = Record(bytes(20), station.author, bytes(512), station.get_unix_seconds() + 60)
+    heartbeats = next(rule for rule in station.policy.rules if rule.by == HOSTER and not rule.is_of_an_epoch)
+    signed = sign(station, station.get_bound(heartbeats, duty.epoch), station.entropy.get_bytes(32))
+    key = station.get_bound(commitments, duty.epoch).key
+    requests: tuple[Request, ...] = (Post(rubbish), Post(signed), List(key))
+    while sent < MOST_REQUESTS and station.compute_seconds_until(duty.closes) > station.block_seconds:
+        batch = [requests[number % len(requests)] for number in range(FLOOD_AT_ONCE)]
+        await asyncio.gather(*(station.store.ask(victim, request) for request in batch))
+        sent += len(batch)
+    return f"{sent} requests beside it"
+
+
+def _be_a_flooder(node: Node) -> None:
+    for name in (duties.COMMIT_OUTPUT, duties.OPEN_OUTPUT):
+        node.flows[name] = _beside(node.flows[name], _flood)
+
+
+def make_frames(valid: bytes) -> Iterator[bytes]:
+    """Malformed messages: empty, cut off, with bits flipped, nested deeply, and claiming to be larger than any memory."""
+    yield b""
+    yield PICKLE
+    yield valid[: len(valid) // 2]
+    for place in range(0, len(valid), max(1, len(valid) // 16)):
+        yield valid[:place] + bytes([valid[place] ^ 0x41]) + valid[place + 1 :]
+    yield b"\x91" * 100_000
+    yield b"\xdd\xff\xff\xff\xff"
+    yield b"\x92\xa4post\xdd\xff\xff\xff\xff"
+    yield b"\xc6\xff\xff\xff\xff" + bytes(64)
+
+
+def make_payloads() -> Iterator[bytes]:
+    """What a record's author may sign and no schema takes: pickles, NaN, shapes of 10^12 elements, nests, cut files."""
+    yield PICKLE
+    yield b"\x81\xa1a" * 500
+    for header in (
+        b'{"tensor":{"dtype":"F32","shape":[16,64],"data_offsets":[0,4096]}}',
+        b'{"tensor":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4096]}}',
+        b'{"tensor":{"dtype":"C64","shape":[8,64],"data_offsets":[0,4096]}}',
+    ):
+        yield struct.pack("<Q", len(header)) + header + struct.pack("<f", float("nan")) * 1024
+    yield struct.pack("<Q", 1 << 62) + b"{}"
+    yield b"PK\x03\x04" + bytes(200)
+
+
+async def _send_frames(node: Node, station: Station, duty: Duty) -> str:
+    rule = get_commitment_rule(station.policy, station.policy.get_opening_rule(HOSTER))
+    bound = station.get_bound(rule, duty.epoch)
+    frames = list(make_frames(encode(Post(sign(station, bound, bytes(32))))))[:-1]
+    for replica in bound.placement.replicas:
+        if replica != station.author:
+            for frame in frames:
+                with suppress(Unreachable):
+                    await node.network.request(replica, frame, POISON_TIMEOUT_SECONDS)
+    return f"{len(frames)} malformed frames to each replica"
+
+
+async def _send_payloads(station: Station, duty: Duty) -> str:
+    """Properly signed openings that no replica can read, before the real one."""
+    rule = station.policy.get_opening_rule(HOSTER)
+    bound = station.get_bound(rule, duty.epoch)
+    said = [
+        await post_once(station, bound.placement.replicas, sign(station, bound, bytes(64) + payload))
+        for payload in make_payloads()
+    ]
+    return f"{len(said)} poisoned openings: {', '.join(sorted(set(said)))}"
+
+
+def _be_a_poisoner(node: Node) -> None:
+    """It also answers every other request of others with such bytes."""
+    honest, number = node.replica.handle, itertools.count()
+    frames = list(make_frames(encode(List(bytes(20)))))
+
+    async def answer(sender: bytes, data: bytes) -> bytes:
+        turn = next(number)
+        return frames[turn // 2 % len(frames)] if turn % 2 else await honest(sender, data)
+
+    async def send(station: Station, duty: Duty) -> str:
+        return await _send_frames(node, station, duty)
+
+    node.handler = answer
+    node.flows[duties.SEE_CHALLENGE] = _before(node.flows[duties.SEE_CHALLENGE], send)
+    node.flows[duties.OPEN_OUTPUT] = _before(node.flows[duties.OPEN_OUTPUT], _send_payloads)
+
+
+SENDERS = (
+    Adversary("forger", HOSTER, "commits in others' names before them", "the sender is the author: nothing", _be_a_forger),
+    Adversary("flooder", HOSTER, "sends what the network carries", "its own share, and no one else's", _be_a_flooder),
+    Adversary("poisoner", HOSTER, "sends hostile bytes, asks and answers with them", "refused unread", _be_a_poisoner),
+)

@@ -1,0 +1,44 @@
+"""All that a judgement depends on beside the record: the keys that exist now, the block, the time, and what is held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from epochgate.core.epoch import EpochData
+from epochgate.core.rule import Bound
+
+READABLE_EPOCHS = 3
+"""GET knows the keys of the current and the two epochs before (SPEC section 1)."""
+
+
+class Held(Protocol):
+    """What a replica already holds under a key and author."""
+
+    @property
+    def value_digest(self) -> bytes: ...
+
+    @property
+    def expiration_time(self) -> float: ...
+
+
+NOTHING_HELD: Mapping[tuple[bytes, bytes], Held] = {}
+
+
+class Moment(msgspec.Struct, frozen=True, gc=False):
+    """All that a judgement depends on beside the record, read once. `held` maps (key, author) to what is stored.
+
+    `postable` holds the keys of the current epoch, and those of its neighbours so that a refusal can say when; their
+    windows are absolute blocks, so only the current epoch's can be open. `readable` holds what GET knows.
+    """
+
+    postable: dict[bytes, Bound]
+    readable: dict[bytes, Bound]
+    data: EpochData
+    block: int
+    time_seconds: float
+    network: bytes
+    held: Mapping[tuple[bytes, bytes], Held] = NOTHING_HELD
+    is_stale: bool = False

@@ -1,0 +1,192 @@
+"""What the roles of one node share: who it is, what it knows, and how it waits, writes and reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from epochgate.core.calendar import Calendar
+from epochgate.core.commitment import Opening
+from epochgate.core.epoch import compute_seconds
+from epochgate.core.moment import READABLE_EPOCHS
+from epochgate.core.policy import Judge, Policy
+from epochgate.core.receipt import Proof, Stamp, Standing, compute_stamp, merge_receipts
+from epochgate.core.record import Record
+from epochgate.core.record_set import KeyReading, Section
+from epochgate.core.rule import Bound, Rule
+from epochgate.keys import SigningKey
+from epochgate.node.duties import Duty
+from epochgate.node.latency import Pace
+from epochgate.observe.events import Emit, Stored, Trouble
+from epochgate.observe.recorder import Recorder
+from epochgate.ports import Chain, Challenger, Compute, Entropy, Model
+from epochgate.store.chain_time import Watch
+from epochgate.store.client import Store
+from epochgate.store.database import Ledger
+from epochgate.store.replica import Replica
+
+LONGEST_GRACE_SECONDS = 0.5
+"""How long the replicas beyond K - f are waited for, so that what is reported is mostly the whole count."""
+
+
+class Missed(Exception):
+    """A duty that cannot be done; the message says why."""
+
+
+Flow = Callable[["Station", Duty], Awaitable[str]]
+"""Does a duty and says how it went, for people. Raises Missed, or is cancelled when the duty's window closes."""
+
+
+class Station:
+    """One node's place of work. `model` is None for a node that hosts nothing."""
+
+    def __init__(
+        self,
+        *,
+        chain: Chain,
+        key: SigningKey,
+        policy: Policy,
+        judge: Judge,
+        ledger: Ledger,
+        watch: Watch,
+        replica: Replica,
+        store: Store,
+        entropy: Entropy,
+        compute: Compute,
+        model: Model | None,
+        challenger: Challenger | None,
+        emit: Emit,
+        recorder: Recorder,
+    ) -> None:
+        self.chain = chain
+        self.key = key
+        self.author = key.author
+        self.policy = policy
+        self.judge = judge
+        self.ledger = ledger
+        self.watch = watch
+        self.replica = replica
+        self.store = store
+        self.entropy = entropy
+        self.compute = compute
+        self.model = model
+        self.challenger = challenger
+        self.emit = emit
+        self.pace = Pace()
+        self.recorder = recorder
+        self.began_epoch: int | None = None
+        """The epoch in which this node started: what it did before then, only its ledger or the others know."""
+        self._answered: dict[tuple[int, bytes], frozenset[bytes]] = {}
+        """By epoch and key: who had answered when a key that takes no more records was read with enough answers."""
+
+    @property
+    def calendar(self) -> Calendar:
+        return self.watch.calendar
+
+    @property
+    def block_seconds(self) -> float:
+        return self.chain.timing.block_seconds
+
+    def get_unix_seconds(self) -> float:
+        return self.watch.clock.get_unix_seconds()
+
+    def compute_seconds_until(self, block: float) -> float:
+        """Negative when `block` has begun already."""
+        return self.watch.compute_unix_seconds(block) - self.get_unix_seconds()
+
+    async def wait_for_block(self, block: float) -> None:
+        """Half of the way first, since blocks may come faster or slower than they should."""
+        while (left_seconds := self.compute_seconds_until(block)) > 0:  # noqa: ASYNC110 - blocks come by time
+            await asyncio.sleep(left_seconds if left_seconds <= 2 * self.block_seconds else left_seconds / 2)
+
+    def get_bound(self, rule: Rule, epoch: int) -> Bound:
+        """The key under which this node writes by `rule` in `epoch`."""
+        return self.calendar.get_bound(rule, epoch, self.author if "{author}" in rule.name else None)
+
+    def sign_once(self, rule: Rule, epoch: int, payload: bytes, opening: Opening | None = None) -> Record:
+        """The record by which this node keeps to what it says: signed, and on disk with what opens it, before it is sent.
+
+        It asks for two blocks less than the longest lifetime, since clocks may differ by one.
+        """
+        bound = self.get_bound(rule, epoch)
+        lifetime_seconds = compute_seconds(rule.ttl, bound.context.timing) - 2 * bound.block_seconds
+        expiration_time = self.get_unix_seconds() + lifetime_seconds
+        record = self.key.sign_record(bound.context.network, bound.key, payload, expiration_time)
+        return self.ledger.keep_own(rule.kind, epoch, record, opening)  # an earlier one stays, and is what it says
+
+    async def find_own_record(self, rule: Rule, epoch: int) -> Record | None:
+        """What this node has said by `rule` in `epoch`, None where it has said nothing.
+
+        In the epoch in which it started it also asks the replicas: a second, different record would be equivocation, so a
+        node whose ledger was lost keeps to what is there.
+        """
+        own = self.ledger.get_own_record(rule.kind, epoch)
+        if own is not None or epoch != self.began_epoch:
+            return own
+        reading = await self.store.read(self.get_bound(rule, epoch), is_thorough=True)
+        said = [proof.record for proof in reading.proofs.values() if proof.record.author == self.author]
+        if not said:
+            return None
+        what = f"this node has written {rule.kind} of epoch {epoch}, and its ledger knows nothing of it"
+        self.emit(Trouble("ledger", what, "it keeps to that record; a commitment it cannot open: keep the ledger's file"))
+        return self.ledger.keep_own(rule.kind, epoch, said[0])
+
+    async def post(self, rule: Rule, duty: Duty, record: Record) -> str:
+        """Send a record of this node's until it is complete or the duty's time is over. Raises Missed below f + 1 receipts."""
+        posting = await self.store.post(record, self.get_bound(rule, duty.epoch), self.watch.compute_unix_seconds(duty.closes))
+        if posting.is_complete:
+            await posting.wait_for_stragglers(min(self.block_seconds, LONGEST_GRACE_SECONDS))
+        placement, receipts = posting.placement, len(posting.receipts)
+        self.emit(Stored(duty.epoch, rule.kind, receipts, placement.k, placement.f, posting.is_complete))
+        if not posting.is_proven:
+            raise Missed(str(posting))
+        return f"{receipts} of {placement.k} receipts"
+
+    async def read_section(self, rule: Rule, epoch: int) -> Section:
+        """All that the replicas hold by `rule` in `epoch`, and what this node has read of it before.
+
+        What is proven is kept in the ledger, since it may expire before it is settled.
+        """
+        self._answered = {place: who for place, who in self._answered.items() if place[0] > epoch - READABLE_EPOCHS}
+        section = await self.store.read_all(rule, epoch, is_thorough=True)
+        merged = Section(
+            section.rule, section.epoch, section.roster, tuple(self._recall(them, epoch) for them in section.readings)
+        )
+        proofs = [proof for them in section.get_proofs(Standing.PROVEN).values() for proof in them]
+        self.ledger.keep_proofs(epoch, proofs)
+        return merged
+
+    async def gather(self, pairs: Sequence[tuple[Rule, int]], closes: float) -> tuple[Section, ...]:
+        """The sections of (rule, epoch) pairs; those with too few answers are asked again, a block apart, until `closes`."""
+        sections = list(await asyncio.gather(*(self.read_section(rule, epoch) for rule, epoch in pairs)))
+        while not all(section.is_enough for section in sections):
+            if self.compute_seconds_until(closes) <= 2 * self.block_seconds:
+                break  # a block is left to do something with what there is
+            await asyncio.sleep(self.block_seconds)
+            for index, section in enumerate(sections):
+                if not section.is_enough:
+                    sections[index] = await self.read_section(section.rule, section.epoch)
+        return tuple(sections)
+
+    def _recall(self, reading: KeyReading, epoch: int) -> KeyReading:
+        remembered = self.ledger.get_proofs(reading.bound.key)
+        rule = reading.bound.receipt_rule
+        proofs: dict[Stamp, Proof] = dict(reading.proofs)
+        vouchers = dict(reading.vouchers)
+        for proof in remembered:
+            stamp = compute_stamp(proof.record)
+            if stamp not in proofs or rule.judge_count(len(vouchers.get(stamp, ()))) < Standing.COMPLETE:
+                receipts = proofs[stamp].receipts if stamp in proofs else ()
+                proofs[stamp] = Proof(proof.record, merge_receipts(receipts, proof.receipts))
+                vouchers[stamp] = vouchers.get(stamp, frozenset()) | self.store.verify(rule, stamp, proof.receipts)
+        return self._remember(KeyReading(reading.bound, proofs, vouchers, reading.answered), epoch)
+
+    def _remember(self, reading: KeyReading, epoch: int) -> KeyReading:
+        """The reading, with those who answered when it was enough before: once a key takes no more records, what was
+        complete then is all that ever will be, and it is in the ledger. So replicas may die after they were read."""
+        place, bound = (epoch, reading.bound.key), reading.bound
+        answered = reading.answered | self._answered.get(place, frozenset())
+        reading = KeyReading(bound, reading.proofs, reading.vouchers, answered)
+        if reading.is_enough and self.watch.get_block()[0] > bound.last:
+            self._answered[place] = answered
+        return reading

@@ -1,0 +1,133 @@
+"""The port through which a node says what it decided and from what, so that it can be decided again later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from epochgate.core.admission import Room, Stored
+from epochgate.core.claim import Shown
+from epochgate.core.moment import Moment
+from epochgate.core.receipt import Proof, Receipt
+from epochgate.core.record import Record
+from epochgate.core.record_set import RecordSet, Section
+from epochgate.core.schema import EpochContext
+from epochgate.core.settlement import HosterOutcome, Settlement
+from epochgate.core.verdict import Denied
+from epochgate.ports import OnChain
+
+Decided = Literal["submitted", "agreed", "refused", "abstained"]
+
+
+class Holding(Stored, Protocol):
+    """What a replica holds under a key and author."""
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def receipts(self) -> tuple[Receipt, ...]: ...
+
+
+class Situation(msgspec.Struct, frozen=True):
+    """Who judges, by what, and what it knows and holds: all that the verdicts from here on rest on.
+
+    `judge` names the one that stands in for the policy, empty where none does. At an epoch's begin what expired of epochs
+    before `oldest_epoch` has just been let go; at a node's start nothing has, and it is None.
+    """
+
+    node: bytes
+    policy_digest: bytes
+    judge: str
+    room: Room
+    epoch: int
+    time_seconds: float
+    oldest_epoch: int | None
+    contexts: Sequence[EpochContext]
+    held: Mapping[tuple[bytes, bytes], Holding]
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What a node made of the submission made in `epoch`: its own, or another's that it attests or not.
+
+    `attested_list` is the list that lists are judged by, None where the submission before was not attested. `records` and
+    `settlement` are what it computed itself, None where it did not come so far.
+    """
+
+    epoch: int
+    decided: Decided
+    attested_list: tuple[int, ...] | None
+    sections: Sequence[Section]
+    submission: OnChain | None = None
+    shown: Shown | None = None
+    records: RecordSet | None = None
+    settlement: Settlement | None = None
+    differences: Sequence[str] = ()
+
+
+class Recorder(Protocol):
+    """None of these waits or raises: a transcript never harms its node."""
+
+    def note_begun(self, situation: Situation) -> None:
+        """The node starts, or begins an epoch."""
+        ...
+
+    def note_context(self, context: EpochContext) -> None:
+        """An epoch's roster, or its election, has been learnt."""
+        ...
+
+    def note_post(self, sender: bytes, record: Record, now: Moment, answer: Receipt | Denied, *, is_new: bool) -> None:
+        """A record was judged; `is_new` tells a receipt given now from one given before."""
+        ...
+
+    def note_turned_away(self, sender: bytes, now: Moment, denied: Denied, size_bytes: int) -> None:
+        """A request was refused before it was read as a record."""
+        ...
+
+    def note_put_off(self) -> None:
+        """Another request of a sender that was refused for its rate, and told to wait, came too soon."""
+        ...
+
+    def note_copy(self, proof: Proof, now: Moment, epoch: int) -> None:
+        """A replica that lacked a record, or receipts for it, took what is proven; kept as of `epoch`."""
+        ...
+
+    def note_scores(self, now: Moment, epoch: int, sections: Sequence[Section], records: RecordSet, it: HosterOutcome) -> None:
+        """A validator scored the hosters of `epoch`."""
+        ...
+
+    def note_list(
+        self, now: Moment, epoch: int, sections: Sequence[Section], bitmaps: Sequence[bytes], it: HosterOutcome
+    ) -> None:
+        """The list attested for `epoch` was computed again, from the records that the attested submission named."""
+        ...
+
+    def note_decision(self, now: Moment, decision: Decision) -> None: ...
+
+
+class Unrecorded:
+    """Writes nothing down."""
+
+    def note_begun(self, situation: Situation) -> None: ...
+
+    def note_context(self, context: EpochContext) -> None: ...
+
+    def note_post(self, sender: bytes, record: Record, now: Moment, answer: Receipt | Denied, *, is_new: bool) -> None: ...
+
+    def note_turned_away(self, sender: bytes, now: Moment, denied: Denied, size_bytes: int) -> None: ...
+
+    def note_put_off(self) -> None: ...
+
+    def note_copy(self, proof: Proof, now: Moment, epoch: int) -> None: ...
+
+    def note_scores(
+        self, now: Moment, epoch: int, sections: Sequence[Section], records: RecordSet, it: HosterOutcome
+    ) -> None: ...
+
+    def note_list(
+        self, now: Moment, epoch: int, sections: Sequence[Section], bitmaps: Sequence[bytes], it: HosterOutcome
+    ) -> None: ...
+
+    def note_decision(self, now: Moment, decision: Decision) -> None: ...

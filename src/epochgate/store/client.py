@@ -1,0 +1,205 @@
+"""The record store that a node talks to: post to a key's replicas, read what they prove."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+
+from epochgate.core.moment import Moment
+from epochgate.core.policy import Judge
+from epochgate.core.receipt import Proof, Receipt, ReceiptRule, Stamp, Standing, compute_stamp
+from epochgate.core.record import Record
+from epochgate.core.record_set import KeyReading, Section
+from epochgate.core.roster import Placement
+from epochgate.core.rule import Bound, Rule
+from epochgate.core.verdict import Denied, Reason
+from epochgate.ports import Network
+from epochgate.store.chain_time import Watch
+from epochgate.store.peers import Peers
+from epochgate.store.reader import Reader
+from epochgate.store.replica import Replica
+from epochgate.store.wire import FRAME_BYTES, Post, Posted, Refused, Reply, Request
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
+"""Between tries at a replica. Once a record is complete, nobody waits for the rest: they are tried once a block at most."""
+READS_AT_ONCE = 64
+"""Keys. Where every author has its own, a replica is silent for nearly all of them, and each would wait for it in its turn;
+a replica gets a few of the requests only (K keys in the mean, whatever the roster), far below what it grants a member."""
+
+_FINAL = frozenset(
+    {
+        Reason.TOO_LARGE,
+        Reason.LATE,
+        Reason.WRONG_ROLE,
+        Reason.NOT_AUTHOR,
+        Reason.NOT_REPLICA,
+        Reason.ALREADY_THERE,
+        Reason.BAD_SIGNATURE,
+        Reason.MALFORMED,
+    }
+)
+"""Refusals that trying again cannot cure. An unknown key and a missing author may only be unknown and missing *yet*, to a
+replica that is late to hear of an epoch."""
+
+
+class Posting:
+    """How far a record has come: who gave a receipt for it, what the others said last, and who says nothing of use. It
+    goes on being filled while stragglers answer."""
+
+    def __init__(self, stamp: Stamp, rule: ReceiptRule) -> None:
+        self.stamp = stamp
+        self.placement: Placement = rule.placement
+        self.receipts: dict[bytes, Receipt] = {}
+        self.refusals: dict[bytes, Denied] = {}
+        self.unreachable: set[bytes] = set()
+        self.ended = asyncio.Event()
+        """Nobody is tried any more: all have given receipts, refused for good, or the time is over."""
+        self._rule = rule
+
+    @property
+    def standing(self) -> Standing:
+        return self._rule.judge_count(len(self.receipts))
+
+    @property
+    def is_complete(self) -> bool:
+        return self.standing >= Standing.COMPLETE
+
+    @property
+    def is_proven(self) -> bool:
+        return self.standing >= Standing.PROVEN
+
+    async def wait_for_stragglers(self, longest_seconds: float) -> None:
+        """A complete record needs no more receipts, but whoever counts them may wait a moment for the last ones."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(longest_seconds):
+                await self.ended.wait()
+
+    def hear(self, replica: bytes, reply: Reply | None, vouchers: frozenset[bytes]) -> bool:
+        """Take in an answer; `vouchers` are those whose receipts in it hold. Whether `replica` need be asked no more."""
+        self.unreachable.discard(replica)
+        if isinstance(reply, Posted) and replica in vouchers:
+            self.receipts[replica] = reply.receipt
+            self.refusals.pop(replica, None)
+            return True
+        if isinstance(reply, Refused):
+            denied = self.refusals[replica] = reply.to_denied()
+            return denied.reason in _FINAL
+        self.unreachable.add(replica)
+        return False
+
+    def __str__(self) -> str:
+        words = f"{len(self.receipts)} of {self.placement.k} receipts, {self.placement.to_complete} make it complete"
+        denials = "; ".join(sorted({str(denied) for denied in self.refusals.values()}))
+        silent = f"; {len(self.unreachable)} replicas did not answer" if self.unreachable else ""
+        return words + silent + (f"; {denials}" if denials else "")
+
+
+class Store:
+    """One node's way to the replicas, its own among them.
+
+    A request is given up after `timeout_seconds`, a reader's request to a peer that was silent before after
+    `suspect_timeout_seconds`; `hedge_seconds` and `stand_in_seconds` as in `epochgate.store.reader.Reader`.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        replica: Replica,
+        judge: Judge,
+        watch: Watch,
+        *,
+        timeout_seconds: float = 3.0,
+        suspect_timeout_seconds: float = 1.0,
+        hedge_seconds: float = 0.03,
+        stand_in_seconds: float = 0.5,
+    ) -> None:
+        self._peers = Peers(network, replica, timeout_seconds, suspect_timeout_seconds)
+        self._reader = Reader(self._peers, judge, watch, hedge_seconds=hedge_seconds, stand_in_seconds=stand_in_seconds)
+        self._watch = watch
+        self._reads = asyncio.Semaphore(READS_AT_ONCE)
+
+    async def post(self, record: Record, bound: Bound, until_seconds: float) -> Posting:
+        """Send `record` to each of its key's replicas until K - f have given receipts, or Unix time `until_seconds`.
+
+        Returns as soon as it is complete, or nobody is left to try; replicas that gave no receipt yet are tried on in the
+        background. Raises ValueError for a record that is longer than a message.
+        """
+        most = self._peers.max_message_bytes - FRAME_BYTES
+        if len(record.value) > most:
+            raise ValueError(f"a value has at most {most} bytes on this network, this one {len(record.value)}")
+        posting, is_over = Posting(compute_stamp(record), bound.receipt_rule), asyncio.Event()
+        self._peers.spawn(self._post_to_all(record, bound, posting, until_seconds, is_over))
+        await is_over.wait()
+        return posting
+
+    async def read(self, bound: Bound, *, is_thorough: bool = False) -> KeyReading:
+        """What the replicas of one key hold, proven by receipts; the values of all that is proven.
+
+        So many replicas are waited for that nothing complete is missed; `is_thorough` waits for all of them.
+        """
+        async with self._reads:
+            return await self._reader.read(bound, is_thorough=is_thorough)
+
+    async def read_all(self, rule: Rule, epoch: int, *, is_thorough: bool = False) -> Section:
+        """All keys of a rule in one epoch: one, or one an author. Raises KeyError for an epoch the calendar lacks."""
+        calendar = self._watch.calendar
+        roster = calendar.get_context(epoch).roster
+        readings = await asyncio.gather(
+            *(self.read(bound, is_thorough=is_thorough) for bound in calendar.get_bounds(rule, epoch))
+        )
+        return Section(rule, epoch, roster, tuple(readings))
+
+    async def ask(self, peer: bytes, request: Request) -> Reply | None:
+        """One request to one peer; None when it is unreachable or answers what is no reply."""
+        return await self._peers.ask(peer, request)
+
+    def verify(self, rule: ReceiptRule, stamp: Stamp, receipts: Iterable[Receipt]) -> frozenset[bytes]:
+        """The replicas whose receipts hold; each signature is checked once, however often it is read."""
+        return self._reader.verifier.compute_vouchers(rule, stamp, receipts)
+
+    async def close(self) -> None:
+        """End what goes on in the background."""
+        await self._peers.close()
+
+    async def _post_to_all(
+        self, record: Record, bound: Bound, posting: Posting, until_seconds: float, is_over: asyncio.Event
+    ) -> None:
+        rule, unhurried_seconds = bound.receipt_rule, max(LONGEST_PAUSE_SECONDS, bound.block_seconds)
+
+        async def post_to(replica: bytes) -> None:
+            pause_seconds = FIRST_PAUSE_SECONDS
+            while True:
+                reply = await self._peers.ask(replica, Post(record))
+                receipts = (reply.receipt,) if isinstance(reply, Posted) else ()
+                is_done = posting.hear(replica, reply, self.verify(rule, posting.stamp, receipts))
+                if posting.is_complete:
+                    is_over.set()
+                if is_done:
+                    return
+                await asyncio.sleep(pause_seconds)
+                longest_seconds = unhurried_seconds if posting.is_complete else LONGEST_PAUSE_SECONDS
+                pause_seconds = min(2 * pause_seconds, longest_seconds)
+
+        try:
+            async with asyncio.timeout(until_seconds - self._watch.clock.get_unix_seconds()):
+                await asyncio.gather(*map(post_to, posting.placement.replicas))
+        except TimeoutError:
+            pass
+        finally:
+            is_over.set()
+            posting.ended.set()
+
+
+def get_latest(readings: Iterable[KeyReading], now: Moment) -> dict[bytes, Proof]:
+    """Of keys whose records are renewed, such as heartbeats: the proven record of each author that lives longest."""
+    latest: dict[bytes, Proof] = {}
+    for reading in readings:
+        for stamp in reading.get_stamps(Standing.PROVEN):
+            proof = reading.proofs[stamp]
+            known = latest.get(stamp.author)
+            if proof.record.expiration_time > now.time_seconds and (
+                known is None or proof.record.expiration_time > known.record.expiration_time
+            ):
+                latest[stamp.author] = proof
+    return latest

@@ -1,0 +1,334 @@
+"""What a node must not forget, in one SQLite file: records and receipts, its own secrets, evidence, what it has read.
+
+A write-ahead log survives the death of the process at any instruction; `synchronous=NORMAL` may lose the last moments
+when the whole machine loses power, never consistency. A receipt is handed out only after its record is committed here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sqlite3
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from epochgate.core.commitment import Opening
+from epochgate.core.receipt import Entry, Proof, Receipt, Stamp, compute_stamp, merge_receipts
+from epochgate.core.record import Record
+from epochgate.core.tally import Tally
+
+APPLICATION_ID, SCHEMA_VERSION = 0x6567_6C64, 1
+SCHEMA = f"""
+BEGIN;
+CREATE TABLE held (
+    key BLOB, author BLOB, digest BLOB, expiration_time REAL, epoch INTEGER, value_bytes INTEGER, receipts BLOB,
+    PRIMARY KEY (key, author)) WITHOUT ROWID;
+CREATE TABLE contents (key BLOB, author BLOB, value BLOB, PRIMARY KEY (key, author)) WITHOUT ROWID;
+CREATE TABLE evidence (
+    key BLOB, author BLOB, epoch INTEGER, first BLOB, second BLOB, PRIMARY KEY (key, author)) WITHOUT ROWID;
+CREATE TABLE own (rule TEXT, epoch INTEGER, opening BLOB, record BLOB, PRIMARY KEY (rule, epoch)) WITHOUT ROWID;
+CREATE TABLE proofs (
+    key BLOB, author BLOB, digest BLOB, epoch INTEGER, receipts BLOB, record BLOB,
+    PRIMARY KEY (key, author, digest)) WITHOUT ROWID;
+CREATE TABLE lists (epoch INTEGER PRIMARY KEY, scores BLOB);
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+COMMIT;
+"""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_record = msgspec.msgpack.Decoder(Record).decode
+_decode_receipts = msgspec.msgpack.Decoder(tuple[Receipt, ...]).decode
+_decode_scores = msgspec.msgpack.Decoder(tuple[int, ...]).decode
+
+
+class LedgerError(RuntimeError):
+    """A ledger that cannot be used; the message says why and what to do."""
+
+
+class Held(msgspec.Struct, frozen=True, gc=False):
+    """What is stored under a key and author, without the value."""
+
+    value_digest: bytes
+    expiration_time: float
+    epoch: int
+    value_bytes: int
+    receipts: tuple[Receipt, ...]
+    """In order of replica, one a replica."""
+
+
+_ADVICE = "move it away and start again; what it stored for others is repaired, but this epoch's own openings are lost"
+
+
+class Ledger:
+    """One node's ledger. `path` None keeps it in memory, for simulations.
+
+    `held` maps (key, author) to what is stored there: the judge looks into it for every record; `tally` counts it. All but
+    the values and what is seldom asked for is kept in memory beside the file, so answering costs no query. Methods that
+    write raise LedgerError when the disk does not take it, and then nothing has changed.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self.held: dict[tuple[bytes, bytes], Held] = {}
+        self._by_key: dict[bytes, set[bytes]] = {}
+        self.tally = Tally()
+        self._listed: dict[bytes, tuple[Entry, ...]] = {}
+        """By key, made when it is asked for: every reader of an epoch asks for the same keys, once they change no more."""
+        self._accused: set[tuple[bytes, bytes]] = set()
+        self._database = _connect(path)
+        try:
+            _prepare(self._database, path)
+            self._load()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def close(self) -> None:
+        self._database.close()
+
+    # What this node stores as a replica.
+
+    def keep(self, record: Record, receipts: Iterable[Receipt], epoch: int) -> None:
+        """Store a record that was admitted in `epoch`, with its receipts, in the place of its author's older one.
+
+        The same record again keeps the receipts that were there.
+        """
+        stamp = compute_stamp(record)
+        place, before = (record.key, record.author), self.held.get((record.key, record.author))
+        is_same = before is not None and before.value_digest == stamp.value_digest
+        merged = merge_receipts(before.receipts if before is not None and is_same else (), receipts)
+        held = Held(stamp.value_digest, record.expiration_time, epoch, len(record.value), merged)
+        with self._writing() as database:
+            self._write_held(place, held)
+            if not is_same:
+                database.execute("REPLACE INTO contents VALUES (?, ?, ?)", (*place, record.value))
+        self._remember(*place, held)
+
+    def add_receipts(self, stamp: Stamp, receipts: Iterable[Receipt]) -> None:
+        """Add what other replicas signed for a record that is held; for any other it does nothing."""
+        held = self.held.get((stamp.key, stamp.author))
+        if held is None or held.value_digest != stamp.value_digest:
+            return
+        merged = merge_receipts(held.receipts, receipts)
+        if merged != held.receipts:
+            held = msgspec.structs.replace(held, receipts=merged)
+            with self._writing():
+                self._write_held((stamp.key, stamp.author), held)
+            self._remember(stamp.key, stamp.author, held)
+
+    def get_receipts(self, stamp: Stamp) -> tuple[Receipt, ...]:
+        """In order of replica; none for a record that is not held."""
+        held = self.held.get((stamp.key, stamp.author))
+        return held.receipts if held is not None and held.value_digest == stamp.value_digest else ()
+
+    def get_listing(self, key: bytes, now_seconds: float, after: bytes = b"") -> Iterator[Entry]:
+        """What is stored under `key` and not expired, in order of author, beyond the author `after`."""
+        listed = self._listed.get(key)
+        if listed is None:
+            listed = self._listed[key] = tuple(map(self._make_entry, itertools.repeat(key), sorted(self._by_key.get(key, ()))))
+        yield from (entry for entry in listed if entry.author > after and entry.expiration_time > now_seconds)
+
+    def _make_entry(self, key: bytes, author: bytes) -> Entry:
+        held = self.held[key, author]
+        return Entry(author, held.value_digest, held.expiration_time, held.value_bytes, held.receipts)
+
+    def get_record(self, key: bytes, author: bytes) -> Record | None:
+        held = self.held.get((key, author))
+        if held is None:
+            return None
+        ((value,),) = self._query("SELECT value FROM contents WHERE key = ? AND author = ?", key, author)
+        return Record(key, author, value, held.expiration_time)
+
+    def keep_evidence(self, first: Record, second: Record, epoch: int) -> None:
+        """Two different signed records of one author under a once-key. Only the first pair is kept."""
+        row = (first.key, first.author, epoch, _encode(first), _encode(second))
+        with self._writing() as database:
+            database.execute("INSERT OR IGNORE INTO evidence VALUES (?, ?, ?, ?, ?)", row)
+        self._accused.add((first.key, first.author))
+
+    def has_evidence(self, key: bytes, author: bytes) -> bool:
+        return (key, author) in self._accused
+
+    def get_evidence(self, key: bytes) -> tuple[tuple[Record, Record], ...]:
+        """The pairs, in order of author."""
+        rows = self._query("SELECT first, second FROM evidence WHERE key = ? ORDER BY author", key)
+        return tuple((_decode_record(first), _decode_record(second)) for first, second in rows)
+
+    # What this node has written itself: kept before it is first sent, so that a restart repeats and never contradicts it.
+
+    def keep_own(self, rule: str, epoch: int, record: Record, opening: Opening | None = None) -> Record:
+        """Remember the signed record for `rule` in `epoch`, and what opens it. The first one stays.
+
+        Returns the one that stays: it is the one to send.
+        """
+        row = (rule, epoch, None if opening is None else opening.to_bytes(), _encode(record))
+        with self._writing() as database:
+            is_first = database.execute("INSERT OR IGNORE INTO own VALUES (?, ?, ?, ?)", row).rowcount
+        return record if is_first else self.get_own_record(rule, epoch) or record
+
+    def get_own_record(self, rule: str, epoch: int) -> Record | None:
+        rows = self._query("SELECT record FROM own WHERE rule = ? AND epoch = ?", rule, epoch)
+        return _decode_record(rows[0][0]) if rows else None
+
+    def get_own_opening(self, rule: str, epoch: int) -> Opening | None:
+        rows = self._query("SELECT opening FROM own WHERE rule = ? AND epoch = ? AND opening NOT NULL", rule, epoch)
+        return Opening.from_bytes(rows[0][0]) if rows else None
+
+    # What this node has read as proven, and what it agreed to: later settlements rest on it.
+
+    def keep_proofs(self, epoch: int, proofs: Iterable[Proof]) -> None:
+        """Remember proven records of `epoch` with their receipts, beyond their expiry. Receipts add up."""
+        with self._writing() as database:
+            for proof in proofs:
+                stamp = compute_stamp(proof.record)
+                place = (stamp.key, stamp.author, stamp.value_digest)
+                rows = self._query("SELECT receipts FROM proofs WHERE key = ? AND author = ? AND digest = ?", *place)
+                before = _decode_receipts(rows[0][0]) if rows else ()
+                merged = merge_receipts(before, proof.receipts)
+                if not rows or merged != before:  # values are large, and the same ones are read again and again
+                    row = (*place, epoch, _encode(merged), _encode(proof.record))
+                    database.execute("REPLACE INTO proofs VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def get_proofs(self, key: bytes) -> tuple[Proof, ...]:
+        """In order of author; more than one of an author is equivocation."""
+        rows = self._query("SELECT record, receipts FROM proofs WHERE key = ? ORDER BY author, digest", key)
+        return tuple(Proof(_decode_record(record), _decode_receipts(receipts)) for record, receipts in rows)
+
+    def keep_score_list(self, epoch: int, scores: Sequence[int]) -> None:
+        """Remember the list recomputed from the set attested for `epoch`."""
+        with self._writing() as database:
+            database.execute("REPLACE INTO lists VALUES (?, ?)", (epoch, _encode(tuple(scores))))
+
+    def get_score_list(self, epoch: int) -> tuple[int, ...] | None:
+        rows = self._query("SELECT scores FROM lists WHERE epoch = ?", epoch)
+        return _decode_scores(rows[0][0]) if rows else None
+
+    def forget(self, now_seconds: float, oldest_epoch: int) -> None:
+        """Let go of what has expired, and of all that belongs to epochs before `oldest_epoch`.
+
+        A record that expired stays known until its epoch is old too, so that once means once.
+        """
+        gone = [place for place, held in self.held.items() if held.expiration_time <= now_seconds and held.epoch < oldest_epoch]
+        with self._writing() as database:
+            for table in ("held", "contents"):
+                database.executemany(f"DELETE FROM {table} WHERE key = ? AND author = ?", gone)  # noqa: S608 - one of two literals
+            for table in ("evidence", "own", "proofs", "lists"):
+                database.execute(f"DELETE FROM {table} WHERE epoch < ?", (oldest_epoch,))  # noqa: S608 - one of four literals
+        for key, author in gone:
+            held = self.held.pop((key, author))
+            self.tally.count(key, author, held.epoch, -1, -held.value_bytes)
+            self._listed.pop(key, None)
+            self._by_key[key].discard(author)
+            if not self._by_key[key]:
+                del self._by_key[key]
+        self._accused = self._read_accused()
+
+    def _load(self) -> None:
+        self._accused = self._read_accused()
+        query = "SELECT key, author, digest, expiration_time, epoch, value_bytes, receipts FROM held"
+        for key, author, digest, expiration_time, epoch, value_bytes, receipts in self._query(query):
+            try:
+                held = Held(digest, expiration_time, epoch, value_bytes, _decode_receipts(receipts))
+            except msgspec.MsgspecError as error:
+                raise LedgerError(f"{self._path} is damaged ({error}): {_ADVICE}") from None
+            self._remember(key, author, held)
+
+    def _remember(self, key: bytes, author: bytes, held: Held) -> None:
+        before = self.held.get((key, author))
+        self.tally.count(key, author, held.epoch, 1, held.value_bytes)
+        self._listed.pop(key, None)
+        if before is None:
+            self._by_key.setdefault(key, set()).add(author)
+        else:
+            self.tally.count(key, author, before.epoch, -1, -before.value_bytes)
+        self.held[key, author] = held
+
+    def _write_held(self, place: tuple[bytes, bytes], held: Held) -> None:
+        row = (*place, held.value_digest, held.expiration_time, held.epoch, held.value_bytes, _encode(held.receipts))
+        self._database.execute("REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+    def _read_accused(self) -> set[tuple[bytes, bytes]]:
+        return set(self._query("SELECT key, author FROM evidence"))
+
+    def _query(self, query: str, *arguments: object) -> list[Any]:
+        try:
+            return self._database.execute(query, arguments).fetchall()
+        except sqlite3.Error as error:
+            raise LedgerError(f"{self._path} cannot be read ({error}): {_ADVICE}") from None
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it is on disk afterwards, or nothing."""
+        try:
+            self._database.execute("BEGIN")
+            yield self._database
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise LedgerError(f"{self._path} cannot be written ({error}): see that its disk has room and is writable") from None
+        finally:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+
+
+def _connect(path: Path | None) -> sqlite3.Connection:
+    if path is None:
+        return sqlite3.connect(":memory:", isolation_level=None)
+    _make_private(path)
+    return sqlite3.connect(path, timeout=0, isolation_level=None)
+
+
+def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
+    """Lock the file, see that it is whole and a ledger, and lay out a new one.
+
+    The lock is SQLite's own: it goes with the process, however that ends.
+    """
+    try:
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute(
+            "PRAGMA secure_delete = OFF"
+        )  # what is let go is public by then, and overwriting costs four times as much
+        application, version, tables = _get_facts(database)
+        if application == version == tables == 0:
+            database.executescript(SCHEMA)
+            application, version, _ = _get_facts(database)
+        (complaint,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:  # the low byte; the one above says how it came about
+            raise LedgerError(
+                f"{path} is in use by another process: a ledger belongs to one node, stop the other first"
+            ) from None
+        raise LedgerError(f"{path} cannot be read as a ledger ({error}): {_ADVICE}") from None
+    if application != APPLICATION_ID:
+        raise LedgerError(f"{path} is a database, but no ledger: name another file")
+    if version != SCHEMA_VERSION:
+        raise LedgerError(f"{path} has version {version}, this program reads {SCHEMA_VERSION}: {_ADVICE}")
+    if complaint != "ok":
+        raise LedgerError(f"{path} is damaged ({complaint}): {_ADVICE}")
+
+
+def _get_facts(database: sqlite3.Connection) -> tuple[int, int, int]:
+    """Application, version, and how many tables there are."""
+    queries = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+    application, version, tables = (database.execute(query).fetchone()[0] for query in queries)
+    return application, version, tables
+
+
+def _make_private(path: Path) -> None:
+    """The file holds salts that are secret until they are opened, so only its owner may read it."""
+    try:
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        raise LedgerError(f"{path} cannot be made ({error.strerror}): choose a folder that is writable") from None
+    if mode & 0o077:
+        raise LedgerError(f"{path} can be read by others (mode {mode:o}): run `chmod 600 {path}`")

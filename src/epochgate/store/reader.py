@@ -1,0 +1,250 @@
+"""Reading a key by digest: its replicas list what they hold, with receipts; then one copy of each proven value is fetched.
+
+What a replica says counts only as far as its receipts carry, and a value only if it has the digest and is recognised, so
+up to f replicas that lie, withhold or keep silent change nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+
+from epochgate.core.moment import Moment
+from epochgate.core.policy import Judge
+from epochgate.core.receipt import Entry, Proof, Receipt, ReceiptRule, Stamp, Standing, compute_stamp, is_receipt_signed
+from epochgate.core.record import Record, is_record_signed
+from epochgate.core.record_set import KeyReading
+from epochgate.core.roster import MAX_REPLICAS
+from epochgate.core.rule import Bound
+from epochgate.store.chain_time import Watch
+from epochgate.store.peers import Peers
+from epochgate.store.wire import MAX_WANTED, Fetch, List, Listing, Values
+
+MAX_CACHED_RECEIPTS = 1 << 15
+TRIES = 2
+"""How often a replica is asked for its listing while it could still matter."""
+
+
+_is_receipt_signed = functools.lru_cache(MAX_CACHED_RECEIPTS)(is_receipt_signed)
+
+
+class Survey:
+    """What the replicas of one key have listed so far, as far as it is proven: `receipts` holds the valid ones of each
+    record by replica, `holders` who lists it."""
+
+    def __init__(self, bound: Bound) -> None:
+        self.rule = bound.receipt_rule
+        self.answered: dict[bytes, None] = {}
+        self.receipts: dict[Stamp, dict[bytes, Receipt]] = {}
+        self.holders: dict[Stamp, list[bytes]] = {}
+        self.is_over = False
+
+    def add(self, replica: bytes, listing: dict[Stamp, Entry], verifier: Verifier) -> None:
+        """Take in a listing. Honest replicas keep no receipt that they have not verified, so one false signature gives the
+        whole listing away, and a liar costs its readers one verification."""
+        found: list[tuple[Stamp, dict[bytes, Receipt]]] = []
+        for stamp, entry in listing.items():
+            valid = verifier.find_valid(self.rule, stamp, entry.receipts[:MAX_REPLICAS])
+            if valid is None:
+                return
+            found.append((stamp, valid))
+        self.answered[replica] = None
+        for stamp, valid in found:
+            self.receipts.setdefault(stamp, {}).update(valid)
+            self.holders.setdefault(stamp, []).append(replica)
+
+    def is_settled(self, waiting: int) -> bool:
+        """Whether so many have answered that `waiting` more receipts would not change the standing of any record seen.
+
+        No complete record can be unseen then: of its K - f receipts at most f are from replicas that have not answered and
+        f from liars, which leaves an honest one that has shown it.
+        """
+        judge = self.rule.judge_count
+        return len(self.answered) >= self.rule.placement.to_complete and all(
+            judge(len(receipts)) == judge(len(receipts) + waiting) for receipts in self.receipts.values()
+        )
+
+    def get_proven(self) -> list[Stamp]:
+        return [stamp for stamp, them in self.receipts.items() if self.rule.judge_count(len(them)) >= Standing.PROVEN]
+
+
+class Verifier:
+    """Checks each receipt's signature once, however often it is read."""
+
+    def __init__(self) -> None:
+        self._is_signed = _is_receipt_signed
+
+    def compute_vouchers(self, rule: ReceiptRule, stamp: Stamp, receipts: Iterable[Receipt]) -> frozenset[bytes]:
+        return rule.compute_vouchers(stamp, receipts, self._is_signed)
+
+    def find_valid(self, rule: ReceiptRule, stamp: Stamp, receipts: Iterable[Receipt]) -> dict[bytes, Receipt] | None:
+        """Those that hold, by replica; None when one has a false signature."""
+        valid: dict[bytes, Receipt] = {}
+        for receipt in receipts:
+            if receipt.replica not in valid and rule.is_fitting(receipt):
+                if not self._is_signed(rule.network, stamp, receipt):
+                    return None
+                valid[receipt.replica] = receipt
+        return valid
+
+
+class Reader:
+    """Reads keys. `hedge_seconds` is how long the first K - f replicas have before the others are asked too,
+    `stand_in_seconds` how long a holder has to hand out values before the next one is asked too."""
+
+    def __init__(self, peers: Peers, judge: Judge, watch: Watch, *, hedge_seconds: float, stand_in_seconds: float) -> None:
+        self.verifier = Verifier()
+        self._peers = peers
+        self._judge = judge
+        self._watch = watch
+        self._hedge_seconds = hedge_seconds
+        self._stand_in_seconds = stand_in_seconds
+
+    async def read(self, bound: Bound, *, is_thorough: bool) -> KeyReading:
+        """Thorough is to wait for every replica, and so to find also what more than f of them have lost."""
+        survey = await self._survey(bound, is_thorough=is_thorough)
+        proven = survey.get_proven()
+        fetching = _Fetching(proven)
+        await self._fetch_all(bound, survey, fetching)
+        proofs = {
+            stamp: Proof(fetching.records[stamp], _in_order(survey.receipts[stamp]))
+            for stamp in proven
+            if stamp in fetching.records
+        }
+        vouchers = {
+            stamp: frozenset(receipts)
+            for stamp, receipts in survey.receipts.items()
+            if receipts and stamp not in fetching.impossible
+        }
+        return KeyReading(bound, proofs, vouchers, frozenset(survey.answered))
+
+    async def _survey(self, bound: Bound, *, is_thorough: bool) -> Survey:
+        """Asks K - f replicas, whose answers mostly settle it; the others too where those are slow, or do not agree."""
+        survey, changed = Survey(bound), asyncio.Event()
+        others = self._order(bound.placement.replicas, self._peers.own[-1])  # readers begin at different ones
+        waiting: dict[bytes, None] = {}
+
+        async def ask(replica: bytes) -> None:
+            for _ in range(TRIES):
+                listing = await self._list(replica, bound)
+                if survey.is_over:
+                    return
+                if listing is not None:
+                    survey.add(replica, listing, self.verifier)
+                    break
+            del waiting[replica]
+            changed.set()
+
+        def ask_next(count: int) -> None:
+            for replica in others[:count]:
+                waiting[replica] = None
+                self._peers.spawn(ask(replica))
+            del others[:count]
+
+        ask_next(bound.placement.k if is_thorough else bound.placement.to_complete)
+        try:
+            while (waiting or others) and (is_thorough or not survey.is_settled(len(waiting) + len(others))):
+                if not waiting or not await _is_told(changed, self._hedge_seconds if others else None):
+                    ask_next(len(others))
+        finally:
+            survey.is_over = True
+        return survey
+
+    async def _list(self, replica: bytes, bound: Bound) -> dict[Stamp, Entry] | None:
+        """All pages of one replica's listing; None when it does not end in time, or is none.
+
+        Authors come in order, one entry each, so that even a dishonest listing is no longer than the roster.
+        """
+        listing: dict[Stamp, Entry] = {}
+        after, patience_seconds = b"", self._peers.get_patience_seconds(replica)
+        try:
+            async with asyncio.timeout(patience_seconds):
+                while True:
+                    reply = await self._peers.ask(replica, List(bound.key, after), patience_seconds)
+                    if not isinstance(reply, Listing):
+                        return None
+                    for entry in reply.entries:
+                        if entry.author <= after:
+                            return None
+                        after = entry.author
+                        if after in bound.roles:
+                            listing[Stamp(bound.key, after, entry.value_digest)] = entry
+                    if reply.is_last or not reply.entries:
+                        return listing
+        except TimeoutError:
+            self._peers.suspects.add(replica)
+            return None
+
+    async def _fetch_all(self, bound: Bound, survey: Survey, fetching: _Fetching) -> None:
+        """From this node's own replica where it can, from the others in turn, so that the load is spread."""
+        orders = {stamp: self._order(survey.holders[stamp], index) for index, stamp in enumerate(fetching.wanted)}
+        tasks: list[asyncio.Task[None]] = []
+        for turn in range(bound.placement.k):
+            batches: dict[bytes, list[Stamp]] = {}
+            for stamp in fetching.get_missing():
+                if turn < len(orders[stamp]):
+                    batches.setdefault(orders[stamp][turn], []).append(stamp)
+            if not batches:
+                break
+            begun = [self._peers.spawn(self._fetch(holder, bound, them, fetching)) for holder, them in batches.items()]
+            await asyncio.wait(begun, timeout=self._stand_in_seconds)
+            tasks += begun
+        if tasks and any(fetching.get_missing()):
+            await asyncio.wait(tasks, timeout=self._peers.timeout_seconds)
+
+    def _order(self, holders: Sequence[bytes], index: int) -> list[bytes]:
+        start = index % max(1, len(holders))  # none where an epoch before the subnet's first had an empty roster
+        turned = [*holders[start:], *holders[:start]]
+        return sorted(turned, key=lambda holder: (holder != self._peers.own, holder in self._peers.suspects))
+
+    async def _fetch(self, holder: bytes, bound: Bound, wanted: Sequence[Stamp], fetching: _Fetching) -> None:
+        """What `holder` has of `wanted`, asked again for what did not fit into its reply."""
+        left = list(wanted)[:MAX_WANTED]
+        while left:
+            reply = await self._peers.ask(holder, Fetch(bound.key, tuple(stamp.author for stamp in left)))
+            found = {compute_stamp(record): record for record in reply.records} if isinstance(reply, Values) else {}
+            fitting = [stamp for stamp in left if stamp in found]
+            now = self._watch.get_moment()
+            for stamp in fitting:
+                self._take(found[stamp], stamp, now, fetching)
+            left = [stamp for stamp in left if stamp not in found and fetching.is_missing(stamp)] if fitting else []
+
+    def _take(self, record: Record, stamp: Stamp, now: Moment, fetching: _Fetching) -> None:
+        """The digest leaves out the expiry, which the signature covers: a copy with another one is the holder's lie, whereas
+        what its author did sign and nobody may write does not exist, however many vouch for it."""
+        if self._judge.recognise(record, now):
+            fetching.records[stamp] = record
+        elif is_record_signed(now.network, record):
+            fetching.impossible.add(stamp)
+
+
+class _Fetching:
+    """Values that are wanted, and what has come of them."""
+
+    def __init__(self, wanted: Sequence[Stamp]) -> None:
+        self.wanted = wanted
+        self.records: dict[Stamp, Record] = {}
+        self.impossible: set[Stamp] = set()
+
+    def is_missing(self, stamp: Stamp) -> bool:
+        return stamp not in self.records and stamp not in self.impossible
+
+    def get_missing(self) -> Iterator[Stamp]:
+        return (stamp for stamp in self.wanted if self.is_missing(stamp))
+
+
+async def _is_told(event: asyncio.Event, longest_seconds: float | None) -> bool:
+    """Whether the event came in time; it can come again."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(longest_seconds):
+            await event.wait()
+        event.clear()
+        return True
+    return False
+
+
+def _in_order(receipts: dict[bytes, Receipt]) -> tuple[Receipt, ...]:
+    """One receipt a replica, in order of replica."""
+    return tuple(receipts[replica] for replica in sorted(receipts))

@@ -1,0 +1,82 @@
+"""Repair: a replica that lost its data, or joins, takes what is proven; receipts prove it, whoever shows them.
+
+It is for a node that starts. A node that runs becomes a replica of new keys only, and those are empty: the keys of an epoch
+stay with its roster, and keys without an epoch, which follow the newest roster, hold heartbeats, which all authors soon renew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from epochgate.core.admission import find_excess
+from epochgate.core.moment import READABLE_EPOCHS
+from epochgate.core.policy import Policy
+from epochgate.core.receipt import Proof, Standing, compute_stamp
+from epochgate.core.rule import Bound
+from epochgate.observe.recorder import Recorder, Unrecorded
+from epochgate.store.chain_time import Watch
+from epochgate.store.client import Store
+from epochgate.store.replica import Replica
+
+
+class Repair:
+    """Of the keys of `replica`, in `epoch` and the two before. `left` are those whose replicas have not answered in number
+    yet: a whole subnet may start at once."""
+
+    def __init__(
+        self, policy: Policy, store: Store, replica: Replica, watch: Watch, epoch: int, recorder: Recorder | None = None
+    ) -> None:
+        block, _ = watch.get_block()
+        self.left = [bound for bound in _find_own_keys(policy, watch, replica.author, epoch) if bound.first <= block]
+        self._store = store
+        self._replica = replica
+        self._watch = watch
+        self._epoch = epoch
+        self._recorder = recorder or Unrecorded()
+
+    async def take(self) -> int:
+        """Copy what is proven under the keys that are left, as far as it may be stored; returns how many records were missing.
+
+        The copies keep the receipts of others: this replica did not see them arrive, so it signs none.
+        """
+        copied, left = 0, []
+        for bound in self.left:
+            reading = await self._store.read(bound, is_thorough=True)
+            for stamp in reading.get_stamps(Standing.PROVEN):
+                copied += _take(reading.proofs[stamp], bound, self._replica, self._watch, self._epoch, self._recorder)
+            if not reading.is_enough:
+                left.append(bound)
+        self.left = left
+        return copied
+
+
+def _take(proof: Proof, bound: Bound, replica: Replica, watch: Watch, epoch: int, recorder: Recorder) -> bool:
+    """Whether the record was missing. Under a once-key the first one stays, and a second one is evidence."""
+    ledger = replica.ledger
+    record, stamp, now_seconds = proof.record, compute_stamp(proof.record), watch.clock.get_unix_seconds()
+    kept_epoch = epoch if bound.epoch is None else bound.epoch
+    held = ledger.held.get((record.key, record.author))
+    if held is not None and held.value_digest == stamp.value_digest:
+        ledger.add_receipts(stamp, proof.receipts)
+        recorder.note_copy(proof, watch.get_moment(), kept_epoch)
+        return False
+    if held is not None and bound.once:
+        first = ledger.get_record(record.key, record.author)
+        if first is not None and not ledger.has_evidence(record.key, record.author):
+            ledger.keep_evidence(first, record, bound.epoch or 0)
+        return False
+    if record.expiration_time <= max(now_seconds, held.expiration_time if held else 0.0):
+        return False
+    if find_excess(record, held, bound, kept_epoch, ledger.tally, replica.room) is not None:
+        return False
+    ledger.keep(record, proof.receipts, kept_epoch)
+    recorder.note_copy(proof, watch.get_moment(), kept_epoch)
+    return True
+
+
+def _find_own_keys(policy: Policy, watch: Watch, author: bytes, epoch: int) -> Iterator[Bound]:
+    """Keys without an epoch belong to the newest roster alone."""
+    for of in range(epoch - READABLE_EPOCHS + 1, epoch + 1):
+        for rule in policy.rules if watch.calendar.has(of) else ():
+            if rule.is_of_an_epoch or of == epoch:
+                yield from (bound for bound in watch.calendar.get_bounds(rule, of) if author in bound.placement.replicas)

@@ -1,0 +1,234 @@
+"""A replica: judges what arrives, keeps it, signs a receipt, and answers those who read.
+
+Nothing reaches the network loop as an exception, and nothing is refused without a reason. A sender that is not on the
+roster stores nothing: its posts are turned away before they are decoded.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+
+from epochgate.core.admission import Room, compute_receipt_epoch, judge_post
+from epochgate.core.moment import Moment
+from epochgate.core.policy import Judge
+from epochgate.core.receipt import Entry, Proof, Receipt, compute_receipt_bytes, compute_stamp
+from epochgate.core.record import Record, is_record_signed
+from epochgate.core.roster import MAX_REPLICAS, Roster
+from epochgate.core.rule import Bound
+from epochgate.core.verdict import Denied, Reason
+from epochgate.keys import SigningKey
+from epochgate.observe.recorder import Recorder, Unrecorded
+from epochgate.store.chain_time import Watch
+from epochgate.store.database import Ledger
+from epochgate.store.rate_limit import Gate
+from epochgate.store.wire import (
+    FRAME_BYTES,
+    RECEIPT_BYTES,
+    Fetch,
+    List,
+    Listing,
+    Post,
+    Posted,
+    Refused,
+    Shown,
+    ShowSet,
+    Values,
+    decode_request,
+    encode,
+    is_read,
+)
+
+FEWER = "fewer requests, or smaller ones"
+"""What is expected of a sender beyond its rate."""
+
+
+class Replica:
+    """One node's side of the store, within the limits of the calendar's policy.
+
+    `admitted` and `denied` count its verdicts since they were last taken.
+    """
+
+    def __init__(
+        self,
+        key: SigningKey,
+        judge: Judge,
+        ledger: Ledger,
+        watch: Watch,
+        max_message_bytes: int,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self.author = key.author
+        self.judge = judge
+        self.ledger = ledger
+        self.admitted = 0
+        self.denied: Counter[Reason] = Counter()
+        self._key = key
+        self._watch = watch
+        self._max_reply_bytes = max_message_bytes - FRAME_BYTES
+        policy = watch.calendar.policy
+        self.room = Room(self._max_reply_bytes - RECEIPT_BYTES, policy.limits, policy.held_epochs)
+        self._gate = Gate(policy.limits)
+        self._recorder: Recorder = recorder or Unrecorded()
+        self._roster: Roster | None = None
+        self._sets: dict[int, tuple[tuple[Proof, ...], tuple[tuple[Record, Record], ...]]] = {}
+
+    async def handle(self, sender: bytes, data: bytes) -> bytes:
+        """Answer one request of an authenticated sender: the handler for the Network port. This node asks itself so too."""
+        try:
+            return self._answer(sender, data)
+        except Exception as error:
+            logging.getLogger(__name__).exception("a request could not be answered")
+            return self._refuse(Denied(Reason.PREDICATE_ERROR, None, "a judge and a ledger that work", type(error).__name__))
+
+    def show_set(self, epoch: int, proofs: Sequence[Proof], evidence: Sequence[tuple[Record, Record]]) -> None:
+        """Serve the set of the submission that this node made in `epoch`; sets of earlier epochs are let go."""
+        self._sets = {epoch: (tuple(proofs), tuple(evidence))}
+
+    def take_counts(self) -> tuple[int, Counter[Reason]]:
+        """Admitted, and denied by reason, since this was last asked."""
+        counts = (self.admitted, self.denied)
+        self.admitted, self.denied = 0, Counter()
+        return counts
+
+    def _answer(self, sender: bytes, data: bytes) -> bytes:
+        wait_seconds = self._gate.compute_told_wait_seconds(sender, self._watch.clock.get_unix_seconds())
+        if wait_seconds > 0:
+            return self._put_off(wait_seconds)
+        try:
+            now = self._watch.get_moment()
+        except LookupError:
+            return self._refuse(Denied(Reason.NOT_STARTED, None, "the chain's first roster"))
+        is_member = sender in self._get_roles(now)
+        if not is_member and not is_read(data):
+            return self._turn_away(sender, now, Denied(Reason.NOT_ON_ROSTER, None, "a sender on the roster", sender), data)
+        if sender == self.author:
+            return self._serve(sender, data, now)
+        purses, wait_seconds = self._gate.find_purses(sender, is_member=is_member, now_seconds=now.time_seconds)
+        if not purses:
+            denied = Denied(Reason.RATE, None, FEWER, None, None, wait_seconds)
+            return self._turn_away(sender, now, denied, data)
+        for purse in purses:
+            purse.pay(1, len(data))
+        reply = self._serve(sender, data, now)
+        for purse in purses:
+            purse.pay(0, len(reply))
+        return reply
+
+    def _get_roles(self, now: Moment) -> dict[bytes, int]:
+        roster = self._watch.calendar.find_newest_roster(now.data.epoch)
+        if roster is None:
+            return {}
+        if roster is not self._roster:
+            self._gate.retain(roster.roles)
+            self._roster = roster
+        return roster.roles
+
+    def _serve(self, sender: bytes, data: bytes, now: Moment) -> bytes:
+        try:
+            request = decode_request(data)
+        except msgspec.MsgspecError as error:
+            return self._turn_away(sender, now, Denied(Reason.MALFORMED, None, "a request", str(error)), data)
+        match request:
+            case Post(record):
+                verdict = self._post(sender, record, now)
+                return encode(Posted(verdict)) if isinstance(verdict, Receipt) else self._refuse(verdict)
+            case List(key, after):
+                return encode(self._list(key, after, now))
+            case Fetch(key, authors):
+                return encode(self._fetch(key, authors, now))
+            case ShowSet(epoch, start):
+                return encode(self._show(epoch, start))
+
+    def _post(self, sender: bytes, record: Record, now: Moment) -> Receipt | Denied:
+        bound = self.judge.find_bound(record.key, now)
+        answer = judge_post(self.judge, bound, sender, record, now, self.author, self.ledger, self.room)
+        is_new = not isinstance(answer, Denied | Receipt)
+        if isinstance(answer, Denied):
+            self._look_for_equivocation(answer, bound, record)
+        elif not isinstance(answer, Receipt):
+            answer = self._keep(record, bound, now)
+        self._recorder.note_post(sender, record, now, answer, is_new=is_new)
+        return answer
+
+    def _keep(self, record: Record, bound: Bound | None, now: Moment) -> Receipt:
+        """The receipt is handed out only once it is on disk."""
+        epoch = compute_receipt_epoch(bound, now)
+        signature = self._key.sign(compute_receipt_bytes(now.network, compute_stamp(record), epoch, now.block))
+        receipt = Receipt(self.author, epoch, now.block, signature)
+        self.ledger.keep(record, (receipt,), now.data.epoch)
+        self.admitted += 1
+        return receipt
+
+    def _look_for_equivocation(self, verdict: Denied, bound: Bound | None, record: Record) -> None:
+        """The first different value under a once-key is verified once and kept as evidence; later ones go unread."""
+        if verdict.reason is not Reason.ALREADY_THERE or bound is None or not bound.once:
+            return
+        if self.ledger.has_evidence(record.key, record.author):
+            return
+        first = self.ledger.get_record(record.key, record.author)
+        if first is not None and first.value != record.value and is_record_signed(bound.context.network, record):
+            self.ledger.keep_evidence(first, record, bound.epoch or 0)
+
+    def _list(self, key: bytes, after: bytes, now: Moment) -> Listing:
+        entries: list[Entry] = []
+        room = self._max_reply_bytes
+        for entry in self.ledger.get_listing(key, now.time_seconds, after):
+            room -= RECEIPT_BYTES * (len(entry.receipts) + 1)
+            if room < 0:
+                return Listing(tuple(entries), is_last=False)
+            entries.append(entry)
+        return Listing(tuple(entries), is_last=True)
+
+    def _fetch(self, key: bytes, authors: Sequence[bytes], now: Moment) -> Values:
+        records: list[Record] = []
+        room = self._max_reply_bytes
+        for author in authors:
+            held = self.ledger.held.get((key, author))
+            if held is None or held.expiration_time <= now.time_seconds:
+                continue
+            room -= held.value_bytes + RECEIPT_BYTES
+            if room < 0:
+                break
+            record = self.ledger.get_record(key, author)
+            if record is not None:
+                records.append(record)
+        return Values(tuple(records))
+
+    def _show(self, epoch: int, start: int) -> Shown:
+        proofs, evidence = self._sets.get(epoch, ((), ()))
+        room = self._max_reply_bytes
+        end = start
+        row: tuple[Proof | tuple[Record, Record], ...] = (*proofs, *evidence)
+        for item in row[start:]:
+            room -= _compute_size(item)
+            if room < 0:
+                break
+            end += 1
+        first_pair, last_pair = max(0, start - len(proofs)), max(0, end - len(proofs))
+        return Shown(proofs[start:end], evidence[first_pair:last_pair], is_last=end >= len(row))
+
+    def _put_off(self, wait_seconds: float) -> bytes:
+        """Refuse a sender that was told to wait and does not: a flood costs a look and a count, whatever is in it."""
+        self.denied[Reason.RATE] += 1
+        self._recorder.note_put_off()
+        return encode(Refused(Reason.RATE.value, None, FEWER, None, None, wait_seconds))
+
+    def _turn_away(self, sender: bytes, now: Moment, denied: Denied, data: bytes) -> bytes:
+        """Refuse what has not been read as a record."""
+        self._recorder.note_turned_away(sender, now, denied, len(data))
+        return self._refuse(denied)
+
+    def _refuse(self, denied: Denied) -> bytes:
+        self.denied[denied.reason] += 1
+        return encode(Refused.from_denied(denied))
+
+
+def _compute_size(item: Proof | tuple[Record, Record]) -> int:
+    """An upper bound of its size on the wire."""
+    if isinstance(item, Proof):
+        return len(item.record.value) + RECEIPT_BYTES * (MAX_REPLICAS + 1)
+    return sum(len(record.value) + RECEIPT_BYTES for record in item)
