@@ -21,7 +21,7 @@ from epochgate.core.verdict import Denied, Reason
 from epochgate.engine import memory
 from epochgate.engine.memory import Links
 from epochgate.keys import SigningKey
-from epochgate.node import attestor, heartbeat, hoster, rota, runner, settling, station, validator
+from epochgate.node import attestor, context, heartbeat, hoster, runner, scheduler, settling, validator
 from epochgate.node.context import Missed, Station
 from epochgate.node.duties import _Table
 from epochgate.store import repair
@@ -93,11 +93,11 @@ def come_early(patch: Patch) -> None:
 
 
 def live_long(patch: Patch) -> None:
-    patch.setattr(station, "compute_seconds", lambda _span, timing: 3 * timing.seconds_per_epoch)
+    patch.setattr(context, "compute_seconds", lambda _span, timing: 3 * timing.seconds_per_epoch)
 
 
 def live_short(patch: Patch) -> None:
-    patch.setattr(station, "compute_seconds", lambda _span, timing: timing.seconds_per_epoch / 2)
+    patch.setattr(context, "compute_seconds", lambda _span, timing: timing.seconds_per_epoch / 2)
 
 
 def beat_for_ever(patch: Patch) -> None:
@@ -114,22 +114,22 @@ def sign_nothing(patch: Patch) -> None:
 
 def elect_all(patch: Patch) -> None:
     """Every validator does what the elected one does."""
-    compute = rota.compute_duties
+    compute = scheduler.compute_duties
 
     def compute_as_elected(policy: Any, timing: Any, epoch: int, roles: int, **options: Any) -> object:
         return compute(policy, timing, epoch, roles, **options | {"is_elected": roles == VALIDATOR})
 
-    patch.setattr(rota, "compute_duties", compute_as_elected)
+    patch.setattr(scheduler, "compute_duties", compute_as_elected)
 
 
 def do_all_duties(patch: Patch) -> None:
     """Hosters do validators' work as well."""
-    compute = rota.compute_duties
+    compute = scheduler.compute_duties
 
     def compute_all(policy: Any, timing: Any, epoch: int, _roles: int, **options: Any) -> object:
         return compute(policy, timing, epoch, HOSTER | VALIDATOR, **options)
 
-    patch.setattr(rota, "compute_duties", compute_all)
+    patch.setattr(scheduler, "compute_duties", compute_all)
 
 
 def beat_in_both_roles(patch: Patch) -> None:
