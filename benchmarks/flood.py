@@ -74,13 +74,13 @@ class Stage:
         return self.seconds
 
     def sign(self, key: SigningKey, rule: Rule = COMMIT, epoch: int = 2, payload: bytes = bytes(32)) -> Record:
-        bound = self.calendar.get_bound(rule, epoch)
-        return key.sign_record(self.chain.network_id, bound.key, payload, self.seconds + bound.longest_seconds - 12)
+        key_rule = self.calendar.get_key_rule(rule, epoch)
+        return key.sign_record(self.chain.network_id, key_rule.key, payload, self.seconds + key_rule.longest_seconds - 12)
 
     def renew(self, key: SigningKey, seconds: float) -> Record:
         """A heartbeat that lives for so long."""
-        bound, beat = self.calendar.get_bound(BEAT, 2), BEAT.schema.encode(HEARTBEAT)
-        return key.sign_record(self.chain.network_id, bound.key, beat, self.seconds + seconds)
+        key_rule, beat = self.calendar.get_key_rule(BEAT, 2), BEAT.schema.encode(HEARTBEAT)
+        return key.sign_record(self.chain.network_id, key_rule.key, beat, self.seconds + seconds)
 
     async def post(self, sender: SigningKey, message: bytes) -> Posted | Refused:
         reply = decode_reply(await self.replica.handle(sender.author, message))

@@ -81,11 +81,11 @@ class BenchNode:
 
     async def post(self, rule: Rule, seed: int) -> None:
         output = np.random.default_rng(seed).standard_normal((256, 256)).astype(np.float32)
-        bound = self.calendar.get_bound(rule, 0, self.key.author if "{author}" in rule.name else None)
+        key_rule = self.calendar.get_key_rule(rule, 0, self.key.author if "{author}" in rule.name else None)
         now_seconds = time.time()
         payload = SCHEMA.encode(Opening(bytes(32), bytes(32), OUTPUT.encode(output)))
-        record = self.key.sign_record(self.chain.network_id, bound.key, payload, now_seconds + LIFETIME_SECONDS)
-        posting = await self.store.post(record, bound, now_seconds + 60)
+        record = self.key.sign_record(self.chain.network_id, key_rule.key, payload, now_seconds + LIFETIME_SECONDS)
+        posting = await self.store.post(record, key_rule, now_seconds + 60)
         assert posting.is_complete, str(posting)
         await posting.wait_for_stragglers(60)
 

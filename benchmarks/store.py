@@ -93,17 +93,17 @@ async def _start_ours(nodes: int, folder: Path, stack: AsyncExitStack) -> tuple[
         stack.callback(ledger.close)
         stack.push_async_callback(network.close)
         stack.push_async_callback(stores[-1].close)
-    bound = calendar.get_bound(RULE, 0)
+    key_rule = calendar.get_key_rule(RULE, 0)
 
     async def store(number: int) -> None:
         key = keys[number % nodes]
         now = time.time()
-        record = key.sign_record(chain.network_id, bound.key, bytes(32), now + LIFETIME_SECONDS)
-        posting = await stores[number % nodes].post(record, bound, now + 10)
+        record = key.sign_record(chain.network_id, key_rule.key, bytes(32), now + LIFETIME_SECONDS)
+        posting = await stores[number % nodes].post(record, key_rule, now + 10)
         assert posting.is_complete, str(posting)
 
     async def read(number: int) -> None:
-        reading = await stores[(number + nodes // 2) % nodes].read(bound)
+        reading = await stores[(number + nodes // 2) % nodes].read(key_rule)
         assert len(list(reading.get_stamps(Standing.PROVEN))) == nodes
 
     return store, read

@@ -116,7 +116,7 @@ class Town:
         await asyncio.sleep(self.chain.compute_unix_seconds(settled_block) - self.clock.get_unix_seconds())
         rule = POLICY.get_rule("price-reveal")
         section = await self.nodes[0].store.read_all(rule, epoch)
-        decode = section.readings[0].bound.decode
+        decode = section.readings[0].key_rule.decode
         proven = section.get_proofs(Standing.PROVEN)
         prices = {author: decode(proof.record.payload).value for author, (proof, *_) in proven.items()}
         agreed = compute_consensus(prices, tuple(prices), POLICY.scoring.tolerance_ppm).compute_centre_values()

@@ -19,7 +19,7 @@ from epochgate.core.receipt import Entry
 from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading
 from epochgate.core.roster import HOSTER
-from epochgate.core.rule import Bound, Rule
+from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schema import Digest, EpochContext
 from epochgate.keys import SigningKey
 from epochgate.ports import Clock, Handler, Network
@@ -151,26 +151,26 @@ class Neighbour:
         self._line.handler = answer
 
     def write(self, rule: Rule, payload: bytes = bytes(32), lifetime_seconds: float = 600.0, epoch: int = 0) -> Record:
-        bound = self.town.get_bound(rule, epoch, self)
+        key_rule = self.town.get_key_rule(rule, epoch, self)
         expiration_time = self.town.clock.get_unix_seconds() + lifetime_seconds
-        return self.key.sign_record(bound.context.network, bound.key, payload, expiration_time)
+        return self.key.sign_record(key_rule.context.network, key_rule.key, payload, expiration_time)
 
     async def post(self, rule: Rule, record: Record, within_seconds: float = LONG_SECONDS) -> Posting:
         until_seconds = self.town.clock.get_unix_seconds() + within_seconds
-        return await self.store.post(record, self.town.get_bound(rule, 0, self), until_seconds)
+        return await self.store.post(record, self.town.get_key_rule(rule, 0, self), until_seconds)
 
     async def post_to(self, replicas: Iterable[Neighbour], record: Record) -> list[Reply | None]:
         """Past the store, as a dishonest author would."""
         return [await self.store.ask(replica.author, Post(record)) for replica in replicas]
 
     async def read(self, rule: Rule, *, is_thorough: bool = False) -> KeyReading:
-        return await self.store.read(self.town.get_bound(rule, 0, self), is_thorough=is_thorough)
+        return await self.store.read(self.town.get_key_rule(rule, 0, self), is_thorough=is_thorough)
 
     async def repair(self, epoch: int = 0) -> int:
         return await Repair(POLICY, self.store, self.replica, self.watch, epoch).take()
 
     def get_listing(self, rule: Rule) -> list[Entry]:
-        key = self.town.get_bound(rule, 0, self).key
+        key = self.town.get_key_rule(rule, 0, self).key
         return list(self.ledger.get_listing(key, self.town.clock.get_unix_seconds()))
 
 
@@ -208,8 +208,8 @@ class Town:
             roster = await self.chain.get_roster(number)
             self.calendar.add(EpochContext(self.chain.network_id, self.chain.timing, roster))
 
-    def get_bound(self, rule: Rule, epoch: int, author: Neighbour) -> Bound:
-        return self.calendar.get_bound(rule, epoch, author.author if "{author}" in rule.name else None)
+    def get_key_rule(self, rule: Rule, epoch: int, author: Neighbour) -> KeyRule:
+        return self.calendar.get_key_rule(rule, epoch, author.author if "{author}" in rule.name else None)
 
     @property
     def f(self) -> int:

@@ -136,8 +136,8 @@ def judge_record(data: bytes) -> None:
 
 def judge_payload(data: bytes) -> None:
     """Any payload, rightly signed by a hoster, under each key that it may write."""
-    for bound in CALENDAR.get_bounds(INFERENCE_POLICY.get_rule("hoster"), EPOCH):
-        record = alice.sign_record(NETWORK, bound.key, data, NOW.time_seconds + 60)
+    for key_rule in CALENDAR.get_key_rules(INFERENCE_POLICY.get_rule("hoster"), EPOCH):
+        record = alice.sign_record(NETWORK, key_rule.key, data, NOW.time_seconds + 60)
         assert str(INFERENCE_POLICY.admit(record, NOW))
 
 

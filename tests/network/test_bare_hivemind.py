@@ -29,7 +29,7 @@ from bare_hivemind import start_node
 from epochgate.core.moment import Moment
 from epochgate.core.receipt import Standing
 from epochgate.core.record import Record
-from epochgate.core.rule import Bound
+from epochgate.core.rule import KeyRule
 from epochgate.core.verdict import Admitted, Reason, Verdict
 from epochgate.engine.system import SystemClock
 from epochgate.predicate import PredicateValidator
@@ -269,8 +269,8 @@ async def test_bare_hivemind_lets_one_bad_entry_hide_all_good_ones(bare: list[Pe
 class TooGenerous:
     """Admits whatever is asked, as a replica with a fault does."""
 
-    def find_bound(self, key: bytes, now: Moment) -> Bound | None:
-        return POLICY.find_bound(key, now)
+    def find_key_rule(self, key: bytes, now: Moment) -> KeyRule | None:
+        return POLICY.find_key_rule(key, now)
 
     def admit(self, record: Record, _now: Moment) -> Verdict:
         return Admitted("anything", record.author)

@@ -145,8 +145,8 @@ def test_who_keeps_no_window_is_paid_where_nobody_asks_for_one(
     admit = Policy.admit
 
     def admit_at_any_time(policy: Policy, record: Record, now: Moment) -> Verdict:
-        bound = now.postable.get(record.key)
-        block = now.block if bound is None else min(max(now.block, bound.first), bound.last)
+        key_rule = now.postable.get(record.key)
+        block = now.block if key_rule is None else min(max(now.block, key_rule.first), key_rule.last)
         return admit(policy, record, msgspec.structs.replace(now, block=block))
 
     monkeypatch.setattr(Policy, "admit", admit_at_any_time)

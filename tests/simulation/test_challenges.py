@@ -60,9 +60,9 @@ def encode(number: int) -> bytes:
 async def publish(publisher: Resident, epoch: int, payload: bytes, to: list[Resident]) -> list[Any]:
     """Past the store, as a dishonest publisher would, to some replicas only."""
     station = publisher.get_live_node().station
-    bound = station.get_bound(RULE, epoch)
+    key_rule = station.get_key_rule(RULE, epoch)
     expires = station.get_unix_seconds() + 1.05 * station.chain.timing.seconds_per_epoch
-    record = station.key.sign_record(station.chain.network_id, bound.key, payload, expires)
+    record = station.key.sign_record(station.chain.network_id, key_rule.key, payload, expires)
     return [await station.store.ask(replica.key.author, Post(record)) for replica in to]
 
 
@@ -216,7 +216,7 @@ def test_of_two_proven_values_of_one_publisher_all_take_that_of_the_smaller_dige
         proofs = section.get_proofs(Standing.PROVEN)[elected.key.author]
         assert len(proofs) == 2
         smaller = min((proof.record for proof in proofs), key=lambda record: compute_value_digest(record.value))
-        expected = compute_challenge_digest(section.readings[0].bound.decode(smaller.payload))
+        expected = compute_challenge_digest(section.readings[0].key_rule.decode(smaller.payload))
         await world.run_until(2, 50)
         await assert_complete(world, 1)
         opening = world["alice"].get_live_node().station.ledger.get_own_opening("hoster-commit", 1)

@@ -163,7 +163,7 @@ def test_a_copier_gets_nothing_and_costs_nobody_anything(tmp_path: Path) -> None
         section = await station.store.read_all(rule, epoch)
         copied = section.get_proofs(Standing.PROVEN)[world["alice"].key.author][0].record.payload
         record = station.sign_once(rule, epoch, copied)
-        posting = await station.store.post(record, station.get_bound(rule, epoch), station.get_unix_seconds() + 60)
+        posting = await station.store.post(record, station.get_key_rule(rule, epoch), station.get_unix_seconds() + 60)
         assert posting.is_complete
 
     async def story(world: World) -> None:
@@ -321,12 +321,12 @@ def test_a_second_commitment_after_the_first_is_refused_and_kept_as_evidence(tmp
         with station.ledger._database as database:
             database.execute("DELETE FROM own")
         record = commit(station, COMMIT, 1, bytes(32), b"something else")
-        bound = station.get_bound(COMMIT, 1)
-        posting = await station.store.post(record, bound, station.get_unix_seconds() + 10)
+        key_rule = station.get_key_rule(COMMIT, 1)
+        posting = await station.store.post(record, key_rule, station.get_unix_seconds() + 10)
         assert not posting.receipts
         assert {denied.reason for denied in posting.refusals.values()} == {Reason.ALREADY_THERE}
         for resident in world.residents.values():
-            assert resident.get_live_node().station.ledger.has_evidence(bound.key, world["dave"].key.author)
+            assert resident.get_live_node().station.ledger.has_evidence(key_rule.key, world["dave"].key.author)
         await world.run_until(2, 30)
         await assert_complete(world, 1, without=("dave",))
 
@@ -341,7 +341,7 @@ def test_every_replica_is_asked_for_what_decides(tmp_path: Path) -> None:
         await world.run_until(0, 55)
         station = world["victor"].get_live_node().station
         (reading,) = (await station.read_section(COMMIT, 0)).readings
-        assert reading.answered == frozenset(reading.bound.placement.replicas)
+        assert reading.answered == frozenset(reading.key_rule.placement.replicas)
 
     live(tmp_path, story)
 

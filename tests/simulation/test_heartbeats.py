@@ -21,7 +21,7 @@ async def read_state(world: World, reader: Resident, of: Resident, kind: str) ->
     proof = get_latest(section.readings, moment).get(of.key.author)
     if proof is None:
         return None
-    beat = node.calendar.get_bound(rule, moment.data.epoch).decode(proof.record.payload)
+    beat = node.calendar.get_key_rule(rule, moment.data.epoch).decode(proof.record.payload)
     assert isinstance(beat, Heartbeat)
     assert (beat.public_name, beat.role, beat.policy_digest) == (of.name, kind, INFERENCE_POLICY.digest.hex())
     return beat.state

@@ -86,9 +86,9 @@ class Subnet:
 
     async def post(self, name: str, key_name: str, value: bytes, lifetime_seconds: float = 500.0) -> Posting:
         now_seconds = self.clock.get_unix_seconds()
-        bound = self.judge.bind(compute_key(key_name), self.context)
-        record = meet(name).sign_record(self.chain.network_id, bound.key, value, now_seconds + lifetime_seconds)
-        return await self.stores[name].post(record, bound, now_seconds + 3)
+        key_rule = self.judge.bind(compute_key(key_name), self.context)
+        record = meet(name).sign_record(self.chain.network_id, key_rule.key, value, now_seconds + lifetime_seconds)
+        return await self.stores[name].post(record, key_rule, now_seconds + 3)
 
     async def read(self, name: str, key_name: str) -> list[bytes]:
         reading = await self.stores[name].read(self.judge.bind(compute_key(key_name), self.context))

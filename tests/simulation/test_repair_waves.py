@@ -105,7 +105,7 @@ class Gang:
 
 async def read_section(reader: Neighbour) -> Section:
     reading = await reader.read(NOTE, is_thorough=True)
-    return Section(NOTE, 0, reading.bound.context.roster, (reading,))
+    return Section(NOTE, 0, reading.key_rule.context.roster, (reading,))
 
 
 def judge(records: RecordSet, submitter: Section, attestor: Section) -> object:

@@ -79,7 +79,7 @@ def test_a_late_commitment_that_two_faced_replicas_show_to_half_gets_nowhere(tmp
             replica.get_live_node().station.ledger.keep(record, receipts, 1)
             hide(world, replica, record.key, record.author, lambda sender: sender not in believers)
         opening = station.sign_once(OPEN, 1, OPEN.schema.encode(station.ledger.get_own_opening(COMMIT.kind, 1)))
-        posting = await station.store.post(opening, station.get_bound(OPEN, 1), station.get_unix_seconds() + 10)
+        posting = await station.store.post(opening, station.get_key_rule(OPEN, 1), station.get_unix_seconds() + 10)
         assert posting.is_complete
         seen = await world["victor"].get_live_node().station.read_section(COMMIT, 1)
         assert len(seen.readings[0].vouchers[compute_stamp(record)]) == 2, "victor is among those who are shown it"
@@ -134,7 +134,7 @@ def test_replicas_that_hide_an_honest_record_change_nothing(tmp_path: Path) -> N
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(1, 16)
-        key = world["alice"].get_live_node().station.get_bound(COMMIT, 1).key
+        key = world["alice"].get_live_node().station.get_key_rule(COMMIT, 1).key
         for name in ("carol", "dave"):
             hide(world, world[name], key, world["alice"].key.author, lambda _sender: True)
         await world.run_until(2, 50)
@@ -148,7 +148,7 @@ def leave_out(section: Section, author: bytes) -> Section:
     def drop(reading: KeyReading) -> KeyReading:
         proofs = {stamp: proof for stamp, proof in reading.proofs.items() if stamp.author != author}
         vouchers = {stamp: who for stamp, who in reading.vouchers.items() if stamp.author != author}
-        return KeyReading(reading.bound, proofs, vouchers, reading.answered)
+        return KeyReading(reading.key_rule, proofs, vouchers, reading.answered)
 
     return msgspec.structs.replace(section, readings=tuple(map(drop, section.readings)))
 
@@ -225,7 +225,7 @@ def test_a_submission_with_a_record_below_f_plus_1_receipts_is_refused_by_all(tm
             sections = await gather(pairs, closes)
             reading = sections[0].readings[0]
             reading.proofs[stamp] = Proof(record, tuple(back_date(world[name], record, 1) for name in ("carol", "dave")))
-            reading.vouchers[stamp] = frozenset(reading.bound.placement.replicas)
+            reading.vouchers[stamp] = frozenset(reading.key_rule.placement.replicas)
             return sections
 
         station.gather = gather_more  # type: ignore[method-assign]  # dishonest in this
@@ -247,16 +247,16 @@ def test_an_author_of_two_proven_commitments_is_left_out_by_all_with_both_as_evi
         await world.start()
         await world.run_until(1, 20)
         station = world["dave"].get_live_node().station
-        bound = station.get_bound(COMMIT, 1)
-        for payload, replicas in ((b"A" * 32, bound.placement.replicas[:3]), (b"B" * 32, bound.placement.replicas[3:])):
+        key_rule = station.get_key_rule(COMMIT, 1)
+        for payload, replicas in ((b"A" * 32, key_rule.placement.replicas[:3]), (b"B" * 32, key_rule.placement.replicas[3:])):
             expires = station.get_unix_seconds() + 1.8 * station.chain.timing.seconds_per_epoch
-            record = station.key.sign_record(station.chain.network_id, bound.key, payload, expires)
+            record = station.key.sign_record(station.chain.network_id, key_rule.key, payload, expires)
             for replica in replicas:
                 assert isinstance(await station.store.ask(replica, Post(record)), Posted)
         await world.run_until(2, 50)
         await assert_complete(world, 1, without=("dave",))
         on_chain = await world.get_submission(2)
-        assert world["dave"].key.author not in read_bitmap(bound.context.roster, on_chain.submission.bitmaps[0])
+        assert world["dave"].key.author not in read_bitmap(key_rule.context.roster, on_chain.submission.bitmaps[0])
         assert world["dave"].key.author in {*on_chain.attested_by, on_chain.submitter}
         shown = await ask_for_set(world["alice"].get_live_node().station, on_chain.submitter, 2, ())
         assert [{first.author, second.author} for first, second in shown.evidence] == [{world["dave"].key.author}]
@@ -335,7 +335,7 @@ def test_who_takes_over_an_identity_between_commitment_and_opening_has_nothing_t
         challenge, digest = await get_challenge(station, 1)
         output = OPEN.schema.payload.encode(HonestModel().infer(challenge))  # type: ignore[attr-defined]  # an OpeningOf
         opening = station.sign_once(OPEN, 1, OPEN.schema.encode(Opening(bytes(32), digest, output)))
-        assert (await station.store.post(opening, station.get_bound(OPEN, 1), station.get_unix_seconds() + 10)).is_complete
+        assert (await station.store.post(opening, station.get_key_rule(OPEN, 1), station.get_unix_seconds() + 10)).is_complete
         await world.run_until(2, 50)
         for name in VALIDATORS:
             scored = world[name].get(Scored, 1)[0]
@@ -361,9 +361,9 @@ def test_who_joins_counts_from_the_snapshot_on_and_stores_nothing_before(tmp_pat
         await world.run_until(first - 1, 99.5)
         station = erin.get_live_node().station
         payload = bytes(32)
-        bound = station.get_bound(COMMIT, first - 1)
-        record = station.key.sign_record(station.chain.network_id, bound.key, payload, station.get_unix_seconds() + 900)
-        posting = await station.store.post(record, bound, station.get_unix_seconds() + 1)
+        key_rule = station.get_key_rule(COMMIT, first - 1)
+        record = station.key.sign_record(station.chain.network_id, key_rule.key, payload, station.get_unix_seconds() + 900)
+        posting = await station.store.post(record, key_rule, station.get_unix_seconds() + 1)
         assert {denied.reason for denied in posting.refusals.values()} <= {Reason.NOT_ON_ROSTER, Reason.LATE}
         assert not posting.receipts
         await world.run_until(first + 2, 50)
@@ -390,10 +390,10 @@ def test_who_leaves_keeps_its_epoch_and_is_shut_out_after_the_snapshot(tmp_path:
         last = 1 if percent < 94 else 2
         await world.run_until(last + 1, 30)
         station = world["dave"].get_live_node().station
-        bound = station.get_bound(COMMIT, last + 1)
+        key_rule = station.get_key_rule(COMMIT, last + 1)
         expires = station.get_unix_seconds() + 900
-        record = station.key.sign_record(station.chain.network_id, bound.key, bytes(32), expires)
-        posting = await station.store.post(record, bound, station.get_unix_seconds() + 2)
+        record = station.key.sign_record(station.chain.network_id, key_rule.key, bytes(32), expires)
+        posting = await station.store.post(record, key_rule, station.get_unix_seconds() + 2)
         assert not posting.receipts
         assert {denied.reason for denied in posting.refusals.values()} == {Reason.NOT_ON_ROSTER}
         await world.run_until(last + 3, 50)
@@ -416,7 +416,7 @@ def test_a_newcomer_that_cannot_tell_which_of_two_proven_values_was_attested_abs
         await world.run_until(1, 20)
         station = world["dave"].get_live_node().station
         first = commit(station, COMMIT, 1, bytes(32), b"anything")
-        posting = await station.store.post(first, station.get_bound(COMMIT, 1), station.get_unix_seconds() + 60)
+        posting = await station.store.post(first, station.get_key_rule(COMMIT, 1), station.get_unix_seconds() + 60)
         assert posting.is_complete
         second = station.key.sign_record(station.chain.network_id, first.key, b"B" * 32, first.expiration_time)
         receipts = tuple(back_date(world[name], second, 1) for name in ("bob", "carol", "dave"))
@@ -451,7 +451,7 @@ def test_a_hoster_whose_ledger_was_lost_keeps_to_the_commitment_that_is_there(tm
         assert "hoster-commit of epoch 1" in trouble.what
         (missed,) = [fact.why for fact in world["dave"].get(DutyMissed, 1) if fact.duty == "open-output"]
         assert "ledger knows nothing" in missed
-        key = world["alice"].get_live_node().station.calendar.get_bound(COMMIT, 1).key
+        key = world["alice"].get_live_node().station.calendar.get_key_rule(COMMIT, 1).key
         for resident in world.residents.values():
             assert not resident.get_live_node().station.ledger.has_evidence(key, world["dave"].key.author)
             assert not resident.get(AttestationRefused)

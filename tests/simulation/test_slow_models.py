@@ -28,10 +28,10 @@ async def read_throughputs(world: World) -> dict[str, float]:
     section = await station.store.read_all(station.policy.get_rule("hoster"), 0)
     latest = get_latest(section.readings, station.watch.get_moment())
     names = {world[name].key.author: name for name in HOSTERS}
-    bound = station.calendar.get_bound(station.policy.get_rule("hoster"), 0)
+    key_rule = station.calendar.get_key_rule(station.policy.get_rule("hoster"), 0)
     said: dict[str, float] = {}
     for author, proof in latest.items():
-        beat = bound.decode(proof.record.payload)
+        beat = key_rule.decode(proof.record.payload)
         assert isinstance(beat, Heartbeat)
         said[names[author]] = beat.throughput
     return said

@@ -63,9 +63,9 @@ def test_a_boundary_that_is_reorganised_is_crossed_twice_and_counted_once(
         node, line = world["alice"].get_live_node(), world.hub.join(meet("vito").author)
 
         def write(name: str, kind: str, epoch: int) -> Record:
-            bound = node.calendar.get_bound(INFERENCE_POLICY.get_rule(kind), epoch)
-            expires = world.clock.get_unix_seconds() + bound.longest_seconds - 12
-            return meet(name).sign_record(bound.context.network, bound.key, bytes(32), expires)
+            key_rule = node.calendar.get_key_rule(INFERENCE_POLICY.get_rule(kind), epoch)
+            expires = world.clock.get_unix_seconds() + key_rule.longest_seconds - 12
+            return meet(name).sign_record(key_rule.context.network, key_rule.key, bytes(32), expires)
 
         async def send(record: Record) -> Reply:
             return decode_reply(await line.request(world["alice"].key.author, encode(Post(record)), 1.0))

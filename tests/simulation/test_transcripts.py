@@ -163,12 +163,12 @@ def test_refusals_are_written_with_their_reasons_and_replayed(tmp_path: Path) ->
         await world.run_until(1, 30)
         station = world["dave"].get_live_node().station
         rule = INFERENCE_POLICY.get_rule("hoster-reveal")
-        bound = station.get_bound(rule, 1)
+        key_rule = station.get_key_rule(rule, 1)
         for expires_in in (500.0, float("inf"), -1.0):
             record = station.key.sign_record(
-                world.chain.network_id, bound.key, bytes(100), station.get_unix_seconds() + expires_in
+                world.chain.network_id, key_rule.key, bytes(100), station.get_unix_seconds() + expires_in
             )
-            await station.store.post(record, bound, station.get_unix_seconds() + BLOCK_SECONDS)
+            await station.store.post(record, key_rule, station.get_unix_seconds() + BLOCK_SECONDS)
         await world.run_until(1, 60)
         await world.stop()
 

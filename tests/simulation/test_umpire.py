@@ -66,8 +66,8 @@ def admit_everything(patch: Patch) -> None:
 
     def take(self: Replica, sender: bytes, record: Record, now: Moment) -> object:
         answer = post(self, sender, record, now)
-        bound = self.judge.find_bound(record.key, now)
-        return answer if isinstance(answer, Receipt) or bound is None else self._keep(record, bound, now)
+        key_rule = self.judge.find_key_rule(record.key, now)
+        return answer if isinstance(answer, Receipt) or key_rule is None else self._keep(record, key_rule, now)
 
     patch.setattr(Replica, "_post", take)
 
@@ -278,9 +278,9 @@ NETWORKS: list[bytes] = []
 def test_a_forged_repair(monkeypatch: Patch, forge: Callable[[Proof], Proof], complaint: str) -> None:
     take = repair._take
 
-    def take_forged(proof: Proof, bound: Any, *it: Any) -> bool:
-        NETWORKS[:] = [bound.context.network]
-        return take(forge(proof), bound, *it)
+    def take_forged(proof: Proof, key_rule: Any, *it: Any) -> bool:
+        NETWORKS[:] = [key_rule.context.network]
+        return take(forge(proof), key_rule, *it)
 
     monkeypatch.setattr(repair, "_take", take_forged)
     assert_seen(complaint, LOST_DISK)
@@ -294,8 +294,8 @@ def prove_by_one_receipt(patch: Patch) -> None:
     post = Replica._post
 
     def refuse_but_one(self: Replica, sender: bytes, record: Record, now: Moment) -> object:
-        bound = self.judge.find_bound(record.key, now)
-        if bound is not None and bound.rule.kind == "hoster-commit" and self.author != bound.placement.replicas[0]:
+        key_rule = self.judge.find_key_rule(record.key, now)
+        if key_rule is not None and key_rule.rule.kind == "hoster-commit" and self.author != key_rule.placement.replicas[0]:
             return Denied(Reason.LATE)
         return post(self, sender, record, now)
 

@@ -196,8 +196,8 @@ async def keys_of_their_own_are_read_as_one_section(town: Town) -> None:
     assert section.is_enough
     assert list(section.get_proofs(Standing.COMPLETE)) == sorted(them.author for them in town.neighbours)
     alice, bob = town.neighbours[:2]
-    bound = town.get_bound(OWN, 0, alice)
-    foreign = bob.key.sign_record(bound.context.network, bound.key, bytes(32), town.clock.get_unix_seconds() + 600)
+    key_rule = town.get_key_rule(OWN, 0, alice)
+    foreign = bob.key.sign_record(key_rule.context.network, key_rule.key, bytes(32), town.clock.get_unix_seconds() + 600)
     (refused,) = await bob.post_to([alice], foreign)
     assert isinstance(refused, Refused)
     assert refused.reason == "not-author"

@@ -9,7 +9,7 @@ import msgspec
 
 from epochgate.core.receipt import Proof, Standing
 from epochgate.core.record import Record
-from epochgate.core.rule import Bound, Rule
+from epochgate.core.rule import KeyRule, Rule
 from epochgate.keys import SigningKey
 from epochgate.node.context import Missed, Station
 from epochgate.node.runner import Node
@@ -36,14 +36,14 @@ async def post_once(station: Station, replicas: Iterable[bytes], record: Record)
     return f"{sum(isinstance(reply, Posted) for reply in replies)} of {len(replies)} replicas took it"
 
 
-def sign(station: Station, bound: Bound, payload: bytes) -> Record:
+def sign(station: Station, key_rule: KeyRule, payload: bytes) -> Record:
     """A record of this node's under any key, with as long a life as the key's rule allows."""
-    expiration_time = station.get_unix_seconds() + bound.longest_seconds - 2 * bound.block_seconds
-    return station.key.sign_record(bound.context.network, bound.key, payload, expiration_time)
+    expiration_time = station.get_unix_seconds() + key_rule.longest_seconds - 2 * key_rule.block_seconds
+    return station.key.sign_record(key_rule.context.network, key_rule.key, payload, expiration_time)
 
 
 def get_replicas(station: Station, rule: Rule, epoch: int) -> Sequence[bytes]:
-    return station.get_bound(rule, epoch).placement.replicas
+    return station.get_key_rule(rule, epoch).placement.replicas
 
 
 async def watch_for_others(station: Station, rule: Rule, epoch: int, closes: float) -> dict[bytes, Proof]:

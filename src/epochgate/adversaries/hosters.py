@@ -27,20 +27,20 @@ async def _copy_commitment(station: Station, duty: Duty) -> str:
     rule = get_commitment_rule(station.policy, station.policy.get_opening_rule(HOSTER))
     victims = await watch_for_others(station, rule, duty.epoch, duty.closes)
     proof = next(iter(victims.values()))
-    return await station.post(rule, duty, sign(station, station.get_bound(rule, duty.epoch), proof.record.payload))
+    return await station.post(rule, duty, sign(station, station.get_key_rule(rule, duty.epoch), proof.record.payload))
 
 
 async def _copy_opening(station: Station, duty: Duty) -> str:
     """What the hoster whose digest was copied shows: salt, challenge and output, byte by byte."""
     rule = station.policy.get_opening_rule(HOSTER)
     commitment_rule = get_commitment_rule(station.policy, rule)
-    own = station.ledger.get_record(station.get_bound(commitment_rule, duty.epoch).key, station.author)
+    own = station.ledger.get_record(station.get_key_rule(commitment_rule, duty.epoch).key, station.author)
     commitments = await watch_for_others(station, commitment_rule, duty.epoch, duty.closes)
     while True:
         openings = await watch_for_others(station, rule, duty.epoch, duty.closes)
         for author, proof in openings.items():
             if own is None or (author in commitments and commitments[author].record.payload == own.payload):
-                record = sign(station, station.get_bound(rule, duty.epoch), proof.record.payload)
+                record = sign(station, station.get_key_rule(rule, duty.epoch), proof.record.payload)
                 return await station.post(rule, duty, record)
 
 
@@ -75,7 +75,7 @@ async def _come_early(station: Station, duty: Duty) -> str:
     """Its commitment and opening, both before the window of the first one opens; never again."""
     rule = station.policy.get_opening_rule(HOSTER)
     commitment_rule = get_commitment_rule(station.policy, rule)
-    if station.compute_seconds_until(station.get_bound(commitment_rule, duty.epoch).first) <= 0:
+    if station.compute_seconds_until(station.get_key_rule(commitment_rule, duty.epoch).first) <= 0:
         return "it is too late to be early"
     challenge, digest = await get_challenge(station, duty.epoch)
     output = await _encode_answer(station, rule, station.model, challenge)
@@ -121,12 +121,12 @@ async def _replay_commitment(station: Station, duty: Duty) -> str:
     first = station.ledger.get_own_record(rule.kind, duty.epoch - 1) if duty.epoch else None
     if first is None:
         return await commit_output(station, duty)
-    old = station.get_bound(rule, duty.epoch - 1)
+    old = station.get_key_rule(rule, duty.epoch - 1)
     await post_once(station, old.placement.replicas, first)  # as it was: its key is over
-    bound = station.get_bound(rule, duty.epoch)
-    fresh_seconds = station.get_unix_seconds() + bound.longest_seconds - 2 * bound.block_seconds
-    moved = msgspec.structs.replace(first, key=bound.key, expiration_time=fresh_seconds)
-    await post_once(station, bound.placement.replicas, moved)  # under the new key, with the old signature
+    key_rule = station.get_key_rule(rule, duty.epoch)
+    fresh_seconds = station.get_unix_seconds() + key_rule.longest_seconds - 2 * key_rule.block_seconds
+    moved = msgspec.structs.replace(first, key=key_rule.key, expiration_time=fresh_seconds)
+    await post_once(station, key_rule.placement.replicas, moved)  # under the new key, with the old signature
     record = station.sign_once(rule, duty.epoch, first.payload, station.ledger.get_own_opening(rule.kind, duty.epoch - 1))
     return await station.post(rule, duty, record)
 
@@ -145,14 +145,14 @@ class Equivocator:
     async def commit(self, station: Station, duty: Duty) -> str:
         opening_rule = station.policy.get_opening_rule(HOSTER)
         rule = get_commitment_rule(station.policy, opening_rule)
-        replicas, bound = get_replicas(station, rule, duty.epoch), station.get_bound(rule, duty.epoch)
+        replicas, key_rule = get_replicas(station, rule, duty.epoch), station.get_key_rule(rule, duty.epoch)
         challenge, digest = await get_challenge(station, duty.epoch)
         answers = [await _encode_answer(station, opening_rule, model, challenge) for model in (station.model, ConstantModel())]
         self._openings[duty.epoch] = tuple(Opening(station.entropy.get_bytes(32), digest, answer) for answer in answers)
         said = []
         for opening, part in zip(self._openings[duty.epoch], (replicas[::2], replicas[1::2]), strict=True):
             commitment = compute_commitment(station.chain.network_id, rule.kind, duty.epoch, station.author, opening)
-            said.append(await post_once(station, part, sign(station, bound, commitment)))
+            said.append(await post_once(station, part, sign(station, key_rule, commitment)))
         return "; ".join(said)
 
     async def open(self, station: Station, duty: Duty) -> str:
@@ -162,7 +162,7 @@ class Equivocator:
         openings = sorted(self._openings.pop(duty.epoch, ()), key=lambda opening: opening.payload not in favoured)
         if not openings:
             raise Missed("it has nothing to open")
-        opened = sign(station, station.get_bound(rule, duty.epoch), rule.schema.encode(openings[0]))
+        opened = sign(station, station.get_key_rule(rule, duty.epoch), rule.schema.encode(openings[0]))
         return await station.post(rule, duty, opened)
 
 

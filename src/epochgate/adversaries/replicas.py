@@ -85,12 +85,12 @@ class TwoFaced:
 
     def _date_back(self, record: Record) -> Receipt | None:
         now = self._station.watch.get_moment()
-        bound = self._station.judge.find_bound(record.key, now)
-        if bound is None or bound.epoch is None:
+        key_rule = self._station.judge.find_key_rule(record.key, now)
+        if key_rule is None or key_rule.epoch is None:
             return None
         stamp = compute_stamp(record)
-        signature = self._station.key.sign(compute_receipt_bytes(now.network, stamp, bound.epoch, bound.last))
-        receipt = Receipt(self._station.author, bound.epoch, bound.last, signature)
+        signature = self._station.key.sign(compute_receipt_bytes(now.network, stamp, key_rule.epoch, key_rule.last))
+        receipt = Receipt(self._station.author, key_rule.epoch, key_rule.last, signature)
         self._late[record.key][record.author] = (record, receipt)
         return receipt
 

@@ -54,15 +54,15 @@ def _beside(flow: Flow, other: Flow) -> Flow:
 async def _forge(station: Station, duty: Duty) -> str:
     """In the first block of the window, before anybody honest: a commitment under each other hoster's name."""
     rule = get_commitment_rule(station.policy, station.policy.get_opening_rule(HOSTER))
-    bound = station.get_bound(rule, duty.epoch)
-    await station.wait_for_block(bound.first)
-    expiration_time = station.get_unix_seconds() + bound.longest_seconds - 2 * bound.block_seconds
+    key_rule = station.get_key_rule(rule, duty.epoch)
+    await station.wait_for_block(key_rule.first)
+    expiration_time = station.get_unix_seconds() + key_rule.longest_seconds - 2 * key_rule.block_seconds
     said = []
     for victim in station.calendar.get_context(duty.epoch).roster.hosters:
         if victim != station.author:
             value = station.entropy.get_bytes(SIGNATURE_BYTES + 32)
-            forged = Record(bound.key, victim, value, expiration_time)
-            said.append(await post_once(station, bound.placement.replicas, forged))
+            forged = Record(key_rule.key, victim, value, expiration_time)
+            said.append(await post_once(station, key_rule.placement.replicas, forged))
     return f"forged: {'; '.join(said)}"
 
 
@@ -78,8 +78,8 @@ async def _flood(station: Station, duty: Duty) -> str:
     victim, sent = others[duty.epoch % len(others)], 0
     rubbish = Record(bytes(20), station.author, bytes(512), station.get_unix_seconds() + 60)
     heartbeats = next(rule for rule in station.policy.rules if rule.by == HOSTER and not rule.is_of_an_epoch)
-    signed = sign(station, station.get_bound(heartbeats, duty.epoch), station.entropy.get_bytes(32))
-    key = station.get_bound(commitments, duty.epoch).key
+    signed = sign(station, station.get_key_rule(heartbeats, duty.epoch), station.entropy.get_bytes(32))
+    key = station.get_key_rule(commitments, duty.epoch).key
     requests: tuple[Request, ...] = (Post(rubbish), Post(signed), List(key))
     while sent < MOST_REQUESTS and station.compute_seconds_until(duty.closes) > station.block_seconds:
         batch = [requests[number % len(requests)] for number in range(FLOOD_AT_ONCE)]
@@ -122,9 +122,9 @@ def make_payloads() -> Iterator[bytes]:
 
 async def _send_frames(node: Node, station: Station, duty: Duty) -> str:
     rule = get_commitment_rule(station.policy, station.policy.get_opening_rule(HOSTER))
-    bound = station.get_bound(rule, duty.epoch)
-    frames = list(make_frames(encode(Post(sign(station, bound, bytes(32))))))[:-1]
-    for replica in bound.placement.replicas:
+    key_rule = station.get_key_rule(rule, duty.epoch)
+    frames = list(make_frames(encode(Post(sign(station, key_rule, bytes(32))))))[:-1]
+    for replica in key_rule.placement.replicas:
         if replica != station.author:
             for frame in frames:
                 with suppress(Unreachable):
@@ -135,9 +135,9 @@ async def _send_frames(node: Node, station: Station, duty: Duty) -> str:
 async def _send_payloads(station: Station, duty: Duty) -> str:
     """Properly signed openings that no replica can read, before the real one."""
     rule = station.policy.get_opening_rule(HOSTER)
-    bound = station.get_bound(rule, duty.epoch)
+    key_rule = station.get_key_rule(rule, duty.epoch)
     said = [
-        await post_once(station, bound.placement.replicas, sign(station, bound, bytes(64) + payload))
+        await post_once(station, key_rule.placement.replicas, sign(station, key_rule, bytes(64) + payload))
         for payload in make_payloads()
     ]
     return f"{len(said)} poisoned openings: {', '.join(sorted(set(said)))}"

@@ -12,7 +12,7 @@ from epochgate.core.moment import NOTHING_HELD, Held, Moment
 from epochgate.core.policy import Judge
 from epochgate.core.receipt import Receipt, Stamp, compute_stamp
 from epochgate.core.record import Record, compute_value_digest
-from epochgate.core.rule import Bound
+from epochgate.core.rule import KeyRule
 from epochgate.core.tally import Tally, Usage
 from epochgate.core.verdict import Denied, Reason, Verdict
 
@@ -48,17 +48,17 @@ class Stock(Protocol):
 
 
 def judge_post(
-    judge: Judge, bound: Bound | None, sender: bytes, record: Record, now: Moment, replica: bytes, stock: Stock, room: Room
+    judge: Judge, key_rule: KeyRule | None, sender: bytes, record: Record, now: Moment, replica: bytes, stock: Stock, room: Room
 ) -> Receipt | Verdict:
     """The receipt that `replica` gave for this very record before, or whether it is to store it now.
 
-    `bound` is what the judge finds for the record's key.
+    `key_rule` is what the judge finds for the record's key.
     """
     if sender != record.author:
-        return Denied(Reason.NOT_AUTHOR, bound.name if bound else None, record.author, sender)
-    if bound is not None and replica not in bound.placement.replicas:
-        return Denied(Reason.NOT_REPLICA, bound.name, f"one of the key's {bound.placement.k} replicas", replica)
-    if bound is None and now.is_stale:
+        return Denied(Reason.NOT_AUTHOR, key_rule.name if key_rule else None, record.author, sender)
+    if key_rule is not None and replica not in key_rule.placement.replicas:
+        return Denied(Reason.NOT_REPLICA, key_rule.name, f"one of the key's {key_rule.placement.k} replicas", replica)
+    if key_rule is None and now.is_stale:
         return Denied(Reason.CHAIN_STALE, None, "a fresh chain head and its epoch's roster", now.block)
     held = stock.held.get((record.key, record.author))
     if held is not None and _is_same(held, record):
@@ -68,29 +68,29 @@ def judge_post(
     verdict = judge.admit(record, now)
     if isinstance(verdict, Denied):
         return verdict
-    if bound is None:
+    if key_rule is None:
         raise AssertionError("a judge admitted a key for which it finds no rule")
     if len(record.value) > room.value_bytes:
-        return Denied(Reason.TOO_LARGE, bound.name, room.value_bytes, len(record.value))
-    denied = find_excess(record, held, bound, now.data.epoch, stock.tally, room)
+        return Denied(Reason.TOO_LARGE, key_rule.name, room.value_bytes, len(record.value))
+    denied = find_excess(record, held, key_rule, now.data.epoch, stock.tally, room)
     return verdict if denied is None else denied
 
 
-def compute_receipt_epoch(bound: Bound | None, now: Moment) -> int:
+def compute_receipt_epoch(key_rule: KeyRule | None, now: Moment) -> int:
     """What a receipt given now says: the key's epoch, or for a key without one the current epoch."""
-    return now.data.epoch if bound is None or bound.epoch is None else bound.epoch
+    return now.data.epoch if key_rule is None or key_rule.epoch is None else key_rule.epoch
 
 
 def find_own_receipt(replica: bytes, receipts: tuple[Receipt, ...]) -> Receipt | None:
     return next((receipt for receipt in receipts if receipt.replica == replica), None)
 
 
-def find_excess(record: Record, held: Stored | None, bound: Bound, epoch: int, tally: Tally, room: Room) -> Denied | None:
+def find_excess(record: Record, held: Stored | None, key_rule: KeyRule, epoch: int, tally: Tally, room: Room) -> Denied | None:
     """Which limit `record`, stored in `epoch` in the place of what is `held`, goes beyond; None where it fits.
 
     While all keep to their shares, neither a key's bound nor that of all is ever reached.
     """
-    limits, authors, size = room.limits, len(bound.roles), len(record.value)
+    limits, authors, size = room.limits, len(key_rule.roles), len(record.value)
     share = limits.compute_author_share(authors, room.held_epochs)
     part = "" if share == limits.author else ", its part of the total"
     replaced = Usage(1, held.value_bytes) if held is not None else Usage()
@@ -102,10 +102,10 @@ def find_excess(record: Record, held: Stored | None, bound: Bound, epoch: int, t
     ):
         after = Usage(usage.entries + 1 - gone.entries, usage.value_bytes + size - gone.value_bytes)
         if after.entries > quota.entries or after.value_bytes > quota.value_bytes:
-            return Denied(Reason.QUOTA, bound.name, f"at most {quota} {whose}", str(after))
-    longest = limits.compute_key_share_bytes(bound.rule.compute_writers(authors, room.held_epochs))
+            return Denied(Reason.QUOTA, key_rule.name, f"at most {quota} {whose}", str(after))
+    longest = limits.compute_key_share_bytes(key_rule.rule.compute_writers(authors, room.held_epochs))
     if size > longest:
-        return Denied(Reason.QUOTA, bound.name, f"at most {longest} bytes an author under a key", f"{size} bytes")
+        return Denied(Reason.QUOTA, key_rule.name, f"at most {longest} bytes an author under a key", f"{size} bytes")
     return None
 
 

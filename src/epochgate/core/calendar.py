@@ -8,7 +8,7 @@ from epochgate.core.epoch import compute_epoch_data
 from epochgate.core.moment import NOTHING_HELD, READABLE_EPOCHS, Held, Moment
 from epochgate.core.policy import Policy
 from epochgate.core.roster import Roster
-from epochgate.core.rule import Bound, Rule
+from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schema import EpochContext
 
 
@@ -18,15 +18,15 @@ class Calendar:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self._contexts: dict[int, EpochContext] = {}
-        self._bounds: dict[int, tuple[Bound, ...]] = {}
-        self._tables: tuple[int, dict[bytes, Bound], dict[bytes, Bound]] | None = None
+        self._key_rules: dict[int, tuple[KeyRule, ...]] = {}
+        self._tables: tuple[int, dict[bytes, KeyRule], dict[bytes, KeyRule]] | None = None
 
     def add(self, context: EpochContext) -> None:
         """Take in an epoch; epochs that can no longer be read are let go."""
         self._contexts[context.epoch] = context
-        self._bounds[context.epoch] = tuple(self.policy.bind(context, context.epoch))
+        self._key_rules[context.epoch] = tuple(self.policy.bind(context, context.epoch))
         for old in [epoch for epoch in self._contexts if epoch <= context.epoch - READABLE_EPOCHS - 1]:
-            del self._contexts[old], self._bounds[old]
+            del self._contexts[old], self._key_rules[old]
         self._tables = None
 
     def has(self, epoch: int) -> bool:
@@ -58,16 +58,16 @@ class Calendar:
         rosters = [self._contexts[each].roster for each in (epoch, epoch + 1) if each in self._contexts]
         return frozenset(author for roster in rosters for author in roster.roles)
 
-    def get_bound(self, rule: Rule, epoch: int, author: bytes | None = None) -> Bound:
+    def get_key_rule(self, rule: Rule, epoch: int, author: bytes | None = None) -> KeyRule:
         """The rule in `epoch`; `author` chooses among the keys of a rule that has one an author."""
-        for bound in self._bounds[epoch]:
-            if bound.rule is rule and bound.author == author:
-                return bound
+        for key_rule in self._key_rules[epoch]:
+            if key_rule.rule is rule and key_rule.author == author:
+                return key_rule
         raise KeyError(f"rule {rule.name} has no key in epoch {epoch} for author {author.hex() if author else 'any'}")
 
-    def get_bounds(self, rule: Rule, epoch: int) -> tuple[Bound, ...]:
+    def get_key_rules(self, rule: Rule, epoch: int) -> tuple[KeyRule, ...]:
         """All keys of the rule in `epoch`."""
-        return tuple(bound for bound in self._bounds[epoch] if bound.rule is rule)
+        return tuple(key_rule for key_rule in self._key_rules[epoch] if key_rule.rule is rule)
 
     def compute_moment(
         self,
@@ -89,21 +89,23 @@ class Calendar:
         unknown = data.epoch not in self._contexts
         return Moment(postable, readable, data, block, time_seconds, newest.network, held, is_stale or unknown)
 
-    def _get_tables(self, epoch: int, *, is_started: bool) -> tuple[dict[bytes, Bound], dict[bytes, Bound]]:
+    def _get_tables(self, epoch: int, *, is_started: bool) -> tuple[dict[bytes, KeyRule], dict[bytes, KeyRule]]:
         tag = epoch if is_started else -1
         if self._tables is None or self._tables[0] != tag:
-            current = self._bounds.get(epoch, ())
+            current = self._key_rules.get(epoch, ())
             if is_started:
                 readable = {
-                    bound.key: bound for e in range(epoch - READABLE_EPOCHS + 1, epoch + 1) for bound in self._bounds.get(e, ())
+                    key_rule.key: key_rule
+                    for e in range(epoch - READABLE_EPOCHS + 1, epoch + 1)
+                    for key_rule in self._key_rules.get(e, ())
                 }
-                postable = {bound.key: bound for bound in self._bind_next(epoch)} | readable
+                postable = {key_rule.key: key_rule for key_rule in self._bind_next(epoch)} | readable
             else:
-                readable = postable = {bound.key: bound for bound in current if bound.epoch is None}
+                readable = postable = {key_rule.key: key_rule for key_rule in current if key_rule.epoch is None}
             self._tables = (tag, postable, readable)
         return self._tables[1], self._tables[2]
 
-    def _bind_next(self, epoch: int) -> Iterator[Bound]:
+    def _bind_next(self, epoch: int) -> Iterator[KeyRule]:
         """The keys of the next epoch, whose roster is unknown: they serve only to say when they open."""
         if epoch in self._contexts:
             yield from self.policy.bind(self._contexts[epoch], epoch + 1)

@@ -96,22 +96,22 @@ def _judge_section(section: Section, bitmap: bytes, shown: Shown, differences: l
 
 def _merge(section: Section, shown: Sequence[KeyReading]) -> Section:
     """The section with what the submitter showed of the same keys: receipts add up, whoever shows them."""
-    by_key = {reading.bound.key: reading for reading in shown}
+    by_key = {reading.key_rule.key: reading for reading in shown}
     readings = []
     for own in section.readings:
-        other = by_key.get(own.bound.key)
+        other = by_key.get(own.key_rule.key)
         if other is not None:
             stamps: dict[Stamp, frozenset[bytes]] = dict(own.vouchers)
             for stamp, vouchers in other.vouchers.items():
                 stamps[stamp] = stamps.get(stamp, frozenset()) | vouchers
-            own = KeyReading(own.bound, other.proofs | own.proofs, stamps, own.answered)  # noqa: PLW2901 - the merged one is what is read from here on
+            own = KeyReading(own.key_rule, other.proofs | own.proofs, stamps, own.answered)  # noqa: PLW2901 - the merged one is what is read from here on
         readings.append(own)
     return Section(section.rule, section.epoch, section.roster, tuple(readings))
 
 
 def _find_equivocators(section: Section, evidence: Sequence[tuple[Record, Record]]) -> frozenset[bytes]:
     """Authors of whom two different values are shown under one once-key of this section."""
-    keys = {reading.bound.key for reading in section.readings if section.rule.once}
+    keys = {reading.key_rule.key for reading in section.readings if section.rule.once}
     return frozenset(
         first.author
         for first, second in evidence

@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from epochgate.core.epoch import EpochData
-from epochgate.core.rule import Bound
+from epochgate.core.rule import KeyRule
 
 READABLE_EPOCHS = 3
 """GET knows the keys of the current and the two epochs before (SPEC section 1)."""
@@ -34,8 +34,8 @@ class Moment(msgspec.Struct, frozen=True, gc=False):
     windows are absolute blocks, so only the current epoch's can be open. `readable` holds what GET knows.
     """
 
-    postable: dict[bytes, Bound]
-    readable: dict[bytes, Bound]
+    postable: dict[bytes, KeyRule]
+    readable: dict[bytes, KeyRule]
     data: EpochData
     block: int
     time_seconds: float

@@ -22,7 +22,7 @@ from epochgate.core.limits import Limits
 from epochgate.core.moment import READABLE_EPOCHS, Moment
 from epochgate.core.policy_render import render_limits, render_table, render_timeline
 from epochgate.core.record import SIGNATURE_BYTES, Record, is_signed
-from epochgate.core.rule import Bound, Rule
+from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schema import EpochContext, Malformed
 from epochgate.core.verdict import Admitted, Denied, Reason, Verdict
 
@@ -35,10 +35,10 @@ _sha256 = hashlib.sha256
 class Judge(Protocol):
     """Whoever decides what a replica stores and what a reader believes: a policy, or one composed with predicates.
 
-    `find_bound` gives the rule that a key stands under, and with it the key's replicas; None for a key that is none.
+    `find_key_rule` gives the rule that a key stands under, and with it the key's replicas; None for a key that is none.
     """
 
-    def find_bound(self, key: bytes, now: Moment) -> Bound | None: ...
+    def find_key_rule(self, key: bytes, now: Moment) -> KeyRule | None: ...
 
     def admit(self, record: Record, now: Moment) -> Verdict: ...
 
@@ -76,7 +76,7 @@ class Policy:
         self.limits = limits or Limits()
         self.max_value_bytes = max((rule.max_bytes for rule in rules), default=0)
 
-    def find_bound(self, key: bytes, now: Moment) -> Bound | None:
+    def find_key_rule(self, key: bytes, now: Moment) -> KeyRule | None:
         """The rule that `key` stands under now, None where it is no key of this policy."""
         return now.postable.get(key)
 
@@ -85,42 +85,47 @@ class Policy:
         size = len(record.value)
         if size > self.max_value_bytes:
             return Denied(Reason.TOO_LARGE, None, self.max_value_bytes, size)
-        bound = now.postable.get(record.key)
-        if bound is None:
+        key_rule = now.postable.get(record.key)
+        if key_rule is None:
             return _NO_SUCH_KEY
-        if size > bound.max_bytes:
-            return Denied(Reason.TOO_LARGE, bound.name, bound.max_bytes, size)
+        if size > key_rule.max_bytes:
+            return Denied(Reason.TOO_LARGE, key_rule.name, key_rule.max_bytes, size)
         block = now.block
         if now.is_stale:
-            return Denied(Reason.CHAIN_STALE, bound.name, "a fresh chain head", block)
-        if not bound.first <= block <= bound.last:
-            return _deny_block(bound, block)
+            return Denied(Reason.CHAIN_STALE, key_rule.name, "a fresh chain head", block)
+        if not key_rule.first <= block <= key_rule.last:
+            return _deny_block(key_rule, block)
         author, left = record.author, record.expiration_time - now.time_seconds
-        if not 0.0 < left <= bound.longest_seconds or (bound.keep_block and left < bound.compute_shortest_seconds(block)):
-            return Denied(Reason.EXPIRY, bound.name, _expected_expiry(bound, block), left)
-        denied = _deny_author(bound, author)
+        if not 0.0 < left <= key_rule.longest_seconds or (
+            key_rule.keep_block and left < key_rule.compute_shortest_seconds(block)
+        ):
+            return Denied(Reason.EXPIRY, key_rule.name, _expected_expiry(key_rule, block), left)
+        denied = _deny_author(key_rule, author)
         if denied is not None:
             return denied
-        if block < bound.stand_ins_first and author != bound.elected:
-            return _deny_stand_in(bound, block, author)
+        if block < key_rule.stand_ins_first and author != key_rule.elected:
+            return _deny_stand_in(key_rule, block, author)
         held = now.held.get((record.key, author))
-        if held is not None and (bound.once or record.expiration_time <= held.expiration_time):
+        if held is not None and (key_rule.once or record.expiration_time <= held.expiration_time):
             return Denied(
-                Reason.ALREADY_THERE, bound.name, "one record" if bound.once else held.expiration_time, record.expiration_time
+                Reason.ALREADY_THERE,
+                key_rule.name,
+                "one record" if key_rule.once else held.expiration_time,
+                record.expiration_time,
             )
-        return judge_content(record, bound)
+        return judge_content(record, key_rule)
 
     def recognise(self, record: Record, now: Moment) -> Verdict:
         """GET: is this a record that could have been stored? Windows do not bind it; receipts say when it was."""
-        bound = now.readable.get(record.key)
-        if bound is None:
+        key_rule = now.readable.get(record.key)
+        if key_rule is None:
             return _NO_SUCH_KEY
-        if len(record.value) > bound.max_bytes:
-            return Denied(Reason.TOO_LARGE, bound.name, bound.max_bytes, len(record.value))
-        if not math.isfinite(record.expiration_time) or (bound.epoch is None and record.expiration_time <= now.time_seconds):
-            return Denied(Reason.EXPIRY, bound.name, "a finite time to come", record.expiration_time)
-        denied = _deny_author(bound, record.author)
-        return judge_content(record, bound, is_read=True) if denied is None else denied
+        if len(record.value) > key_rule.max_bytes:
+            return Denied(Reason.TOO_LARGE, key_rule.name, key_rule.max_bytes, len(record.value))
+        if not math.isfinite(record.expiration_time) or (key_rule.epoch is None and record.expiration_time <= now.time_seconds):
+            return Denied(Reason.EXPIRY, key_rule.name, "a finite time to come", record.expiration_time)
+        denied = _deny_author(key_rule, record.author)
+        return judge_content(record, key_rule, is_read=True) if denied is None else denied
 
     def __str__(self) -> str:
         return f"{render_table(self.rules)}\n\n{render_limits(self.limits)}"
@@ -129,7 +134,7 @@ class Policy:
         """The epoch from left to right, a bar a rule."""
         return render_timeline(self.rules)
 
-    def bind(self, context: EpochContext, epoch: int) -> Iterator[Bound]:
+    def bind(self, context: EpochContext, epoch: int) -> Iterator[KeyRule]:
         """Every key of the policy in `epoch`; before the subnet's first block only those without an epoch."""
         for rule in self.rules:
             if context.timing.slot is not None or not rule.is_of_an_epoch:
@@ -185,71 +190,73 @@ class Policy:
         return hashlib.sha256(b"epochgate/policy/1\0" + "\n".join(lines).encode()).digest()
 
 
-def judge_content(record: Record, bound: Bound, *, is_read: bool = False) -> Verdict:
+def judge_content(record: Record, key_rule: KeyRule, *, is_read: bool = False) -> Verdict:
     """The dear part of a judgement: the signature, and only then the schema.
 
     A record that is read is mostly read again, for scores and then for settlements, so its signature is remembered.
     """
     payload = record.value[SIGNATURE_BYTES:]
     check = is_signed_before if is_read else is_signed_under
-    if not check(bound, record, payload):
+    if not check(key_rule, record, payload):
         return Denied(
-            Reason.BAD_SIGNATURE, bound.name, "a signature by the author over network, key, author, expiry and payload"
+            Reason.BAD_SIGNATURE, key_rule.name, "a signature by the author over network, key, author, expiry and payload"
         )
     try:
-        return Admitted(bound.name, record.author, bound.decode(payload))
+        return Admitted(key_rule.name, record.author, key_rule.decode(payload))
     except Malformed as error:
-        return Denied(Reason.MALFORMED, bound.name, bound.rule.schema.describe(), str(error))
+        return Denied(Reason.MALFORMED, key_rule.name, key_rule.rule.schema.describe(), str(error))
 
 
-def is_signed_under(bound: Bound, record: Record, payload: bytes) -> bool:
+def is_signed_under(key_rule: KeyRule, record: Record, payload: bytes) -> bool:
     """The same as `core.record.is_record_signed`, with the part that all records of the key share made beforehand."""
     try:
-        crypto_sign_open(record.value[:SIGNATURE_BYTES] + _compute_message(bound, record, payload), record.author[6:])
+        crypto_sign_open(record.value[:SIGNATURE_BYTES] + _compute_message(key_rule, record, payload), record.author[6:])
     except (BadSignatureError, ValueError):
         return False
     return True
 
 
-def is_signed_before(bound: Bound, record: Record, payload: bytes) -> bool:
+def is_signed_before(key_rule: KeyRule, record: Record, payload: bytes) -> bool:
     """The same, looked up where this signature was checked before."""
-    return _is_signed(record.author, _compute_message(bound, record, payload), record.value[:SIGNATURE_BYTES])
+    return _is_signed(record.author, _compute_message(key_rule, record, payload), record.value[:SIGNATURE_BYTES])
 
 
-def _compute_message(bound: Bound, record: Record, payload: bytes) -> bytes:
-    return bound.prefix + record.author + _pack_seconds(record.expiration_time) + _sha256(payload).digest()
+def _compute_message(key_rule: KeyRule, record: Record, payload: bytes) -> bytes:
+    return key_rule.prefix + record.author + _pack_seconds(record.expiration_time) + _sha256(payload).digest()
 
 
 _is_signed = functools.lru_cache(MAX_REMEMBERED_SIGNATURES)(is_signed)
 
 
-def _deny_block(bound: Bound, block: int) -> Denied:
-    expected = f"blocks {bound.first} to {bound.last}"
-    if block > bound.last:
-        return Denied(Reason.LATE, bound.name, expected, block)
-    wait_blocks = bound.first - block
-    return Denied(Reason.EARLY, bound.name, expected, block, wait_blocks, wait_blocks * bound.block_seconds)
+def _deny_block(key_rule: KeyRule, block: int) -> Denied:
+    expected = f"blocks {key_rule.first} to {key_rule.last}"
+    if block > key_rule.last:
+        return Denied(Reason.LATE, key_rule.name, expected, block)
+    wait_blocks = key_rule.first - block
+    return Denied(Reason.EARLY, key_rule.name, expected, block, wait_blocks, wait_blocks * key_rule.block_seconds)
 
 
-def _deny_author(bound: Bound, author: bytes) -> Denied | None:
-    roles = bound.roles.get(author)
+def _deny_author(key_rule: KeyRule, author: bytes) -> Denied | None:
+    roles = key_rule.roles.get(author)
     if roles is None:
-        return Denied(Reason.NOT_ON_ROSTER, bound.name, f"one of the roster's {len(bound.roles)} authors", author)
-    is_elected = bound.rule.elected_until is not None and author == bound.elected  # by the chain, which knows no roles
-    if not roles & bound.role and not is_elected:
-        return Denied(Reason.WRONG_ROLE, bound.name, f"role {bound.role}", f"role {roles}")
-    if bound.author is not None and author != bound.author:
-        return Denied(Reason.NOT_AUTHOR, bound.name, bound.author, author)
+        return Denied(Reason.NOT_ON_ROSTER, key_rule.name, f"one of the roster's {len(key_rule.roles)} authors", author)
+    is_elected = key_rule.rule.elected_until is not None and author == key_rule.elected  # by the chain, which knows no roles
+    if not roles & key_rule.role and not is_elected:
+        return Denied(Reason.WRONG_ROLE, key_rule.name, f"role {key_rule.role}", f"role {roles}")
+    if key_rule.author is not None and author != key_rule.author:
+        return Denied(Reason.NOT_AUTHOR, key_rule.name, key_rule.author, author)
     return None
 
 
-def _deny_stand_in(bound: Bound, block: int, author: bytes) -> Denied:
-    wait_blocks = bound.stand_ins_first - block
-    return Denied(Reason.NOT_ELECTED, bound.name, bound.elected, author, wait_blocks, wait_blocks * bound.block_seconds)
+def _deny_stand_in(key_rule: KeyRule, block: int, author: bytes) -> Denied:
+    wait_blocks = key_rule.stand_ins_first - block
+    return Denied(
+        Reason.NOT_ELECTED, key_rule.name, key_rule.elected, author, wait_blocks, wait_blocks * key_rule.block_seconds
+    )
 
 
-def _expected_expiry(bound: Bound, block: int) -> str:
-    return f"{max(0.0, bound.compute_shortest_seconds(block)):.6g} to {bound.longest_seconds:.6g} s from now"
+def _expected_expiry(key_rule: KeyRule, block: int) -> str:
+    return f"{max(0.0, key_rule.compute_shortest_seconds(block)):.6g} to {key_rule.longest_seconds:.6g} s from now"
 
 
 def _is_adjoining(window: Window, other: Window) -> bool:

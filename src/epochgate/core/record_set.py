@@ -13,7 +13,7 @@ import msgspec
 
 from epochgate.core.receipt import Proof, Stamp, Standing, compute_stamp
 from epochgate.core.roster import Roster
-from epochgate.core.rule import Bound, Rule
+from epochgate.core.rule import KeyRule, Rule
 
 LEAF_DOMAIN = b"\0epochgate/leaf/1"
 NODE_DOMAIN = b"\1epochgate/node/1"
@@ -22,7 +22,7 @@ NODE_DOMAIN = b"\1epochgate/node/1"
 class KeyReading(msgspec.Struct, frozen=True):
     """What the replicas of one key answered: recognised records with the replicas that vouch for each, and who answered."""
 
-    bound: Bound
+    key_rule: KeyRule
     proofs: dict[Stamp, Proof]
     vouchers: dict[Stamp, frozenset[bytes]]
     answered: frozenset[bytes]
@@ -30,13 +30,13 @@ class KeyReading(msgspec.Struct, frozen=True):
     @property
     def is_enough(self) -> bool:
         """Whether so many answered that no complete record can have been missed, and all that is proven is at hand."""
-        judge = self.bound.receipt_rule.judge_count
+        judge = self.key_rule.receipt_rule.judge_count
         at_hand = all(stamp in self.proofs for stamp, who in self.vouchers.items() if judge(len(who)) >= Standing.PROVEN)
-        return at_hand and len(self.answered) >= self.bound.placement.to_complete
+        return at_hand and len(self.answered) >= self.key_rule.placement.to_complete
 
     def get_stamps(self, standing: Standing) -> Iterator[Stamp]:
         """The stamps of at least that standing whose values are at hand, in order."""
-        judge = self.bound.receipt_rule.judge_count
+        judge = self.key_rule.receipt_rule.judge_count
         for stamp in sorted(self.proofs, key=_order):
             if judge(len(self.vouchers.get(stamp, ()))) >= standing:
                 yield stamp

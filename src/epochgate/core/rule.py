@@ -78,16 +78,16 @@ class Rule(msgspec.Struct, frozen=True):
         ]
         return " ".join(facts)
 
-    def bind(self, context: EpochContext, epoch: int) -> Iterator[Bound]:
+    def bind(self, context: EpochContext, epoch: int) -> Iterator[KeyRule]:
         """The rule's keys in `epoch`: one, or one an author."""
         decode = self.schema.bind(context)
         authors: tuple[bytes | None, ...] = context.roster.get_authors(self.by) if self.is_of_an_author else (None,)
         for author in authors:
             name = self.name.format(epoch=epoch, author=author.hex() if author else "")
-            yield Bound.build(self, name, epoch if self.is_of_an_epoch else None, author, context, decode)
+            yield KeyRule.build(self, name, epoch if self.is_of_an_epoch else None, author, context, decode)
 
 
-class Bound(msgspec.Struct, frozen=True, gc=False):
+class KeyRule(msgspec.Struct, frozen=True, gc=False):
     """A rule in one epoch, with nothing left to compute. Blocks are absolute, both ends inside."""
 
     rule: Rule
@@ -112,7 +112,9 @@ class Bound(msgspec.Struct, frozen=True, gc=False):
     decode: Decoder
 
     @staticmethod
-    def build(rule: Rule, name: str, epoch: int | None, author: bytes | None, context: EpochContext, decode: Decoder) -> Bound:
+    def build(
+        rule: Rule, name: str, epoch: int | None, author: bytes | None, context: EpochContext, decode: Decoder
+    ) -> KeyRule:
         timing, key = context.timing, compute_key(name)
         blocks = (
             ALWAYS if epoch is None else Blocks(timing.compute_first_block(epoch), timing.compute_first_block(epoch + 1) - 1)
@@ -126,7 +128,7 @@ class Bound(msgspec.Struct, frozen=True, gc=False):
                 stand_ins_first = start + int(rule.elected_until * timing.blocks_per_epoch) + 1
             if rule.kept_until is not None:
                 keep_block = start + int(rule.kept_until * timing.blocks_per_epoch)
-        return Bound(
+        return KeyRule(
             rule=rule,
             name=name,
             key=key,

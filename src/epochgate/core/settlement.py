@@ -138,7 +138,7 @@ def _weigh_lists(
 def _decode(calendar: Calendar, rule: Rule, epoch: int, record: Record) -> Opened | None:
     author = record.author if "{author}" in rule.name else None
     try:
-        value = calendar.get_bound(rule, epoch, author).decode(record.payload)
+        value = calendar.get_key_rule(rule, epoch, author).decode(record.payload)
     except (Malformed, KeyError):
         return None
     return value if isinstance(value, Opened) else None

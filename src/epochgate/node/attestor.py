@@ -12,7 +12,7 @@ from epochgate.core.claim import Agreed, Claim, Disputed, Shown, Undecided, judg
 from epochgate.core.receipt import Proof, Stamp, compute_stamp
 from epochgate.core.record import Record, is_record_signed
 from epochgate.core.record_set import KeyReading, Section
-from epochgate.core.rule import Bound, Rule
+from epochgate.core.rule import KeyRule, Rule
 from epochgate.keys import format_peer_id
 from epochgate.node.context import Missed, Station
 from epochgate.node.duties import Duty
@@ -102,23 +102,23 @@ async def ask_for_set(station: Station, submitter: bytes, epoch: int, pairs: Seq
         evidence += page.evidence
         if page.is_last or not (page.proofs or page.evidence):
             break
-    bounds = {bound.key: bound for rule, of in pairs for bound in station.calendar.get_bounds(rule, of)}
+    key_rules = {key_rule.key: key_rule for rule, of in pairs for key_rule in station.calendar.get_key_rules(rule, of)}
     network = station.chain.network_id
     signed = [pair for pair in evidence if all(is_record_signed(network, record) for record in pair)]
-    return Shown(tuple(_read_proofs(station, bounds, proofs)), tuple(signed))
+    return Shown(tuple(_read_proofs(station, key_rules, proofs)), tuple(signed))
 
 
-def _read_proofs(station: Station, bounds: Mapping[bytes, Bound], proofs: Sequence[Proof]) -> Iterator[KeyReading]:
+def _read_proofs(station: Station, key_rules: Mapping[bytes, KeyRule], proofs: Sequence[Proof]) -> Iterator[KeyReading]:
     """The submitter's proofs, judged like a replica's answers."""
     now = station.watch.get_moment()
     by_key: dict[bytes, dict[Stamp, Proof]] = {}
     for proof in proofs:
-        if proof.record.key in bounds and station.judge.recognise(proof.record, now):
+        if proof.record.key in key_rules and station.judge.recognise(proof.record, now):
             by_key.setdefault(proof.record.key, {})[compute_stamp(proof.record)] = proof
     for key, shown in by_key.items():
-        rule = bounds[key].receipt_rule
+        rule = key_rules[key].receipt_rule
         vouchers = {stamp: station.store.verify(rule, stamp, proof.receipts) for stamp, proof in shown.items()}
-        yield KeyReading(bounds[key], shown, vouchers, frozenset())
+        yield KeyReading(key_rules[key], shown, vouchers, frozenset())
 
 
 def _compare(submitted: Mapping[bytes, int], recomputed: Mapping[bytes, int]) -> Iterator[str]:

@@ -68,7 +68,7 @@ async def _make(station: Station, rule: Rule, context: EpochContext) -> bytes:
     array = await station.compute.run(station.challenger.choose, context.epoch, context.roster.seed)
     try:
         payload = rule.schema.encode(array)
-        station.get_bound(rule, context.epoch).decode(payload)
+        station.get_key_rule(rule, context.epoch).decode(payload)
     except Malformed as error:
         raise Missed(f"the challenger's choice does not fit the policy: {error}") from None
     return payload
@@ -76,7 +76,7 @@ async def _make(station: Station, rule: Rule, context: EpochContext) -> bytes:
 
 def _decode(station: Station, context: EpochContext, proof: Proof) -> Any:
     rule = station.policy.get_challenge_rule()
-    return station.calendar.get_bound(rule, context.epoch).decode(proof.record.payload)
+    return station.calendar.get_key_rule(rule, context.epoch).decode(proof.record.payload)
 
 
 async def _read_proven(station: Station, epoch: int, *, is_thorough: bool) -> Proof | None:

@@ -13,7 +13,7 @@ from epochgate.core.policy import Judge, Policy
 from epochgate.core.receipt import Proof, Stamp, Standing, compute_stamp, merge_receipts
 from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, Section
-from epochgate.core.rule import Bound, Rule
+from epochgate.core.rule import KeyRule, Rule
 from epochgate.keys import SigningKey
 from epochgate.node.duties import Duty
 from epochgate.node.latency import Pace
@@ -99,19 +99,19 @@ class Station:
         while (left_seconds := self.compute_seconds_until(block)) > 0:  # noqa: ASYNC110 - blocks come by time
             await asyncio.sleep(left_seconds if left_seconds <= 2 * self.block_seconds else left_seconds / 2)
 
-    def get_bound(self, rule: Rule, epoch: int) -> Bound:
+    def get_key_rule(self, rule: Rule, epoch: int) -> KeyRule:
         """The key under which this node writes by `rule` in `epoch`."""
-        return self.calendar.get_bound(rule, epoch, self.author if "{author}" in rule.name else None)
+        return self.calendar.get_key_rule(rule, epoch, self.author if "{author}" in rule.name else None)
 
     def sign_once(self, rule: Rule, epoch: int, payload: bytes, opening: Opening | None = None) -> Record:
         """The record by which this node keeps to what it says: signed, and on disk with what opens it, before it is sent.
 
         It asks for two blocks less than the longest lifetime, since clocks may differ by one.
         """
-        bound = self.get_bound(rule, epoch)
-        lifetime_seconds = compute_seconds(rule.ttl, bound.context.timing) - 2 * bound.block_seconds
+        key_rule = self.get_key_rule(rule, epoch)
+        lifetime_seconds = compute_seconds(rule.ttl, key_rule.context.timing) - 2 * key_rule.block_seconds
         expiration_time = self.get_unix_seconds() + lifetime_seconds
-        record = self.key.sign_record(bound.context.network, bound.key, payload, expiration_time)
+        record = self.key.sign_record(key_rule.context.network, key_rule.key, payload, expiration_time)
         return self.ledger.keep_own(rule.kind, epoch, record, opening)  # an earlier one stays, and is what it says
 
     async def find_own_record(self, rule: Rule, epoch: int) -> Record | None:
@@ -123,7 +123,7 @@ class Station:
         own = self.ledger.get_own_record(rule.kind, epoch)
         if own is not None or epoch != self.began_epoch:
             return own
-        reading = await self.store.read(self.get_bound(rule, epoch), is_thorough=True)
+        reading = await self.store.read(self.get_key_rule(rule, epoch), is_thorough=True)
         said = [proof.record for proof in reading.proofs.values() if proof.record.author == self.author]
         if not said:
             return None
@@ -133,7 +133,9 @@ class Station:
 
     async def post(self, rule: Rule, duty: Duty, record: Record) -> str:
         """Send a record of this node's until it is complete or the duty's time is over. Raises Missed below f + 1 receipts."""
-        posting = await self.store.post(record, self.get_bound(rule, duty.epoch), self.watch.compute_unix_seconds(duty.closes))
+        posting = await self.store.post(
+            record, self.get_key_rule(rule, duty.epoch), self.watch.compute_unix_seconds(duty.closes)
+        )
         if posting.is_complete:
             await posting.wait_for_stragglers(min(self.block_seconds, LONGEST_GRACE_SECONDS))
         placement, receipts = posting.placement, len(posting.receipts)
@@ -169,8 +171,8 @@ class Station:
         return tuple(sections)
 
     def _recall(self, reading: KeyReading, epoch: int) -> KeyReading:
-        remembered = self.ledger.get_proofs(reading.bound.key)
-        rule = reading.bound.receipt_rule
+        remembered = self.ledger.get_proofs(reading.key_rule.key)
+        rule = reading.key_rule.receipt_rule
         proofs: dict[Stamp, Proof] = dict(reading.proofs)
         vouchers = dict(reading.vouchers)
         for proof in remembered:
@@ -179,14 +181,14 @@ class Station:
                 receipts = proofs[stamp].receipts if stamp in proofs else ()
                 proofs[stamp] = Proof(proof.record, merge_receipts(receipts, proof.receipts))
                 vouchers[stamp] = vouchers.get(stamp, frozenset()) | self.store.verify(rule, stamp, proof.receipts)
-        return self._remember(KeyReading(reading.bound, proofs, vouchers, reading.answered), epoch)
+        return self._remember(KeyReading(reading.key_rule, proofs, vouchers, reading.answered), epoch)
 
     def _remember(self, reading: KeyReading, epoch: int) -> KeyReading:
         """The reading, with those who answered when it was enough before: once a key takes no more records, what was
         complete then is all that ever will be, and it is in the ledger. So replicas may die after they were read."""
-        place, bound = (epoch, reading.bound.key), reading.bound
+        place, key_rule = (epoch, reading.key_rule.key), reading.key_rule
         answered = reading.answered | self._answered.get(place, frozenset())
-        reading = KeyReading(bound, reading.proofs, reading.vouchers, answered)
-        if reading.is_enough and self.watch.get_block()[0] > bound.last:
+        reading = KeyReading(key_rule, reading.proofs, reading.vouchers, answered)
+        if reading.is_enough and self.watch.get_block()[0] > key_rule.last:
             self._answered[place] = answered
         return reading

@@ -75,12 +75,12 @@ class Heart:
     async def _say(self, rule: Rule, timeout_seconds: float) -> str:
         """What went wrong, or nothing."""
         station = self._station
-        bound = station.get_bound(rule, self._get_epoch())
+        key_rule = station.get_key_rule(rule, self._get_epoch())
         now_seconds = station.get_unix_seconds()
-        expiration_time = now_seconds + compute_lifetime_seconds(bound.longest_seconds, self.state)
+        expiration_time = now_seconds + compute_lifetime_seconds(key_rule.longest_seconds, self.state)
         payload = rule.schema.encode(self._describe(rule))
-        record = station.key.sign_record(bound.context.network, bound.key, payload, expiration_time)
-        posting = await station.store.post(record, bound, now_seconds + timeout_seconds)
+        record = station.key.sign_record(key_rule.context.network, key_rule.key, payload, expiration_time)
+        posting = await station.store.post(record, key_rule, now_seconds + timeout_seconds)
         return "" if posting.is_proven else str(posting)
 
     def _describe(self, rule: Rule) -> Heartbeat:

@@ -14,7 +14,7 @@ from epochgate.core.moment import Moment
 from epochgate.core.policy import Judge, Policy
 from epochgate.core.record import KEY_BYTES, Record, compute_signing_prefix
 from epochgate.core.roster import HOSTER, VALIDATOR
-from epochgate.core.rule import Bound, Rule
+from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schema import Decoder, EpochContext
 from epochgate.core.verdict import Denied, Reason, Verdict
 from epochgate.predicate.dht_time import judging_at
@@ -37,8 +37,8 @@ class _Composed:
         self._judge = judge
         self._validators = _adopt(validators)
 
-    def find_bound(self, key: bytes, now: Moment) -> Bound | None:
-        return self._judge.find_bound(key, now)
+    def find_key_rule(self, key: bytes, now: Moment) -> KeyRule | None:
+        return self._judge.find_key_rule(key, now)
 
     def admit(self, record: Record, now: Moment) -> Verdict:
         return self._ask(record, self._judge.admit(record, now), DHTRequestType.POST, now)
@@ -90,16 +90,16 @@ class PlainJudge:
         self._validators = _adopt(validators)
         self._rule = Rule("plain", by=HOSTER | VALIDATOR, ttl=longest or epochs(2), schema=MessagePack(), max_bytes=max_bytes)
         self._policy = Policy(self._rule)
-        self._pattern: Bound | None = None
+        self._pattern: KeyRule | None = None
 
-    def bind(self, key: bytes, context: EpochContext) -> Bound:
+    def bind(self, key: bytes, context: EpochContext) -> KeyRule:
         """The rule that all keys share, for `key`: with it come the key's replicas."""
         if self._pattern is None or self._pattern.context is not context:
             self._pattern = next(self._rule.bind(context, context.epoch))
         prefix = compute_signing_prefix(context.network, key)
         return msgspec.structs.replace(self._pattern, name=f"plain {key.hex()}", key=key, prefix=prefix)
 
-    def find_bound(self, key: bytes, now: Moment) -> Bound | None:
+    def find_key_rule(self, key: bytes, now: Moment) -> KeyRule | None:
         """Any digest is a key; None while the epoch's roster has not arrived."""
         try:
             return self.bind(key, self._get_context(now.data.epoch)) if len(key) == KEY_BYTES else None

@@ -12,7 +12,7 @@ from epochgate.core.receipt import Proof, Receipt, ReceiptRule, Stamp, Standing,
 from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, Section
 from epochgate.core.roster import Placement
-from epochgate.core.rule import Bound, Rule
+from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.verdict import Denied, Reason
 from epochgate.ports import Network
 from epochgate.store.chain_time import Watch
@@ -119,7 +119,7 @@ class Store:
         self._watch = watch
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
 
-    async def post(self, record: Record, bound: Bound, until_seconds: float) -> Posting:
+    async def post(self, record: Record, key_rule: KeyRule, until_seconds: float) -> Posting:
         """Send `record` to each of its key's replicas until K - f have given receipts, or Unix time `until_seconds`.
 
         Returns as soon as it is complete, or nobody is left to try; replicas that gave no receipt yet are tried on in the
@@ -128,25 +128,25 @@ class Store:
         most = self._peers.max_message_bytes - FRAME_BYTES
         if len(record.value) > most:
             raise ValueError(f"a value has at most {most} bytes on this network, this one {len(record.value)}")
-        posting, is_over = Posting(compute_stamp(record), bound.receipt_rule), asyncio.Event()
-        self._peers.spawn(self._post_to_all(record, bound, posting, until_seconds, is_over))
+        posting, is_over = Posting(compute_stamp(record), key_rule.receipt_rule), asyncio.Event()
+        self._peers.spawn(self._post_to_all(record, key_rule, posting, until_seconds, is_over))
         await is_over.wait()
         return posting
 
-    async def read(self, bound: Bound, *, is_thorough: bool = False) -> KeyReading:
+    async def read(self, key_rule: KeyRule, *, is_thorough: bool = False) -> KeyReading:
         """What the replicas of one key hold, proven by receipts; the values of all that is proven.
 
         So many replicas are waited for that nothing complete is missed; `is_thorough` waits for all of them.
         """
         async with self._reads:
-            return await self._reader.read(bound, is_thorough=is_thorough)
+            return await self._reader.read(key_rule, is_thorough=is_thorough)
 
     async def read_all(self, rule: Rule, epoch: int, *, is_thorough: bool = False) -> Section:
         """All keys of a rule in one epoch: one, or one an author. Raises KeyError for an epoch the calendar lacks."""
         calendar = self._watch.calendar
         roster = calendar.get_context(epoch).roster
         readings = await asyncio.gather(
-            *(self.read(bound, is_thorough=is_thorough) for bound in calendar.get_bounds(rule, epoch))
+            *(self.read(key_rule, is_thorough=is_thorough) for key_rule in calendar.get_key_rules(rule, epoch))
         )
         return Section(rule, epoch, roster, tuple(readings))
 
@@ -163,9 +163,9 @@ class Store:
         await self._peers.close()
 
     async def _post_to_all(
-        self, record: Record, bound: Bound, posting: Posting, until_seconds: float, is_over: asyncio.Event
+        self, record: Record, key_rule: KeyRule, posting: Posting, until_seconds: float, is_over: asyncio.Event
     ) -> None:
-        rule, unhurried_seconds = bound.receipt_rule, max(LONGEST_PAUSE_SECONDS, bound.block_seconds)
+        rule, unhurried_seconds = key_rule.receipt_rule, max(LONGEST_PAUSE_SECONDS, key_rule.block_seconds)
 
         async def post_to(replica: bytes) -> None:
             pause_seconds = FIRST_PAUSE_SECONDS

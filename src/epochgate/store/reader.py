@@ -17,7 +17,7 @@ from epochgate.core.receipt import Entry, Proof, Receipt, ReceiptRule, Stamp, St
 from epochgate.core.record import Record, is_record_signed
 from epochgate.core.record_set import KeyReading
 from epochgate.core.roster import MAX_REPLICAS
-from epochgate.core.rule import Bound
+from epochgate.core.rule import KeyRule
 from epochgate.store.chain_time import Watch
 from epochgate.store.peers import Peers
 from epochgate.store.wire import MAX_WANTED, Fetch, List, Listing, Values
@@ -34,8 +34,8 @@ class Survey:
     """What the replicas of one key have listed so far, as far as it is proven: `receipts` holds the valid ones of each
     record by replica, `holders` who lists it."""
 
-    def __init__(self, bound: Bound) -> None:
-        self.rule = bound.receipt_rule
+    def __init__(self, key_rule: KeyRule) -> None:
+        self.rule = key_rule.receipt_rule
         self.answered: dict[bytes, None] = {}
         self.receipts: dict[Stamp, dict[bytes, Receipt]] = {}
         self.holders: dict[Stamp, list[bytes]] = {}
@@ -102,12 +102,12 @@ class Reader:
         self._hedge_seconds = hedge_seconds
         self._stand_in_seconds = stand_in_seconds
 
-    async def read(self, bound: Bound, *, is_thorough: bool) -> KeyReading:
+    async def read(self, key_rule: KeyRule, *, is_thorough: bool) -> KeyReading:
         """Thorough is to wait for every replica, and so to find also what more than f of them have lost."""
-        survey = await self._survey(bound, is_thorough=is_thorough)
+        survey = await self._survey(key_rule, is_thorough=is_thorough)
         proven = survey.get_proven()
         fetching = _Fetching(proven)
-        await self._fetch_all(bound, survey, fetching)
+        await self._fetch_all(key_rule, survey, fetching)
         proofs = {
             stamp: Proof(fetching.records[stamp], _in_order(survey.receipts[stamp]))
             for stamp in proven
@@ -118,17 +118,17 @@ class Reader:
             for stamp, receipts in survey.receipts.items()
             if receipts and stamp not in fetching.impossible
         }
-        return KeyReading(bound, proofs, vouchers, frozenset(survey.answered))
+        return KeyReading(key_rule, proofs, vouchers, frozenset(survey.answered))
 
-    async def _survey(self, bound: Bound, *, is_thorough: bool) -> Survey:
+    async def _survey(self, key_rule: KeyRule, *, is_thorough: bool) -> Survey:
         """Asks K - f replicas, whose answers mostly settle it; the others too where those are slow, or do not agree."""
-        survey, changed = Survey(bound), asyncio.Event()
-        others = self._order(bound.placement.replicas, self._peers.own[-1])  # readers begin at different ones
+        survey, changed = Survey(key_rule), asyncio.Event()
+        others = self._order(key_rule.placement.replicas, self._peers.own[-1])  # readers begin at different ones
         waiting: dict[bytes, None] = {}
 
         async def ask(replica: bytes) -> None:
             for _ in range(TRIES):
-                listing = await self._list(replica, bound)
+                listing = await self._list(replica, key_rule)
                 if survey.is_over:
                     return
                 if listing is not None:
@@ -143,7 +143,7 @@ class Reader:
                 self._peers.spawn(ask(replica))
             del others[:count]
 
-        ask_next(bound.placement.k if is_thorough else bound.placement.to_complete)
+        ask_next(key_rule.placement.k if is_thorough else key_rule.placement.to_complete)
         try:
             while (waiting or others) and (is_thorough or not survey.is_settled(len(waiting) + len(others))):
                 if not waiting or not await _is_told(changed, self._hedge_seconds if others else None):
@@ -152,7 +152,7 @@ class Reader:
             survey.is_over = True
         return survey
 
-    async def _list(self, replica: bytes, bound: Bound) -> dict[Stamp, Entry] | None:
+    async def _list(self, replica: bytes, key_rule: KeyRule) -> dict[Stamp, Entry] | None:
         """All pages of one replica's listing; None when it does not end in time, or is none.
 
         Authors come in order, one entry each, so that even a dishonest listing is no longer than the roster.
@@ -162,33 +162,33 @@ class Reader:
         try:
             async with asyncio.timeout(patience_seconds):
                 while True:
-                    reply = await self._peers.ask(replica, List(bound.key, after), patience_seconds)
+                    reply = await self._peers.ask(replica, List(key_rule.key, after), patience_seconds)
                     if not isinstance(reply, Listing):
                         return None
                     for entry in reply.entries:
                         if entry.author <= after:
                             return None
                         after = entry.author
-                        if after in bound.roles:
-                            listing[Stamp(bound.key, after, entry.value_digest)] = entry
+                        if after in key_rule.roles:
+                            listing[Stamp(key_rule.key, after, entry.value_digest)] = entry
                     if reply.is_last or not reply.entries:
                         return listing
         except TimeoutError:
             self._peers.suspects.add(replica)
             return None
 
-    async def _fetch_all(self, bound: Bound, survey: Survey, fetching: _Fetching) -> None:
+    async def _fetch_all(self, key_rule: KeyRule, survey: Survey, fetching: _Fetching) -> None:
         """From this node's own replica where it can, from the others in turn, so that the load is spread."""
         orders = {stamp: self._order(survey.holders[stamp], index) for index, stamp in enumerate(fetching.wanted)}
         tasks: list[asyncio.Task[None]] = []
-        for turn in range(bound.placement.k):
+        for turn in range(key_rule.placement.k):
             batches: dict[bytes, list[Stamp]] = {}
             for stamp in fetching.get_missing():
                 if turn < len(orders[stamp]):
                     batches.setdefault(orders[stamp][turn], []).append(stamp)
             if not batches:
                 break
-            begun = [self._peers.spawn(self._fetch(holder, bound, them, fetching)) for holder, them in batches.items()]
+            begun = [self._peers.spawn(self._fetch(holder, key_rule, them, fetching)) for holder, them in batches.items()]
             await asyncio.wait(begun, timeout=self._stand_in_seconds)
             tasks += begun
         if tasks and any(fetching.get_missing()):
@@ -199,11 +199,11 @@ class Reader:
         turned = [*holders[start:], *holders[:start]]
         return sorted(turned, key=lambda holder: (holder != self._peers.own, holder in self._peers.suspects))
 
-    async def _fetch(self, holder: bytes, bound: Bound, wanted: Sequence[Stamp], fetching: _Fetching) -> None:
+    async def _fetch(self, holder: bytes, key_rule: KeyRule, wanted: Sequence[Stamp], fetching: _Fetching) -> None:
         """What `holder` has of `wanted`, asked again for what did not fit into its reply."""
         left = list(wanted)[:MAX_WANTED]
         while left:
-            reply = await self._peers.ask(holder, Fetch(bound.key, tuple(stamp.author for stamp in left)))
+            reply = await self._peers.ask(holder, Fetch(key_rule.key, tuple(stamp.author for stamp in left)))
             found = {compute_stamp(record): record for record in reply.records} if isinstance(reply, Values) else {}
             fitting = [stamp for stamp in left if stamp in found]
             now = self._watch.get_moment()

@@ -12,7 +12,7 @@ from epochgate.core.admission import find_excess
 from epochgate.core.moment import READABLE_EPOCHS
 from epochgate.core.policy import Policy
 from epochgate.core.receipt import Proof, Standing, compute_stamp
-from epochgate.core.rule import Bound
+from epochgate.core.rule import KeyRule
 from epochgate.observe.recorder import Recorder, Unrecorded
 from epochgate.store.chain_time import Watch
 from epochgate.store.client import Store
@@ -27,7 +27,7 @@ class Repair:
         self, policy: Policy, store: Store, replica: Replica, watch: Watch, epoch: int, recorder: Recorder | None = None
     ) -> None:
         block, _ = watch.get_block()
-        self.left = [bound for bound in _find_own_keys(policy, watch, replica.author, epoch) if bound.first <= block]
+        self.left = [key_rule for key_rule in _find_own_keys(policy, watch, replica.author, epoch) if key_rule.first <= block]
         self._store = store
         self._replica = replica
         self._watch = watch
@@ -40,43 +40,45 @@ class Repair:
         The copies keep the receipts of others: this replica did not see them arrive, so it signs none.
         """
         copied, left = 0, []
-        for bound in self.left:
-            reading = await self._store.read(bound, is_thorough=True)
+        for key_rule in self.left:
+            reading = await self._store.read(key_rule, is_thorough=True)
             for stamp in reading.get_stamps(Standing.PROVEN):
-                copied += _take(reading.proofs[stamp], bound, self._replica, self._watch, self._epoch, self._recorder)
+                copied += _take(reading.proofs[stamp], key_rule, self._replica, self._watch, self._epoch, self._recorder)
             if not reading.is_enough:
-                left.append(bound)
+                left.append(key_rule)
         self.left = left
         return copied
 
 
-def _take(proof: Proof, bound: Bound, replica: Replica, watch: Watch, epoch: int, recorder: Recorder) -> bool:
+def _take(proof: Proof, key_rule: KeyRule, replica: Replica, watch: Watch, epoch: int, recorder: Recorder) -> bool:
     """Whether the record was missing. Under a once-key the first one stays, and a second one is evidence."""
     ledger = replica.ledger
     record, stamp, now_seconds = proof.record, compute_stamp(proof.record), watch.clock.get_unix_seconds()
-    kept_epoch = epoch if bound.epoch is None else bound.epoch
+    kept_epoch = epoch if key_rule.epoch is None else key_rule.epoch
     held = ledger.held.get((record.key, record.author))
     if held is not None and held.value_digest == stamp.value_digest:
         ledger.add_receipts(stamp, proof.receipts)
         recorder.note_copy(proof, watch.get_moment(), kept_epoch)
         return False
-    if held is not None and bound.once:
+    if held is not None and key_rule.once:
         first = ledger.get_record(record.key, record.author)
         if first is not None and not ledger.has_evidence(record.key, record.author):
-            ledger.keep_evidence(first, record, bound.epoch or 0)
+            ledger.keep_evidence(first, record, key_rule.epoch or 0)
         return False
     if record.expiration_time <= max(now_seconds, held.expiration_time if held else 0.0):
         return False
-    if find_excess(record, held, bound, kept_epoch, ledger.tally, replica.room) is not None:
+    if find_excess(record, held, key_rule, kept_epoch, ledger.tally, replica.room) is not None:
         return False
     ledger.keep(record, proof.receipts, kept_epoch)
     recorder.note_copy(proof, watch.get_moment(), kept_epoch)
     return True
 
 
-def _find_own_keys(policy: Policy, watch: Watch, author: bytes, epoch: int) -> Iterator[Bound]:
+def _find_own_keys(policy: Policy, watch: Watch, author: bytes, epoch: int) -> Iterator[KeyRule]:
     """Keys without an epoch belong to the newest roster alone."""
     for of in range(epoch - READABLE_EPOCHS + 1, epoch + 1):
         for rule in policy.rules if watch.calendar.has(of) else ():
             if rule.is_of_an_epoch or of == epoch:
-                yield from (bound for bound in watch.calendar.get_bounds(rule, of) if author in bound.placement.replicas)
+                yield from (
+                    key_rule for key_rule in watch.calendar.get_key_rules(rule, of) if author in key_rule.placement.replicas
+                )

@@ -18,7 +18,7 @@ from epochgate.core.policy import Judge
 from epochgate.core.receipt import Entry, Proof, Receipt, compute_receipt_bytes, compute_stamp
 from epochgate.core.record import Record, is_record_signed
 from epochgate.core.roster import MAX_REPLICAS, Roster
-from epochgate.core.rule import Bound
+from epochgate.core.rule import KeyRule
 from epochgate.core.verdict import Denied, Reason
 from epochgate.keys import SigningKey
 from epochgate.observe.recorder import Recorder, Unrecorded
@@ -144,34 +144,34 @@ class Replica:
                 return encode(self._show(epoch, start))
 
     def _post(self, sender: bytes, record: Record, now: Moment) -> Receipt | Denied:
-        bound = self.judge.find_bound(record.key, now)
-        answer = judge_post(self.judge, bound, sender, record, now, self.author, self.ledger, self.room)
+        key_rule = self.judge.find_key_rule(record.key, now)
+        answer = judge_post(self.judge, key_rule, sender, record, now, self.author, self.ledger, self.room)
         is_new = not isinstance(answer, Denied | Receipt)
         if isinstance(answer, Denied):
-            self._look_for_equivocation(answer, bound, record)
+            self._look_for_equivocation(answer, key_rule, record)
         elif not isinstance(answer, Receipt):
-            answer = self._keep(record, bound, now)
+            answer = self._keep(record, key_rule, now)
         self._recorder.note_post(sender, record, now, answer, is_new=is_new)
         return answer
 
-    def _keep(self, record: Record, bound: Bound | None, now: Moment) -> Receipt:
+    def _keep(self, record: Record, key_rule: KeyRule | None, now: Moment) -> Receipt:
         """The receipt is handed out only once it is on disk."""
-        epoch = compute_receipt_epoch(bound, now)
+        epoch = compute_receipt_epoch(key_rule, now)
         signature = self._key.sign(compute_receipt_bytes(now.network, compute_stamp(record), epoch, now.block))
         receipt = Receipt(self.author, epoch, now.block, signature)
         self.ledger.keep(record, (receipt,), now.data.epoch)
         self.admitted += 1
         return receipt
 
-    def _look_for_equivocation(self, verdict: Denied, bound: Bound | None, record: Record) -> None:
+    def _look_for_equivocation(self, verdict: Denied, key_rule: KeyRule | None, record: Record) -> None:
         """The first different value under a once-key is verified once and kept as evidence; later ones go unread."""
-        if verdict.reason is not Reason.ALREADY_THERE or bound is None or not bound.once:
+        if verdict.reason is not Reason.ALREADY_THERE or key_rule is None or not key_rule.once:
             return
         if self.ledger.has_evidence(record.key, record.author):
             return
         first = self.ledger.get_record(record.key, record.author)
-        if first is not None and first.value != record.value and is_record_signed(bound.context.network, record):
-            self.ledger.keep_evidence(first, record, bound.epoch or 0)
+        if first is not None and first.value != record.value and is_record_signed(key_rule.context.network, record):
+            self.ledger.keep_evidence(first, record, key_rule.epoch or 0)
 
     def _list(self, key: bytes, after: bytes, now: Moment) -> Listing:
         entries: list[Entry] = []

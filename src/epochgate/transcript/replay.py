@@ -160,18 +160,18 @@ class Replay:
         value = self._take_value(place, line.value_digest, line.value)
         record = Record(line.key, line.author, value, float(line.expiration_time))
         now = self._calendar.compute_moment(line.block, line.time_seconds, self._stock.held, is_stale=line.is_stale)
-        bound = self._judge.find_bound(record.key, now)
+        key_rule = self._judge.find_key_rule(record.key, now)
         room = Room(self._begun.max_value_bytes, self._policy.limits, self._policy.held_epochs)
-        answer = judge_post(self._judge, bound, line.sender, record, now, self._begun.node, self._stock, room)
+        answer = judge_post(self._judge, key_rule, line.sender, record, now, self._begun.node, self._stock, room)
         verdict, reasons = REPEATED if isinstance(answer, Receipt) else ADMITTED, None
         if isinstance(answer, Denied):
             verdict, reasons = answer.reason.value, lines.Reasons.from_denied(answer)
         if (verdict, reasons) != (line.verdict, line.reasons):
-            what = f"{bound.name if bound else 'a key that is none'} by {format_peer_id(line.author)}"
+            what = f"{key_rule.name if key_rule else 'a key that is none'} by {format_peer_id(line.author)}"
             written, again = f"{line.verdict}{line.reasons or ''}", f"{verdict}{reasons or ''}"
             self._differ(place, f"{what}: written {written}, recomputed {again}")
         if line.verdict in (ADMITTED, REPEATED) and not self._is_backtest:
-            self._check_receipt(place, line, compute_receipt_epoch(bound, now))
+            self._check_receipt(place, line, compute_receipt_epoch(key_rule, now))
         if line.verdict == ADMITTED:
             self._stock.keep(
                 lines.HeldRecord(
@@ -216,8 +216,8 @@ class Replay:
     def _check_copy(self, place: Place, line: lines.Copied) -> None:
         stamp = Stamp(line.key, line.author, line.value_digest)
         proof, now = self._proofs[stamp], self._get_moment(line.block, line.time_seconds)
-        bound = self._judge.find_bound(line.key, now)
-        if bound is None or bound.receipt_rule.compute_standing(stamp, proof.receipts) < Standing.PROVEN:
+        key_rule = self._judge.find_key_rule(line.key, now)
+        if key_rule is None or key_rule.receipt_rule.compute_standing(stamp, proof.receipts) < Standing.PROVEN:
             self._differ(place, f"a copy of a record by {format_peer_id(line.author)} that is not proven")
         assert self._begun is not None  # noqa: S101 - nothing is checked before it
         assert self._stock is not None  # noqa: S101 - likewise

@@ -11,7 +11,7 @@ from epochgate.core.policy import Judge, Policy
 from epochgate.core.receipt import Proof, Stamp, Standing
 from epochgate.core.record import is_record_signed
 from epochgate.core.record_set import KeyReading, RecordSet, Section, compute_set, read_bitmap
-from epochgate.core.rule import Bound
+from epochgate.core.rule import KeyRule
 from epochgate.core.settlement import HosterOutcome, Settlement, compute_deciding, compute_hoster_outcome, compute_settlement
 from epochgate.core.verdict import Denied
 from epochgate.keys import format_peer_id
@@ -115,37 +115,37 @@ class Resettlement:
     def _read_section(self, it: SectionRead) -> Section:
         """Raises KeyError for a rule or an epoch that is not known."""
         rule = self._policy.get_rule(it.kind)
-        bounds = {bound.key: bound for bound in self._calendar.get_bounds(rule, it.epoch)}
+        key_rules = {key_rule.key: key_rule for key_rule in self._calendar.get_key_rules(rule, it.epoch)}
         roster = self._calendar.get_context(it.epoch).roster
-        readings = (self._read_key(bounds[reading.key], reading, is_own=True) for reading in it.readings)
+        readings = (self._read_key(key_rules[reading.key], reading, is_own=True) for reading in it.readings)
         return Section(rule, it.epoch, roster, tuple(readings))
 
-    def _read_key(self, bound: Bound, reading: Reading, *, is_own: bool) -> KeyReading:
+    def _read_key(self, key_rule: KeyRule, reading: Reading, *, is_own: bool) -> KeyReading:
         """What is proven is judged and verified again. Of its own readings a node keeps no receipt that does not hold."""
         proofs: dict[Stamp, Proof] = {}
         vouchers: dict[Stamp, frozenset[bytes]] = {}
         for author, digest in reading.proven:
             stamp = Stamp(reading.key, author, digest)
             proof = proofs[stamp] = self._proofs[stamp]
-            who = vouchers[stamp] = bound.receipt_rule.compute_vouchers(stamp, proof.receipts)
+            who = vouchers[stamp] = key_rule.receipt_rule.compute_vouchers(stamp, proof.receipts)
             verdict = self._judge.recognise(proof.record, self._now)
             if isinstance(verdict, Denied):
-                self.differences.append(f"{bound.name} by {format_peer_id(author)}: {verdict}")
+                self.differences.append(f"{key_rule.name} by {format_peer_id(author)}: {verdict}")
             if is_own and len(who) != len(proof.receipts):
                 false = [receipt.replica for receipt in proof.receipts if receipt.replica not in who]
                 words = ", ".join(map(format_peer_id, false))
-                self.differences.append(f"{bound.name} by {format_peer_id(author)}: no receipt holds of {words}")
+                self.differences.append(f"{key_rule.name} by {format_peer_id(author)}: no receipt holds of {words}")
         for author, digest, replicas in reading.hearsay:
             vouchers[Stamp(reading.key, author, digest)] = frozenset(replicas)
-        return KeyReading(bound, proofs, vouchers, frozenset(reading.answered))
+        return KeyReading(key_rule, proofs, vouchers, frozenset(reading.answered))
 
     def _read_shown(self, line: DecisionMade) -> Shown:
-        bounds = {
-            bound.key: bound
+        key_rules = {
+            key_rule.key: key_rule
             for it in line.sections
-            for bound in self._calendar.get_bounds(self._policy.get_rule(it.kind), it.epoch)
+            for key_rule in self._calendar.get_key_rules(self._policy.get_rule(it.kind), it.epoch)
         }
-        readings = tuple(self._read_key(bounds[reading.key], reading, is_own=False) for reading in line.shown)
+        readings = tuple(self._read_key(key_rules[reading.key], reading, is_own=False) for reading in line.shown)
         network = self._now.network
         evidence = [pair for pair in line.evidence if all(is_record_signed(network, record) for record in pair)]
         return Shown(readings, tuple(evidence))

@@ -224,7 +224,7 @@ class TranscriptWriter:
             if stamp not in reading.proofs
         )
         proven = tuple((stamp.author, stamp.value_digest) for stamp in stamps)
-        return lines.Reading(reading.bound.key, tuple(sorted(reading.answered)), proven, hearsay)
+        return lines.Reading(reading.key_rule.key, tuple(sorted(reading.answered)), proven, hearsay)
 
     def _begin(self, begun: lines.Begun) -> None:
         try:

@@ -58,16 +58,16 @@ def test_members_are_those_of_an_epoch_and_those_who_are_known_to_come() -> None
 
 def test_a_key_without_an_epoch_has_the_network_id_for_its_seed() -> None:
     calendar = make_calendar(7)
-    bound = calendar.get_bound(UNDATED, 7)
-    assert bound.placement == make_roster(7).get_placement(bound.key, NETWORK)
+    key_rule = calendar.get_key_rule(UNDATED, 7)
+    assert key_rule.placement == make_roster(7).get_placement(key_rule.key, NETWORK)
 
 
 def test_an_author_has_a_key_of_its_own() -> None:
     calendar = make_calendar(7)
-    assert len(calendar.get_bounds(PERSONAL, 7)) == len(make_roster(7).hosters)
-    assert calendar.get_bound(PERSONAL, 7, alice.author).name == f"out-{alice.author.hex()}_epoch_7"
+    assert len(calendar.get_key_rules(PERSONAL, 7)) == len(make_roster(7).hosters)
+    assert calendar.get_key_rule(PERSONAL, 7, alice.author).name == f"out-{alice.author.hex()}_epoch_7"
     with pytest.raises(KeyError, match="has no key in epoch 7"):
-        calendar.get_bound(PERSONAL, 7)
+        calendar.get_key_rule(PERSONAL, 7)
 
 
 def test_an_empty_calendar_says_what_it_lacks() -> None:

@@ -21,7 +21,7 @@ from epochgate.core.receipt import Proof, Stamp, Standing, compute_stamp
 from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, RecordSet, Section, compute_bitmap, compute_root, compute_set, read_bitmap
 from epochgate.core.roster import HOSTER, Member, Roster
-from epochgate.core.rule import Bound, Rule
+from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schema import Digest
 from people import TIMING, make_context, meet, sign
 
@@ -37,15 +37,15 @@ class World:
         roster = Roster(0, bytes(32), [Member(person.author, HOSTER) for person in people])
         calendar = Calendar(Policy(RULE))
         calendar.add(make_context(0, roster=roster))
-        self.bound: Bound = calendar.get_bound(RULE, 0)
+        self.key_rule: KeyRule = calendar.get_key_rule(RULE, 0)
         self.roster = roster
-        self.f = self.bound.placement.f
-        self.faulty = self.bound.placement.replicas[: self.f]
-        self.honest = self.bound.placement.replicas[self.f :]
+        self.f = self.key_rule.placement.f
+        self.faulty = self.key_rule.placement.replicas[: self.f]
+        self.honest = self.key_rule.placement.replicas[self.f :]
         self.author = people[0]
         self.records: dict[Stamp, Record] = {}
         for value in (b"A", b"B"):
-            record = sign(self.author, self.bound.name, value * 32, 2 * TIMING.seconds_per_epoch)
+            record = sign(self.author, self.key_rule.name, value * 32, 2 * TIMING.seconds_per_epoch)
             self.records[compute_stamp(record)] = record
         self.a, self.b = self.records
 
@@ -58,7 +58,7 @@ class World:
         vouchers = {stamp: who for stamp, who in vouchers.items() if who}
         proofs = {stamp: Proof(self.records[stamp], ()) for stamp in vouchers}
         answered = frozenset(who for who, stamps in shown.items() if stamps is not None)
-        return Section(RULE, 0, self.roster, (KeyReading(self.bound, proofs, vouchers, answered),))
+        return Section(RULE, 0, self.roster, (KeyReading(self.key_rule, proofs, vouchers, answered),))
 
     def holdings(self) -> Iterator[tuple[frozenset[Stamp], ...]]:
         """Every way in which the honest replicas, each of which holds one value at most, can hold them."""

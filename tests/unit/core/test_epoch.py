@@ -60,12 +60,12 @@ def test_a_window_opens_and_closes_at_its_blocks(interval: str, length: int, edg
 )
 def test_a_block_is_in_a_window_exactly_when_its_share_is(shares: list[int], after: bool, before: bool, length: int) -> None:
     first, last = (Fraction(share, 1000) for share in shares)
-    bound = Window(first, last, after=after, before=before).bind(3, make_timing(length))
+    key_rule = Window(first, last, after=after, before=before).bind(3, make_timing(length))
 
     for elapsed in range(length):
         share = Fraction(elapsed, length)
         is_inside = (first < share if after else first <= share) and (share < last if before else share <= last)
-        assert (bound.first <= SLOT + 3 * length + elapsed <= bound.last) == is_inside
+        assert (key_rule.first <= SLOT + 3 * length + elapsed <= key_rule.last) == is_inside
 
 
 def test_windows_that_share_an_edge_leave_no_block_out_and_let_none_in_twice() -> None:

@@ -16,7 +16,7 @@ from epochgate.core.limits import Limits, Quota, Rate
 from epochgate.core.policy import Policy
 from epochgate.core.record import Record
 from epochgate.core.roster import HOSTER, Member, Roster
-from epochgate.core.rule import Bound, Rule
+from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schema import Digest, EpochContext
 from epochgate.core.verdict import Denied
 from epochgate.transcript.lines import HeldRecord
@@ -62,12 +62,12 @@ def test_whoever_keeps_to_its_share_finds_room_whatever_others_store(story: list
     for epoch, (members, posted) in enumerate(story):
         stock.forget(epoch, epoch - 2)
         authors = [AUTHORS[number] for number in sorted(members)]
-        bound = bind(epoch, authors)
+        key_rule = bind(epoch, authors)
         for number, place, size in posted:
             author = authors[number % len(authors)]
-            record = Record(bound.key[:-1] + bytes([place]), author, bytes(size), epoch + 3.0)
+            record = Record(key_rule.key[:-1] + bytes([place]), author, bytes(size), epoch + 3.0)
             is_due = is_within_share(record, len(authors), epoch, stock)
-            denied = store(stock, record, bound, epoch)
+            denied = store(stock, record, key_rule, epoch)
             assert (denied is None) == is_due, denied
             assert stock.tally.get_all().entries <= LIMITS.total.entries
             assert stock.tally.get_all().value_bytes <= LIMITS.total.value_bytes
@@ -78,31 +78,31 @@ def test_whoever_keeps_to_its_share_finds_room_whatever_others_store(story: list
 def test_a_renewed_record_counts_in_the_epoch_that_renewed_it() -> None:
     """Here a roster of twelve leaves each of them one record an epoch."""
     stock = ReplayedStock()
-    bounds = [bind(epoch, AUTHORS) for epoch in range(3)]
-    first = Record(bounds[0].key, AUTHORS[0], bytes(1), 9.0)
+    key_rules = [bind(epoch, AUTHORS) for epoch in range(3)]
+    first = Record(key_rules[0].key, AUTHORS[0], bytes(1), 9.0)
     other = msgspec.structs.replace(first, key=bytes(20))
-    assert store(stock, first, bounds[0], 0) is None
-    assert store(stock, first, bounds[0], 0) is None
-    assert store(stock, other, bounds[0], 0) is not None
-    assert store(stock, other, bounds[1], 1) is None
-    assert store(stock, first, bounds[1], 1) is not None
-    assert store(stock, first, bounds[2], 2) is None
+    assert store(stock, first, key_rules[0], 0) is None
+    assert store(stock, first, key_rules[0], 0) is None
+    assert store(stock, other, key_rules[0], 0) is not None
+    assert store(stock, other, key_rules[1], 1) is None
+    assert store(stock, first, key_rules[1], 1) is not None
+    assert store(stock, first, key_rules[2], 2) is None
 
 
-def store(stock: ReplayedStock, record: Record, bound: Bound, epoch: int) -> Denied | None:
+def store(stock: ReplayedStock, record: Record, key_rule: KeyRule, epoch: int) -> Denied | None:
     """The refusal; a record that fits is kept."""
-    denied = find_excess(record, stock.held.get((record.key, record.author)), bound, epoch, stock.tally, ROOM)
+    denied = find_excess(record, stock.held.get((record.key, record.author)), key_rule, epoch, stock.tally, ROOM)
     if denied is None:
         size = len(record.value)
         stock.keep(HeldRecord(record.key, record.author, bytes(32), record.expiration_time, epoch, size, None))
     return denied
 
 
-def bind(epoch: int, authors: list[bytes]) -> Bound:
+def bind(epoch: int, authors: list[bytes]) -> KeyRule:
     calendar = Calendar(POLICY)
     roster = Roster(epoch, bytes(32), tuple(Member(author, int(HOSTER)) for author in sorted(authors)))
     calendar.add(EpochContext(NETWORK, TIMING, roster))
-    return calendar.get_bound(RULE, epoch)
+    return calendar.get_key_rule(RULE, epoch)
 
 
 def is_within_share(record: Record, authors: int, epoch: int, stock: ReplayedStock) -> bool:

@@ -293,7 +293,7 @@ def test_nothing_unsigned_is_decoded_and_sizes_come_first() -> None:
         raise AssertionError("decoded what nobody signed")
 
     now = at(20)
-    traps = {key: msgspec.structs.replace(bound, decode=explode) for key, bound in now.postable.items()}
+    traps = {key: msgspec.structs.replace(key_rule, decode=explode) for key, key_rule in now.postable.items()}
     trapped = msgspec.structs.replace(now, postable=traps)
     record = make_record("hoster-commit", EPOCH, now)
     assert not INFERENCE_POLICY.admit(msgspec.structs.replace(record, value=bytes(96)), trapped)

@@ -86,8 +86,8 @@ def test_every_author_keeps_the_margin_on_both_sides_and_every_reader_comes_afte
         if name in rules:
             window = INFERENCE_POLICY.get_rule(rules[name]).during
             assert window is not None
-            bound = window.bind(EPOCH, TIMING)
-            assert bound.first - FIRST + 1 <= opens < closes <= bound.last - FIRST
+            key_rule = window.bind(EPOCH, TIMING)
+            assert key_rule.first - FIRST + 1 <= opens < closes <= key_rule.last - FIRST
 
 
 def test_hosters_wait_for_a_challenge_that_may_come_later_than_their_own_window() -> None:

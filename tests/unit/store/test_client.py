@@ -195,7 +195,7 @@ def test_many_large_values_under_one_key_are_read_whole(tmp_path: Path) -> None:
         pairs = zip(town.neighbours, records, strict=True)
         postings = await asyncio.gather(*(them.post(LARGE, record) for them, record in pairs))
         assert all(posting.is_complete for posting in postings)
-        assert town.get_bound(LARGE, 0, town.neighbours[0]).placement.k == 13
+        assert town.get_key_rule(LARGE, 0, town.neighbours[0]).placement.k == 13
         reading = await town.visitor.read(LARGE)
         assert {proof.record for proof in reading.proofs.values()} == set(records)
         assert len(list(reading.get_stamps(Standing.COMPLETE))) == 64
@@ -213,7 +213,7 @@ def test_what_nobody_may_write_does_not_exist_however_many_vouch_for_it(tmp_path
         await alice.post_to(town.neighbours, alice.write(NOTE, bytes(32)))
         await bob.post_to(town.neighbours, bob.write(NOTE, b"b" * 32))
         store = Store(visitor.network, visitor.replica, Picky(*POLICY.rules), visitor.watch)
-        reading = await store.read(town.get_bound(NOTE, 0, alice))
+        reading = await store.read(town.get_key_rule(NOTE, 0, alice))
         assert reading.is_enough
         assert [stamp.author for stamp in reading.proofs] == [bob.author]
         assert reading.vouchers.keys() == reading.proofs.keys()
@@ -236,13 +236,13 @@ def test_the_records_of_another_epoch_are_none_of_this_one(tmp_path: Path) -> No
                 return Listing(tuple(liar.get_listing(NOTE)), is_last=True)
             return Values((old, msgspec.structs.replace(old, key=new_key)))
 
-        new_key = town.get_bound(NOTE, 1, alice).key
+        new_key = town.get_key_rule(NOTE, 1, alice).key
         for liar in town.neighbours[:-1]:
             liar.lie(show_last_epochs)
-        reading = await reader.store.read(town.get_bound(NOTE, 1, reader), is_thorough=True)
+        reading = await reader.store.read(town.get_key_rule(NOTE, 1, reader), is_thorough=True)
         assert not reading.proofs
         assert not any(reading.vouchers.values())
-        assert list((await town.visitor.store.read(town.get_bound(NOTE, 0, reader))).proofs) == [compute_stamp(old)]
+        assert list((await town.visitor.store.read(town.get_key_rule(NOTE, 0, reader))).proofs) == [compute_stamp(old)]
 
     live(tmp_path, story)
 

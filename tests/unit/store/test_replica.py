@@ -134,7 +134,7 @@ async def test_a_stranger_may_read_a_little(alice: Neighbour, bob: Neighbour) ->
 
 async def test_a_flood_by_one_member_leaves_the_others_their_share(town: Town, alice: Neighbour, bob: Neighbour) -> None:
     replica = make_limited(bob, Limits(member=FEW, spare=FEW))
-    key = town.get_bound(NOTE, 0, alice).key
+    key = town.get_key_rule(NOTE, 0, alice).key
     for _ in range(6):
         assert isinstance(await ask(replica, alice.author, List(key)), Listing)
     assert isinstance(await ask(replica, alice.author, List(key)), Refused)
@@ -235,7 +235,7 @@ async def test_only_a_keys_replicas_take_it(tmp_path: Path) -> None:
     lines = [(name, Line(hub.join(meet(name).author))) for name in names]
     town = await Town.settle(tmp_path, StoppedClock(), lines, Line(hub.join(mallory.author)))
     author = town.neighbours[0]
-    replicas = town.get_bound(NOTE, 0, author).placement.replicas
+    replicas = town.get_key_rule(NOTE, 0, author).placement.replicas
     for them in town.neighbours:
         reply = await ask(them.replica, author.author, Post(author.write(NOTE)))
         if them.author in replicas:
@@ -261,7 +261,7 @@ async def test_a_receipt_says_when_the_record_came_and_is_the_same_ever_after(al
     record = alice.write(NOTE)
     posted = await ask(bob.replica, alice.author, Post(record))
     assert isinstance(posted, Posted)
-    rule = bob.town.get_bound(NOTE, 0, alice).receipt_rule
+    rule = bob.town.get_key_rule(NOTE, 0, alice).receipt_rule
     assert rule.compute_vouchers(compute_stamp(record), [posted.receipt]) == {bob.author}
     assert (posted.receipt.epoch, posted.receipt.block) == (0, 21)
     await bob.town.move_to(50)
