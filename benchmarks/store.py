@@ -104,7 +104,7 @@ async def _start_ours(nodes: int, folder: Path, stack: AsyncExitStack) -> tuple[
 
     async def read(number: int) -> None:
         reading = await stores[(number + nodes // 2) % nodes].read(key_rule)
-        assert len(list(reading.get_stamps(Standing.PROVEN))) == nodes
+        assert len(list(reading.get_record_ids(Standing.PROVEN))) == nodes
 
     return store, read
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from epochgate.core.commitment import Opening
-from epochgate.core.receipt import Entry, Proof, Receipt, compute_stamp
+from epochgate.core.receipt import Entry, Proof, Receipt, compute_record_id
 from epochgate.core.record import Record, compute_key
 from epochgate.core.scoring import ScoreList
 from epochgate.core.verdict import Denied, Reason
@@ -44,7 +44,7 @@ def make_seeds() -> Iterator[tuple[str, str, bytes]]:
     record = alice.sign_record(NETWORK, key, bytes(32), EXPIRATION_TIME)
     receipt = Receipt(bob.author, 0, 1020, bob.sign(b"receipt"))
     proof = Proof(record, (receipt,))
-    entry = Entry(alice.author, compute_stamp(record).value_digest, EXPIRATION_TIME, 96, (receipt,))
+    entry = Entry(alice.author, compute_record_id(record).value_digest, EXPIRATION_TIME, 96, (receipt,))
     requests = (wire.Post(record), wire.List(key), wire.Fetch(key, (alice.author,)), wire.ShowSet(1, 2))
     replies = (
         wire.Posted(receipt),

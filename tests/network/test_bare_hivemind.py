@@ -251,7 +251,7 @@ async def test_ours_lets_nobody_touch_what_others_wrote(town: Town) -> None:
     assert (await carol.post(HEARTBEAT, carol.write(HEARTBEAT, lifetime_seconds=650.0))).is_complete
     longer = msgspec.structs.replace(carol.write(HEARTBEAT, lifetime_seconds=655.0), author=alice.author)
     assert {reply.reason for reply in await carol.post_to(town.neighbours, longer)} == {"not-author"}  # type: ignore[union-attr]  # anything else fails
-    authors = {stamp.author for stamp in (await town.visitor.read(HEARTBEAT)).proofs}
+    authors = {record_id.author for record_id in (await town.visitor.read(HEARTBEAT)).proofs}
     assert authors == {alice.author, bob.author, carol.author}
 
 
@@ -316,7 +316,7 @@ async def test_ours_believes_no_empty_listing(town: Town) -> None:
         for other in town.neighbours:
             other.answer_after(0.05)
         liar.lie(withhold_all)  # and is the first to answer
-        assert list((await town.visitor.read(NOTE)).get_stamps(Standing.PROVEN)) == [posting.stamp]
+        assert list((await town.visitor.read(NOTE)).get_record_ids(Standing.PROVEN)) == [posting.record_id]
 
 
 # NaN and 10^9 s expiries pass.

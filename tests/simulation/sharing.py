@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from epochgate.core.receipt import Proof, Receipt, compute_stamp, merge_receipts
+from epochgate.core.receipt import Proof, Receipt, compute_record_id, merge_receipts
 from epochgate.core.record import Record
 from epochgate.store import peers
 from epochgate.store.database import Ledger
@@ -71,8 +71,8 @@ class ProofShelf(Ledger):
 
     def keep_proofs(self, epoch: int, proofs: Iterable[Proof]) -> None:
         for proof in proofs:
-            stamp = compute_stamp(proof.record)
-            shelf, place = self._proofs.setdefault(stamp.key, {}), (stamp.author, stamp.value_digest)
+            record_id = compute_record_id(proof.record)
+            shelf, place = self._proofs.setdefault(record_id.key, {}), (record_id.author, record_id.value_digest)
             before = shelf[place][1].receipts if place in shelf else ()
             if before != proof.receipts:
                 shelf[place] = (epoch, Proof(proof.record, merge_receipts(before, proof.receipts)))

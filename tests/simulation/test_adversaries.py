@@ -184,7 +184,9 @@ def test_an_equivocator_is_paid_where_either_of_its_commitments_counts(tmp_path:
         for section in sections:
             kept = {proofs[0] for proofs in section.get_proofs(Standing.PROVEN).values()}
             readings = [
-                msgspec.structs.replace(reading, proofs={stamp: it for stamp, it in reading.proofs.items() if it in kept})
+                msgspec.structs.replace(
+                    reading, proofs={record_id: it for record_id, it in reading.proofs.items() if it in kept}
+                )
                 for reading in section.readings
             ]
             firsts.append(msgspec.structs.replace(section, readings=tuple(readings)))

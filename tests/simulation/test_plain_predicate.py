@@ -92,7 +92,7 @@ class Subnet:
 
     async def read(self, name: str, key_name: str) -> list[bytes]:
         reading = await self.stores[name].read(self.judge.bind(compute_key(key_name), self.context))
-        return [reading.proofs[stamp].record.payload for stamp in reading.get_stamps(Standing.PROVEN)]
+        return [reading.proofs[record_id].record.payload for record_id in reading.get_record_ids(Standing.PROVEN)]
 
 
 @asynccontextmanager

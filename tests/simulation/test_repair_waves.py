@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from epochgate.core.claim import Agreed, Shown, compute_claim, judge_claim
-from epochgate.core.receipt import Entry, Receipt, Standing, compute_receipt_bytes, compute_stamp
+from epochgate.core.receipt import Entry, Receipt, Standing, compute_receipt_bytes, compute_record_id
 from epochgate.core.record import Record
 from epochgate.core.record_set import RecordSet, Section, compute_set
 from epochgate.core.settlement import collect_openings
@@ -80,14 +80,14 @@ class Gang:
     def back_date(self, record: Record) -> tuple[Receipt, ...]:
         """Their receipts for a record that they say they saw in time."""
         block = self.town.chain.timing.compute_first_block(0) + IN_TIME
-        message = compute_receipt_bytes(self.town.chain.network_id, compute_stamp(record), 0, block)
+        message = compute_receipt_bytes(self.town.chain.network_id, compute_record_id(record), 0, block)
         return tuple(Receipt(them.author, 0, block, them.key.sign(message)) for them in self.members)
 
     def show(self, record: Record, receipts: tuple[Receipt, ...], to: list[Neighbour]) -> None:
         """Under its key they hold this record and nothing else for some, and nothing at all for everybody else."""
         readers = {reader.author for reader in to}
-        stamp = compute_stamp(record)
-        entry = Entry(record.author, stamp.value_digest, record.expiration_time, len(record.value), receipts)
+        record_id = compute_record_id(record)
+        entry = Entry(record.author, record_id.value_digest, record.expiration_time, len(record.value), receipts)
         for member in self.members:
             honest = member.replica.handle
 
@@ -211,7 +211,7 @@ def test_more_than_f_break_neither_signatures_nor_windows_nor_other_keys_nor_wha
         proven = section.get_proofs(Standing.PROVEN)[alice.author]
         assert [proof.record for proof in proven] == [committed], "what is committed stays as it is"
         assert not section.is_enough, "what seems proven and nobody can show keeps readers from judging"
-        assert len((await bob.read(OTHER, is_thorough=True)).vouchers[compute_stamp(elsewhere)]) == 7, "other keys are well"
+        assert len((await bob.read(OTHER, is_thorough=True)).vouchers[compute_record_id(elsewhere)]) == 7, "other keys are well"
         await post_late(town, gang, carol)
 
     live_in_town(tmp_path, story, 7)

@@ -12,7 +12,7 @@ import pytest
 
 from epochgate.core import settlement
 from epochgate.core.commitment import Opening
-from epochgate.core.receipt import Proof, Receipt, compute_receipt_bytes, compute_stamp
+from epochgate.core.receipt import Proof, Receipt, compute_receipt_bytes, compute_record_id
 from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, Section, read_bitmap
 from epochgate.core.roster import HOSTER
@@ -57,7 +57,7 @@ def back_date(replica: Resident, record: Record, epoch: int) -> Receipt:
     """A receipt such as only a dishonest replica signs: it says that the record came in time."""
     station = replica.get_live_node().station
     block = station.chain.timing.compute_first_block(epoch) + BACK_DATED_PERCENT
-    message = compute_receipt_bytes(station.chain.network_id, compute_stamp(record), epoch, block)
+    message = compute_receipt_bytes(station.chain.network_id, compute_record_id(record), epoch, block)
     return Receipt(replica.key.author, epoch, block, replica.key.sign(message))
 
 
@@ -82,7 +82,7 @@ def test_a_late_commitment_that_two_faced_replicas_show_to_half_gets_nowhere(tmp
         posting = await station.store.post(opening, station.get_key_rule(OPEN, 1), station.get_unix_seconds() + 10)
         assert posting.is_complete
         seen = await world["victor"].get_live_node().station.read_section(COMMIT, 1)
-        assert len(seen.readings[0].vouchers[compute_stamp(record)]) == 2, "victor is among those who are shown it"
+        assert len(seen.readings[0].vouchers[compute_record_id(record)]) == 2, "victor is among those who are shown it"
         await world.run_until(3, 50)
         await assert_complete(world, 1, without=("dave",))
         await assert_complete(world, 2, without=("dave",))
@@ -146,8 +146,8 @@ def test_replicas_that_hide_an_honest_record_change_nothing(tmp_path: Path) -> N
 
 def leave_out(section: Section, author: bytes) -> Section:
     def drop(reading: KeyReading) -> KeyReading:
-        proofs = {stamp: proof for stamp, proof in reading.proofs.items() if stamp.author != author}
-        vouchers = {stamp: who for stamp, who in reading.vouchers.items() if stamp.author != author}
+        proofs = {record_id: proof for record_id, proof in reading.proofs.items() if record_id.author != author}
+        vouchers = {record_id: who for record_id, who in reading.vouchers.items() if record_id.author != author}
         return KeyReading(reading.key_rule, proofs, vouchers, reading.answered)
 
     return msgspec.structs.replace(section, readings=tuple(map(drop, section.readings)))
@@ -215,7 +215,7 @@ def test_a_submission_with_a_record_below_f_plus_1_receipts_is_refused_by_all(tm
         await world.start()
         await world.run_until(1, 20)
         record = commit(world["dave"].get_live_node().station, COMMIT, 1, bytes(32), b"anything")
-        stamp = compute_stamp(record)
+        record_id = compute_record_id(record)
         await world.run_until(2, 0.01)
         submitter = await world.get_elected(2)
         station = submitter.get_live_node().station
@@ -224,8 +224,8 @@ def test_a_submission_with_a_record_below_f_plus_1_receipts_is_refused_by_all(tm
         async def gather_more(pairs: Sequence[tuple[Rule, int]], closes: float) -> tuple[Section, ...]:
             sections = await gather(pairs, closes)
             reading = sections[0].readings[0]
-            reading.proofs[stamp] = Proof(record, tuple(back_date(world[name], record, 1) for name in ("carol", "dave")))
-            reading.vouchers[stamp] = frozenset(reading.key_rule.placement.replicas)
+            reading.proofs[record_id] = Proof(record, tuple(back_date(world[name], record, 1) for name in ("carol", "dave")))
+            reading.vouchers[record_id] = frozenset(reading.key_rule.placement.replicas)
             return sections
 
         station.gather = gather_more  # type: ignore[method-assign]  # dishonest in this

@@ -11,7 +11,7 @@ import pytest
 
 from epochgate.core import claim, record_set, rule, settlement
 from epochgate.core.moment import Moment
-from epochgate.core.receipt import Proof, Receipt, ReceiptRule, Standing, compute_receipt_bytes, compute_stamp
+from epochgate.core.receipt import Proof, Receipt, ReceiptRule, Standing, compute_receipt_bytes, compute_record_id
 from epochgate.core.record import Record, compute_key
 from epochgate.core.record_set import Section
 from epochgate.core.roster import HOSTER, VALIDATOR
@@ -258,7 +258,7 @@ def take_what_was_never_posted(proof: Proof) -> Proof:
     keys = {key.author: key for key in map(meet, HOSTERS + VALIDATORS)}
 
     def sign(receipt: Receipt) -> Receipt:
-        message = compute_receipt_bytes(NETWORKS[0], compute_stamp(record), receipt.epoch, receipt.block)
+        message = compute_receipt_bytes(NETWORKS[0], compute_record_id(record), receipt.epoch, receipt.block)
         return msgspec.structs.replace(receipt, signature=keys[receipt.replica].sign(message))
 
     return Proof(record, tuple(map(sign, proof.receipts[: F + 1])))

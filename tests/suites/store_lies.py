@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from epochgate.core.receipt import Entry, Receipt, compute_receipt_bytes, compute_stamp
+from epochgate.core.receipt import Entry, Receipt, compute_receipt_bytes, compute_record_id
 from epochgate.core.record import Record, compute_value_digest
 from epochgate.store.wire import Fetch, List, Listing, Posted, Refused, Reply, Request, Values
 from town import (
@@ -69,9 +69,9 @@ def back_date(liar: Neighbour, request: Request, reply: Reply) -> Reply:
     network = liar.town.chain.network_id
     entries = []
     for entry in reply.entries:
-        stamp = compute_stamp(Record(request.key, entry.author, b"", 0.0))
-        stamp = msgspec.structs.replace(stamp, value_digest=entry.value_digest)
-        receipt = Receipt(liar.author, 0, 2, liar.key.sign(compute_receipt_bytes(network, stamp, 0, 2)))
+        record_id = compute_record_id(Record(request.key, entry.author, b"", 0.0))
+        record_id = msgspec.structs.replace(record_id, value_digest=entry.value_digest)
+        receipt = Receipt(liar.author, 0, 2, liar.key.sign(compute_receipt_bytes(network, record_id, 0, 2)))
         entries.append(msgspec.structs.replace(entry, receipts=(receipt,)))
     return Listing(tuple(entries), is_last=True)
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from epochgate.core.receipt import Standing, compute_stamp
+from epochgate.core.receipt import Standing, compute_record_id
 from epochgate.core.verdict import Reason
 from epochgate.store.client import get_latest
 from epochgate.store.wire import Posted, Refused
@@ -44,7 +44,7 @@ async def everybody_reads_what_all_have_posted(town: Town) -> None:
     for reader in town.neighbours:
         reading = await reader.read(NOTE)
         assert reading.is_enough
-        found = [reading.proofs[stamp].record for stamp in reading.get_stamps(Standing.COMPLETE)]
+        found = [reading.proofs[record_id].record for record_id in reading.get_record_ids(Standing.COMPLETE)]
         assert found == sorted(records, key=lambda record: record.author)
 
 
@@ -68,7 +68,7 @@ async def a_second_value_is_refused_and_kept_as_evidence(town: Town) -> None:
     for them in town.neighbours:
         assert them.ledger.get_evidence(first.key) == ((first, second),)
     reading = await alice.read(NOTE)
-    assert list(reading.proofs) == [compute_stamp(first)]
+    assert list(reading.proofs) == [compute_record_id(first)]
 
 
 async def a_two_faced_author_is_seen_with_both_faces(town: Town) -> None:
@@ -118,7 +118,7 @@ async def f_silent_replicas_change_nothing(town: Town) -> None:
     assert posting.is_complete
     reading = await alice.read(NOTE)
     assert reading.is_enough
-    assert list(reading.get_stamps(Standing.COMPLETE)) == [posting.stamp]
+    assert list(reading.get_record_ids(Standing.COMPLETE)) == [posting.record_id]
 
 
 async def one_silent_replica_more_is_told(town: Town) -> None:
@@ -132,7 +132,7 @@ async def one_silent_replica_more_is_told(town: Town) -> None:
     reading = await alice.read(NOTE)
     assert not reading.is_enough
     assert reading.answered == frozenset(them.author for them in town.neighbours[: k - f - 1])
-    assert list(reading.get_stamps(Standing.PROVEN)) == [posting.stamp]
+    assert list(reading.get_record_ids(Standing.PROVEN)) == [posting.record_id]
 
 
 async def f_liars_change_nothing(town: Town) -> None:
@@ -153,7 +153,7 @@ async def f_liars_change_nothing(town: Town) -> None:
             reading = await reader.read(NOTE)
             assert reading.is_enough, lie.__name__
             assert [proof.record for proof in reading.proofs.values()] == [record], lie.__name__
-            assert list(reading.get_stamps(Standing.COMPLETE)) == [posting.stamp], lie.__name__
+            assert list(reading.get_record_ids(Standing.COMPLETE)) == [posting.record_id], lie.__name__
 
 
 async def who_is_caught_forging_is_not_believed_at_all(town: Town) -> None:
@@ -172,11 +172,11 @@ async def what_too_few_have_seen_does_not_exist(town: Town) -> None:
     assert (await reader.read(NOTE)).is_enough
     reading = await reader.read(NOTE, is_thorough=True)
     assert not reading.proofs
-    assert len(reading.vouchers[compute_stamp(record)]) == town.f
+    assert len(reading.vouchers[compute_record_id(record)]) == town.f
     await alice.post_to(town.neighbours[town.f : town.f + 1], record)
     reading = await reader.read(NOTE)
-    assert list(reading.get_stamps(Standing.PROVEN)) == [compute_stamp(record)]
-    assert not list(reading.get_stamps(Standing.COMPLETE))
+    assert list(reading.get_record_ids(Standing.PROVEN)) == [compute_record_id(record)]
+    assert not list(reading.get_record_ids(Standing.COMPLETE))
 
 
 async def large_values_are_read_whole(town: Town) -> None:
@@ -239,7 +239,7 @@ async def a_restart_keeps_records_and_receipts(town: Town) -> None:
     for them in town.neighbours:
         await them.restart()
     reading = await town.neighbours[-1].read(NOTE, is_thorough=True)
-    assert reading.vouchers[compute_stamp(record)] == frozenset(them.author for them in town.neighbours)
+    assert reading.vouchers[compute_record_id(record)] == frozenset(them.author for them in town.neighbours)
     assert await alice.post_to(town.neighbours, record) == before
 
 

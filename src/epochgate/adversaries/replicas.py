@@ -9,7 +9,7 @@ import msgspec
 
 from epochgate.adversaries.adversary import Adversary
 from epochgate.adversaries.hosters import be_late
-from epochgate.core.receipt import Entry, Receipt, compute_receipt_bytes, compute_stamp
+from epochgate.core.receipt import Entry, Receipt, compute_receipt_bytes, compute_record_id
 from epochgate.core.record import Record, compute_key
 from epochgate.core.roster import HOSTER
 from epochgate.core.verdict import Reason
@@ -88,8 +88,8 @@ class TwoFaced:
         key_rule = self._station.judge.find_key_rule(record.key, now)
         if key_rule is None or key_rule.epoch is None:
             return None
-        stamp = compute_stamp(record)
-        signature = self._station.key.sign(compute_receipt_bytes(now.network, stamp, key_rule.epoch, key_rule.last))
+        record_id = compute_record_id(record)
+        signature = self._station.key.sign(compute_receipt_bytes(now.network, record_id, key_rule.epoch, key_rule.last))
         receipt = Receipt(self._station.author, key_rule.epoch, key_rule.last, signature)
         self._late[record.key][record.author] = (record, receipt)
         return receipt
@@ -101,7 +101,7 @@ def _be_two_faced(node: Node) -> None:
 
 
 def _make_entry(record: Record, receipt: Receipt) -> Entry:
-    return Entry(record.author, compute_stamp(record).value_digest, record.expiration_time, len(record.value), (receipt,))
+    return Entry(record.author, compute_record_id(record).value_digest, record.expiration_time, len(record.value), (receipt,))
 
 
 def _decode(data: bytes, reply: bytes) -> tuple[Request | None, Reply | None]:

@@ -10,7 +10,7 @@ import msgspec
 from epochgate.core.limits import Limits
 from epochgate.core.moment import NOTHING_HELD, Held, Moment
 from epochgate.core.policy import Judge
-from epochgate.core.receipt import Receipt, Stamp, compute_stamp
+from epochgate.core.receipt import Receipt, RecordId, compute_record_id
 from epochgate.core.record import Record, compute_value_digest
 from epochgate.core.rule import KeyRule
 from epochgate.core.tally import Tally, Usage
@@ -44,7 +44,7 @@ class Stock(Protocol):
     @property
     def tally(self) -> Tally: ...
 
-    def get_receipts(self, stamp: Stamp) -> tuple[Receipt, ...]: ...
+    def get_receipts(self, record_id: RecordId) -> tuple[Receipt, ...]: ...
 
 
 def judge_post(
@@ -62,7 +62,7 @@ def judge_post(
         return Denied(Reason.CHAIN_STALE, None, "a fresh chain head and its epoch's roster", now.block)
     held = stock.held.get((record.key, record.author))
     if held is not None and _is_same(held, record):
-        if own := find_own_receipt(replica, stock.get_receipts(compute_stamp(record))):
+        if own := find_own_receipt(replica, stock.get_receipts(compute_record_id(record))):
             return own
         now = msgspec.structs.replace(now, held=NOTHING_HELD)  # a repaired copy: it is judged as if it came first
     verdict = judge.admit(record, now)

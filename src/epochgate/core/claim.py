@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from epochgate.core.receipt import Proof, Stamp, Standing, compute_stamp
+from epochgate.core.receipt import Proof, RecordId, Standing, compute_record_id
 from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, RecordSet, Section, compute_root, read_bitmap
 
@@ -58,10 +58,10 @@ def judge_claim(claim: Claim, sections: Sequence[Section], shown: Shown) -> Agre
     included: dict[tuple[str, int], dict[bytes, Proof]] = {}
     for section, bitmap in zip(sections, claim.bitmaps, strict=True):
         included[section.rule.kind, section.epoch] = _judge_section(section, bitmap, shown, differences)
-    stamps = [compute_stamp(proof.record) for proofs in included.values() for proof in proofs.values()]
-    if not differences and compute_root(stamps) != claim.root:
+    record_ids = [compute_record_id(proof.record) for proofs in included.values() for proof in proofs.values()]
+    if not differences and compute_root(record_ids) != claim.root:
         differences.append(
-            f"the claim's Merkle root is {claim.root.hex()}, that of what it includes {compute_root(stamps).hex()}"
+            f"the claim's Merkle root is {claim.root.hex()}, that of what it includes {compute_root(record_ids).hex()}"
         )
     if differences:
         return Disputed(tuple(differences))
@@ -79,11 +79,11 @@ def _judge_section(section: Section, bitmap: bytes, shown: Shown, differences: l
     merged = _merge(section, shown.readings)
     proven = merged.get_proofs(Standing.PROVEN)
     complete = section.get_proofs(Standing.COMPLETE)
-    shown_stamps = {stamp for reading in shown.readings for stamp in reading.proofs}
+    shown_stamps = {record_id for reading in shown.readings for record_id in reading.proofs}
     proofs: dict[bytes, Proof] = {}
     for author in authors:
         candidates = proven.get(author, [])
-        named = [proof for proof in candidates if compute_stamp(proof.record) in shown_stamps] or candidates
+        named = [proof for proof in candidates if compute_record_id(proof.record) in shown_stamps] or candidates
         if named:
             proofs[author] = named[0]
         else:
@@ -101,10 +101,10 @@ def _merge(section: Section, shown: Sequence[KeyReading]) -> Section:
     for own in section.readings:
         other = by_key.get(own.key_rule.key)
         if other is not None:
-            stamps: dict[Stamp, frozenset[bytes]] = dict(own.vouchers)
-            for stamp, vouchers in other.vouchers.items():
-                stamps[stamp] = stamps.get(stamp, frozenset()) | vouchers
-            own = KeyReading(own.key_rule, other.proofs | own.proofs, stamps, own.answered)  # noqa: PLW2901 - the merged one is what is read from here on
+            record_ids: dict[RecordId, frozenset[bytes]] = dict(own.vouchers)
+            for record_id, vouchers in other.vouchers.items():
+                record_ids[record_id] = record_ids.get(record_id, frozenset()) | vouchers
+            own = KeyReading(own.key_rule, other.proofs | own.proofs, record_ids, own.answered)  # noqa: PLW2901 - the merged one is what is read from here on
         readings.append(own)
     return Section(section.rule, section.epoch, section.roster, tuple(readings))
 

@@ -28,7 +28,7 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     signature: bytes
 
 
-class Stamp(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class RecordId(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a receipt is about: the record by key, author and SHA-256 of its value, without the value itself."""
 
     key: bytes
@@ -69,24 +69,24 @@ def merge_receipts(before: Iterable[Receipt], receipts: Iterable[Receipt]) -> tu
     return tuple(merged[replica] for replica in sorted(merged))
 
 
-def compute_stamp(record: Record) -> Stamp:
-    return Stamp(record.key, record.author, compute_value_digest(record.value))
+def compute_record_id(record: Record) -> RecordId:
+    return RecordId(record.key, record.author, compute_value_digest(record.value))
 
 
-def compute_receipt_bytes(network: bytes, stamp: Stamp, epoch: int, block: int) -> bytes:
+def compute_receipt_bytes(network: bytes, record_id: RecordId, epoch: int, block: int) -> bytes:
     """Domain, network id, key, author, SHA-256 of the value, epoch and block: what a replica signs."""
-    fields = (network, stamp.key, stamp.author, stamp.value_digest)
+    fields = (network, record_id.key, record_id.author, record_id.value_digest)
     return RECEIPT_DOMAIN + b"".join(map(pack_field, fields)) + struct.pack(">QQ", epoch, block)
 
 
-def is_receipt_signed(network: bytes, stamp: Stamp, receipt: Receipt) -> bool:
+def is_receipt_signed(network: bytes, record_id: RecordId, receipt: Receipt) -> bool:
     if not is_author(receipt.replica) or not (0 <= receipt.epoch < 1 << 64 and 0 <= receipt.block < 1 << 64):
         return False
-    message = compute_receipt_bytes(network, stamp, receipt.epoch, receipt.block)
+    message = compute_receipt_bytes(network, record_id, receipt.epoch, receipt.block)
     return is_signed(receipt.replica, message, receipt.signature)
 
 
-SignatureCheck = Callable[[bytes, Stamp, Receipt], bool]
+SignatureCheck = Callable[[bytes, RecordId, Receipt], bool]
 
 
 class ReceiptRule(msgspec.Struct, frozen=True):
@@ -101,20 +101,20 @@ class ReceiptRule(msgspec.Struct, frozen=True):
     blocks: Blocks | None
 
     def compute_vouchers(
-        self, stamp: Stamp, receipts: Iterable[Receipt], is_signed: SignatureCheck = is_receipt_signed
+        self, record_id: RecordId, receipts: Iterable[Receipt], is_signed: SignatureCheck = is_receipt_signed
     ) -> frozenset[bytes]:
-        """The replicas whose receipt for `stamp` holds: its key's replica, in time, correctly signed, each counted once.
+        """The replicas whose receipt for `record_id` holds: its key's replica, in time, correctly signed, each counted once.
 
         `is_signed` may remember what it has checked before.
         """
         vouchers: set[bytes] = set()
         for receipt in receipts:
-            if receipt.replica not in vouchers and self.is_fitting(receipt) and is_signed(self.network, stamp, receipt):
+            if receipt.replica not in vouchers and self.is_fitting(receipt) and is_signed(self.network, record_id, receipt):
                 vouchers.add(receipt.replica)
         return frozenset(vouchers)
 
-    def compute_standing(self, stamp: Stamp, receipts: Iterable[Receipt]) -> Standing:
-        return self.judge_count(len(self.compute_vouchers(stamp, receipts)))
+    def compute_standing(self, record_id: RecordId, receipts: Iterable[Receipt]) -> Standing:
+        return self.judge_count(len(self.compute_vouchers(record_id, receipts)))
 
     def judge_count(self, count: int) -> Standing:
         if count >= self.placement.to_complete:

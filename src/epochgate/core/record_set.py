@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from epochgate.core.receipt import Proof, Stamp, Standing, compute_stamp
+from epochgate.core.receipt import Proof, RecordId, Standing, compute_record_id
 from epochgate.core.roster import Roster
 from epochgate.core.rule import KeyRule, Rule
 
@@ -23,23 +23,25 @@ class KeyReading(msgspec.Struct, frozen=True):
     """What the replicas of one key answered: recognised records with the replicas that vouch for each, and who answered."""
 
     key_rule: KeyRule
-    proofs: dict[Stamp, Proof]
-    vouchers: dict[Stamp, frozenset[bytes]]
+    proofs: dict[RecordId, Proof]
+    vouchers: dict[RecordId, frozenset[bytes]]
     answered: frozenset[bytes]
 
     @property
     def is_enough(self) -> bool:
         """Whether so many answered that no complete record can have been missed, and all that is proven is at hand."""
         judge = self.key_rule.receipt_rule.judge_count
-        at_hand = all(stamp in self.proofs for stamp, who in self.vouchers.items() if judge(len(who)) >= Standing.PROVEN)
+        at_hand = all(
+            record_id in self.proofs for record_id, who in self.vouchers.items() if judge(len(who)) >= Standing.PROVEN
+        )
         return at_hand and len(self.answered) >= self.key_rule.placement.to_complete
 
-    def get_stamps(self, standing: Standing) -> Iterator[Stamp]:
+    def get_record_ids(self, standing: Standing) -> Iterator[RecordId]:
         """The stamps of at least that standing whose values are at hand, in order."""
         judge = self.key_rule.receipt_rule.judge_count
-        for stamp in sorted(self.proofs, key=_order):
-            if judge(len(self.vouchers.get(stamp, ()))) >= standing:
-                yield stamp
+        for record_id in sorted(self.proofs, key=_order):
+            if judge(len(self.vouchers.get(record_id, ()))) >= standing:
+                yield record_id
 
 
 class Section(msgspec.Struct, frozen=True):
@@ -58,8 +60,8 @@ class Section(msgspec.Struct, frozen=True):
         """By author, in order of author, every value of at least that standing; two under a once-key are equivocation."""
         found: dict[bytes, list[Proof]] = {}
         for reading in self.readings:
-            for stamp in reading.get_stamps(standing):
-                found.setdefault(stamp.author, []).append(reading.proofs[stamp])
+            for record_id in reading.get_record_ids(standing):
+                found.setdefault(record_id.author, []).append(reading.proofs[record_id])
         return {author: found[author] for author in sorted(found)}
 
 
@@ -86,7 +88,7 @@ def compute_set(sections: Sequence[Section]) -> RecordSet:
         included[name] = {author: proofs[0] for author, proofs in proven.items() if len(proofs) == 1}
         excluded[name] = {author: tuple(proofs) for author, proofs in proven.items() if len(proofs) > 1}
         bitmaps.append(compute_bitmap(section.roster, included[name]))
-    leaves = [compute_stamp(proof.record) for records in included.values() for proof in records.values()]
+    leaves = [compute_record_id(proof.record) for records in included.values() for proof in records.values()]
     return RecordSet(included, excluded, tuple(bitmaps), compute_root(leaves))
 
 
@@ -108,14 +110,14 @@ def read_bitmap(roster: Roster, bitmap: bytes) -> tuple[bytes, ...]:
     return tuple(author for index, author in enumerate(roster.authors) if bitmap[index // 8] >> index % 8 & 1)
 
 
-def compute_root(stamps: Iterable[Stamp]) -> bytes:
+def compute_root(record_ids: Iterable[RecordId]) -> bytes:
     """The Merkle root over the sorted leaves (key, author, value digest); leaves and inner nodes have different domains.
 
     An odd node moves up unpaired (RFC 6962, section 2.1), so no two different lists share a root.
     """
     layer = [
-        hashlib.sha256(LEAF_DOMAIN + stamp.key + stamp.author + stamp.value_digest).digest()
-        for stamp in sorted(stamps, key=_order)
+        hashlib.sha256(LEAF_DOMAIN + record_id.key + record_id.author + record_id.value_digest).digest()
+        for record_id in sorted(record_ids, key=_order)
     ]
     if not layer:
         return hashlib.sha256(LEAF_DOMAIN).digest()
@@ -125,5 +127,5 @@ def compute_root(stamps: Iterable[Stamp]) -> bytes:
     return layer[0]
 
 
-def _order(stamp: Stamp) -> tuple[bytes, bytes, bytes]:
-    return (stamp.key, stamp.author, stamp.value_digest)
+def _order(record_id: RecordId) -> tuple[bytes, bytes, bytes]:
+    return (record_id.key, record_id.author, record_id.value_digest)

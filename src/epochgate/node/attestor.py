@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from epochgate.core.claim import Agreed, Claim, Disputed, Shown, Undecided, judge_claim
-from epochgate.core.receipt import Proof, Stamp, compute_stamp
+from epochgate.core.receipt import Proof, RecordId, compute_record_id
 from epochgate.core.record import Record, is_record_signed
 from epochgate.core.record_set import KeyReading, Section
 from epochgate.core.rule import KeyRule, Rule
@@ -111,13 +111,13 @@ async def ask_for_set(station: Station, submitter: bytes, epoch: int, pairs: Seq
 def _read_proofs(station: Station, key_rules: Mapping[bytes, KeyRule], proofs: Sequence[Proof]) -> Iterator[KeyReading]:
     """The submitter's proofs, judged like a replica's answers."""
     now = station.watch.get_moment()
-    by_key: dict[bytes, dict[Stamp, Proof]] = {}
+    by_key: dict[bytes, dict[RecordId, Proof]] = {}
     for proof in proofs:
         if proof.record.key in key_rules and station.judge.recognise(proof.record, now):
-            by_key.setdefault(proof.record.key, {})[compute_stamp(proof.record)] = proof
+            by_key.setdefault(proof.record.key, {})[compute_record_id(proof.record)] = proof
     for key, shown in by_key.items():
         rule = key_rules[key].receipt_rule
-        vouchers = {stamp: station.store.verify(rule, stamp, proof.receipts) for stamp, proof in shown.items()}
+        vouchers = {record_id: station.store.verify(rule, record_id, proof.receipts) for record_id, proof in shown.items()}
         yield KeyReading(key_rules[key], shown, vouchers, frozenset())
 
 

@@ -10,7 +10,7 @@ from epochgate.core.commitment import Opening
 from epochgate.core.epoch import compute_seconds
 from epochgate.core.moment import READABLE_EPOCHS
 from epochgate.core.policy import Judge, Policy
-from epochgate.core.receipt import Proof, Stamp, Standing, compute_stamp, merge_receipts
+from epochgate.core.receipt import Proof, RecordId, Standing, compute_record_id, merge_receipts
 from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, Section
 from epochgate.core.rule import KeyRule, Rule
@@ -173,14 +173,14 @@ class Station:
     def _recall(self, reading: KeyReading, epoch: int) -> KeyReading:
         remembered = self.ledger.get_proofs(reading.key_rule.key)
         rule = reading.key_rule.receipt_rule
-        proofs: dict[Stamp, Proof] = dict(reading.proofs)
+        proofs: dict[RecordId, Proof] = dict(reading.proofs)
         vouchers = dict(reading.vouchers)
         for proof in remembered:
-            stamp = compute_stamp(proof.record)
-            if stamp not in proofs or rule.judge_count(len(vouchers.get(stamp, ()))) < Standing.COMPLETE:
-                receipts = proofs[stamp].receipts if stamp in proofs else ()
-                proofs[stamp] = Proof(proof.record, merge_receipts(receipts, proof.receipts))
-                vouchers[stamp] = vouchers.get(stamp, frozenset()) | self.store.verify(rule, stamp, proof.receipts)
+            record_id = compute_record_id(proof.record)
+            if record_id not in proofs or rule.judge_count(len(vouchers.get(record_id, ()))) < Standing.COMPLETE:
+                receipts = proofs[record_id].receipts if record_id in proofs else ()
+                proofs[record_id] = Proof(proof.record, merge_receipts(receipts, proof.receipts))
+                vouchers[record_id] = vouchers.get(record_id, frozenset()) | self.store.verify(rule, record_id, proof.receipts)
         return self._remember(KeyReading(reading.key_rule, proofs, vouchers, reading.answered), epoch)
 
     def _remember(self, reading: KeyReading, epoch: int) -> KeyReading:

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from epochgate.core.moment import Moment
 from epochgate.core.policy import Judge
-from epochgate.core.receipt import Proof, Receipt, ReceiptRule, Stamp, Standing, compute_stamp
+from epochgate.core.receipt import Proof, Receipt, ReceiptRule, RecordId, Standing, compute_record_id
 from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, Section
 from epochgate.core.roster import Placement
@@ -47,8 +47,8 @@ class Posting:
     """How far a record has come: who gave a receipt for it, what the others said last, and who says nothing of use. It
     goes on being filled while stragglers answer."""
 
-    def __init__(self, stamp: Stamp, rule: ReceiptRule) -> None:
-        self.stamp = stamp
+    def __init__(self, record_id: RecordId, rule: ReceiptRule) -> None:
+        self.record_id = record_id
         self.placement: Placement = rule.placement
         self.receipts: dict[bytes, Receipt] = {}
         self.refusals: dict[bytes, Denied] = {}
@@ -128,7 +128,7 @@ class Store:
         most = self._peers.max_message_bytes - FRAME_BYTES
         if len(record.value) > most:
             raise ValueError(f"a value has at most {most} bytes on this network, this one {len(record.value)}")
-        posting, is_over = Posting(compute_stamp(record), key_rule.receipt_rule), asyncio.Event()
+        posting, is_over = Posting(compute_record_id(record), key_rule.receipt_rule), asyncio.Event()
         self._peers.spawn(self._post_to_all(record, key_rule, posting, until_seconds, is_over))
         await is_over.wait()
         return posting
@@ -154,9 +154,9 @@ class Store:
         """One request to one peer; None when it is unreachable or answers what is no reply."""
         return await self._peers.ask(peer, request)
 
-    def verify(self, rule: ReceiptRule, stamp: Stamp, receipts: Iterable[Receipt]) -> frozenset[bytes]:
+    def verify(self, rule: ReceiptRule, record_id: RecordId, receipts: Iterable[Receipt]) -> frozenset[bytes]:
         """The replicas whose receipts hold; each signature is checked once, however often it is read."""
-        return self._reader.verifier.compute_vouchers(rule, stamp, receipts)
+        return self._reader.verifier.compute_vouchers(rule, record_id, receipts)
 
     async def close(self) -> None:
         """End what goes on in the background."""
@@ -172,7 +172,7 @@ class Store:
             while True:
                 reply = await self._peers.ask(replica, Post(record))
                 receipts = (reply.receipt,) if isinstance(reply, Posted) else ()
-                is_done = posting.hear(replica, reply, self.verify(rule, posting.stamp, receipts))
+                is_done = posting.hear(replica, reply, self.verify(rule, posting.record_id, receipts))
                 if posting.is_complete:
                     is_over.set()
                 if is_done:
@@ -195,11 +195,11 @@ def get_latest(readings: Iterable[KeyReading], now: Moment) -> dict[bytes, Proof
     """Of keys whose records are renewed, such as heartbeats: the proven record of each author that lives longest."""
     latest: dict[bytes, Proof] = {}
     for reading in readings:
-        for stamp in reading.get_stamps(Standing.PROVEN):
-            proof = reading.proofs[stamp]
-            known = latest.get(stamp.author)
+        for record_id in reading.get_record_ids(Standing.PROVEN):
+            proof = reading.proofs[record_id]
+            known = latest.get(record_id.author)
             if proof.record.expiration_time > now.time_seconds and (
                 known is None or proof.record.expiration_time > known.record.expiration_time
             ):
-                latest[stamp.author] = proof
+                latest[record_id.author] = proof
     return latest

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from epochgate.core.commitment import Opening
-from epochgate.core.receipt import Entry, Proof, Receipt, Stamp, compute_stamp, merge_receipts
+from epochgate.core.receipt import Entry, Proof, Receipt, RecordId, compute_record_id, merge_receipts
 from epochgate.core.record import Record
 from epochgate.core.tally import Tally
 
@@ -99,33 +99,33 @@ class Ledger:
 
         The same record again keeps the receipts that were there.
         """
-        stamp = compute_stamp(record)
+        record_id = compute_record_id(record)
         place, before = (record.key, record.author), self.held.get((record.key, record.author))
-        is_same = before is not None and before.value_digest == stamp.value_digest
+        is_same = before is not None and before.value_digest == record_id.value_digest
         merged = merge_receipts(before.receipts if before is not None and is_same else (), receipts)
-        held = Held(stamp.value_digest, record.expiration_time, epoch, len(record.value), merged)
+        held = Held(record_id.value_digest, record.expiration_time, epoch, len(record.value), merged)
         with self._writing() as database:
             self._write_held(place, held)
             if not is_same:
                 database.execute("REPLACE INTO contents VALUES (?, ?, ?)", (*place, record.value))
         self._remember(*place, held)
 
-    def add_receipts(self, stamp: Stamp, receipts: Iterable[Receipt]) -> None:
+    def add_receipts(self, record_id: RecordId, receipts: Iterable[Receipt]) -> None:
         """Add what other replicas signed for a record that is held; for any other it does nothing."""
-        held = self.held.get((stamp.key, stamp.author))
-        if held is None or held.value_digest != stamp.value_digest:
+        held = self.held.get((record_id.key, record_id.author))
+        if held is None or held.value_digest != record_id.value_digest:
             return
         merged = merge_receipts(held.receipts, receipts)
         if merged != held.receipts:
             held = msgspec.structs.replace(held, receipts=merged)
             with self._writing():
-                self._write_held((stamp.key, stamp.author), held)
-            self._remember(stamp.key, stamp.author, held)
+                self._write_held((record_id.key, record_id.author), held)
+            self._remember(record_id.key, record_id.author, held)
 
-    def get_receipts(self, stamp: Stamp) -> tuple[Receipt, ...]:
+    def get_receipts(self, record_id: RecordId) -> tuple[Receipt, ...]:
         """In order of replica; none for a record that is not held."""
-        held = self.held.get((stamp.key, stamp.author))
-        return held.receipts if held is not None and held.value_digest == stamp.value_digest else ()
+        held = self.held.get((record_id.key, record_id.author))
+        return held.receipts if held is not None and held.value_digest == record_id.value_digest else ()
 
     def get_listing(self, key: bytes, now_seconds: float, after: bytes = b"") -> Iterator[Entry]:
         """What is stored under `key` and not expired, in order of author, beyond the author `after`."""
@@ -186,8 +186,8 @@ class Ledger:
         """Remember proven records of `epoch` with their receipts, beyond their expiry. Receipts add up."""
         with self._writing() as database:
             for proof in proofs:
-                stamp = compute_stamp(proof.record)
-                place = (stamp.key, stamp.author, stamp.value_digest)
+                record_id = compute_record_id(proof.record)
+                place = (record_id.key, record_id.author, record_id.value_digest)
                 rows = self._query("SELECT receipts FROM proofs WHERE key = ? AND author = ? AND digest = ?", *place)
                 before = _decode_receipts(rows[0][0]) if rows else ()
                 merged = merge_receipts(before, proof.receipts)

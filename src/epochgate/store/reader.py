@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from epochgate.core.moment import Moment
 from epochgate.core.policy import Judge
-from epochgate.core.receipt import Entry, Proof, Receipt, ReceiptRule, Stamp, Standing, compute_stamp, is_receipt_signed
+from epochgate.core.receipt import Entry, Proof, Receipt, ReceiptRule, RecordId, Standing, compute_record_id, is_receipt_signed
 from epochgate.core.record import Record, is_record_signed
 from epochgate.core.record_set import KeyReading
 from epochgate.core.roster import MAX_REPLICAS
@@ -37,23 +37,23 @@ class Survey:
     def __init__(self, key_rule: KeyRule) -> None:
         self.rule = key_rule.receipt_rule
         self.answered: dict[bytes, None] = {}
-        self.receipts: dict[Stamp, dict[bytes, Receipt]] = {}
-        self.holders: dict[Stamp, list[bytes]] = {}
+        self.receipts: dict[RecordId, dict[bytes, Receipt]] = {}
+        self.holders: dict[RecordId, list[bytes]] = {}
         self.is_over = False
 
-    def add(self, replica: bytes, listing: dict[Stamp, Entry], verifier: Verifier) -> None:
+    def add(self, replica: bytes, listing: dict[RecordId, Entry], verifier: Verifier) -> None:
         """Take in a listing. Honest replicas keep no receipt that they have not verified, so one false signature gives the
         whole listing away, and a liar costs its readers one verification."""
-        found: list[tuple[Stamp, dict[bytes, Receipt]]] = []
-        for stamp, entry in listing.items():
-            valid = verifier.find_valid(self.rule, stamp, entry.receipts[:MAX_REPLICAS])
+        found: list[tuple[RecordId, dict[bytes, Receipt]]] = []
+        for record_id, entry in listing.items():
+            valid = verifier.find_valid(self.rule, record_id, entry.receipts[:MAX_REPLICAS])
             if valid is None:
                 return
-            found.append((stamp, valid))
+            found.append((record_id, valid))
         self.answered[replica] = None
-        for stamp, valid in found:
-            self.receipts.setdefault(stamp, {}).update(valid)
-            self.holders.setdefault(stamp, []).append(replica)
+        for record_id, valid in found:
+            self.receipts.setdefault(record_id, {}).update(valid)
+            self.holders.setdefault(record_id, []).append(replica)
 
     def is_settled(self, waiting: int) -> bool:
         """Whether so many have answered that `waiting` more receipts would not change the standing of any record seen.
@@ -66,8 +66,8 @@ class Survey:
             judge(len(receipts)) == judge(len(receipts) + waiting) for receipts in self.receipts.values()
         )
 
-    def get_proven(self) -> list[Stamp]:
-        return [stamp for stamp, them in self.receipts.items() if self.rule.judge_count(len(them)) >= Standing.PROVEN]
+    def get_proven(self) -> list[RecordId]:
+        return [record_id for record_id, them in self.receipts.items() if self.rule.judge_count(len(them)) >= Standing.PROVEN]
 
 
 class Verifier:
@@ -76,15 +76,15 @@ class Verifier:
     def __init__(self) -> None:
         self._is_signed = _is_receipt_signed
 
-    def compute_vouchers(self, rule: ReceiptRule, stamp: Stamp, receipts: Iterable[Receipt]) -> frozenset[bytes]:
-        return rule.compute_vouchers(stamp, receipts, self._is_signed)
+    def compute_vouchers(self, rule: ReceiptRule, record_id: RecordId, receipts: Iterable[Receipt]) -> frozenset[bytes]:
+        return rule.compute_vouchers(record_id, receipts, self._is_signed)
 
-    def find_valid(self, rule: ReceiptRule, stamp: Stamp, receipts: Iterable[Receipt]) -> dict[bytes, Receipt] | None:
+    def find_valid(self, rule: ReceiptRule, record_id: RecordId, receipts: Iterable[Receipt]) -> dict[bytes, Receipt] | None:
         """Those that hold, by replica; None when one has a false signature."""
         valid: dict[bytes, Receipt] = {}
         for receipt in receipts:
             if receipt.replica not in valid and rule.is_fitting(receipt):
-                if not self._is_signed(rule.network, stamp, receipt):
+                if not self._is_signed(rule.network, record_id, receipt):
                     return None
                 valid[receipt.replica] = receipt
         return valid
@@ -109,14 +109,14 @@ class Reader:
         fetching = _Fetching(proven)
         await self._fetch_all(key_rule, survey, fetching)
         proofs = {
-            stamp: Proof(fetching.records[stamp], _in_order(survey.receipts[stamp]))
-            for stamp in proven
-            if stamp in fetching.records
+            record_id: Proof(fetching.records[record_id], _in_order(survey.receipts[record_id]))
+            for record_id in proven
+            if record_id in fetching.records
         }
         vouchers = {
-            stamp: frozenset(receipts)
-            for stamp, receipts in survey.receipts.items()
-            if receipts and stamp not in fetching.impossible
+            record_id: frozenset(receipts)
+            for record_id, receipts in survey.receipts.items()
+            if receipts and record_id not in fetching.impossible
         }
         return KeyReading(key_rule, proofs, vouchers, frozenset(survey.answered))
 
@@ -152,12 +152,12 @@ class Reader:
             survey.is_over = True
         return survey
 
-    async def _list(self, replica: bytes, key_rule: KeyRule) -> dict[Stamp, Entry] | None:
+    async def _list(self, replica: bytes, key_rule: KeyRule) -> dict[RecordId, Entry] | None:
         """All pages of one replica's listing; None when it does not end in time, or is none.
 
         Authors come in order, one entry each, so that even a dishonest listing is no longer than the roster.
         """
-        listing: dict[Stamp, Entry] = {}
+        listing: dict[RecordId, Entry] = {}
         after, patience_seconds = b"", self._peers.get_patience_seconds(replica)
         try:
             async with asyncio.timeout(patience_seconds):
@@ -170,7 +170,7 @@ class Reader:
                             return None
                         after = entry.author
                         if after in key_rule.roles:
-                            listing[Stamp(key_rule.key, after, entry.value_digest)] = entry
+                            listing[RecordId(key_rule.key, after, entry.value_digest)] = entry
                     if reply.is_last or not reply.entries:
                         return listing
         except TimeoutError:
@@ -179,13 +179,13 @@ class Reader:
 
     async def _fetch_all(self, key_rule: KeyRule, survey: Survey, fetching: _Fetching) -> None:
         """From this node's own replica where it can, from the others in turn, so that the load is spread."""
-        orders = {stamp: self._order(survey.holders[stamp], index) for index, stamp in enumerate(fetching.wanted)}
+        orders = {record_id: self._order(survey.holders[record_id], index) for index, record_id in enumerate(fetching.wanted)}
         tasks: list[asyncio.Task[None]] = []
         for turn in range(key_rule.placement.k):
-            batches: dict[bytes, list[Stamp]] = {}
-            for stamp in fetching.get_missing():
-                if turn < len(orders[stamp]):
-                    batches.setdefault(orders[stamp][turn], []).append(stamp)
+            batches: dict[bytes, list[RecordId]] = {}
+            for record_id in fetching.get_missing():
+                if turn < len(orders[record_id]):
+                    batches.setdefault(orders[record_id][turn], []).append(record_id)
             if not batches:
                 break
             begun = [self._peers.spawn(self._fetch(holder, key_rule, them, fetching)) for holder, them in batches.items()]
@@ -199,40 +199,44 @@ class Reader:
         turned = [*holders[start:], *holders[:start]]
         return sorted(turned, key=lambda holder: (holder != self._peers.own, holder in self._peers.suspects))
 
-    async def _fetch(self, holder: bytes, key_rule: KeyRule, wanted: Sequence[Stamp], fetching: _Fetching) -> None:
+    async def _fetch(self, holder: bytes, key_rule: KeyRule, wanted: Sequence[RecordId], fetching: _Fetching) -> None:
         """What `holder` has of `wanted`, asked again for what did not fit into its reply."""
         left = list(wanted)[:MAX_WANTED]
         while left:
-            reply = await self._peers.ask(holder, Fetch(key_rule.key, tuple(stamp.author for stamp in left)))
-            found = {compute_stamp(record): record for record in reply.records} if isinstance(reply, Values) else {}
-            fitting = [stamp for stamp in left if stamp in found]
+            reply = await self._peers.ask(holder, Fetch(key_rule.key, tuple(record_id.author for record_id in left)))
+            found = {compute_record_id(record): record for record in reply.records} if isinstance(reply, Values) else {}
+            fitting = [record_id for record_id in left if record_id in found]
             now = self._watch.get_moment()
-            for stamp in fitting:
-                self._take(found[stamp], stamp, now, fetching)
-            left = [stamp for stamp in left if stamp not in found and fetching.is_missing(stamp)] if fitting else []
+            for record_id in fitting:
+                self._take(found[record_id], record_id, now, fetching)
+            left = (
+                [record_id for record_id in left if record_id not in found and fetching.is_missing(record_id)]
+                if fitting
+                else []
+            )
 
-    def _take(self, record: Record, stamp: Stamp, now: Moment, fetching: _Fetching) -> None:
+    def _take(self, record: Record, record_id: RecordId, now: Moment, fetching: _Fetching) -> None:
         """The digest leaves out the expiry, which the signature covers: a copy with another one is the holder's lie, whereas
         what its author did sign and nobody may write does not exist, however many vouch for it."""
         if self._judge.recognise(record, now):
-            fetching.records[stamp] = record
+            fetching.records[record_id] = record
         elif is_record_signed(now.network, record):
-            fetching.impossible.add(stamp)
+            fetching.impossible.add(record_id)
 
 
 class _Fetching:
     """Values that are wanted, and what has come of them."""
 
-    def __init__(self, wanted: Sequence[Stamp]) -> None:
+    def __init__(self, wanted: Sequence[RecordId]) -> None:
         self.wanted = wanted
-        self.records: dict[Stamp, Record] = {}
-        self.impossible: set[Stamp] = set()
+        self.records: dict[RecordId, Record] = {}
+        self.impossible: set[RecordId] = set()
 
-    def is_missing(self, stamp: Stamp) -> bool:
-        return stamp not in self.records and stamp not in self.impossible
+    def is_missing(self, record_id: RecordId) -> bool:
+        return record_id not in self.records and record_id not in self.impossible
 
-    def get_missing(self) -> Iterator[Stamp]:
-        return (stamp for stamp in self.wanted if self.is_missing(stamp))
+    def get_missing(self) -> Iterator[RecordId]:
+        return (record_id for record_id in self.wanted if self.is_missing(record_id))
 
 
 async def _is_told(event: asyncio.Event, longest_seconds: float | None) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from epochgate.core.admission import find_excess
 from epochgate.core.moment import READABLE_EPOCHS
 from epochgate.core.policy import Policy
-from epochgate.core.receipt import Proof, Standing, compute_stamp
+from epochgate.core.receipt import Proof, Standing, compute_record_id
 from epochgate.core.rule import KeyRule
 from epochgate.observe.recorder import Recorder, Unrecorded
 from epochgate.store.chain_time import Watch
@@ -42,8 +42,8 @@ class Repair:
         copied, left = 0, []
         for key_rule in self.left:
             reading = await self._store.read(key_rule, is_thorough=True)
-            for stamp in reading.get_stamps(Standing.PROVEN):
-                copied += _take(reading.proofs[stamp], key_rule, self._replica, self._watch, self._epoch, self._recorder)
+            for record_id in reading.get_record_ids(Standing.PROVEN):
+                copied += _take(reading.proofs[record_id], key_rule, self._replica, self._watch, self._epoch, self._recorder)
             if not reading.is_enough:
                 left.append(key_rule)
         self.left = left
@@ -53,11 +53,11 @@ class Repair:
 def _take(proof: Proof, key_rule: KeyRule, replica: Replica, watch: Watch, epoch: int, recorder: Recorder) -> bool:
     """Whether the record was missing. Under a once-key the first one stays, and a second one is evidence."""
     ledger = replica.ledger
-    record, stamp, now_seconds = proof.record, compute_stamp(proof.record), watch.clock.get_unix_seconds()
+    record, record_id, now_seconds = proof.record, compute_record_id(proof.record), watch.clock.get_unix_seconds()
     kept_epoch = epoch if key_rule.epoch is None else key_rule.epoch
     held = ledger.held.get((record.key, record.author))
-    if held is not None and held.value_digest == stamp.value_digest:
-        ledger.add_receipts(stamp, proof.receipts)
+    if held is not None and held.value_digest == record_id.value_digest:
+        ledger.add_receipts(record_id, proof.receipts)
         recorder.note_copy(proof, watch.get_moment(), kept_epoch)
         return False
     if held is not None and key_rule.once:

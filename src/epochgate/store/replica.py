@@ -15,7 +15,7 @@ import msgspec
 from epochgate.core.admission import Room, compute_receipt_epoch, judge_post
 from epochgate.core.moment import Moment
 from epochgate.core.policy import Judge
-from epochgate.core.receipt import Entry, Proof, Receipt, compute_receipt_bytes, compute_stamp
+from epochgate.core.receipt import Entry, Proof, Receipt, compute_receipt_bytes, compute_record_id
 from epochgate.core.record import Record, is_record_signed
 from epochgate.core.roster import MAX_REPLICAS, Roster
 from epochgate.core.rule import KeyRule
@@ -157,7 +157,7 @@ class Replica:
     def _keep(self, record: Record, key_rule: KeyRule | None, now: Moment) -> Receipt:
         """The receipt is handed out only once it is on disk."""
         epoch = compute_receipt_epoch(key_rule, now)
-        signature = self._key.sign(compute_receipt_bytes(now.network, compute_stamp(record), epoch, now.block))
+        signature = self._key.sign(compute_receipt_bytes(now.network, compute_record_id(record), epoch, now.block))
         receipt = Receipt(self.author, epoch, now.block, signature)
         self.ledger.keep(record, (receipt,), now.data.epoch)
         self.admitted += 1

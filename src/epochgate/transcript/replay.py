@@ -14,7 +14,7 @@ from epochgate.core.admission import Room, compute_receipt_epoch, judge_post
 from epochgate.core.calendar import Calendar
 from epochgate.core.moment import Moment
 from epochgate.core.policy import Judge, Policy
-from epochgate.core.receipt import Proof, Receipt, Stamp, Standing, is_receipt_signed
+from epochgate.core.receipt import Proof, Receipt, RecordId, Standing, is_receipt_signed
 from epochgate.core.record import Record, compute_value_digest
 from epochgate.core.verdict import Denied, Reason
 from epochgate.keys import format_peer_id
@@ -55,7 +55,7 @@ class Replay:
         self._begun: lines.Begun | None = None
         self._stock: ReplayedStock | None = None
         self._values: dict[bytes, bytes] = {}
-        self._proofs: dict[Stamp, Proof] = {}
+        self._proofs: dict[RecordId, Proof] = {}
         self._muted: set[bytes] = set()
         self._counted: Counter[str] = Counter()
         self._contexts: dict[int, lines.Context] = {}
@@ -181,12 +181,12 @@ class Replay:
 
     def _check_receipt(self, place: Place, line: lines.Posted, epoch: int) -> None:
         """An old receipt that is shown again was given at another block."""
-        receipt, stamp = line.receipt, Stamp(line.key, line.author, line.value_digest)
+        receipt, record_id = line.receipt, RecordId(line.key, line.author, line.value_digest)
         assert self._begun is not None  # noqa: S101 - nothing is checked before it
         network = self._begun.contexts[-1].network
         is_timely = receipt is not None and (line.verdict == REPEATED or (receipt.epoch, receipt.block) == (epoch, line.block))
         is_own = receipt is not None and receipt.replica == self._begun.node
-        if receipt is None or not is_own or not is_timely or not is_receipt_signed(network, stamp, receipt):
+        if receipt is None or not is_own or not is_timely or not is_receipt_signed(network, record_id, receipt):
             self._differ(place, "the receipt does not hold")
 
     def _check_turned_away(self, place: Place, line: lines.TurnedAway) -> None:
@@ -211,13 +211,13 @@ class Replay:
     def _take_proof(self, place: Place, line: lines.Proven) -> None:
         value = self._take_value(place, line.value_digest, line.value)
         record = Record(line.key, line.author, value, line.expiration_time)
-        self._proofs[Stamp(line.key, line.author, line.value_digest)] = Proof(record, line.receipts)
+        self._proofs[RecordId(line.key, line.author, line.value_digest)] = Proof(record, line.receipts)
 
     def _check_copy(self, place: Place, line: lines.Copied) -> None:
-        stamp = Stamp(line.key, line.author, line.value_digest)
-        proof, now = self._proofs[stamp], self._get_moment(line.block, line.time_seconds)
+        record_id = RecordId(line.key, line.author, line.value_digest)
+        proof, now = self._proofs[record_id], self._get_moment(line.block, line.time_seconds)
         key_rule = self._judge.find_key_rule(line.key, now)
-        if key_rule is None or key_rule.receipt_rule.compute_standing(stamp, proof.receipts) < Standing.PROVEN:
+        if key_rule is None or key_rule.receipt_rule.compute_standing(record_id, proof.receipts) < Standing.PROVEN:
             self._differ(place, f"a copy of a record by {format_peer_id(line.author)} that is not proven")
         assert self._begun is not None  # noqa: S101 - nothing is checked before it
         assert self._stock is not None  # noqa: S101 - likewise

@@ -8,7 +8,7 @@ from epochgate.core.calendar import Calendar
 from epochgate.core.claim import Agreed, Claim, Shown, Undecided, judge_claim
 from epochgate.core.moment import Moment
 from epochgate.core.policy import Judge, Policy
-from epochgate.core.receipt import Proof, Stamp, Standing
+from epochgate.core.receipt import Proof, RecordId, Standing
 from epochgate.core.record import is_record_signed
 from epochgate.core.record_set import KeyReading, RecordSet, Section, compute_set, read_bitmap
 from epochgate.core.rule import KeyRule
@@ -21,7 +21,7 @@ from epochgate.transcript.lines import DecisionMade, Outcome, Pairs, Reading, Re
 class Resettlement:
     """Computes again at one moment; `differences` says what came out otherwise than it was written."""
 
-    def __init__(self, policy: Policy, judge: Judge, calendar: Calendar, now: Moment, proofs: Mapping[Stamp, Proof]) -> None:
+    def __init__(self, policy: Policy, judge: Judge, calendar: Calendar, now: Moment, proofs: Mapping[RecordId, Proof]) -> None:
         self.differences: list[str] = []
         self._policy = policy
         self._judge = judge
@@ -122,12 +122,12 @@ class Resettlement:
 
     def _read_key(self, key_rule: KeyRule, reading: Reading, *, is_own: bool) -> KeyReading:
         """What is proven is judged and verified again. Of its own readings a node keeps no receipt that does not hold."""
-        proofs: dict[Stamp, Proof] = {}
-        vouchers: dict[Stamp, frozenset[bytes]] = {}
+        proofs: dict[RecordId, Proof] = {}
+        vouchers: dict[RecordId, frozenset[bytes]] = {}
         for author, digest in reading.proven:
-            stamp = Stamp(reading.key, author, digest)
-            proof = proofs[stamp] = self._proofs[stamp]
-            who = vouchers[stamp] = key_rule.receipt_rule.compute_vouchers(stamp, proof.receipts)
+            record_id = RecordId(reading.key, author, digest)
+            proof = proofs[record_id] = self._proofs[record_id]
+            who = vouchers[record_id] = key_rule.receipt_rule.compute_vouchers(record_id, proof.receipts)
             verdict = self._judge.recognise(proof.record, self._now)
             if isinstance(verdict, Denied):
                 self.differences.append(f"{key_rule.name} by {format_peer_id(author)}: {verdict}")
@@ -136,7 +136,7 @@ class Resettlement:
                 words = ", ".join(map(format_peer_id, false))
                 self.differences.append(f"{key_rule.name} by {format_peer_id(author)}: no receipt holds of {words}")
         for author, digest, replicas in reading.hearsay:
-            vouchers[Stamp(reading.key, author, digest)] = frozenset(replicas)
+            vouchers[RecordId(reading.key, author, digest)] = frozenset(replicas)
         return KeyReading(key_rule, proofs, vouchers, frozenset(reading.answered))
 
     def _read_shown(self, line: DecisionMade) -> Shown:

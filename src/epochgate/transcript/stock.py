@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from epochgate.core.receipt import Receipt, Stamp
+from epochgate.core.receipt import Receipt, RecordId
 from epochgate.core.tally import Tally
 from epochgate.transcript.lines import HeldRecord
 
@@ -20,9 +20,9 @@ class ReplayedStock:
         for it in held:
             self._put(it)
 
-    def get_receipts(self, stamp: Stamp) -> tuple[Receipt, ...]:
-        held = self.held.get((stamp.key, stamp.author))
-        return (held.receipt,) if held and held.receipt and held.value_digest == stamp.value_digest else ()
+    def get_receipts(self, record_id: RecordId) -> tuple[Receipt, ...]:
+        held = self.held.get((record_id.key, record_id.author))
+        return (held.receipt,) if held and held.receipt and held.value_digest == record_id.value_digest else ()
 
     def keep(self, it: HeldRecord) -> None:
         """In the place of the author's older record; the same one keeps the receipt that it has."""

@@ -12,7 +12,7 @@ from epochgate._version import __version__
 from epochgate.core.admission import find_own_receipt
 from epochgate.core.limits import Quota
 from epochgate.core.moment import Moment
-from epochgate.core.receipt import Proof, Receipt, Stamp, compute_stamp
+from epochgate.core.receipt import Proof, Receipt, RecordId, compute_record_id
 from epochgate.core.record import Record, compute_value_digest
 from epochgate.core.record_set import KeyReading, RecordSet, Section
 from epochgate.core.schema import EpochContext
@@ -45,7 +45,7 @@ class TranscriptWriter:
         self._budgets: dict[bytes, Budget] = {}
         self._uncounted: Counter[str] = Counter()
         self._values: set[bytes] = set()
-        self._proofs: dict[Stamp, tuple[Receipt, ...]] = {}
+        self._proofs: dict[RecordId, tuple[Receipt, ...]] = {}
         self._lost = 0
         self._is_broken = True
 
@@ -133,8 +133,8 @@ class TranscriptWriter:
         self._count(_RATE)
 
     def note_copy(self, proof: Proof, now: Moment, epoch: int) -> None:
-        stamp = self._write_proof(proof)
-        self._write(lines.Copied(now.block, now.time_seconds, stamp.key, stamp.author, stamp.value_digest, epoch))
+        record_id = self._write_proof(proof)
+        self._write(lines.Copied(now.block, now.time_seconds, record_id.key, record_id.author, record_id.value_digest, epoch))
 
     def note_scores(self, now: Moment, epoch: int, sections: Sequence[Section], records: RecordSet, it: HosterOutcome) -> None:
         read = self._write_sections(sections)
@@ -201,14 +201,14 @@ class TranscriptWriter:
         self._values.add(digest)
         return record.value
 
-    def _write_proof(self, proof: Proof) -> Stamp:
+    def _write_proof(self, proof: Proof) -> RecordId:
         """A `proven` line, unless the file has the very same already."""
-        stamp, record = compute_stamp(proof.record), proof.record
-        if self._proofs.get(stamp) != proof.receipts:
-            self._proofs[stamp] = proof.receipts
-            value = self._take_value(stamp.value_digest, record)
-            self._write(lines.Proven(*_get_fields(stamp), record.expiration_time, proof.receipts, value))
-        return stamp
+        record_id, record = compute_record_id(proof.record), proof.record
+        if self._proofs.get(record_id) != proof.receipts:
+            self._proofs[record_id] = proof.receipts
+            value = self._take_value(record_id.value_digest, record)
+            self._write(lines.Proven(*_get_fields(record_id), record.expiration_time, proof.receipts, value))
+        return record_id
 
     def _write_sections(self, sections: Iterable[Section]) -> tuple[lines.SectionRead, ...]:
         return tuple(
@@ -217,13 +217,13 @@ class TranscriptWriter:
         )
 
     def _write_reading(self, reading: KeyReading) -> lines.Reading:
-        stamps = [self._write_proof(proof) for proof in reading.proofs.values()]
+        record_ids = [self._write_proof(proof) for proof in reading.proofs.values()]
         hearsay = tuple(
-            (stamp.author, stamp.value_digest, tuple(sorted(vouchers)))
-            for stamp, vouchers in reading.vouchers.items()
-            if stamp not in reading.proofs
+            (record_id.author, record_id.value_digest, tuple(sorted(vouchers)))
+            for record_id, vouchers in reading.vouchers.items()
+            if record_id not in reading.proofs
         )
-        proven = tuple((stamp.author, stamp.value_digest) for stamp in stamps)
+        proven = tuple((record_id.author, record_id.value_digest) for record_id in record_ids)
         return lines.Reading(reading.key_rule.key, tuple(sorted(reading.answered)), proven, hearsay)
 
     def _begin(self, begun: lines.Begun) -> None:
@@ -253,8 +253,8 @@ class TranscriptWriter:
         self._is_broken = True
 
 
-def _get_fields(stamp: Stamp) -> tuple[bytes, bytes, bytes]:
-    return stamp.key, stamp.author, stamp.value_digest
+def _get_fields(record_id: RecordId) -> tuple[bytes, bytes, bytes]:
+    return record_id.key, record_id.author, record_id.value_digest
 
 
 def _write_pairs(scores: Mapping[bytes, int]) -> Pairs:

@@ -17,7 +17,7 @@ from epochgate.core.calendar import Calendar
 from epochgate.core.claim import Agreed, Claim, Disputed, Shown, Undecided, compute_claim, judge_claim
 from epochgate.core.epoch import epochs, percent
 from epochgate.core.policy import Policy
-from epochgate.core.receipt import Proof, Stamp, Standing, compute_stamp
+from epochgate.core.receipt import Proof, RecordId, Standing, compute_record_id
 from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, RecordSet, Section, compute_bitmap, compute_root, compute_set, read_bitmap
 from epochgate.core.roster import HOSTER, Member, Roster
@@ -26,7 +26,7 @@ from epochgate.core.schema import Digest
 from people import TIMING, make_context, meet, sign
 
 RULE = Rule("commit_epoch_{epoch}", by=HOSTER, during=percent("[0, 50]"), ttl=epochs(2), schema=Digest(), once=True)
-NOTHING: frozenset[Stamp] = frozenset()
+NOTHING: frozenset[RecordId] = frozenset()
 
 
 class World:
@@ -43,29 +43,30 @@ class World:
         self.faulty = self.key_rule.placement.replicas[: self.f]
         self.honest = self.key_rule.placement.replicas[self.f :]
         self.author = people[0]
-        self.records: dict[Stamp, Record] = {}
+        self.records: dict[RecordId, Record] = {}
         for value in (b"A", b"B"):
             record = sign(self.author, self.key_rule.name, value * 32, 2 * TIMING.seconds_per_epoch)
-            self.records[compute_stamp(record)] = record
+            self.records[compute_record_id(record)] = record
         self.a, self.b = self.records
 
-    def read(self, honest: tuple[frozenset[Stamp], ...], faulty: tuple[frozenset[Stamp] | None, ...]) -> Section:
+    def read(self, honest: tuple[frozenset[RecordId], ...], faulty: tuple[frozenset[RecordId] | None, ...]) -> Section:
         """What a reader gets when each replica shows these values; None is silence."""
         shown = dict(zip(self.honest + self.faulty, honest + faulty, strict=True))
         vouchers = {
-            stamp: frozenset(who for who, stamps in shown.items() if stamps and stamp in stamps) for stamp in self.records
+            record_id: frozenset(who for who, record_ids in shown.items() if record_ids and record_id in record_ids)
+            for record_id in self.records
         }
-        vouchers = {stamp: who for stamp, who in vouchers.items() if who}
-        proofs = {stamp: Proof(self.records[stamp], ()) for stamp in vouchers}
-        answered = frozenset(who for who, stamps in shown.items() if stamps is not None)
+        vouchers = {record_id: who for record_id, who in vouchers.items() if who}
+        proofs = {record_id: Proof(self.records[record_id], ()) for record_id in vouchers}
+        answered = frozenset(who for who, record_ids in shown.items() if record_ids is not None)
         return Section(RULE, 0, self.roster, (KeyReading(self.key_rule, proofs, vouchers, answered),))
 
-    def holdings(self) -> Iterator[tuple[frozenset[Stamp], ...]]:
+    def holdings(self) -> Iterator[tuple[frozenset[RecordId], ...]]:
         """Every way in which the honest replicas, each of which holds one value at most, can hold them."""
         options = (NOTHING, frozenset({self.a}), frozenset({self.b}))
         return itertools.combinations_with_replacement(options, len(self.honest))
 
-    def lies(self) -> Iterator[tuple[frozenset[Stamp] | None, ...]]:
+    def lies(self) -> Iterator[tuple[frozenset[RecordId] | None, ...]]:
         """Everything that the faulty replicas together can show one reader."""
         options = (None, NOTHING, frozenset({self.a}), frozenset({self.b}), frozenset({self.a, self.b}))
         return itertools.product(options, repeat=self.f)
@@ -73,10 +74,10 @@ class World:
 
 def show(section: Section, records: RecordSet) -> Shown:
     """What an honest submitter serves: the proofs of what it included, and the evidence for what it left out."""
-    included = {compute_stamp(proof.record) for proofs in records.included.values() for proof in proofs.values()}
+    included = {compute_record_id(proof.record) for proofs in records.included.values() for proof in proofs.values()}
     reading = section.readings[0]
-    vouchers = {stamp: who for stamp, who in reading.vouchers.items() if stamp in included}
-    proofs = {stamp: proof for stamp, proof in reading.proofs.items() if stamp in included}
+    vouchers = {record_id: who for record_id, who in reading.vouchers.items() if record_id in included}
+    proofs = {record_id: proof for record_id, proof in reading.proofs.items() if record_id in included}
     pairs = [tuple(proof.record for proof in pair[:2]) for authors in records.excluded.values() for pair in authors.values()]
     return Shown((msgspec.structs.replace(reading, proofs=proofs, vouchers=vouchers),), tuple((a, b) for a, b in pairs))
 
@@ -173,7 +174,7 @@ def test_bitmaps_name_authors_and_nothing_else() -> None:
 
 
 def test_roots_differ_with_every_set_of_leaves_and_not_with_their_order() -> None:
-    leaves = [Stamp(bytes([n]) * 20, meet(f"peer {n}").author, bytes([n]) * 32) for n in range(6)]
+    leaves = [RecordId(bytes([n]) * 20, meet(f"peer {n}").author, bytes([n]) * 32) for n in range(6)]
     subsets = [subset for n in range(7) for subset in itertools.combinations(leaves, n)]
     assert len({compute_root(subset) for subset in subsets}) == len(subsets)
     assert compute_root(leaves) == compute_root(reversed(leaves))

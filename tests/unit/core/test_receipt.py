@@ -14,10 +14,10 @@ from epochgate.core.epoch import Blocks
 from epochgate.core.receipt import (
     Receipt,
     ReceiptRule,
-    Stamp,
+    RecordId,
     Standing,
     compute_receipt_bytes,
-    compute_stamp,
+    compute_record_id,
     is_receipt_signed,
 )
 from epochgate.core.record import PEER_ID_PREFIX, compute_network_id, compute_value_digest
@@ -28,7 +28,7 @@ from people import NETWORK, alice, bob, meet, sign
 VECTOR = json.loads((Path(__file__).parents[2] / "vectors" / "records.json").read_text())["receipt"]
 REPLICAS = [meet(f"replica {number}") for number in range(7)]
 WINDOW = Blocks(1716, 1750)
-STAMP = compute_stamp(sign(alice, "hoster-commit_epoch_7", bytes(32), 1_700_005_000.0))
+STAMP = compute_record_id(sign(alice, "hoster-commit_epoch_7", bytes(32), 1_700_005_000.0))
 GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
 
 
@@ -37,26 +37,26 @@ def make_rule(k: int = 7, epoch: int | None = 7, blocks: Blocks | None = WINDOW)
 
 
 def give(
-    replica: SigningKey = REPLICAS[0], stamp: Stamp = STAMP, epoch: int = 7, block: int = 1720, network: bytes = NETWORK
+    replica: SigningKey = REPLICAS[0], record_id: RecordId = STAMP, epoch: int = 7, block: int = 1720, network: bytes = NETWORK
 ) -> Receipt:
     """A receipt as a replica gives it, or as a dishonest one would like to have given it."""
-    return Receipt(replica.author, epoch, block, replica.sign(compute_receipt_bytes(network, stamp, epoch, block)))
+    return Receipt(replica.author, epoch, block, replica.sign(compute_receipt_bytes(network, record_id, epoch, block)))
 
 
 def test_a_stamp_names_a_record_by_the_digest_of_its_value() -> None:
     record = sign(alice, "hoster-commit_epoch_7", bytes(32), 1_700_005_000.0)
 
-    assert compute_stamp(record) == Stamp(record.key, alice.author, compute_value_digest(record.value))
+    assert compute_record_id(record) == RecordId(record.key, alice.author, compute_value_digest(record.value))
 
 
 def test_the_fixed_receipt_holds() -> None:
     network, key, author, value_digest, replica, signature = (
         bytes.fromhex(VECTOR[field]) for field in ("network", "key", "author", "value_digest", "replica", "signature")
     )
-    stamp = Stamp(key, author, value_digest)
+    record_id = RecordId(key, author, value_digest)
 
-    assert compute_receipt_bytes(network, stamp, VECTOR["epoch"], VECTOR["block"]).hex() == VECTOR["bytes"]
-    assert is_receipt_signed(network, stamp, Receipt(replica, VECTOR["epoch"], VECTOR["block"], signature))
+    assert compute_receipt_bytes(network, record_id, VECTOR["epoch"], VECTOR["block"]).hex() == VECTOR["bytes"]
+    assert is_receipt_signed(network, record_id, Receipt(replica, VECTOR["epoch"], VECTOR["block"], signature))
 
 
 def test_a_replica_vouches_with_its_signature() -> None:
@@ -75,7 +75,7 @@ def bend(signature: bytes) -> bytes:
 
 
 SMALL_ORDER = PEER_ID_PREFIX + (1).to_bytes(32, "little")
-OTHER_STAMP = compute_stamp(sign(alice, "hoster-commit_epoch_7", bytes(31) + b"1", 1_700_005_000.0))
+OTHER_STAMP = compute_record_id(sign(alice, "hoster-commit_epoch_7", bytes(31) + b"1", 1_700_005_000.0))
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ OTHER_STAMP = compute_stamp(sign(alice, "hoster-commit_epoch_7", bytes(31) + b"1
         ("by the author itself", give(alice)),
         ("in another's name", msgspec.structs.replace(give(bob), replica=REPLICAS[0].author)),
         ("for another network", give(network=compute_network_id("test-chain", 2))),
-        ("for another value", give(stamp=OTHER_STAMP)),
-        ("for another author", give(stamp=msgspec.structs.replace(STAMP, author=bob.author))),
-        ("for another key", give(stamp=msgspec.structs.replace(STAMP, key=bytes(20)))),
+        ("for another value", give(record_id=OTHER_STAMP)),
+        ("for another author", give(record_id=msgspec.structs.replace(STAMP, author=bob.author))),
+        ("for another key", give(record_id=msgspec.structs.replace(STAMP, key=bytes(20)))),
         ("with a signature bent to another", msgspec.structs.replace(give(), signature=bend(give().signature))),
         ("with a signature cut short", msgspec.structs.replace(give(), signature=give().signature[:-1])),
         ("with no signature", msgspec.structs.replace(give(), signature=b"")),

@@ -10,7 +10,7 @@ import pytest
 
 from epochgate.core.moment import Moment
 from epochgate.core.policy import Policy
-from epochgate.core.receipt import Standing, compute_stamp
+from epochgate.core.receipt import Standing, compute_record_id
 from epochgate.core.record import Record
 from epochgate.core.roster import Roster
 from epochgate.core.schema import EpochContext
@@ -105,8 +105,8 @@ def test_a_replica_that_could_still_matter_is_waited_for(tmp_path: Path) -> None
         await alice.post_to(town.neighbours[:3], record)
         town.neighbours[2].answer_after(1.5)
         reading = await reader.read(NOTE)
-        assert reading.vouchers[compute_stamp(record)] == frozenset(them.author for them in town.neighbours[:3])
-        assert list(reading.proofs) == [compute_stamp(record)]
+        assert reading.vouchers[compute_record_id(record)] == frozenset(them.author for them in town.neighbours[:3])
+        assert list(reading.proofs) == [compute_record_id(record)]
 
     live(tmp_path, story, 7, latency_seconds=0.0)
 
@@ -179,9 +179,9 @@ def test_lost_messages_are_made_up_for(tmp_path: Path) -> None:
         postings = await asyncio.gather(*(them.post(NOTE, them.write(NOTE)) for them in town.neighbours))
         assert all(posting.is_complete for posting in postings)
         readings = [await them.read(NOTE) for them in town.neighbours]
-        found = [frozenset(reading.get_stamps(Standing.COMPLETE)) for reading in readings if reading.is_enough]
+        found = [frozenset(reading.get_record_ids(Standing.COMPLETE)) for reading in readings if reading.is_enough]
         assert len(found) >= 5
-        assert set(found) == {frozenset(posting.stamp for posting in postings)}
+        assert set(found) == {frozenset(posting.record_id for posting in postings)}
 
     live(tmp_path, story, 7, loss=0.05)
 
@@ -198,7 +198,7 @@ def test_many_large_values_under_one_key_are_read_whole(tmp_path: Path) -> None:
         assert town.get_key_rule(LARGE, 0, town.neighbours[0]).placement.k == 13
         reading = await town.visitor.read(LARGE)
         assert {proof.record for proof in reading.proofs.values()} == set(records)
-        assert len(list(reading.get_stamps(Standing.COMPLETE))) == 64
+        assert len(list(reading.get_record_ids(Standing.COMPLETE))) == 64
 
     live(tmp_path, story, names=names)
 
@@ -215,7 +215,7 @@ def test_what_nobody_may_write_does_not_exist_however_many_vouch_for_it(tmp_path
         store = Store(visitor.network, visitor.replica, Picky(*POLICY.rules), visitor.watch)
         reading = await store.read(town.get_key_rule(NOTE, 0, alice))
         assert reading.is_enough
-        assert [stamp.author for stamp in reading.proofs] == [bob.author]
+        assert [record_id.author for record_id in reading.proofs] == [bob.author]
         assert reading.vouchers.keys() == reading.proofs.keys()
 
     live(tmp_path, story)
@@ -242,7 +242,7 @@ def test_the_records_of_another_epoch_are_none_of_this_one(tmp_path: Path) -> No
         reading = await reader.store.read(town.get_key_rule(NOTE, 1, reader), is_thorough=True)
         assert not reading.proofs
         assert not any(reading.vouchers.values())
-        assert list((await town.visitor.store.read(town.get_key_rule(NOTE, 0, reader))).proofs) == [compute_stamp(old)]
+        assert list((await town.visitor.store.read(town.get_key_rule(NOTE, 0, reader))).proofs) == [compute_record_id(old)]
 
     live(tmp_path, story)
 

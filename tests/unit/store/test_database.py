@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from epochgate.core.commitment import Opening
-from epochgate.core.receipt import Proof, Receipt, Stamp, compute_receipt_bytes, compute_stamp
+from epochgate.core.receipt import Proof, Receipt, RecordId, compute_receipt_bytes, compute_record_id
 from epochgate.core.record import Record, compute_key
 from epochgate.core.tally import Usage
 from epochgate.keys import SigningKey
@@ -43,7 +43,7 @@ def commit(author: SigningKey, payload: bytes = b"digest", expiration_time: floa
 
 
 def vouch(replica: SigningKey, record: Record, block: int = 520) -> Receipt:
-    message = compute_receipt_bytes(NETWORK, compute_stamp(record), 5, block)
+    message = compute_receipt_bytes(NETWORK, compute_record_id(record), 5, block)
     return Receipt(replica.author, 5, block, replica.sign(message))
 
 
@@ -62,15 +62,15 @@ def test_a_record_is_there_with_its_receipt(ledger: Ledger) -> None:
     ledger.keep(record, [receipt], epoch=5)
 
     held = ledger.held[KEY, alice.author]
-    stamp = compute_stamp(record)
-    assert (held.value_digest, held.expiration_time, held.epoch) == (stamp.value_digest, LATER_SECONDS, 5)
+    record_id = compute_record_id(record)
+    assert (held.value_digest, held.expiration_time, held.epoch) == (record_id.value_digest, LATER_SECONDS, 5)
     assert ledger.get_record(KEY, alice.author) == record
-    assert ledger.get_receipts(stamp) == (receipt,)
+    assert ledger.get_receipts(record_id) == (receipt,)
 
 
 def test_nobody_and_nothing_is_none(ledger: Ledger) -> None:
     assert ledger.get_record(KEY, alice.author) is None
-    assert ledger.get_receipts(Stamp(KEY, alice.author, bytes(32))) == ()
+    assert ledger.get_receipts(RecordId(KEY, alice.author, bytes(32))) == ()
     assert list(ledger.get_listing(KEY, NOW_SECONDS)) == []
     assert ledger.get_evidence(KEY) == ()
     assert ledger.get_proofs(KEY) == ()
@@ -86,8 +86,8 @@ def test_a_newer_record_takes_the_place_of_the_older_and_of_its_receipts(ledger:
     ledger.keep(newer, [vouch(vera, newer)], epoch=6)
 
     assert ledger.get_record(KEY, alice.author) == newer
-    assert ledger.get_receipts(compute_stamp(older)) == ()
-    assert ledger.get_receipts(compute_stamp(newer)) == (vouch(vera, newer),)
+    assert ledger.get_receipts(compute_record_id(older)) == ()
+    assert ledger.get_receipts(compute_record_id(newer)) == (vouch(vera, newer),)
     assert ledger.tally.get_all() == Usage(1, len(newer.value))
 
 
@@ -97,27 +97,27 @@ def test_the_same_record_again_keeps_the_receipt_it_had(ledger: Ledger) -> None:
 
     ledger.keep(record, [vouch(victor, record, block=533), vouch(vera, record)], epoch=5)
 
-    assert set(ledger.get_receipts(compute_stamp(record))) == {vouch(victor, record, block=520), vouch(vera, record)}
+    assert set(ledger.get_receipts(compute_record_id(record))) == {vouch(victor, record, block=520), vouch(vera, record)}
 
 
 def test_receipts_of_others_add_up_in_order_of_replica(ledger: Ledger) -> None:
     record = commit(alice)
-    stamp = compute_stamp(record)
+    record_id = compute_record_id(record)
     ledger.keep(record, [vouch(victor, record)], epoch=5)
 
-    ledger.add_receipts(stamp, [vouch(vito, record), vouch(vera, record)])
+    ledger.add_receipts(record_id, [vouch(vito, record), vouch(vera, record)])
 
-    assert [receipt.replica for receipt in ledger.get_receipts(stamp)] == sorted([victor.author, vera.author, vito.author])
+    assert [receipt.replica for receipt in ledger.get_receipts(record_id)] == sorted([victor.author, vera.author, vito.author])
 
 
 def test_receipts_for_what_is_not_held_leave_nothing_behind(ledger: Ledger) -> None:
     record, other = commit(alice), commit(alice, b"another digest")
     ledger.keep(record, [], epoch=5)
 
-    ledger.add_receipts(compute_stamp(other), [vouch(vera, other)])
-    ledger.add_receipts(compute_stamp(commit(bob)), [vouch(vera, commit(bob))])
+    ledger.add_receipts(compute_record_id(other), [vouch(vera, other)])
+    ledger.add_receipts(compute_record_id(commit(bob)), [vouch(vera, commit(bob))])
 
-    assert ledger.get_receipts(compute_stamp(record)) == ()
+    assert ledger.get_receipts(compute_record_id(record)) == ()
     assert (KEY, bob.author) not in ledger.held
 
 
@@ -145,7 +145,7 @@ def test_a_listing_shows_what_has_come_and_gone_since_it_was_last_asked_for(ledg
     assert list_receipts() == {alice.author: 1}
     ledger.keep(other, [vouch(victor, other)], epoch=6)
     assert list_receipts() == {alice.author: 1, bob.author: 1}
-    ledger.add_receipts(compute_stamp(other), [vouch(vera, other)])
+    ledger.add_receipts(compute_record_id(other), [vouch(vera, other)])
     assert list_receipts() == {alice.author: 1, bob.author: 2}
     ledger.forget(NOW_SECONDS, oldest_epoch=6)
     assert list_receipts() == {bob.author: 2}
@@ -260,7 +260,7 @@ def test_everything_is_there_when_the_ledger_is_opened_again(path: Path) -> None
     record, large = commit(alice), sign(bob, "hoster", b"x" * (3 << 20), LATER_SECONDS)
     for each in (record, large):
         ledger.keep(each, [vouch(victor, each)], epoch=5)
-    ledger.add_receipts(compute_stamp(record), [vouch(vera, record)])
+    ledger.add_receipts(compute_record_id(record), [vouch(vera, record)])
     ledger.keep_evidence(record, commit(alice, b"other"), epoch=5)
     held, usage = dict(ledger.held), ledger.tally.get_all()
 
@@ -269,7 +269,7 @@ def test_everything_is_there_when_the_ledger_is_opened_again(path: Path) -> None
     assert ledger.held == held
     assert ledger.tally.get_all() == usage
     assert ledger.get_record(large.key, bob.author) == large
-    assert {receipt.replica for receipt in ledger.get_receipts(compute_stamp(record))} == {victor.author, vera.author}
+    assert {receipt.replica for receipt in ledger.get_receipts(compute_record_id(record))} == {victor.author, vera.author}
     assert ledger.has_evidence(KEY, alice.author)
     ledger.close()
 
@@ -420,7 +420,7 @@ KILLS = 15
 WRITER = """
 import hashlib, itertools, json, pathlib, sys
 from epochgate.core.commitment import Opening
-from epochgate.core.receipt import Receipt, compute_stamp
+from epochgate.core.receipt import Receipt, compute_record_id
 from epochgate.core.record import Record
 from epochgate.ledger import Ledger
 
@@ -452,7 +452,7 @@ def test_a_killed_node_finds_every_record_whose_receipt_it_gave(path: Path) -> N
         author = bytes.fromhex("002408011220") + bytes(32)
         record = Record(seed[:20], author, seed * (value_bytes // 32), 2e9)
         assert ledger.get_record(record.key, author) == record
-        assert ledger.get_receipts(compute_stamp(record)) == (Receipt(author, life, number, seed + seed),)
+        assert ledger.get_receipts(compute_record_id(record)) == (Receipt(author, life, number, seed + seed),)
         assert ledger.get_own_record("commit", 1000 * life + number) == record
         assert ledger.get_own_opening("commit", 1000 * life + number) == Opening(seed, seed, record.value)
     for (key, author), held in ledger.held.items():

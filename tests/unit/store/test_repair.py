@@ -6,7 +6,7 @@ from pathlib import Path
 
 from epochgate.core.limits import Limits, Quota
 from epochgate.core.policy import Policy
-from epochgate.core.receipt import compute_stamp
+from epochgate.core.receipt import compute_record_id
 from memory_town import live
 from town import HEARTBEAT, NOTE, OWN, POLICY, Town
 
@@ -19,7 +19,7 @@ def test_equivocation_comes_to_light_and_the_first_record_stays(tmp_path: Path) 
         await alice.post_to([grace], own)
         for _ in range(2):
             assert await grace.repair() == 0
-            assert [entry.value_digest for entry in grace.get_listing(NOTE)] == [compute_stamp(own).value_digest]
+            assert [entry.value_digest for entry in grace.get_listing(NOTE)] == [compute_record_id(own).value_digest]
             assert grace.ledger.get_evidence(own.key) == ((own, proven),)
 
     live(tmp_path, story, 7)
@@ -64,7 +64,7 @@ def test_one_copy_with_its_receipts_is_enough_to_restore_the_others(tmp_path: Pa
         for them in town.neighbours[:-1]:
             assert await them.repair() == 1
         reading = await alice.read(OWN)
-        assert reading.vouchers[compute_stamp(record)] == {them.author for them in town.neighbours[:-1]}
+        assert reading.vouchers[compute_record_id(record)] == {them.author for them in town.neighbours[:-1]}
 
     live(tmp_path, story)
 
