@@ -479,7 +479,7 @@ async def test_ours_gives_places_to_members_alone_and_by_seed(town: Town) -> Non
     alice, visitor = town.neighbours[0], town.visitor
     posting = await alice.post(NOTE, alice.write(NOTE))
     await eventually(lambda: len(posting.receipts) == len(town.neighbours))
-    assert visitor.author not in posting.placement.replicas
+    assert visitor.author not in posting.replica_set.replicas
     assert not visitor.ledger.held
     (refused,) = await visitor.post_to([alice], visitor.write(NOTE))
     assert isinstance(refused, Refused)

@@ -23,7 +23,7 @@ from epochgate.core.policy import Policy, Scoring
 from epochgate.core.receipt import ReceiptRule, Standing
 from epochgate.core.record import Record, compute_key
 from epochgate.core.record_set import RecordSet, Section, compute_set
-from epochgate.core.roster import HOSTER, Member, Placement, Roster
+from epochgate.core.roster import HOSTER, Member, ReplicaSet, Roster
 from epochgate.core.scoring import MAX_SCORE
 from epochgate.core.verdict import Verdict
 from epochgate.engine.virtual_time import run_virtually
@@ -150,12 +150,12 @@ def test_who_keeps_no_window_is_paid_where_nobody_asks_for_one(
         return admit(policy, record, msgspec.structs.replace(now, block=block))
 
     monkeypatch.setattr(Policy, "admit", admit_at_any_time)
-    monkeypatch.setattr(ReceiptRule, "is_fitting", lambda rule, receipt: receipt.replica in rule.placement.replicas)
+    monkeypatch.setattr(ReceiptRule, "is_fitting", lambda rule, receipt: receipt.replica in rule.replica_set.replicas)
     assert let_loose(tmp_path, kind).earned > 0
 
 
 def test_a_late_commitment_counts_where_one_receipt_proves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Placement, "to_prove", 1)
+    monkeypatch.setattr(ReplicaSet, "weak_quorum", 1)
     outcome = let_loose(tmp_path, "two-faced", 2)
     assert outcome.earned > 0 or outcome.honest_mean == 0, "it is paid, or honest validators disagree"
 
@@ -302,7 +302,7 @@ def test_a_ground_peer_id_wins_a_place_by_distance_and_none_by_seed() -> None:
     nearest = [min(members, key=lambda member: measure(member.author, key)).author for key in keys]
     assert squatter.author in nearest
     rosters = [Roster(epoch, epoch.to_bytes(32, "big"), members) for epoch in range(300)]
-    places = sum(squatter.author in roster.get_placement(key).replicas for roster in rosters for key in keys)
+    places = sum(squatter.author in roster.get_replica_set(key).replicas for roster in rosters for key in keys)
     assert 0.13 < places / 600 < 0.31, "13 of 60 are replicas, four standard errors either way"
 
 

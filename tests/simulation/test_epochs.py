@@ -341,7 +341,7 @@ def test_every_replica_is_asked_for_what_decides(tmp_path: Path) -> None:
         await world.run_until(0, 55)
         station = world["victor"].get_live_node().station
         (reading,) = (await station.read_section(COMMIT, 0)).readings
-        assert reading.answered == frozenset(reading.key_rule.placement.replicas)
+        assert reading.answered == frozenset(reading.key_rule.replica_set.replicas)
 
     live(tmp_path, story)
 

@@ -51,7 +51,7 @@ def test_several_readers_of_many_keys_stay_within_their_limits(tmp_path: Path) -
             for section in await asyncio.gather(*(store.read_all(OPENING, 0, is_thorough=True) for store in readers)):
                 assert section.is_enough
                 assert len(section.get_proofs(Standing.PROVEN)) == len(MANY)
-                assert all(len(reading.key_rule.placement.replicas) == MAX_REPLICAS for reading in section.readings)
+                assert all(len(reading.key_rule.replica_set.replicas) == MAX_REPLICAS for reading in section.readings)
             assert loop.time() - began_seconds < 5, "virtual seconds: a silent replica is waited for once, not key after key"
         for resident in world.residents.values():
             assert not resident.get_live_node().replica.denied[Reason.RATE]

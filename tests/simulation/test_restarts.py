@@ -150,9 +150,9 @@ def test_a_node_that_runs_becomes_a_replica_of_new_keys_only(tmp_path: Path) -> 
         for epoch in (0, 1):
             for rule in INFERENCE_POLICY.rules:
                 if rule.is_of_an_epoch:
-                    places = [key_rule.placement.replicas for key_rule in node.calendar.get_key_rules(rule, epoch)]
+                    places = [key_rule.replica_set.replicas for key_rule in node.calendar.get_key_rules(rule, epoch)]
                     assert all(newcomer.key.author not in replicas for replicas in places)
-        assert newcomer.key.author in node.calendar.get_key_rule(COMMIT, 2).placement.replicas
+        assert newcomer.key.author in node.calendar.get_key_rule(COMMIT, 2).replica_set.replicas
         for rule in INFERENCE_POLICY.rules:
             keys = {key_rule.key for key_rule in node.calendar.get_key_rules(rule, 2)}
             held = {place for place in alices.station.ledger.held if place[0] in keys}

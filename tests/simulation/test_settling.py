@@ -225,7 +225,7 @@ def test_a_submission_with_a_record_below_f_plus_1_receipts_is_refused_by_all(tm
             sections = await gather(pairs, closes)
             reading = sections[0].readings[0]
             reading.proofs[record_id] = Proof(record, tuple(back_date(world[name], record, 1) for name in ("carol", "dave")))
-            reading.vouchers[record_id] = frozenset(reading.key_rule.placement.replicas)
+            reading.vouchers[record_id] = frozenset(reading.key_rule.replica_set.replicas)
             return sections
 
         station.gather = gather_more  # type: ignore[method-assign]  # dishonest in this
@@ -248,7 +248,10 @@ def test_an_author_of_two_proven_commitments_is_left_out_by_all_with_both_as_evi
         await world.run_until(1, 20)
         station = world["dave"].get_live_node().station
         key_rule = station.get_key_rule(COMMIT, 1)
-        for payload, replicas in ((b"A" * 32, key_rule.placement.replicas[:3]), (b"B" * 32, key_rule.placement.replicas[3:])):
+        for payload, replicas in (
+            (b"A" * 32, key_rule.replica_set.replicas[:3]),
+            (b"B" * 32, key_rule.replica_set.replicas[3:]),
+        ):
             expires = station.get_unix_seconds() + 1.8 * station.chain.timing.seconds_per_epoch
             record = station.key.sign_record(station.chain.network_id, key_rule.key, payload, expires)
             for replica in replicas:

@@ -295,7 +295,7 @@ def prove_by_one_receipt(patch: Patch) -> None:
 
     def refuse_but_one(self: Replica, sender: bytes, record: Record, now: Moment) -> object:
         key_rule = self.judge.find_key_rule(record.key, now)
-        if key_rule is not None and key_rule.rule.kind == "hoster-commit" and self.author != key_rule.placement.replicas[0]:
+        if key_rule is not None and key_rule.rule.kind == "hoster-commit" and self.author != key_rule.replica_set.replicas[0]:
             return Denied(Reason.LATE)
         return post(self, sender, record, now)
 

@@ -43,7 +43,7 @@ def sign(station: Station, key_rule: KeyRule, payload: bytes) -> Record:
 
 
 def get_replicas(station: Station, rule: Rule, epoch: int) -> Sequence[bytes]:
-    return station.get_key_rule(rule, epoch).placement.replicas
+    return station.get_key_rule(rule, epoch).replica_set.replicas
 
 
 async def watch_for_others(station: Station, rule: Rule, epoch: int, closes: float) -> dict[bytes, Proof]:

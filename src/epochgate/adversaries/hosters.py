@@ -122,11 +122,11 @@ async def _replay_commitment(station: Station, duty: Duty) -> str:
     if first is None:
         return await commit_output(station, duty)
     old = station.get_key_rule(rule, duty.epoch - 1)
-    await post_once(station, old.placement.replicas, first)  # as it was: its key is over
+    await post_once(station, old.replica_set.replicas, first)  # as it was: its key is over
     key_rule = station.get_key_rule(rule, duty.epoch)
     fresh_seconds = station.get_unix_seconds() + key_rule.longest_seconds - 2 * key_rule.block_seconds
     moved = msgspec.structs.replace(first, key=key_rule.key, expiration_time=fresh_seconds)
-    await post_once(station, key_rule.placement.replicas, moved)  # under the new key, with the old signature
+    await post_once(station, key_rule.replica_set.replicas, moved)  # under the new key, with the old signature
     record = station.sign_once(rule, duty.epoch, first.payload, station.ledger.get_own_opening(rule.kind, duty.epoch - 1))
     return await station.post(rule, duty, record)
 

@@ -62,7 +62,7 @@ async def _forge(station: Station, duty: Duty) -> str:
         if victim != station.author:
             value = station.entropy.get_bytes(SIGNATURE_BYTES + 32)
             forged = Record(key_rule.key, victim, value, expiration_time)
-            said.append(await post_once(station, key_rule.placement.replicas, forged))
+            said.append(await post_once(station, key_rule.replica_set.replicas, forged))
     return f"forged: {'; '.join(said)}"
 
 
@@ -124,7 +124,7 @@ async def _send_frames(node: Node, station: Station, duty: Duty) -> str:
     rule = get_commitment_rule(station.policy, station.policy.get_opening_rule(HOSTER))
     key_rule = station.get_key_rule(rule, duty.epoch)
     frames = list(make_frames(encode(Post(sign(station, key_rule, bytes(32))))))[:-1]
-    for replica in key_rule.placement.replicas:
+    for replica in key_rule.replica_set.replicas:
         if replica != station.author:
             for frame in frames:
                 with suppress(Unreachable):
@@ -137,7 +137,7 @@ async def _send_payloads(station: Station, duty: Duty) -> str:
     rule = station.policy.get_opening_rule(HOSTER)
     key_rule = station.get_key_rule(rule, duty.epoch)
     said = [
-        await post_once(station, key_rule.placement.replicas, sign(station, key_rule, bytes(64) + payload))
+        await post_once(station, key_rule.replica_set.replicas, sign(station, key_rule, bytes(64) + payload))
         for payload in make_payloads()
     ]
     return f"{len(said)} poisoned openings: {', '.join(sorted(set(said)))}"

@@ -56,8 +56,8 @@ def judge_post(
     """
     if sender != record.author:
         return Denied(Reason.NOT_AUTHOR, key_rule.name if key_rule else None, record.author, sender)
-    if key_rule is not None and replica not in key_rule.placement.replicas:
-        return Denied(Reason.NOT_REPLICA, key_rule.name, f"one of the key's {key_rule.placement.k} replicas", replica)
+    if key_rule is not None and replica not in key_rule.replica_set.replicas:
+        return Denied(Reason.NOT_REPLICA, key_rule.name, f"one of the key's {key_rule.replica_set.k} replicas", replica)
     if key_rule is None and now.is_stale:
         return Denied(Reason.CHAIN_STALE, None, "a fresh chain head and its epoch's roster", now.block)
     held = stock.held.get((record.key, record.author))

@@ -14,7 +14,7 @@ import msgspec
 
 from epochgate.core.epoch import Blocks
 from epochgate.core.record import Record, compute_value_digest, is_author, is_signed, pack_field
-from epochgate.core.roster import Placement
+from epochgate.core.roster import ReplicaSet
 
 RECEIPT_DOMAIN = b"epochgate/receipt/1\0"
 
@@ -96,7 +96,7 @@ class ReceiptRule(msgspec.Struct, frozen=True):
     """
 
     network: bytes
-    placement: Placement
+    replica_set: ReplicaSet
     epoch: int | None
     blocks: Blocks | None
 
@@ -117,14 +117,14 @@ class ReceiptRule(msgspec.Struct, frozen=True):
         return self.judge_count(len(self.compute_vouchers(record_id, receipts)))
 
     def judge_count(self, count: int) -> Standing:
-        if count >= self.placement.to_complete:
+        if count >= self.replica_set.quorum:
             return Standing.COMPLETE
-        return Standing.PROVEN if count >= self.placement.to_prove else Standing.UNPROVEN
+        return Standing.PROVEN if count >= self.replica_set.weak_quorum else Standing.UNPROVEN
 
     def is_fitting(self, receipt: Receipt) -> bool:
         """Whether it is by one of the key's replicas, and in time; who signed it is another question."""
         return (
-            receipt.replica in self.placement.replicas
+            receipt.replica in self.replica_set.replicas
             and (self.epoch is None or receipt.epoch == self.epoch)
             and (self.blocks is None or self.blocks.first <= receipt.block <= self.blocks.last)
         )

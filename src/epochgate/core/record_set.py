@@ -34,7 +34,7 @@ class KeyReading(msgspec.Struct, frozen=True):
         at_hand = all(
             record_id in self.proofs for record_id, who in self.vouchers.items() if judge(len(who)) >= Standing.PROVEN
         )
-        return at_hand and len(self.answered) >= self.key_rule.placement.to_complete
+        return at_hand and len(self.answered) >= self.key_rule.replica_set.quorum
 
     def get_record_ids(self, standing: Standing) -> Iterator[RecordId]:
         """The stamps of at least that standing whose values are at hand, in order."""

@@ -35,7 +35,7 @@ class Member(msgspec.Struct, frozen=True, order=True, array_like=True):
     stake: int = 0
 
 
-class Placement(msgspec.Struct, frozen=True):
+class ReplicaSet(msgspec.Struct, frozen=True):
     """The replicas of a key, best rank first, and how many of them may be dishonest, silent or lossy in all."""
 
     replicas: tuple[bytes, ...]
@@ -49,12 +49,12 @@ class Placement(msgspec.Struct, frozen=True):
         return max(0, (self.k - 1) // 3)
 
     @property
-    def to_prove(self) -> int:
+    def weak_quorum(self) -> int:
         """Receipts of which one must be honest."""
         return self.f + 1
 
     @property
-    def to_complete(self) -> int:
+    def quorum(self) -> int:
         """Receipts that all honest replicas together can always give."""
         return self.k - self.f
 
@@ -71,7 +71,7 @@ class Roster:
             raise ValueError(f"a roster names peers by Ed25519 peer ids of 38 bytes, saw {strangers[0].author.hex()}")
         if len(self.roles) != len(self.members):
             raise ValueError("a roster names an author twice: one author counts once")
-        self._placements: dict[tuple[bytes, bytes], Placement] = {}
+        self._replica_sets: dict[tuple[bytes, bytes], ReplicaSet] = {}
 
     @cached_property
     def authors(self) -> tuple[bytes, ...]:
@@ -89,18 +89,18 @@ class Roster:
         """The authors that hold `role`, in order of author."""
         return tuple(author for author, roles in self.roles.items() if roles & role)
 
-    def get_placement(self, key: bytes, seed: bytes | None = None) -> Placement:
+    def get_replica_set(self, key: bytes, seed: bytes | None = None) -> ReplicaSet:
         """The replicas of `key`: the K smallest SHA-256(seed, key, peer id).
 
         Keys without an epoch pass the network id for `seed`.
         """
         seed = self.seed if seed is None else seed
-        placement = self._placements.get((seed, key))
-        if placement is None:
+        replica_set = self._replica_sets.get((seed, key))
+        if replica_set is None:
             prefix = hashlib.sha256(seed + key)
             ranked = heapq.nsmallest(MAX_REPLICAS, self.authors, key=lambda author: (_rank(prefix, author), author))
-            placement = self._placements[seed, key] = Placement(tuple(ranked))
-        return placement
+            replica_set = self._replica_sets[seed, key] = ReplicaSet(tuple(ranked))
+        return replica_set
 
     def compute_stand_ins(self, elected: bytes | None) -> tuple[bytes, ...]:
         """The validators that may publish the challenge for the elected one, first stand-in first."""

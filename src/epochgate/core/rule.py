@@ -11,7 +11,7 @@ import msgspec
 from epochgate.core.epoch import Blocks, Window, compute_seconds
 from epochgate.core.receipt import ReceiptRule
 from epochgate.core.record import compute_key, compute_signing_prefix
-from epochgate.core.roster import Placement
+from epochgate.core.roster import ReplicaSet
 from epochgate.core.schema import Decoder, EpochContext, Schema
 
 ALWAYS = Blocks(-(1 << 62), 1 << 62)
@@ -152,14 +152,14 @@ class KeyRule(msgspec.Struct, frozen=True, gc=False):
         )
 
     @property
-    def placement(self) -> Placement:
+    def replica_set(self) -> ReplicaSet:
         """The key's replicas; a key without an epoch has no seed of its own, so the network id stands in."""
-        return self.context.roster.get_placement(self.key, None if self.epoch is not None else self.context.network)
+        return self.context.roster.get_replica_set(self.key, None if self.epoch is not None else self.context.network)
 
     @property
     def receipt_rule(self) -> ReceiptRule:
         blocks = None if self.epoch is None else self.blocks
-        return ReceiptRule(self.context.network, self.placement, self.epoch, blocks)
+        return ReceiptRule(self.context.network, self.replica_set, self.epoch, blocks)
 
     def compute_shortest_seconds(self, block: int) -> float:
         """The least time a record stored at `block` must still live, so that it is there when it is last read."""

@@ -138,11 +138,11 @@ class Station:
         )
         if posting.is_complete:
             await posting.wait_for_stragglers(min(self.block_seconds, LONGEST_GRACE_SECONDS))
-        placement, receipts = posting.placement, len(posting.receipts)
-        self.emit(Stored(duty.epoch, rule.kind, receipts, placement.k, placement.f, posting.is_complete))
+        replica_set, receipts = posting.replica_set, len(posting.receipts)
+        self.emit(Stored(duty.epoch, rule.kind, receipts, replica_set.k, replica_set.f, posting.is_complete))
         if not posting.is_proven:
             raise Missed(str(posting))
-        return f"{receipts} of {placement.k} receipts"
+        return f"{receipts} of {replica_set.k} receipts"
 
     async def read_section(self, rule: Rule, epoch: int) -> Section:
         """All that the replicas hold by `rule` in `epoch`, and what this node has read of it before.

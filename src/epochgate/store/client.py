@@ -11,7 +11,7 @@ from epochgate.core.policy import Judge
 from epochgate.core.receipt import Proof, Receipt, ReceiptRule, RecordId, Standing, compute_record_id
 from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, Section
-from epochgate.core.roster import Placement
+from epochgate.core.roster import ReplicaSet
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.verdict import Denied, Reason
 from epochgate.ports import Network
@@ -49,7 +49,7 @@ class Posting:
 
     def __init__(self, record_id: RecordId, rule: ReceiptRule) -> None:
         self.record_id = record_id
-        self.placement: Placement = rule.placement
+        self.replica_set: ReplicaSet = rule.replica_set
         self.receipts: dict[bytes, Receipt] = {}
         self.refusals: dict[bytes, Denied] = {}
         self.unreachable: set[bytes] = set()
@@ -89,7 +89,7 @@ class Posting:
         return False
 
     def __str__(self) -> str:
-        words = f"{len(self.receipts)} of {self.placement.k} receipts, {self.placement.to_complete} make it complete"
+        words = f"{len(self.receipts)} of {self.replica_set.k} receipts, {self.replica_set.quorum} make it complete"
         denials = "; ".join(sorted({str(denied) for denied in self.refusals.values()}))
         silent = f"; {len(self.unreachable)} replicas did not answer" if self.unreachable else ""
         return words + silent + (f"; {denials}" if denials else "")
@@ -183,7 +183,7 @@ class Store:
 
         try:
             async with asyncio.timeout(until_seconds - self._watch.clock.get_unix_seconds()):
-                await asyncio.gather(*map(post_to, posting.placement.replicas))
+                await asyncio.gather(*map(post_to, posting.replica_set.replicas))
         except TimeoutError:
             pass
         finally:

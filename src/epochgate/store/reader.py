@@ -62,7 +62,7 @@ class Survey:
         f from liars, which leaves an honest one that has shown it.
         """
         judge = self.rule.judge_count
-        return len(self.answered) >= self.rule.placement.to_complete and all(
+        return len(self.answered) >= self.rule.replica_set.quorum and all(
             judge(len(receipts)) == judge(len(receipts) + waiting) for receipts in self.receipts.values()
         )
 
@@ -123,7 +123,7 @@ class Reader:
     async def _survey(self, key_rule: KeyRule, *, is_thorough: bool) -> Survey:
         """Asks K - f replicas, whose answers mostly settle it; the others too where those are slow, or do not agree."""
         survey, changed = Survey(key_rule), asyncio.Event()
-        others = self._order(key_rule.placement.replicas, self._peers.own[-1])  # readers begin at different ones
+        others = self._order(key_rule.replica_set.replicas, self._peers.own[-1])  # readers begin at different ones
         waiting: dict[bytes, None] = {}
 
         async def ask(replica: bytes) -> None:
@@ -143,7 +143,7 @@ class Reader:
                 self._peers.spawn(ask(replica))
             del others[:count]
 
-        ask_next(key_rule.placement.k if is_thorough else key_rule.placement.to_complete)
+        ask_next(key_rule.replica_set.k if is_thorough else key_rule.replica_set.quorum)
         try:
             while (waiting or others) and (is_thorough or not survey.is_settled(len(waiting) + len(others))):
                 if not waiting or not await _is_told(changed, self._hedge_seconds if others else None):
@@ -181,7 +181,7 @@ class Reader:
         """From this node's own replica where it can, from the others in turn, so that the load is spread."""
         orders = {record_id: self._order(survey.holders[record_id], index) for index, record_id in enumerate(fetching.wanted)}
         tasks: list[asyncio.Task[None]] = []
-        for turn in range(key_rule.placement.k):
+        for turn in range(key_rule.replica_set.k):
             batches: dict[bytes, list[RecordId]] = {}
             for record_id in fetching.get_missing():
                 if turn < len(orders[record_id]):

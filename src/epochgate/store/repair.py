@@ -80,5 +80,5 @@ def _find_own_keys(policy: Policy, watch: Watch, author: bytes, epoch: int) -> I
         for rule in policy.rules if watch.calendar.has(of) else ():
             if rule.is_of_an_epoch or of == epoch:
                 yield from (
-                    key_rule for key_rule in watch.calendar.get_key_rules(rule, of) if author in key_rule.placement.replicas
+                    key_rule for key_rule in watch.calendar.get_key_rules(rule, of) if author in key_rule.replica_set.replicas
                 )

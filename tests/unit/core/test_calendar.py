@@ -59,7 +59,7 @@ def test_members_are_those_of_an_epoch_and_those_who_are_known_to_come() -> None
 def test_a_key_without_an_epoch_has_the_network_id_for_its_seed() -> None:
     calendar = make_calendar(7)
     key_rule = calendar.get_key_rule(UNDATED, 7)
-    assert key_rule.placement == make_roster(7).get_placement(key_rule.key, NETWORK)
+    assert key_rule.replica_set == make_roster(7).get_replica_set(key_rule.key, NETWORK)
 
 
 def test_an_author_has_a_key_of_its_own() -> None:

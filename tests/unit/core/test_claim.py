@@ -39,9 +39,9 @@ class World:
         calendar.add(make_context(0, roster=roster))
         self.key_rule: KeyRule = calendar.get_key_rule(RULE, 0)
         self.roster = roster
-        self.f = self.key_rule.placement.f
-        self.faulty = self.key_rule.placement.replicas[: self.f]
-        self.honest = self.key_rule.placement.replicas[self.f :]
+        self.f = self.key_rule.replica_set.f
+        self.faulty = self.key_rule.replica_set.replicas[: self.f]
+        self.honest = self.key_rule.replica_set.replicas[self.f :]
         self.author = people[0]
         self.records: dict[RecordId, Record] = {}
         for value in (b"A", b"B"):

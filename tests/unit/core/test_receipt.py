@@ -21,7 +21,7 @@ from epochgate.core.receipt import (
     is_receipt_signed,
 )
 from epochgate.core.record import PEER_ID_PREFIX, compute_network_id, compute_value_digest
-from epochgate.core.roster import Placement
+from epochgate.core.roster import ReplicaSet
 from epochgate.keys import SigningKey
 from people import NETWORK, alice, bob, meet, sign
 
@@ -33,7 +33,7 @@ GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
 
 
 def make_rule(k: int = 7, epoch: int | None = 7, blocks: Blocks | None = WINDOW) -> ReceiptRule:
-    return ReceiptRule(NETWORK, Placement(tuple(key.author for key in REPLICAS[:k])), epoch, blocks)
+    return ReceiptRule(NETWORK, ReplicaSet(tuple(key.author for key in REPLICAS[:k])), epoch, blocks)
 
 
 def give(
@@ -102,7 +102,7 @@ OTHER_STAMP = compute_record_id(sign(alice, "hoster-commit_epoch_7", bytes(31) +
 )
 def test_a_receipt_that_does_not_fit_counts_for_nothing(why: str, receipt: Receipt) -> None:
     rule = make_rule()
-    widest = ReceiptRule(NETWORK, Placement((*rule.placement.replicas, SMALL_ORDER)), 7, WINDOW)
+    widest = ReceiptRule(NETWORK, ReplicaSet((*rule.replica_set.replicas, SMALL_ORDER)), 7, WINDOW)
 
     assert widest.compute_vouchers(STAMP, [receipt]) == frozenset(), why
     assert widest.compute_vouchers(STAMP, [receipt, give()]) == {REPLICAS[0].author}

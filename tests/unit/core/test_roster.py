@@ -8,7 +8,7 @@ import random
 import pytest
 
 from epochgate.core.record import compute_key
-from epochgate.core.roster import HOSTER, MAX_REPLICAS, VALIDATOR, Member, Placement, Roster
+from epochgate.core.roster import HOSTER, MAX_REPLICAS, VALIDATOR, Member, ReplicaSet, Roster
 from people import NETWORK, alice, bob, carol, make_roster, meet, vera, victor, vito
 
 KEY = compute_key("hoster-commit_epoch_7")
@@ -20,7 +20,7 @@ def make_crowd(count: int, seed: bytes = SEED) -> Roster:
 
 
 @pytest.mark.parametrize(
-    ("count", "k", "f", "to_prove", "to_complete"),
+    ("count", "k", "f", "weak_quorum", "quorum"),
     [
         (0, 0, 0, 1, 0),
         (1, 1, 0, 1, 1),
@@ -36,11 +36,11 @@ def make_crowd(count: int, seed: bytes = SEED) -> Roster:
         (40, 13, 4, 5, 9),
     ],
 )
-def test_replicas_and_the_faults_they_bear(count: int, k: int, f: int, to_prove: int, to_complete: int) -> None:
-    placement = make_crowd(count).get_placement(KEY)
+def test_replicas_and_the_faults_they_bear(count: int, k: int, f: int, weak_quorum: int, quorum: int) -> None:
+    replica_set = make_crowd(count).get_replica_set(KEY)
 
-    assert (placement.k, placement.f, placement.to_prove, placement.to_complete) == (k, f, to_prove, to_complete)
-    assert len(set(placement.replicas)) == k
+    assert (replica_set.k, replica_set.f, replica_set.weak_quorum, replica_set.quorum) == (k, f, weak_quorum, quorum)
+    assert len(set(replica_set.replicas)) == k
 
 
 def test_the_replicas_are_the_smallest_digests() -> None:
@@ -48,8 +48,8 @@ def test_the_replicas_are_the_smallest_digests() -> None:
 
     ranked = sorted(crowd.authors, key=lambda author: hashlib.sha256(SEED + KEY + author).digest())
 
-    assert crowd.get_placement(KEY) == Placement(tuple(ranked[:MAX_REPLICAS]))
-    assert crowd.get_placement(KEY) is crowd.get_placement(KEY)
+    assert crowd.get_replica_set(KEY) == ReplicaSet(tuple(ranked[:MAX_REPLICAS]))
+    assert crowd.get_replica_set(KEY) is crowd.get_replica_set(KEY)
 
 
 def test_everybody_computes_the_same_replicas_whatever_the_order_of_members() -> None:
@@ -57,28 +57,28 @@ def test_everybody_computes_the_same_replicas_whatever_the_order_of_members() ->
     shuffled = list(crowd.members)
     random.Random(5).shuffle(shuffled)
 
-    assert Roster(7, SEED, shuffled).get_placement(KEY) == crowd.get_placement(KEY)
+    assert Roster(7, SEED, shuffled).get_replica_set(KEY) == crowd.get_replica_set(KEY)
     assert Roster(7, SEED, shuffled).members == crowd.members
 
 
 def test_key_and_seed_each_choose_other_replicas() -> None:
     crowd = make_crowd(30)
     placements = [
-        crowd.get_placement(KEY),
-        crowd.get_placement(compute_key("hoster-commit_epoch_8")),
-        crowd.get_placement(KEY, NETWORK),
-        make_crowd(30, bytes(32)).get_placement(KEY),
+        crowd.get_replica_set(KEY),
+        crowd.get_replica_set(compute_key("hoster-commit_epoch_8")),
+        crowd.get_replica_set(KEY, NETWORK),
+        make_crowd(30, bytes(32)).get_replica_set(KEY),
     ]
 
-    assert len({placement.replicas for placement in placements}) == 4
-    assert crowd.get_placement(KEY, SEED) == placements[0]
+    assert len({replica_set.replicas for replica_set in placements}) == 4
+    assert crowd.get_replica_set(KEY, SEED) == placements[0]
 
 
 def test_who_leaves_makes_room_for_one_other_and_moves_nobody() -> None:
     crowd = make_crowd(30)
-    before = crowd.get_placement(KEY).replicas
+    before = crowd.get_replica_set(KEY).replicas
 
-    after = Roster(7, SEED, [member for member in crowd.members if member.author != before[3]]).get_placement(KEY).replicas
+    after = Roster(7, SEED, [member for member in crowd.members if member.author != before[3]]).get_replica_set(KEY).replicas
 
     assert after[:-1] == before[:3] + before[4:]
 

@@ -527,8 +527,8 @@ def test_the_listing_alone_judges_on_our_engine(monkeypatch: pytest.MonkeyPatch)
 def test_the_keys_of_a_plain_judge_have_replicas() -> None:
     context = CALENDAR.get_context(EPOCH)
     first, second = (plain().bind(random.Random(seed).randbytes(20), context) for seed in (1, 2))
-    assert first.placement.k == len(context.roster.members)
-    assert first.placement != second.placement
+    assert first.replica_set.k == len(context.roster.members)
+    assert first.replica_set != second.replica_set
 
 
 @pytest.mark.parametrize("wrap", [lambda moment: moment, lambda moment: [moment], lambda moment: {"a": {"b": [moment]}}])

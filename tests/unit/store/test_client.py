@@ -195,7 +195,7 @@ def test_many_large_values_under_one_key_are_read_whole(tmp_path: Path) -> None:
         pairs = zip(town.neighbours, records, strict=True)
         postings = await asyncio.gather(*(them.post(LARGE, record) for them, record in pairs))
         assert all(posting.is_complete for posting in postings)
-        assert town.get_key_rule(LARGE, 0, town.neighbours[0]).placement.k == 13
+        assert town.get_key_rule(LARGE, 0, town.neighbours[0]).replica_set.k == 13
         reading = await town.visitor.read(LARGE)
         assert {proof.record for proof in reading.proofs.values()} == set(records)
         assert len(list(reading.get_record_ids(Standing.COMPLETE))) == 64

@@ -235,7 +235,7 @@ async def test_only_a_keys_replicas_take_it(tmp_path: Path) -> None:
     lines = [(name, Line(hub.join(meet(name).author))) for name in names]
     town = await Town.settle(tmp_path, StoppedClock(), lines, Line(hub.join(mallory.author)))
     author = town.neighbours[0]
-    replicas = town.get_key_rule(NOTE, 0, author).placement.replicas
+    replicas = town.get_key_rule(NOTE, 0, author).replica_set.replicas
     for them in town.neighbours:
         reply = await ask(them.replica, author.author, Post(author.write(NOTE)))
         if them.author in replicas:
