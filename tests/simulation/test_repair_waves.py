@@ -211,7 +211,7 @@ def test_more_than_f_break_neither_signatures_nor_windows_nor_other_keys_nor_wha
         proven = section.get_proofs(Standing.PROVEN)[alice.author]
         assert [proof.record for proof in proven] == [committed], "what is committed stays as it is"
         assert not section.is_enough, "what seems proven and nobody can show keeps readers from judging"
-        assert len((await bob.read(OTHER, is_thorough=True)).vouchers[compute_record_id(elsewhere)]) == 7, "other keys are well"
+        assert len((await bob.read(OTHER, is_thorough=True)).signers[compute_record_id(elsewhere)]) == 7, "other keys are well"
         await post_late(town, gang, carol)
 
     live_in_town(tmp_path, story, 7)

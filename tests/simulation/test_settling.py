@@ -82,7 +82,7 @@ def test_a_late_commitment_that_two_faced_replicas_show_to_half_gets_nowhere(tmp
         posting = await station.store.post(opening, station.get_key_rule(OPEN, 1), station.get_unix_seconds() + 10)
         assert posting.is_complete
         seen = await world["victor"].get_live_node().station.read_section(COMMIT, 1)
-        assert len(seen.readings[0].vouchers[compute_record_id(record)]) == 2, "victor is among those who are shown it"
+        assert len(seen.readings[0].signers[compute_record_id(record)]) == 2, "victor is among those who are shown it"
         await world.run_until(3, 50)
         await assert_complete(world, 1, without=("dave",))
         await assert_complete(world, 2, without=("dave",))
@@ -147,8 +147,8 @@ def test_replicas_that_hide_an_honest_record_change_nothing(tmp_path: Path) -> N
 def leave_out(section: Section, author: bytes) -> Section:
     def drop(reading: KeyReading) -> KeyReading:
         proofs = {record_id: proof for record_id, proof in reading.proofs.items() if record_id.author != author}
-        vouchers = {record_id: who for record_id, who in reading.vouchers.items() if record_id.author != author}
-        return KeyReading(reading.key_rule, proofs, vouchers, reading.answered)
+        signers = {record_id: who for record_id, who in reading.signers.items() if record_id.author != author}
+        return KeyReading(reading.key_rule, proofs, signers, reading.answered)
 
     return msgspec.structs.replace(section, readings=tuple(map(drop, section.readings)))
 
@@ -225,7 +225,7 @@ def test_a_submission_with_a_record_below_f_plus_1_receipts_is_refused_by_all(tm
             sections = await gather(pairs, closes)
             reading = sections[0].readings[0]
             reading.proofs[record_id] = Proof(record, tuple(back_date(world[name], record, 1) for name in ("carol", "dave")))
-            reading.vouchers[record_id] = frozenset(reading.key_rule.replica_set.replicas)
+            reading.signers[record_id] = frozenset(reading.key_rule.replica_set.replicas)
             return sections
 
         station.gather = gather_more  # type: ignore[method-assign]  # dishonest in this

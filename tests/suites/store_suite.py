@@ -162,7 +162,7 @@ async def who_is_caught_forging_is_not_believed_at_all(town: Town) -> None:
     liar.lie(invent_records)
     reading = await town.visitor.read(NOTE, is_thorough=True)
     assert reading.answered == frozenset(them.author for them in town.neighbours if them is not liar)
-    assert len(reading.vouchers) == 1
+    assert len(reading.signers) == 1
 
 
 async def what_too_few_have_seen_does_not_exist(town: Town) -> None:
@@ -172,7 +172,7 @@ async def what_too_few_have_seen_does_not_exist(town: Town) -> None:
     assert (await reader.read(NOTE)).is_enough
     reading = await reader.read(NOTE, is_thorough=True)
     assert not reading.proofs
-    assert len(reading.vouchers[compute_record_id(record)]) == town.f
+    assert len(reading.signers[compute_record_id(record)]) == town.f
     await alice.post_to(town.neighbours[town.f : town.f + 1], record)
     reading = await reader.read(NOTE)
     assert list(reading.get_record_ids(Standing.PROVEN)) == [compute_record_id(record)]
@@ -239,7 +239,7 @@ async def a_restart_keeps_records_and_receipts(town: Town) -> None:
     for them in town.neighbours:
         await them.restart()
     reading = await town.neighbours[-1].read(NOTE, is_thorough=True)
-    assert reading.vouchers[compute_record_id(record)] == frozenset(them.author for them in town.neighbours)
+    assert reading.signers[compute_record_id(record)] == frozenset(them.author for them in town.neighbours)
     assert await alice.post_to(town.neighbours, record) == before
 
 

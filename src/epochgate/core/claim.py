@@ -101,9 +101,9 @@ def _merge(section: Section, shown: Sequence[KeyReading]) -> Section:
     for own in section.readings:
         other = by_key.get(own.key_rule.key)
         if other is not None:
-            record_ids: dict[RecordId, frozenset[bytes]] = dict(own.vouchers)
-            for record_id, vouchers in other.vouchers.items():
-                record_ids[record_id] = record_ids.get(record_id, frozenset()) | vouchers
+            record_ids: dict[RecordId, frozenset[bytes]] = dict(own.signers)
+            for record_id, signers in other.signers.items():
+                record_ids[record_id] = record_ids.get(record_id, frozenset()) | signers
             own = KeyReading(own.key_rule, other.proofs | own.proofs, record_ids, own.answered)  # noqa: PLW2901 - the merged one is what is read from here on
         readings.append(own)
     return Section(section.rule, section.epoch, section.roster, tuple(readings))

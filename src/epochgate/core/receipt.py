@@ -100,21 +100,21 @@ class ReceiptRule(msgspec.Struct, frozen=True):
     epoch: int | None
     blocks: Blocks | None
 
-    def compute_vouchers(
+    def compute_signers(
         self, record_id: RecordId, receipts: Iterable[Receipt], is_signed: SignatureCheck = is_receipt_signed
     ) -> frozenset[bytes]:
         """The replicas whose receipt for `record_id` holds: its key's replica, in time, correctly signed, each counted once.
 
         `is_signed` may remember what it has checked before.
         """
-        vouchers: set[bytes] = set()
+        signers: set[bytes] = set()
         for receipt in receipts:
-            if receipt.replica not in vouchers and self.is_fitting(receipt) and is_signed(self.network, record_id, receipt):
-                vouchers.add(receipt.replica)
-        return frozenset(vouchers)
+            if receipt.replica not in signers and self.is_fitting(receipt) and is_signed(self.network, record_id, receipt):
+                signers.add(receipt.replica)
+        return frozenset(signers)
 
     def compute_standing(self, record_id: RecordId, receipts: Iterable[Receipt]) -> Standing:
-        return self.judge_count(len(self.compute_vouchers(record_id, receipts)))
+        return self.judge_count(len(self.compute_signers(record_id, receipts)))
 
     def judge_count(self, count: int) -> Standing:
         if count >= self.replica_set.quorum:

@@ -24,23 +24,21 @@ class KeyReading(msgspec.Struct, frozen=True):
 
     key_rule: KeyRule
     proofs: dict[RecordId, Proof]
-    vouchers: dict[RecordId, frozenset[bytes]]
+    signers: dict[RecordId, frozenset[bytes]]
     answered: frozenset[bytes]
 
     @property
     def is_enough(self) -> bool:
         """Whether so many answered that no complete record can have been missed, and all that is proven is at hand."""
         judge = self.key_rule.receipt_rule.judge_count
-        at_hand = all(
-            record_id in self.proofs for record_id, who in self.vouchers.items() if judge(len(who)) >= Standing.PROVEN
-        )
+        at_hand = all(record_id in self.proofs for record_id, who in self.signers.items() if judge(len(who)) >= Standing.PROVEN)
         return at_hand and len(self.answered) >= self.key_rule.replica_set.quorum
 
     def get_record_ids(self, standing: Standing) -> Iterator[RecordId]:
         """The stamps of at least that standing whose values are at hand, in order."""
         judge = self.key_rule.receipt_rule.judge_count
         for record_id in sorted(self.proofs, key=_order):
-            if judge(len(self.vouchers.get(record_id, ()))) >= standing:
+            if judge(len(self.signers.get(record_id, ()))) >= standing:
                 yield record_id
 
 

@@ -117,8 +117,8 @@ def _read_proofs(station: Station, key_rules: Mapping[bytes, KeyRule], proofs: S
             by_key.setdefault(proof.record.key, {})[compute_record_id(proof.record)] = proof
     for key, shown in by_key.items():
         rule = key_rules[key].receipt_rule
-        vouchers = {record_id: station.store.verify(rule, record_id, proof.receipts) for record_id, proof in shown.items()}
-        yield KeyReading(key_rules[key], shown, vouchers, frozenset())
+        signers = {record_id: station.store.verify(rule, record_id, proof.receipts) for record_id, proof in shown.items()}
+        yield KeyReading(key_rules[key], shown, signers, frozenset())
 
 
 def _compare(submitted: Mapping[bytes, int], recomputed: Mapping[bytes, int]) -> Iterator[str]:

@@ -174,21 +174,21 @@ class Station:
         remembered = self.ledger.get_proofs(reading.key_rule.key)
         rule = reading.key_rule.receipt_rule
         proofs: dict[RecordId, Proof] = dict(reading.proofs)
-        vouchers = dict(reading.vouchers)
+        signers = dict(reading.signers)
         for proof in remembered:
             record_id = compute_record_id(proof.record)
-            if record_id not in proofs or rule.judge_count(len(vouchers.get(record_id, ()))) < Standing.COMPLETE:
+            if record_id not in proofs or rule.judge_count(len(signers.get(record_id, ()))) < Standing.COMPLETE:
                 receipts = proofs[record_id].receipts if record_id in proofs else ()
                 proofs[record_id] = Proof(proof.record, merge_receipts(receipts, proof.receipts))
-                vouchers[record_id] = vouchers.get(record_id, frozenset()) | self.store.verify(rule, record_id, proof.receipts)
-        return self._remember(KeyReading(reading.key_rule, proofs, vouchers, reading.answered), epoch)
+                signers[record_id] = signers.get(record_id, frozenset()) | self.store.verify(rule, record_id, proof.receipts)
+        return self._remember(KeyReading(reading.key_rule, proofs, signers, reading.answered), epoch)
 
     def _remember(self, reading: KeyReading, epoch: int) -> KeyReading:
         """The reading, with those who answered when it was enough before: once a key takes no more records, what was
         complete then is all that ever will be, and it is in the ledger. So replicas may die after they were read."""
         place, key_rule = (epoch, reading.key_rule.key), reading.key_rule
         answered = reading.answered | self._answered.get(place, frozenset())
-        reading = KeyReading(key_rule, reading.proofs, reading.vouchers, answered)
+        reading = KeyReading(key_rule, reading.proofs, reading.signers, answered)
         if reading.is_enough and self.watch.get_block()[0] > key_rule.last:
             self._answered[place] = answered
         return reading

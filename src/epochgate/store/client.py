@@ -75,10 +75,10 @@ class Posting:
             async with asyncio.timeout(longest_seconds):
                 await self.ended.wait()
 
-    def hear(self, replica: bytes, reply: Reply | None, vouchers: frozenset[bytes]) -> bool:
-        """Take in an answer; `vouchers` are those whose receipts in it hold. Whether `replica` need be asked no more."""
+    def hear(self, replica: bytes, reply: Reply | None, signers: frozenset[bytes]) -> bool:
+        """Take in an answer; `signers` are those whose receipts in it hold. Whether `replica` need be asked no more."""
         self.unreachable.discard(replica)
-        if isinstance(reply, Posted) and replica in vouchers:
+        if isinstance(reply, Posted) and replica in signers:
             self.receipts[replica] = reply.receipt
             self.refusals.pop(replica, None)
             return True
@@ -156,7 +156,7 @@ class Store:
 
     def verify(self, rule: ReceiptRule, record_id: RecordId, receipts: Iterable[Receipt]) -> frozenset[bytes]:
         """The replicas whose receipts hold; each signature is checked once, however often it is read."""
-        return self._reader.verifier.compute_vouchers(rule, record_id, receipts)
+        return self._reader.verifier.compute_signers(rule, record_id, receipts)
 
     async def close(self) -> None:
         """End what goes on in the background."""

@@ -76,8 +76,8 @@ class Verifier:
     def __init__(self) -> None:
         self._is_signed = _is_receipt_signed
 
-    def compute_vouchers(self, rule: ReceiptRule, record_id: RecordId, receipts: Iterable[Receipt]) -> frozenset[bytes]:
-        return rule.compute_vouchers(record_id, receipts, self._is_signed)
+    def compute_signers(self, rule: ReceiptRule, record_id: RecordId, receipts: Iterable[Receipt]) -> frozenset[bytes]:
+        return rule.compute_signers(record_id, receipts, self._is_signed)
 
     def find_valid(self, rule: ReceiptRule, record_id: RecordId, receipts: Iterable[Receipt]) -> dict[bytes, Receipt] | None:
         """Those that hold, by replica; None when one has a false signature."""
@@ -113,12 +113,12 @@ class Reader:
             for record_id in proven
             if record_id in fetching.records
         }
-        vouchers = {
+        signers = {
             record_id: frozenset(receipts)
             for record_id, receipts in survey.receipts.items()
             if receipts and record_id not in fetching.impossible
         }
-        return KeyReading(key_rule, proofs, vouchers, frozenset(survey.answered))
+        return KeyReading(key_rule, proofs, signers, frozenset(survey.answered))
 
     async def _survey(self, key_rule: KeyRule, *, is_thorough: bool) -> Survey:
         """Asks K - f replicas, whose answers mostly settle it; the others too where those are slow, or do not agree."""

@@ -123,11 +123,11 @@ class Resettlement:
     def _read_key(self, key_rule: KeyRule, reading: Reading, *, is_own: bool) -> KeyReading:
         """What is proven is judged and verified again. Of its own readings a node keeps no receipt that does not hold."""
         proofs: dict[RecordId, Proof] = {}
-        vouchers: dict[RecordId, frozenset[bytes]] = {}
+        signers: dict[RecordId, frozenset[bytes]] = {}
         for author, digest in reading.proven:
             record_id = RecordId(reading.key, author, digest)
             proof = proofs[record_id] = self._proofs[record_id]
-            who = vouchers[record_id] = key_rule.receipt_rule.compute_vouchers(record_id, proof.receipts)
+            who = signers[record_id] = key_rule.receipt_rule.compute_signers(record_id, proof.receipts)
             verdict = self._judge.recognise(proof.record, self._now)
             if isinstance(verdict, Denied):
                 self.differences.append(f"{key_rule.name} by {format_peer_id(author)}: {verdict}")
@@ -136,8 +136,8 @@ class Resettlement:
                 words = ", ".join(map(format_peer_id, false))
                 self.differences.append(f"{key_rule.name} by {format_peer_id(author)}: no receipt holds of {words}")
         for author, digest, replicas in reading.hearsay:
-            vouchers[RecordId(reading.key, author, digest)] = frozenset(replicas)
-        return KeyReading(key_rule, proofs, vouchers, frozenset(reading.answered))
+            signers[RecordId(reading.key, author, digest)] = frozenset(replicas)
+        return KeyReading(key_rule, proofs, signers, frozenset(reading.answered))
 
     def _read_shown(self, line: DecisionMade) -> Shown:
         key_rules = {

@@ -219,8 +219,8 @@ class TranscriptWriter:
     def _write_reading(self, reading: KeyReading) -> lines.Reading:
         record_ids = [self._write_proof(proof) for proof in reading.proofs.values()]
         hearsay = tuple(
-            (record_id.author, record_id.value_digest, tuple(sorted(vouchers)))
-            for record_id, vouchers in reading.vouchers.items()
+            (record_id.author, record_id.value_digest, tuple(sorted(signers)))
+            for record_id, signers in reading.signers.items()
             if record_id not in reading.proofs
         )
         proven = tuple((record_id.author, record_id.value_digest) for record_id in record_ids)

@@ -52,14 +52,14 @@ class World:
     def read(self, honest: tuple[frozenset[RecordId], ...], faulty: tuple[frozenset[RecordId] | None, ...]) -> Section:
         """What a reader gets when each replica shows these values; None is silence."""
         shown = dict(zip(self.honest + self.faulty, honest + faulty, strict=True))
-        vouchers = {
+        signers = {
             record_id: frozenset(who for who, record_ids in shown.items() if record_ids and record_id in record_ids)
             for record_id in self.records
         }
-        vouchers = {record_id: who for record_id, who in vouchers.items() if who}
-        proofs = {record_id: Proof(self.records[record_id], ()) for record_id in vouchers}
+        signers = {record_id: who for record_id, who in signers.items() if who}
+        proofs = {record_id: Proof(self.records[record_id], ()) for record_id in signers}
         answered = frozenset(who for who, record_ids in shown.items() if record_ids is not None)
-        return Section(RULE, 0, self.roster, (KeyReading(self.key_rule, proofs, vouchers, answered),))
+        return Section(RULE, 0, self.roster, (KeyReading(self.key_rule, proofs, signers, answered),))
 
     def holdings(self) -> Iterator[tuple[frozenset[RecordId], ...]]:
         """Every way in which the honest replicas, each of which holds one value at most, can hold them."""
@@ -76,10 +76,10 @@ def show(section: Section, records: RecordSet) -> Shown:
     """What an honest submitter serves: the proofs of what it included, and the evidence for what it left out."""
     included = {compute_record_id(proof.record) for proofs in records.included.values() for proof in proofs.values()}
     reading = section.readings[0]
-    vouchers = {record_id: who for record_id, who in reading.vouchers.items() if record_id in included}
+    signers = {record_id: who for record_id, who in reading.signers.items() if record_id in included}
     proofs = {record_id: proof for record_id, proof in reading.proofs.items() if record_id in included}
     pairs = [tuple(proof.record for proof in pair[:2]) for authors in records.excluded.values() for pair in authors.values()]
-    return Shown((msgspec.structs.replace(reading, proofs=proofs, vouchers=vouchers),), tuple((a, b) for a, b in pairs))
+    return Shown((msgspec.structs.replace(reading, proofs=proofs, signers=signers),), tuple((a, b) for a, b in pairs))
 
 
 @pytest.mark.parametrize("k", [4, 7])

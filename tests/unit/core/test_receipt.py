@@ -61,12 +61,12 @@ def test_the_fixed_receipt_holds() -> None:
 
 def test_a_replica_vouches_with_its_signature() -> None:
     assert is_receipt_signed(NETWORK, STAMP, give())
-    assert make_rule().compute_vouchers(STAMP, [give()]) == {REPLICAS[0].author}
+    assert make_rule().compute_signers(STAMP, [give()]) == {REPLICAS[0].author}
 
 
 @pytest.mark.parametrize("block", [WINDOW.first, WINDOW.last])
 def test_the_first_and_last_block_of_the_window_are_in_time(block: int) -> None:
-    assert make_rule().compute_vouchers(STAMP, [give(block=block)])
+    assert make_rule().compute_signers(STAMP, [give(block=block)])
 
 
 def bend(signature: bytes) -> bytes:
@@ -104,8 +104,8 @@ def test_a_receipt_that_does_not_fit_counts_for_nothing(why: str, receipt: Recei
     rule = make_rule()
     widest = ReceiptRule(NETWORK, ReplicaSet((*rule.replica_set.replicas, SMALL_ORDER)), 7, WINDOW)
 
-    assert widest.compute_vouchers(STAMP, [receipt]) == frozenset(), why
-    assert widest.compute_vouchers(STAMP, [receipt, give()]) == {REPLICAS[0].author}
+    assert widest.compute_signers(STAMP, [receipt]) == frozenset(), why
+    assert widest.compute_signers(STAMP, [receipt, give()]) == {REPLICAS[0].author}
 
 
 def test_a_replica_is_named_by_its_peer_id_and_by_nothing_else() -> None:
@@ -118,7 +118,7 @@ def test_a_replica_is_named_by_its_peer_id_and_by_nothing_else() -> None:
 def test_a_replica_counts_once_however_many_receipts_it_gave() -> None:
     receipts = [give(), give(), give(block=1730)]
 
-    assert make_rule().compute_vouchers(STAMP, receipts) == {REPLICAS[0].author}
+    assert make_rule().compute_signers(STAMP, receipts) == {REPLICAS[0].author}
     assert make_rule().compute_standing(STAMP, receipts * 3) == Standing.UNPROVEN
 
 
@@ -126,7 +126,7 @@ def test_a_bad_receipt_does_not_spoil_a_good_one_of_the_same_replica() -> None:
     bad = [give(block=1760), msgspec.structs.replace(give(), signature=bytes(64))]
 
     for receipts in itertools.permutations([*bad, give()]):
-        assert make_rule().compute_vouchers(STAMP, receipts) == {REPLICAS[0].author}
+        assert make_rule().compute_signers(STAMP, receipts) == {REPLICAS[0].author}
 
 
 @pytest.mark.parametrize(("epoch", "block"), [(-1, 1720), (7, -1), (-(1 << 63), -(1 << 63))])
@@ -138,14 +138,14 @@ def test_the_largest_numbers_of_the_wire_are_no_crash() -> None:
     most = (1 << 64) - 1
 
     assert is_receipt_signed(NETWORK, STAMP, give(epoch=most, block=most))
-    assert make_rule().compute_vouchers(STAMP, [give(epoch=most, block=most)]) == frozenset()
+    assert make_rule().compute_signers(STAMP, [give(epoch=most, block=most)]) == frozenset()
 
 
 @pytest.mark.parametrize("epoch", [0, 7, 1000])
 def test_a_key_without_an_epoch_takes_receipts_of_any(epoch: int) -> None:
     rule = make_rule(epoch=None, blocks=None)
 
-    assert rule.compute_vouchers(STAMP, [give(epoch=epoch, block=epoch)]) == {REPLICAS[0].author}
+    assert rule.compute_signers(STAMP, [give(epoch=epoch, block=epoch)]) == {REPLICAS[0].author}
 
 
 @pytest.mark.parametrize(
@@ -172,12 +172,12 @@ def test_f_and_one_prove_and_all_honest_ones_complete(k: int, standings: str) ->
 def test_replicas_of_another_key_add_nothing() -> None:
     receipts = [give(replica) for replica in REPLICAS]
 
-    assert make_rule(4).compute_vouchers(STAMP, receipts) == {replica.author for replica in REPLICAS[:4]}
+    assert make_rule(4).compute_signers(STAMP, receipts) == {replica.author for replica in REPLICAS[:4]}
 
 
 def test_the_order_of_receipts_does_not_matter() -> None:
     receipts = [give(replica) for replica in REPLICAS[:3]] + [give(REPLICAS[3], block=1800), give(REPLICAS[0])]
-    answers = {make_rule().compute_vouchers(STAMP, order) for order in itertools.permutations(receipts)}
+    answers = {make_rule().compute_signers(STAMP, order) for order in itertools.permutations(receipts)}
 
     assert len(answers) == 1
 
@@ -187,4 +187,4 @@ def test_receipts_of_one_value_do_not_prove_another() -> None:
 
     assert make_rule().compute_standing(STAMP, receipts) == Standing.PROVEN
     assert make_rule().compute_standing(OTHER_STAMP, receipts) == Standing.PROVEN
-    assert len(make_rule().compute_vouchers(OTHER_STAMP, receipts)) == 3
+    assert len(make_rule().compute_signers(OTHER_STAMP, receipts)) == 3

@@ -105,7 +105,7 @@ def test_a_replica_that_could_still_matter_is_waited_for(tmp_path: Path) -> None
         await alice.post_to(town.neighbours[:3], record)
         town.neighbours[2].answer_after(1.5)
         reading = await reader.read(NOTE)
-        assert reading.vouchers[compute_record_id(record)] == frozenset(them.author for them in town.neighbours[:3])
+        assert reading.signers[compute_record_id(record)] == frozenset(them.author for them in town.neighbours[:3])
         assert list(reading.proofs) == [compute_record_id(record)]
 
     live(tmp_path, story, 7, latency_seconds=0.0)
@@ -216,7 +216,7 @@ def test_what_nobody_may_write_does_not_exist_however_many_vouch_for_it(tmp_path
         reading = await store.read(town.get_key_rule(NOTE, 0, alice))
         assert reading.is_enough
         assert [record_id.author for record_id in reading.proofs] == [bob.author]
-        assert reading.vouchers.keys() == reading.proofs.keys()
+        assert reading.signers.keys() == reading.proofs.keys()
 
     live(tmp_path, story)
 
@@ -241,7 +241,7 @@ def test_the_records_of_another_epoch_are_none_of_this_one(tmp_path: Path) -> No
             liar.lie(show_last_epochs)
         reading = await reader.store.read(town.get_key_rule(NOTE, 1, reader), is_thorough=True)
         assert not reading.proofs
-        assert not any(reading.vouchers.values())
+        assert not any(reading.signers.values())
         assert list((await town.visitor.store.read(town.get_key_rule(NOTE, 0, reader))).proofs) == [compute_record_id(old)]
 
     live(tmp_path, story)

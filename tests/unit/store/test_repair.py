@@ -64,7 +64,7 @@ def test_one_copy_with_its_receipts_is_enough_to_restore_the_others(tmp_path: Pa
         for them in town.neighbours[:-1]:
             assert await them.repair() == 1
         reading = await alice.read(OWN)
-        assert reading.vouchers[compute_record_id(record)] == {them.author for them in town.neighbours[:-1]}
+        assert reading.signers[compute_record_id(record)] == {them.author for them in town.neighbours[:-1]}
 
     live(tmp_path, story)
 

@@ -262,7 +262,7 @@ async def test_a_receipt_says_when_the_record_came_and_is_the_same_ever_after(al
     posted = await ask(bob.replica, alice.author, Post(record))
     assert isinstance(posted, Posted)
     rule = bob.town.get_key_rule(NOTE, 0, alice).receipt_rule
-    assert rule.compute_vouchers(compute_record_id(record), [posted.receipt]) == {bob.author}
+    assert rule.compute_signers(compute_record_id(record), [posted.receipt]) == {bob.author}
     assert (posted.receipt.epoch, posted.receipt.block) == (0, 21)
     await bob.town.move_to(50)
     assert await ask(bob.replica, alice.author, Post(record)) == posted
