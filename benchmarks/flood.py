@@ -27,7 +27,7 @@ from epochgate.keys import SigningKey
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.schemas import Heartbeat, ServerState
 from epochgate.store.chain_time import Watch
-from epochgate.store.database import Ledger
+from epochgate.store.database import NodeDatabase
 from epochgate.store.replica import Replica
 from epochgate.store.wire import List, Post, Posted, Refused, decode_reply, encode
 
@@ -66,9 +66,9 @@ class Stage:
             roster = asyncio.run(self.chain.get_roster(epoch))
             calendar.add(EpochContext(self.chain.network_id, self.chain.timing, roster, self.validators[0].author))
         self.calendar = calendar
-        self.ledger = Ledger(folder / "ledger.sqlite")
-        watch = Watch(self.chain, self, calendar, self.ledger)
-        self.replica = Replica(self.hosters[0], policy, self.ledger, watch, MAX_MESSAGE_BYTES)
+        self.database = NodeDatabase(folder / "ledger.sqlite")
+        watch = Watch(self.chain, self, calendar, self.database)
+        self.replica = Replica(self.hosters[0], policy, self.database, watch, MAX_MESSAGE_BYTES)
 
     def get_unix_seconds(self) -> float:
         return self.seconds
@@ -119,7 +119,7 @@ def _make_refusable(stage: Stage) -> Iterator[tuple[Reason, SigningKey, bytes]]:
 
 
 def _measure_refusals(stage: Stage) -> Iterator[Row]:
-    with closing(stage.ledger):
+    with closing(stage.database):
         asyncio.run(stage.post(stage.hosters[2], encode(Post(stage.sign(stage.hosters[2])))))
         for reason, sender, message in _make_refusable(stage):
             yield asyncio.run(_count_refusals(stage, reason, sender, message))
@@ -133,7 +133,7 @@ def _measure_rate(stage: Stage) -> Row:
         while not isinstance(decode_reply(await stage.replica.handle(sender.author, message)), Refused):
             pass
 
-    with closing(stage.ledger):
+    with closing(stage.database):
         asyncio.run(spend())
         return asyncio.run(_count_refusals(stage, Reason.RATE, sender, message))
 
@@ -212,7 +212,7 @@ def _measure_latency(stage: Stage) -> Iterator[Row]:
             loud += await arrivals.take(FLOOD_A_SECOND)
         return quiet, loud
 
-    with closing(stage.ledger):
+    with closing(stage.database):
         quiet, loud = (sorted(posts) for posts in asyncio.run(compare()))
     reached = arrivals.arrived / arrivals.seconds
     for name, share in (("p50", 0.5), ("p99", 0.99), ("slowest", 1.0)):
@@ -240,7 +240,7 @@ def _measure_memory(stage: Stage) -> Row:
                 stranger = PEER_ID_PREFIX + next(numbers).to_bytes(32, "big")
                 await stage.replica.handle(stranger, read)
 
-    with closing(stage.ledger):
+    with closing(stage.database):
         tracemalloc.start()
         for minutes in (10, 20, 30):
             asyncio.run(flood(60 * minutes))

@@ -33,7 +33,7 @@ from epochgate.keys import SigningKey
 from epochgate.schemas import Tensor
 from epochgate.store.chain_time import Watch
 from epochgate.store.client import Store
-from epochgate.store.database import Ledger
+from epochgate.store.database import NodeDatabase
 from epochgate.store.replica import Replica
 
 MOST_HOSTERS = 64
@@ -61,12 +61,12 @@ class BenchNode:
         self.chain = LocalChain(folder / "chain.sqlite", None, clock)
         self.calendar = Calendar(POLICY)
         self.calendar.add(EpochContext(self.chain.network_id, self.chain.timing, self.chain.get_waiting_roster()))
-        ledger = Ledger(folder / f"{name}.sqlite")
-        watch = Watch(self.chain, clock, self.calendar, ledger)
+        database = NodeDatabase(folder / f"{name}.sqlite")
+        watch = Watch(self.chain, clock, self.calendar, database)
         self.network = network
-        self.replica = Replica(self.key, POLICY, ledger, watch, network.max_message_bytes)
+        self.replica = Replica(self.key, POLICY, database, watch, network.max_message_bytes)
         self.store = Store(network, self.replica, POLICY, watch)
-        stack.callback(ledger.close)
+        stack.callback(database.close)
         stack.push_async_callback(network.close)
         stack.push_async_callback(self.store.close)
 

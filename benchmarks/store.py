@@ -27,7 +27,7 @@ from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey
 from epochgate.store.chain_time import Watch
 from epochgate.store.client import Store
-from epochgate.store.database import Ledger
+from epochgate.store.database import NodeDatabase
 from epochgate.store.replica import Replica
 
 RULE = Rule("benchmark", by=HOSTER, ttl=epochs(2), schema=Digest())
@@ -82,15 +82,15 @@ async def _start_ours(nodes: int, folder: Path, stack: AsyncExitStack) -> tuple[
     for number, key in enumerate(keys):
         home = folder / f"node-{number}"
         home.mkdir()
-        chain, ledger, calendar = LocalChain(path, key.author, clock), Ledger(home / "ledger.sqlite"), Calendar(policy)
+        chain, database, calendar = LocalChain(path, key.author, clock), NodeDatabase(home / "ledger.sqlite"), Calendar(policy)
         calendar.add(EpochContext(chain.network_id, chain.timing, roster))
         network = await Libp2pNetwork.start(folder / f"key-{number}", home, initial_peers=peers[:2])
         peers += network.get_listen_addresses()
-        watch = Watch(chain, clock, calendar, ledger)
-        replica = Replica(key, policy, ledger, watch, network.max_message_bytes)
+        watch = Watch(chain, clock, calendar, database)
+        replica = Replica(key, policy, database, watch, network.max_message_bytes)
         await network.serve(replica.handle)
         stores.append(Store(network, replica, policy, watch))
-        stack.callback(ledger.close)
+        stack.callback(database.close)
         stack.push_async_callback(network.close)
         stack.push_async_callback(stores[-1].close)
     key_rule = calendar.get_key_rule(RULE, 0)

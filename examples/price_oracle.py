@@ -31,7 +31,7 @@ from epochgate.core.scoring import TOTAL_PAY, compute_consensus
 from epochgate.engine.memory import Hub
 from epochgate.engine.virtual_time import InlineCompute, SeededEntropy, VirtualClock, run_virtually
 from epochgate.node.runner import Node
-from epochgate.store.database import Ledger
+from epochgate.store.database import NodeDatabase
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -100,7 +100,7 @@ class Town:
         return Node(
             chain=self.chain.share(key.author),
             network=hub.join(key.author),
-            ledger=Ledger(),
+            database=NodeDatabase(),
             key=key,
             policy=POLICY,
             clock=self.clock,

@@ -25,7 +25,7 @@ from epochgate.keys import SigningKey
 from epochgate.ports import Clock, Handler, Network
 from epochgate.store.chain_time import Watch
 from epochgate.store.client import Posting, Store
-from epochgate.store.database import Ledger
+from epochgate.store.database import NodeDatabase
 from epochgate.store.repair import Repair
 from epochgate.store.replica import Replica
 from epochgate.store.wire import Fetch, Post, Reply, Request, decode_reply, decode_request, encode
@@ -96,16 +96,16 @@ class Neighbour:
 
     def open(self) -> None:
         town, network = self.town, self.network
-        self.ledger = Ledger(self._path)
-        self.watch = Watch(town.chain, town.clock, town.calendar, self.ledger)
-        self.replica = Replica(self.key, POLICY, self.ledger, self.watch, network.max_message_bytes)
+        self.database = NodeDatabase(self._path)
+        self.watch = Watch(town.chain, town.clock, town.calendar, self.database)
+        self.replica = Replica(self.key, POLICY, self.database, self.watch, network.max_message_bytes)
         self.store = Store(network, self.replica, POLICY, self.watch, timeout_seconds=TIMEOUT_SECONDS)
         self._line.handler = self.replica.handle
 
     async def close(self) -> None:
         self._line.handler = _say_nothing
         await self.store.close()
-        self.ledger.close()
+        self.database.close()
 
     async def restart(self) -> None:
         await self.close()
@@ -171,7 +171,7 @@ class Neighbour:
 
     def get_listing(self, rule: Rule) -> list[Entry]:
         key = self.town.get_key_rule(rule, 0, self).key
-        return list(self.ledger.get_listing(key, self.town.clock.get_unix_seconds()))
+        return list(self.database.get_listing(key, self.town.clock.get_unix_seconds()))
 
 
 class Town:

@@ -23,7 +23,7 @@ from epochgate.node.runner import Node
 from epochgate.observe.events import AnyEvent, ElectionChanged, EpochBegan, Event, Scored, Submitted, Verdicts
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import OnChain
-from epochgate.store.database import Ledger
+from epochgate.store.database import NodeDatabase
 from simulation.world import HonestModel
 
 pytestmark = pytest.mark.chain
@@ -54,7 +54,7 @@ class Inhabitant:
         self.node = Node(
             chain=chain,
             network=hub.join(key.author),
-            ledger=Ledger(None),
+            database=NodeDatabase(None),
             key=key,
             policy=INFERENCE_POLICY,
             clock=SystemClock(),

@@ -480,7 +480,7 @@ async def test_ours_gives_places_to_members_alone_and_by_seed(town: Town) -> Non
     posting = await alice.post(NOTE, alice.write(NOTE))
     await eventually(lambda: len(posting.receipts) == len(town.neighbours))
     assert visitor.author not in posting.replica_set.replicas
-    assert not visitor.ledger.held
+    assert not visitor.database.held
     (refused,) = await visitor.post_to([alice], visitor.write(NOTE))
     assert isinstance(refused, Refused)
     assert refused.reason == "not-on-roster"

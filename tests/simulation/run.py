@@ -22,7 +22,7 @@ from epochgate.engine.memory import Hub, Links
 from epochgate.engine.virtual_time import VirtualClock, run_virtually
 from epochgate.node.runner import Node
 from epochgate.observe.events import AnyEvent, Attested, Submitted
-from epochgate.store.database import Ledger
+from epochgate.store.database import NodeDatabase
 from epochgate.store.wire import Post, Posted, Refused, decode_reply, decode_request, is_read
 from simulation import faults
 from simulation.faults import Incident, Plan
@@ -64,7 +64,7 @@ class Report(msgspec.Struct, frozen=True):
     """In which a submission was made that the chain acts on: each completes the epoch before."""
 
 
-class Watched(Ledger):
+class Watched(NodeDatabase):
     """A ledger that tells the umpire of every record it keeps."""
 
     def __init__(self, path: Path | None, stage: Stage, resident: Resident) -> None:
@@ -135,7 +135,7 @@ class Stage(World):
         self._chains[resident.name] = chain
         return chain
 
-    def open_ledger(self, resident: Resident) -> Ledger:
+    def open_ledger(self, resident: Resident) -> NodeDatabase:
         """On disk where a crash will read it again; in memory where nothing but a whole new one follows."""
         if resident.name in self._crashing:
             return Watched(self.folder / f"{resident.name}.sqlite", self, resident)
@@ -277,7 +277,7 @@ class Stage(World):
             self.umpire.require(not lacking, f"{', '.join(lacking)} did not attest in healed epoch {epoch}")
 
     def _look_at_records(self) -> None:
-        held = {them.key.author: them.get_live_node().station.ledger.held for them in self._get_honest()}
+        held = {them.key.author: them.get_live_node().station.database.held for them in self._get_honest()}
         self.umpire.look_at_records(held, self.clock.get_unix_seconds())
 
     def _get_honest(self) -> list[Resident]:
@@ -285,7 +285,7 @@ class Stage(World):
 
     def _get_lists(self, epoch: int) -> dict[bytes, tuple[int, ...]]:
         agreed = [them for them in self._get_honest() if them.get(Attested, epoch) or them.get(Submitted, epoch)]
-        lists = {them.key.author: them.get_live_node().station.ledger.get_score_list(epoch - 1) for them in agreed}
+        lists = {them.key.author: them.get_live_node().station.database.get_score_list(epoch - 1) for them in agreed}
         return {author: scores for author, scores in lists.items() if scores is not None}
 
 

@@ -15,7 +15,7 @@ import msgspec
 from epochgate.core.receipt import Proof, Receipt, compute_record_id, merge_receipts
 from epochgate.core.record import Record
 from epochgate.store import peers
-from epochgate.store.database import Ledger
+from epochgate.store.database import NodeDatabase
 from epochgate.store.wire import Reply, Shown, Values, decode_reply
 
 MAX_REPLIES, LONG_BYTES = 1 << 10, 1 << 12
@@ -54,7 +54,7 @@ def sharing(is_wanted: bool) -> Iterator[None]:
         peers.decode_reply = decode_reply
 
 
-class ProofShelf(Ledger):
+class ProofShelf(NodeDatabase):
     """A ledger in memory that hands out the records and proofs that it was given, and no copies of their bytes."""
 
     def __init__(self, path: None = None) -> None:

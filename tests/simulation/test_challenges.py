@@ -219,7 +219,7 @@ def test_of_two_proven_values_of_one_publisher_all_take_that_of_the_smaller_dige
         expected = compute_challenge_digest(section.readings[0].key_rule.decode(smaller.payload))
         await world.run_until(2, 50)
         await assert_complete(world, 1)
-        opening = world["alice"].get_live_node().station.ledger.get_own_opening("hoster-commit", 1)
+        opening = world["alice"].get_live_node().station.database.get_own_opening("hoster-commit", 1)
         assert opening is not None
         assert opening.challenge_digest == expected
         assert sum((await world.get_submission(2)).submission.scores.values()) == TOTAL_PAY
@@ -289,7 +289,7 @@ def test_a_validator_that_could_not_read_the_challenge_scores_those_who_could(tm
         world.hub.is_cut = lambda _sender, _receiver: False
         await world.run_until(1, 99)
         assert lonely.get(ChallengeMissing, 1)
-        opening = lonely.get_live_node().station.ledger.get_own_opening("validator-commit", 1)
+        opening = lonely.get_live_node().station.database.get_own_opening("validator-commit", 1)
         assert opening is not None
         assert opening.challenge_digest == compute_challenge_digest(PROMPTERS[elected.name].choose(1, bytes(32)))
         await world.run_until(2, 50)

@@ -318,7 +318,7 @@ def test_a_second_commitment_after_the_first_is_refused_and_kept_as_evidence(tmp
         await world.start()
         await world.run_until(1, 30)
         station = world["dave"].get_live_node().station
-        with station.ledger._database as database:
+        with station.database._database as database:
             database.execute("DELETE FROM own")
         record = commit(station, COMMIT, 1, bytes(32), b"something else")
         key_rule = station.get_key_rule(COMMIT, 1)
@@ -326,7 +326,7 @@ def test_a_second_commitment_after_the_first_is_refused_and_kept_as_evidence(tmp
         assert not posting.receipts
         assert {denied.reason for denied in posting.refusals.values()} == {Reason.ALREADY_THERE}
         for resident in world.residents.values():
-            assert resident.get_live_node().station.ledger.has_evidence(key_rule.key, world["dave"].key.author)
+            assert resident.get_live_node().station.database.has_evidence(key_rule.key, world["dave"].key.author)
         await world.run_until(2, 30)
         await assert_complete(world, 1, without=("dave",))
 

@@ -26,7 +26,7 @@ from epochgate.observe.recorder import Situation
 from epochgate.predicate import HypertensorPredicateValidator, MSGPackSerializer, PlainJudge
 from epochgate.store.chain_time import Watch
 from epochgate.store.client import Posting, Store
-from epochgate.store.database import Ledger
+from epochgate.store.database import NodeDatabase
 from epochgate.store.replica import Replica
 from epochgate.transcript.reader import find_transcript
 from epochgate.transcript.replay import EpochReplay, Replay, replay_files
@@ -61,10 +61,10 @@ class Subnet:
         self.calendar.add(self.context)
         hub = Hub(random.Random(0))
         for name in NAMES:
-            network, ledger, key = hub.join(meet(name).author), Ledger(None), meet(name)
-            watch = Watch(self.chain, self.clock, self.calendar, ledger)
+            network, database, key = hub.join(meet(name).author), NodeDatabase(None), meet(name)
+            watch = Watch(self.chain, self.clock, self.calendar, database)
             recorder = self.recorders[name] = TranscriptWriter(self.folder / name / "transcript", "none", _fail)
-            replica = Replica(key, self.judge, ledger, watch, network.max_message_bytes, recorder=recorder)
+            replica = Replica(key, self.judge, database, watch, network.max_message_bytes, recorder=recorder)
             recorder.note_begun(
                 Situation(
                     node=key.author,
@@ -75,7 +75,7 @@ class Subnet:
                     time_seconds=self.clock.get_unix_seconds(),
                     oldest_epoch=None,
                     contexts=self.calendar.get_contexts(),
-                    held=ledger.held,
+                    held=database.held,
                 )
             )
             await network.serve(replica.handle)

@@ -69,16 +69,16 @@ def test_a_late_commitment_that_two_faced_replicas_show_to_half_gets_nowhere(tmp
         await world.start()
         await world.run_until(1, LATE_PERCENT)
         station = world["dave"].get_live_node().station
-        stolen = world["alice"].get_live_node().station.ledger.get_own_opening(COMMIT.kind, 1)
+        stolen = world["alice"].get_live_node().station.database.get_own_opening(COMMIT.kind, 1)
         assert stolen is not None
         record = commit(station, COMMIT, 1, stolen.challenge_digest, stolen.payload)
         colluders = [world["dave"], world["carol"]]
         receipts = [back_date(replica, record, 1) for replica in colluders]
         believers = {world["victor"].key.author, world["alice"].key.author, world["dave"].key.author}
         for replica in colluders:
-            replica.get_live_node().station.ledger.keep(record, receipts, 1)
+            replica.get_live_node().station.database.keep(record, receipts, 1)
             hide(world, replica, record.key, record.author, lambda sender: sender not in believers)
-        opening = station.sign_once(OPEN, 1, OPEN.schema.encode(station.ledger.get_own_opening(COMMIT.kind, 1)))
+        opening = station.sign_once(OPEN, 1, OPEN.schema.encode(station.database.get_own_opening(COMMIT.kind, 1)))
         posting = await station.store.post(opening, station.get_key_rule(OPEN, 1), station.get_unix_seconds() + 10)
         assert posting.is_complete
         seen = await world["victor"].get_live_node().station.read_section(COMMIT, 1)
@@ -113,7 +113,7 @@ def test_a_commitment_that_one_honest_replica_saw_in_time_parts_nobody_either(tm
         receipts = [back_date(replica, record, 1) for replica in colluders]
         believers = {world["victor"].key.author, world["alice"].key.author}
         for replica in colluders:
-            replica.get_live_node().station.ledger.keep(record, receipts, 1)
+            replica.get_live_node().station.database.keep(record, receipts, 1)
             hide(world, replica, record.key, record.author, lambda sender: sender not in believers)
         await world.run_until(1, 99)
         counted = {name: world["dave"].peer_id in world[name].get(Scored, 1)[0].commitments for name in VALIDATORS}
@@ -429,7 +429,7 @@ def test_a_newcomer_that_cannot_tell_which_of_two_proven_values_was_attested_abs
         await alice.kill()
         alice.lose_ledger()
         await alice.start()
-        alice.get_live_node().station.ledger.keep_proofs(1, [Proof(second, receipts)])
+        alice.get_live_node().station.database.keep_proofs(1, [Proof(second, receipts)])
         await world.run_until(3, 50)
         (abstained,) = alice.get(Abstained, 3)
         assert "two values of it are proven" in abstained.why
@@ -456,7 +456,7 @@ def test_a_hoster_whose_ledger_was_lost_keeps_to_the_commitment_that_is_there(tm
         assert "ledger knows nothing" in missed
         key = world["alice"].get_live_node().station.calendar.get_key_rule(COMMIT, 1).key
         for resident in world.residents.values():
-            assert not resident.get_live_node().station.ledger.has_evidence(key, world["dave"].key.author)
+            assert not resident.get_live_node().station.database.has_evidence(key, world["dave"].key.author)
             assert not resident.get(AttestationRefused)
         await assert_complete(world, 1, without=("dave",))
         await assert_complete(world, 2)

@@ -214,7 +214,7 @@ def test_nothing_secret_is_written_before_it_is_opened(tmp_path: Path) -> None:
             epoch = 1
             if name == "victor":
                 await world.run_until(1, 80)
-            opening = world[name].get_live_node().station.ledger.get_own_opening(kind, epoch)
+            opening = world[name].get_live_node().station.database.get_own_opening(kind, epoch)
             assert opening is not None
             seen = b"".join(path.read_bytes() for path in world[name].transcript.iterdir())
             decoded = [base64.b64decode(part) for part in re.findall(rb'"([A-Za-z0-9+/=]{8,})"', seen) if len(part) % 4 == 0]
@@ -227,6 +227,6 @@ def test_nothing_secret_is_written_before_it_is_opened(tmp_path: Path) -> None:
 
 
 def commitment_of(world: World, name: str, kind: str, epoch: int) -> bytes:
-    record = world[name].get_live_node().station.ledger.get_own_record(kind, epoch)
+    record = world[name].get_live_node().station.database.get_own_record(kind, epoch)
     assert record is not None
     return record.payload

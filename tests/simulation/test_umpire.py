@@ -26,7 +26,7 @@ from epochgate.node.context import Missed, Station
 from epochgate.node.duties import _Table
 from epochgate.store import repair
 from epochgate.store.chain_time import Watch
-from epochgate.store.database import Ledger
+from epochgate.store.database import NodeDatabase
 from epochgate.store.replica import Replica
 from epochgate.store.wire import is_read
 from people import meet
@@ -224,14 +224,14 @@ def test_another_receipt_for_the_same_record(monkeypatch: Patch) -> None:
 
 
 def test_a_complete_record_that_is_lost(monkeypatch: Patch) -> None:
-    keep = Ledger.keep
+    keep = NodeDatabase.keep
 
-    def lose(self: Ledger, record: Record, receipts: object, epoch: int) -> None:
+    def lose(self: NodeDatabase, record: Record, receipts: object, epoch: int) -> None:
         keep(self, record, receipts, epoch)  # type: ignore[arg-type]
         del self.held[record.key, record.author]
         self._by_key[record.key].discard(record.author)
 
-    monkeypatch.setattr(Ledger, "keep", lose)
+    monkeypatch.setattr(NodeDatabase, "keep", lose)
     assert_seen("is lost")
 
 
@@ -366,12 +366,12 @@ def score_nothing(patch: Patch) -> None:
 
 
 def remember_other_lists(patch: Patch) -> None:
-    keep, number = Ledger.keep_score_list, itertools.count()
+    keep, number = NodeDatabase.keep_score_list, itertools.count()
 
-    def keep_another(self: Ledger, epoch: int, _scores: Iterable[int]) -> None:
+    def keep_another(self: NodeDatabase, epoch: int, _scores: Iterable[int]) -> None:
         keep(self, epoch, (next(number),))
 
-    patch.setattr(Ledger, "keep_score_list", keep_another)
+    patch.setattr(NodeDatabase, "keep_score_list", keep_another)
 
 
 def find_fault(patch: Patch) -> None:

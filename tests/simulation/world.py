@@ -23,7 +23,7 @@ from epochgate.node.runner import Node
 from epochgate.observe.events import AnyEvent, Event, Scored
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import Challenger, Model, OnChain
-from epochgate.store.database import Ledger
+from epochgate.store.database import NodeDatabase
 from epochgate.transcript.writer import TranscriptWriter
 from people import meet
 
@@ -70,7 +70,7 @@ class Resident:
         self._model = model
         self.challenger: Challenger | None = world.challengers.get(name)
         self._life: asyncio.Task[None] | None = None
-        self._ledger: Ledger | None = None
+        self._database: NodeDatabase | None = None
         self._network: MemoryNetwork | None = None
         self._recorder: TranscriptWriter | None = None
         self._rng = random.Random(f"{world.seed} {name}")
@@ -80,7 +80,7 @@ class Resident:
     async def start(self) -> None:
         world = self._world
         network = self._network = world.hub.join(self.key.author)
-        self._ledger = world.open_ledger(self)
+        self._database = world.open_ledger(self)
         if world.is_recorded:
             self._recorder = TranscriptWriter(
                 self.transcript, "epochgate:INFERENCE_POLICY", functools.partial(world.hear, self)
@@ -88,7 +88,7 @@ class Resident:
         self.node = Node(
             chain=world.share_chain(self),
             network=network,
-            ledger=self._ledger,
+            database=self._database,
             key=self.key,
             policy=world.policy,
             clock=self.clock,
@@ -133,10 +133,10 @@ class Resident:
         return [fact for fact in self.facts if isinstance(fact, kind) and epoch in (None, getattr(fact, "epoch", None))]
 
     async def _close(self) -> None:
-        assert self._ledger is not None
+        assert self._database is not None
         assert self._network is not None
         await self._network.close()
-        self._ledger.close()
+        self._database.close()
         self._life = self.node = None
 
     def get_live_node(self) -> Node:
@@ -199,8 +199,8 @@ class World:
     def share_chain(self, resident: Resident) -> LocalChain:
         return self.chain.share(resident.key.author, resident.clock)
 
-    def open_ledger(self, resident: Resident) -> Ledger:
-        return Ledger(self.folder / f"{resident.name}.sqlite" if self.is_on_disk else None)
+    def open_ledger(self, resident: Resident) -> NodeDatabase:
+        return NodeDatabase(self.folder / f"{resident.name}.sqlite" if self.is_on_disk else None)
 
     def hear(self, resident: Resident, fact: AnyEvent) -> None:
         resident.facts.append(fact)

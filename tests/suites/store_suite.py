@@ -66,7 +66,7 @@ async def a_second_value_is_refused_and_kept_as_evidence(town: Town) -> None:
         assert {denied.reason for denied in posting.refusals.values()} == {Reason.ALREADY_THERE}
         assert len(posting.refusals) == len(town.neighbours)
     for them in town.neighbours:
-        assert them.ledger.get_evidence(first.key) == ((first, second),)
+        assert them.database.get_evidence(first.key) == ((first, second),)
     reading = await alice.read(NOTE)
     assert list(reading.proofs) == [compute_record_id(first)]
 
@@ -86,7 +86,7 @@ async def somebody_elses_record_is_refused(town: Town) -> None:
     posting = await bob.post(NOTE, alice.write(NOTE))
     assert {denied.reason for denied in posting.refusals.values()} == {Reason.NOT_AUTHOR}
     assert not posting.receipts
-    assert all(not them.ledger.held for them in town.neighbours)
+    assert all(not them.database.held for them in town.neighbours)
 
 
 async def what_is_early_is_repeated_until_the_window_opens(town: Town) -> None:
@@ -268,7 +268,7 @@ async def a_forged_repair_is_refused(town: Town) -> None:
         if liar is not carol:
             liar.lie(invent_records)
     assert await carol.repair() == 0
-    assert not carol.ledger.held
+    assert not carol.database.held
 
 
 Behaviour = Callable[[Town], Awaitable[None]]

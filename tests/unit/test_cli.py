@@ -13,7 +13,7 @@ from epochgate.chain.local import LocalChain
 from epochgate.cli import run_command
 from epochgate.engine.system import SystemClock
 from epochgate.keys import format_peer_id, parse_peer_id
-from epochgate.store.database import Ledger
+from epochgate.store.database import NodeDatabase
 
 
 class FarFuture(SystemClock):
@@ -134,11 +134,11 @@ def refuse_a_malformed_peer(place: Place) -> int:
 def refuse_a_ledger_in_use(place: Place) -> int:
     place.make_chain()
     place.data.mkdir()
-    ledger = Ledger(place.data / "ledger.sqlite")
+    database = NodeDatabase(place.data / "ledger.sqlite")
     try:
         return place.start()
     finally:
-        ledger.close()
+        database.close()
 
 
 def refuse_a_folder_that_is_a_file(place: Place) -> int:

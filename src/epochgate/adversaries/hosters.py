@@ -34,7 +34,7 @@ async def _copy_opening(station: Station, duty: Duty) -> str:
     """What the hoster whose digest was copied shows: salt, challenge and output, byte by byte."""
     rule = station.policy.get_opening_rule(HOSTER)
     commitment_rule = get_commitment_rule(station.policy, rule)
-    own = station.ledger.get_record(station.get_key_rule(commitment_rule, duty.epoch).key, station.author)
+    own = station.database.get_record(station.get_key_rule(commitment_rule, duty.epoch).key, station.author)
     commitments = await watch_for_others(station, commitment_rule, duty.epoch, duty.closes)
     while True:
         openings = await watch_for_others(station, rule, duty.epoch, duty.closes)
@@ -56,7 +56,7 @@ async def _come_late(station: Station, duty: Duty) -> str:
     output = Opening.from_bytes(next(iter(shown.values())).record.payload)
     commitment = commit(station, commitment_rule, duty.epoch, output.challenge_digest, output.payload)
     took = await post_once(station, get_replicas(station, commitment_rule, duty.epoch), commitment)
-    opening = station.ledger.get_own_opening(commitment_rule.kind, duty.epoch)
+    opening = station.database.get_own_opening(commitment_rule.kind, duty.epoch)
     if opening is None:
         raise Missed("it has nothing to open")
     await station.post(rule, duty, station.sign_once(rule, duty.epoch, rule.schema.encode(opening)))
@@ -81,7 +81,7 @@ async def _come_early(station: Station, duty: Duty) -> str:
     output = await _encode_answer(station, rule, station.model, challenge)
     record = commit(station, commitment_rule, duty.epoch, digest, output)
     took = await post_once(station, get_replicas(station, commitment_rule, duty.epoch), record)
-    opening = station.ledger.get_own_opening(commitment_rule.kind, duty.epoch)
+    opening = station.database.get_own_opening(commitment_rule.kind, duty.epoch)
     if opening is not None:
         opened = station.sign_once(rule, duty.epoch, rule.schema.encode(opening))
         await post_once(station, get_replicas(station, rule, duty.epoch), opened)
@@ -118,7 +118,7 @@ async def _do_nothing(_station: Station, _duty: Duty) -> str:
 async def _replay_commitment(station: Station, duty: Duty) -> str:
     """The digest of the epoch before, signed anew; in its first epoch it has to do the work."""
     rule = get_commitment_rule(station.policy, station.policy.get_opening_rule(HOSTER))
-    first = station.ledger.get_own_record(rule.kind, duty.epoch - 1) if duty.epoch else None
+    first = station.database.get_own_record(rule.kind, duty.epoch - 1) if duty.epoch else None
     if first is None:
         return await commit_output(station, duty)
     old = station.get_key_rule(rule, duty.epoch - 1)
@@ -127,7 +127,7 @@ async def _replay_commitment(station: Station, duty: Duty) -> str:
     fresh_seconds = station.get_unix_seconds() + key_rule.longest_seconds - 2 * key_rule.block_seconds
     moved = msgspec.structs.replace(first, key=key_rule.key, expiration_time=fresh_seconds)
     await post_once(station, key_rule.replica_set.replicas, moved)  # under the new key, with the old signature
-    record = station.sign_once(rule, duty.epoch, first.payload, station.ledger.get_own_opening(rule.kind, duty.epoch - 1))
+    record = station.sign_once(rule, duty.epoch, first.payload, station.database.get_own_opening(rule.kind, duty.epoch - 1))
     return await station.post(rule, duty, record)
 
 

@@ -26,7 +26,7 @@ from epochgate.ports import Clock, Compute
 from epochgate.runtime.chains import OpenedChain, Seat, check_node, open_chain
 from epochgate.runtime.loading import InputError, load_challenger, load_policy
 from epochgate.runtime.settings import NodeSettings, RoleName, explain, find_unknown_variables, load_settings
-from epochgate.store.database import Ledger
+from epochgate.store.database import NodeDatabase
 from epochgate.transcript.writer import TranscriptWriter
 
 if TYPE_CHECKING:
@@ -119,9 +119,9 @@ async def _run(settings: NodeSettings, compute: Compute, make_node: MakeNode | N
         closing.push_async_callback(opened.chain.close)
         check_node(opened, key.author, settings.roles, policy)
         _make_folder(settings.data)
-        ledger = Ledger(settings.data / "ledger.sqlite")
-        closing.callback(ledger.close)
-        await _live(settings, opened, key, policy, ledger, clock, compute, emit, leaving, make_node)
+        database = NodeDatabase(settings.data / "ledger.sqlite")
+        closing.callback(database.close)
+        await _live(settings, opened, key, policy, database, clock, compute, emit, leaving, make_node)
 
 
 async def _live(
@@ -129,7 +129,7 @@ async def _live(
     opened: OpenedChain,
     key: SigningKey,
     policy: Policy,
-    ledger: Ledger,
+    database: NodeDatabase,
     clock: Clock,
     compute: Compute,
     emit: Emit,
@@ -149,7 +149,7 @@ async def _live(
         node = (make_node or Node)(
             chain=opened.chain,
             network=network,
-            ledger=ledger,
+            database=database,
             key=key,
             policy=policy,
             clock=clock,

@@ -52,7 +52,7 @@ async def attest(station: Station, duty: Duty) -> str:
         if not differences:
             if not await _is_still_there(station, duty, on_chain):
                 return await attest(station, duty)
-            station.ledger.keep_score_list(duty.epoch - 1, settlement.outcome.score_list)
+            station.database.keep_score_list(duty.epoch - 1, settlement.outcome.score_list)
             _note(station, decision, decided="agreed")
             await _say_so(station, duty)
             station.emit(Attested(duty.epoch, submitter))

@@ -22,7 +22,7 @@ from epochgate.observe.recorder import Recorder
 from epochgate.ports import Chain, Challenger, Compute, Entropy, Model
 from epochgate.store.chain_time import Watch
 from epochgate.store.client import Store
-from epochgate.store.database import Ledger
+from epochgate.store.database import NodeDatabase
 from epochgate.store.replica import Replica
 
 LONGEST_GRACE_SECONDS = 0.5
@@ -47,7 +47,7 @@ class Station:
         key: SigningKey,
         policy: Policy,
         judge: Judge,
-        ledger: Ledger,
+        database: NodeDatabase,
         watch: Watch,
         replica: Replica,
         store: Store,
@@ -63,7 +63,7 @@ class Station:
         self.author = key.author
         self.policy = policy
         self.judge = judge
-        self.ledger = ledger
+        self.database = database
         self.watch = watch
         self.replica = replica
         self.store = store
@@ -112,7 +112,7 @@ class Station:
         lifetime_seconds = compute_seconds(rule.ttl, key_rule.context.timing) - 2 * key_rule.block_seconds
         expiration_time = self.get_unix_seconds() + lifetime_seconds
         record = self.key.sign_record(key_rule.context.network, key_rule.key, payload, expiration_time)
-        return self.ledger.keep_own(rule.kind, epoch, record, opening)  # an earlier one stays, and is what it says
+        return self.database.keep_own(rule.kind, epoch, record, opening)  # an earlier one stays, and is what it says
 
     async def find_own_record(self, rule: Rule, epoch: int) -> Record | None:
         """What this node has said by `rule` in `epoch`, None where it has said nothing.
@@ -120,7 +120,7 @@ class Station:
         In the epoch in which it started it also asks the replicas: a second, different record would be equivocation, so a
         node whose ledger was lost keeps to what is there.
         """
-        own = self.ledger.get_own_record(rule.kind, epoch)
+        own = self.database.get_own_record(rule.kind, epoch)
         if own is not None or epoch != self.began_epoch:
             return own
         reading = await self.store.read(self.get_key_rule(rule, epoch), is_thorough=True)
@@ -129,7 +129,7 @@ class Station:
             return None
         what = f"this node has written {rule.kind} of epoch {epoch}, and its ledger knows nothing of it"
         self.emit(Trouble("ledger", what, "it keeps to that record; a commitment it cannot open: keep the ledger's file"))
-        return self.ledger.keep_own(rule.kind, epoch, said[0])
+        return self.database.keep_own(rule.kind, epoch, said[0])
 
     async def post(self, rule: Rule, duty: Duty, record: Record) -> str:
         """Send a record of this node's until it is complete or the duty's time is over. Raises Missed below f + 1 receipts."""
@@ -155,7 +155,7 @@ class Station:
             section.rule, section.epoch, section.roster, tuple(self._recall(them, epoch) for them in section.readings)
         )
         proofs = [proof for them in section.get_proofs(Standing.PROVEN).values() for proof in them]
-        self.ledger.keep_proofs(epoch, proofs)
+        self.database.keep_proofs(epoch, proofs)
         return merged
 
     async def gather(self, pairs: Sequence[tuple[Rule, int]], closes: float) -> tuple[Section, ...]:
@@ -171,7 +171,7 @@ class Station:
         return tuple(sections)
 
     def _recall(self, reading: KeyReading, epoch: int) -> KeyReading:
-        remembered = self.ledger.get_proofs(reading.key_rule.key)
+        remembered = self.database.get_proofs(reading.key_rule.key)
         rule = reading.key_rule.receipt_rule
         proofs: dict[RecordId, Proof] = dict(reading.proofs)
         signers = dict(reading.signers)

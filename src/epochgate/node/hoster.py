@@ -43,11 +43,11 @@ def commit(station: Station, rule: Rule, epoch: int, challenge_digest: bytes, pa
 
 async def open_commitment(station: Station, duty: Duty, rule: Rule) -> str:
     """Open what this node committed to `rule.epochs_ago` epochs before. Raises Missed when its ledger knows of nothing."""
-    record = station.ledger.get_own_record(rule.kind, duty.epoch)
+    record = station.database.get_own_record(rule.kind, duty.epoch)
     if record is None:
         assert duty.rests_on is not None  # noqa: S101 - the table of duties says so of every opening
         committing, committed_epoch = duty.rests_on
-        opening = station.ledger.get_own_opening(get_commitment_rule(station.policy, rule).kind, committed_epoch)
+        opening = station.database.get_own_opening(get_commitment_rule(station.policy, rule).kind, committed_epoch)
         if opening is None:
             raise Missed(f"it rests on {committing} of epoch {committed_epoch}, of which this node's ledger knows nothing")
         record = station.sign_once(rule, duty.epoch, rule.schema.encode(opening))

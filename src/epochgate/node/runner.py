@@ -30,7 +30,7 @@ from epochgate.observe.recorder import Recorder, Situation, Unrecorded
 from epochgate.ports import Chain, Challenger, Clock, Compute, Entropy, Handler, Model, Network
 from epochgate.store.chain_time import Watch
 from epochgate.store.client import Store
-from epochgate.store.database import Ledger
+from epochgate.store.database import NodeDatabase
 from epochgate.store.repair import Repair
 from epochgate.store.replica import Replica
 
@@ -69,7 +69,7 @@ class Node:
         *,
         chain: Chain,
         network: Network,
-        ledger: Ledger,
+        database: NodeDatabase,
         key: SigningKey,
         policy: Policy,
         clock: Clock,
@@ -88,8 +88,8 @@ class Node:
         judge = judge or policy
         recorder = recorder or Unrecorded()
         self.calendar = Calendar(policy)
-        self.watch = Watch(chain, clock, self.calendar, ledger)
-        self.replica = Replica(key, judge, ledger, self.watch, network.max_message_bytes, recorder)
+        self.watch = Watch(chain, clock, self.calendar, database)
+        self.replica = Replica(key, judge, database, self.watch, network.max_message_bytes, recorder)
         timeout_seconds = min(TIMEOUT_SECONDS, TIMEOUT_BLOCKS * chain.timing.block_seconds)
         suspect_seconds = timeout_seconds / SUSPECT_PART
         self.store = Store(
@@ -105,7 +105,7 @@ class Node:
             key=key,
             policy=policy,
             judge=judge,
-            ledger=ledger,
+            database=database,
             watch=self.watch,
             replica=self.replica,
             store=self.store,
@@ -125,7 +125,7 @@ class Node:
         self._judge_name = "" if judge is policy else type(judge).__qualname__
         self._chain = chain
         self.network = network
-        self._ledger = ledger
+        self._database = database
         self._author = key.author
         self._policy = policy
         self._emit = emit
@@ -217,7 +217,7 @@ class Node:
             time_seconds=now_seconds,
             oldest_epoch=oldest_epoch,
             contexts=self.calendar.get_contexts(),
-            held=self._ledger.held,
+            held=self._database.held,
         )
         self._recorder.note_begun(situation)
 
@@ -255,7 +255,7 @@ class Node:
         self._learnt = {learnt for learnt in self._learnt if learnt > epoch - READABLE_EPOCHS}
         oldest_epoch = epoch - READABLE_EPOCHS + 1
         now_seconds = self.station.get_unix_seconds()
-        self._ledger.forget(now_seconds, oldest_epoch)
+        self._database.forget(now_seconds, oldest_epoch)
         self._note_begun(epoch, now_seconds, oldest_epoch)
         context = self.calendar.get_context(epoch)
         roster, elected = context.roster, context.elected

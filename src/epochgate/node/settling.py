@@ -32,7 +32,7 @@ async def find_attested_list(station: Station, duty: Duty) -> tuple[int, ...] | 
     if before is None or not before.is_attested:
         return None
     list_epoch = duty.epoch - 1 - station.policy.get_opening_rule(VALIDATOR).epochs_ago
-    known = station.ledger.get_score_list(list_epoch)
+    known = station.database.get_score_list(list_epoch)
     return await _rebuild_list(station, duty, list_epoch, before.submission.bitmaps) if known is None else known
 
 
@@ -54,7 +54,7 @@ async def _rebuild_list(station: Station, duty: Duty, epoch: int, bitmaps: tuple
     }
     records = RecordSet(included, {}, bitmaps, b"")
     outcome = await station.compute.run(compute_hoster_outcome, station.policy, station.calendar, records, epoch)
-    station.ledger.keep_score_list(epoch, outcome.score_list)
+    station.database.keep_score_list(epoch, outcome.score_list)
     station.recorder.note_list(station.watch.get_moment(), epoch, sections, bitmaps[: len(pairs)], outcome)
     return outcome.score_list
 

@@ -34,7 +34,7 @@ async def submit(station: Station, duty: Duty) -> str:
         raise Missed(f"{format_peer_id(on_chain.submitter)} has submitted in this node's place")
     submission = on_chain.submission
     if submission.root == records.root:
-        station.ledger.keep_score_list(duty.epoch - 1, settlement.outcome.score_list)
+        station.database.keep_score_list(duty.epoch - 1, settlement.outcome.score_list)
     scores = {format_peer_id(author): score for author, score in submission.scores.items()}
     decision = Decision(duty.epoch, "submitted", attested_list, sections, on_chain, records=records, settlement=settlement)
     station.recorder.note_decision(station.watch.get_moment(), decision)

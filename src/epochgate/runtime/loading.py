@@ -14,7 +14,7 @@ from epochgate.keys import KeyFileError
 from epochgate.models import ModelError
 from epochgate.models.calibration import CalibrationError
 from epochgate.ports import Challenger
-from epochgate.store.database import LedgerError
+from epochgate.store.database import NodeDatabaseError
 
 DEFAULT_POLICY = "epochgate:INFERENCE_POLICY"
 
@@ -23,7 +23,16 @@ class InputError(ValueError):
     """Input that cannot be used; the message says what is wrong and what to do."""
 
 
-INPUT_ERRORS = (InputError, KeyFileError, ChainFileError, LedgerError, PolicyError, EngineError, ModelError, CalibrationError)
+INPUT_ERRORS = (
+    InputError,
+    KeyFileError,
+    ChainFileError,
+    NodeDatabaseError,
+    PolicyError,
+    EngineError,
+    ModelError,
+    CalibrationError,
+)
 """What a command's user can mend: told in one line, with exit code 2."""
 
 

@@ -6,17 +6,17 @@ from epochgate.core.calendar import Calendar
 from epochgate.core.epoch import compute_deciding_block
 from epochgate.core.moment import Moment
 from epochgate.ports import Chain, Clock
-from epochgate.store.database import Ledger
+from epochgate.store.database import NodeDatabase
 
 
 class Watch:
     """Where replica and store read the time. Nothing here waits."""
 
-    def __init__(self, chain: Chain, clock: Clock, calendar: Calendar, ledger: Ledger) -> None:
+    def __init__(self, chain: Chain, clock: Clock, calendar: Calendar, database: NodeDatabase) -> None:
         self.chain = chain
         self.clock = clock
         self.calendar = calendar
-        self._ledger = ledger
+        self._database = database
 
     def get_block(self) -> tuple[int, bool]:
         """The deciding block, and whether the head is too old to trust it."""
@@ -30,4 +30,4 @@ class Watch:
     def get_moment(self) -> Moment:
         """Raises LookupError while the calendar knows no epoch."""
         block, is_stale = self.get_block()
-        return self.calendar.compute_moment(block, self.clock.get_unix_seconds(), self._ledger.held, is_stale=is_stale)
+        return self.calendar.compute_moment(block, self.clock.get_unix_seconds(), self._database.held, is_stale=is_stale)

@@ -47,7 +47,7 @@ _decode_receipts = msgspec.msgpack.Decoder(tuple[Receipt, ...]).decode
 _decode_scores = msgspec.msgpack.Decoder(tuple[int, ...]).decode
 
 
-class LedgerError(RuntimeError):
+class NodeDatabaseError(RuntimeError):
     """A ledger that cannot be used; the message says why and what to do."""
 
 
@@ -65,12 +65,12 @@ class Held(msgspec.Struct, frozen=True, gc=False):
 _ADVICE = "move it away and start again; what it stored for others is repaired, but this epoch's own openings are lost"
 
 
-class Ledger:
+class NodeDatabase:
     """One node's ledger. `path` None keeps it in memory, for simulations.
 
     `held` maps (key, author) to what is stored there: the judge looks into it for every record; `tally` counts it. All but
     the values and what is seldom asked for is kept in memory beside the file, so answering costs no query. Methods that
-    write raise LedgerError when the disk does not take it, and then nothing has changed.
+    write raise NodeDatabaseError when the disk does not take it, and then nothing has changed.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -81,16 +81,16 @@ class Ledger:
         self._listed: dict[bytes, tuple[Entry, ...]] = {}
         """By key, made when it is asked for: every reader of an epoch asks for the same keys, once they change no more."""
         self._accused: set[tuple[bytes, bytes]] = set()
-        self._database = _connect(path)
+        self._connection = _connect(path)
         try:
-            _prepare(self._database, path)
+            _prepare(self._connection, path)
             self._load()
         except BaseException:
-            self._database.close()
+            self._connection.close()
             raise
 
     def close(self) -> None:
-        self._database.close()
+        self._connection.close()
 
     # What this node stores as a replica.
 
@@ -104,10 +104,10 @@ class Ledger:
         is_same = before is not None and before.value_digest == record_id.value_digest
         merged = merge_receipts(before.receipts if before is not None and is_same else (), receipts)
         held = Held(record_id.value_digest, record.expiration_time, epoch, len(record.value), merged)
-        with self._writing() as database:
+        with self._writing() as connection:
             self._write_held(place, held)
             if not is_same:
-                database.execute("REPLACE INTO contents VALUES (?, ?, ?)", (*place, record.value))
+                connection.execute("REPLACE INTO contents VALUES (?, ?, ?)", (*place, record.value))
         self._remember(*place, held)
 
     def add_receipts(self, record_id: RecordId, receipts: Iterable[Receipt]) -> None:
@@ -148,8 +148,8 @@ class Ledger:
     def keep_evidence(self, first: Record, second: Record, epoch: int) -> None:
         """Two different signed records of one author under a once-key. Only the first pair is kept."""
         row = (first.key, first.author, epoch, _encode(first), _encode(second))
-        with self._writing() as database:
-            database.execute("INSERT OR IGNORE INTO evidence VALUES (?, ?, ?, ?, ?)", row)
+        with self._writing() as connection:
+            connection.execute("INSERT OR IGNORE INTO evidence VALUES (?, ?, ?, ?, ?)", row)
         self._accused.add((first.key, first.author))
 
     def has_evidence(self, key: bytes, author: bytes) -> bool:
@@ -168,8 +168,8 @@ class Ledger:
         Returns the one that stays: it is the one to send.
         """
         row = (rule, epoch, None if opening is None else opening.to_bytes(), _encode(record))
-        with self._writing() as database:
-            is_first = database.execute("INSERT OR IGNORE INTO own VALUES (?, ?, ?, ?)", row).rowcount
+        with self._writing() as connection:
+            is_first = connection.execute("INSERT OR IGNORE INTO own VALUES (?, ?, ?, ?)", row).rowcount
         return record if is_first else self.get_own_record(rule, epoch) or record
 
     def get_own_record(self, rule: str, epoch: int) -> Record | None:
@@ -184,7 +184,7 @@ class Ledger:
 
     def keep_proofs(self, epoch: int, proofs: Iterable[Proof]) -> None:
         """Remember proven records of `epoch` with their receipts, beyond their expiry. Receipts add up."""
-        with self._writing() as database:
+        with self._writing() as connection:
             for proof in proofs:
                 record_id = compute_record_id(proof.record)
                 place = (record_id.key, record_id.author, record_id.value_digest)
@@ -193,7 +193,7 @@ class Ledger:
                 merged = merge_receipts(before, proof.receipts)
                 if not rows or merged != before:  # values are large, and the same ones are read again and again
                     row = (*place, epoch, _encode(merged), _encode(proof.record))
-                    database.execute("REPLACE INTO proofs VALUES (?, ?, ?, ?, ?, ?)", row)
+                    connection.execute("REPLACE INTO proofs VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def get_proofs(self, key: bytes) -> tuple[Proof, ...]:
         """In order of author; more than one of an author is equivocation."""
@@ -202,8 +202,8 @@ class Ledger:
 
     def keep_score_list(self, epoch: int, scores: Sequence[int]) -> None:
         """Remember the list recomputed from the set attested for `epoch`."""
-        with self._writing() as database:
-            database.execute("REPLACE INTO lists VALUES (?, ?)", (epoch, _encode(tuple(scores))))
+        with self._writing() as connection:
+            connection.execute("REPLACE INTO lists VALUES (?, ?)", (epoch, _encode(tuple(scores))))
 
     def get_score_list(self, epoch: int) -> tuple[int, ...] | None:
         rows = self._query("SELECT scores FROM lists WHERE epoch = ?", epoch)
@@ -215,11 +215,11 @@ class Ledger:
         A record that expired stays known until its epoch is old too, so that once means once.
         """
         gone = [place for place, held in self.held.items() if held.expiration_time <= now_seconds and held.epoch < oldest_epoch]
-        with self._writing() as database:
+        with self._writing() as connection:
             for table in ("held", "contents"):
-                database.executemany(f"DELETE FROM {table} WHERE key = ? AND author = ?", gone)  # noqa: S608 - one of two literals
+                connection.executemany(f"DELETE FROM {table} WHERE key = ? AND author = ?", gone)  # noqa: S608 - one of two literals
             for table in ("evidence", "own", "proofs", "lists"):
-                database.execute(f"DELETE FROM {table} WHERE epoch < ?", (oldest_epoch,))  # noqa: S608 - one of four literals
+                connection.execute(f"DELETE FROM {table} WHERE epoch < ?", (oldest_epoch,))  # noqa: S608 - one of four literals
         for key, author in gone:
             held = self.held.pop((key, author))
             self.tally.count(key, author, held.epoch, -1, -held.value_bytes)
@@ -236,7 +236,7 @@ class Ledger:
             try:
                 held = Held(digest, expiration_time, epoch, value_bytes, _decode_receipts(receipts))
             except msgspec.MsgspecError as error:
-                raise LedgerError(f"{self._path} is damaged ({error}): {_ADVICE}") from None
+                raise NodeDatabaseError(f"{self._path} is damaged ({error}): {_ADVICE}") from None
             self._remember(key, author, held)
 
     def _remember(self, key: bytes, author: bytes, held: Held) -> None:
@@ -251,29 +251,31 @@ class Ledger:
 
     def _write_held(self, place: tuple[bytes, bytes], held: Held) -> None:
         row = (*place, held.value_digest, held.expiration_time, held.epoch, held.value_bytes, _encode(held.receipts))
-        self._database.execute("REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        self._connection.execute("REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def _read_accused(self) -> set[tuple[bytes, bytes]]:
         return set(self._query("SELECT key, author FROM evidence"))
 
     def _query(self, query: str, *arguments: object) -> list[Any]:
         try:
-            return self._database.execute(query, arguments).fetchall()
+            return self._connection.execute(query, arguments).fetchall()
         except sqlite3.Error as error:
-            raise LedgerError(f"{self._path} cannot be read ({error}): {_ADVICE}") from None
+            raise NodeDatabaseError(f"{self._path} cannot be read ({error}): {_ADVICE}") from None
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction: all of it is on disk afterwards, or nothing."""
         try:
-            self._database.execute("BEGIN")
-            yield self._database
-            self._database.execute("COMMIT")
+            self._connection.execute("BEGIN")
+            yield self._connection
+            self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            raise LedgerError(f"{self._path} cannot be written ({error}): see that its disk has room and is writable") from None
+            raise NodeDatabaseError(
+                f"{self._path} cannot be written ({error}): see that its disk has room and is writable"
+            ) from None
         finally:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
 
 def _connect(path: Path | None) -> sqlite3.Connection:
@@ -283,41 +285,41 @@ def _connect(path: Path | None) -> sqlite3.Connection:
     return sqlite3.connect(path, timeout=0, isolation_level=None)
 
 
-def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path | None) -> None:
     """Lock the file, see that it is whole and a ledger, and lay out a new one.
 
     The lock is SQLite's own: it goes with the process, however that ends.
     """
     try:
-        database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = NORMAL")
-        database.execute(
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(
             "PRAGMA secure_delete = OFF"
         )  # what is let go is public by then, and overwriting costs four times as much
-        application, version, tables = _get_facts(database)
+        application, version, tables = _get_facts(connection)
         if application == version == tables == 0:
-            database.executescript(SCHEMA)
-            application, version, _ = _get_facts(database)
-        (complaint,) = database.execute("PRAGMA quick_check(1)").fetchone()
+            connection.executescript(SCHEMA)
+            application, version, _ = _get_facts(connection)
+        (complaint,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:  # the low byte; the one above says how it came about
-            raise LedgerError(
+            raise NodeDatabaseError(
                 f"{path} is in use by another process: a ledger belongs to one node, stop the other first"
             ) from None
-        raise LedgerError(f"{path} cannot be read as a ledger ({error}): {_ADVICE}") from None
+        raise NodeDatabaseError(f"{path} cannot be read as a ledger ({error}): {_ADVICE}") from None
     if application != APPLICATION_ID:
-        raise LedgerError(f"{path} is a database, but no ledger: name another file")
+        raise NodeDatabaseError(f"{path} is a database, but no ledger: name another file")
     if version != SCHEMA_VERSION:
-        raise LedgerError(f"{path} has version {version}, this program reads {SCHEMA_VERSION}: {_ADVICE}")
+        raise NodeDatabaseError(f"{path} has version {version}, this program reads {SCHEMA_VERSION}: {_ADVICE}")
     if complaint != "ok":
-        raise LedgerError(f"{path} is damaged ({complaint}): {_ADVICE}")
+        raise NodeDatabaseError(f"{path} is damaged ({complaint}): {_ADVICE}")
 
 
-def _get_facts(database: sqlite3.Connection) -> tuple[int, int, int]:
+def _get_facts(connection: sqlite3.Connection) -> tuple[int, int, int]:
     """Application, version, and how many tables there are."""
     queries = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
-    application, version, tables = (database.execute(query).fetchone()[0] for query in queries)
+    application, version, tables = (connection.execute(query).fetchone()[0] for query in queries)
     return application, version, tables
 
 
@@ -329,6 +331,6 @@ def _make_private(path: Path) -> None:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
-        raise LedgerError(f"{path} cannot be made ({error.strerror}): choose a folder that is writable") from None
+        raise NodeDatabaseError(f"{path} cannot be made ({error.strerror}): choose a folder that is writable") from None
     if mode & 0o077:
-        raise LedgerError(f"{path} can be read by others (mode {mode:o}): run `chmod 600 {path}`")
+        raise NodeDatabaseError(f"{path} can be read by others (mode {mode:o}): run `chmod 600 {path}`")

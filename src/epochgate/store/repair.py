@@ -52,24 +52,24 @@ class Repair:
 
 def _take(proof: Proof, key_rule: KeyRule, replica: Replica, watch: Watch, epoch: int, recorder: Recorder) -> bool:
     """Whether the record was missing. Under a once-key the first one stays, and a second one is evidence."""
-    ledger = replica.ledger
+    database = replica.database
     record, record_id, now_seconds = proof.record, compute_record_id(proof.record), watch.clock.get_unix_seconds()
     kept_epoch = epoch if key_rule.epoch is None else key_rule.epoch
-    held = ledger.held.get((record.key, record.author))
+    held = database.held.get((record.key, record.author))
     if held is not None and held.value_digest == record_id.value_digest:
-        ledger.add_receipts(record_id, proof.receipts)
+        database.add_receipts(record_id, proof.receipts)
         recorder.note_copy(proof, watch.get_moment(), kept_epoch)
         return False
     if held is not None and key_rule.once:
-        first = ledger.get_record(record.key, record.author)
-        if first is not None and not ledger.has_evidence(record.key, record.author):
-            ledger.keep_evidence(first, record, key_rule.epoch or 0)
+        first = database.get_record(record.key, record.author)
+        if first is not None and not database.has_evidence(record.key, record.author):
+            database.keep_evidence(first, record, key_rule.epoch or 0)
         return False
     if record.expiration_time <= max(now_seconds, held.expiration_time if held else 0.0):
         return False
-    if find_excess(record, held, key_rule, kept_epoch, ledger.tally, replica.room) is not None:
+    if find_excess(record, held, key_rule, kept_epoch, database.tally, replica.room) is not None:
         return False
-    ledger.keep(record, proof.receipts, kept_epoch)
+    database.keep(record, proof.receipts, kept_epoch)
     recorder.note_copy(proof, watch.get_moment(), kept_epoch)
     return True
 

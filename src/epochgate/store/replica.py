@@ -23,7 +23,7 @@ from epochgate.core.verdict import Denied, Reason
 from epochgate.keys import SigningKey
 from epochgate.observe.recorder import Recorder, Unrecorded
 from epochgate.store.chain_time import Watch
-from epochgate.store.database import Ledger
+from epochgate.store.database import NodeDatabase
 from epochgate.store.rate_limit import Gate
 from epochgate.store.wire import (
     FRAME_BYTES,
@@ -56,14 +56,14 @@ class Replica:
         self,
         key: SigningKey,
         judge: Judge,
-        ledger: Ledger,
+        database: NodeDatabase,
         watch: Watch,
         max_message_bytes: int,
         recorder: Recorder | None = None,
     ) -> None:
         self.author = key.author
         self.judge = judge
-        self.ledger = ledger
+        self.database = database
         self.admitted = 0
         self.denied: Counter[Reason] = Counter()
         self._key = key
@@ -145,7 +145,7 @@ class Replica:
 
     def _post(self, sender: bytes, record: Record, now: Moment) -> Receipt | Denied:
         key_rule = self.judge.find_key_rule(record.key, now)
-        answer = judge_post(self.judge, key_rule, sender, record, now, self.author, self.ledger, self.room)
+        answer = judge_post(self.judge, key_rule, sender, record, now, self.author, self.database, self.room)
         is_new = not isinstance(answer, Denied | Receipt)
         if isinstance(answer, Denied):
             self._look_for_equivocation(answer, key_rule, record)
@@ -159,7 +159,7 @@ class Replica:
         epoch = compute_receipt_epoch(key_rule, now)
         signature = self._key.sign(compute_receipt_bytes(now.network, compute_record_id(record), epoch, now.block))
         receipt = Receipt(self.author, epoch, now.block, signature)
-        self.ledger.keep(record, (receipt,), now.data.epoch)
+        self.database.keep(record, (receipt,), now.data.epoch)
         self.admitted += 1
         return receipt
 
@@ -167,16 +167,16 @@ class Replica:
         """The first different value under a once-key is verified once and kept as evidence; later ones go unread."""
         if verdict.reason is not Reason.ALREADY_THERE or key_rule is None or not key_rule.once:
             return
-        if self.ledger.has_evidence(record.key, record.author):
+        if self.database.has_evidence(record.key, record.author):
             return
-        first = self.ledger.get_record(record.key, record.author)
+        first = self.database.get_record(record.key, record.author)
         if first is not None and first.value != record.value and is_record_signed(key_rule.context.network, record):
-            self.ledger.keep_evidence(first, record, key_rule.epoch or 0)
+            self.database.keep_evidence(first, record, key_rule.epoch or 0)
 
     def _list(self, key: bytes, after: bytes, now: Moment) -> Listing:
         entries: list[Entry] = []
         room = self._max_reply_bytes
-        for entry in self.ledger.get_listing(key, now.time_seconds, after):
+        for entry in self.database.get_listing(key, now.time_seconds, after):
             room -= RECEIPT_BYTES * (len(entry.receipts) + 1)
             if room < 0:
                 return Listing(tuple(entries), is_last=False)
@@ -187,13 +187,13 @@ class Replica:
         records: list[Record] = []
         room = self._max_reply_bytes
         for author in authors:
-            held = self.ledger.held.get((key, author))
+            held = self.database.held.get((key, author))
             if held is None or held.expiration_time <= now.time_seconds:
                 continue
             room -= held.value_bytes + RECEIPT_BYTES
             if room < 0:
                 break
-            record = self.ledger.get_record(key, author)
+            record = self.database.get_record(key, author)
             if record is not None:
                 records.append(record)
         return Values(tuple(records))

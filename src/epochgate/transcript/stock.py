@@ -41,7 +41,7 @@ class ReplayedStock:
         return True
 
     def forget(self, now_seconds: float, oldest_epoch: int) -> None:
-        """As `Ledger.forget`."""
+        """As `NodeDatabase.forget`."""
         for it in [it for it in self.held.values() if it.expiration_time <= now_seconds and it.epoch < oldest_epoch]:
             del self.held[it.key, it.author]
             self._count(it, -1)

@@ -17,7 +17,7 @@ from epochgate.core.receipt import Proof, Receipt, RecordId, compute_receipt_byt
 from epochgate.core.record import Record, compute_key
 from epochgate.core.tally import Usage
 from epochgate.keys import SigningKey
-from epochgate.store.database import Ledger, LedgerError
+from epochgate.store.database import NodeDatabase, NodeDatabaseError
 from people import NETWORK, alice, bob, carol, sign, vera, victor, vito
 
 NOW_SECONDS = 1_700_000_000.0
@@ -32,10 +32,10 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=["on disk", "in memory"])
-def ledger(request: pytest.FixtureRequest, path: Path) -> Iterator[Ledger]:
-    ledger = Ledger(path if request.param == "on disk" else None)
-    yield ledger
-    ledger.close()
+def database(request: pytest.FixtureRequest, path: Path) -> Iterator[NodeDatabase]:
+    database = NodeDatabase(path if request.param == "on disk" else None)
+    yield database
+    database.close()
 
 
 def commit(author: SigningKey, payload: bytes = b"digest", expiration_time: float = LATER_SECONDS) -> Record:
@@ -47,259 +47,261 @@ def vouch(replica: SigningKey, record: Record, block: int = 520) -> Receipt:
     return Receipt(replica.author, 5, block, replica.sign(message))
 
 
-def reopen(ledger: Ledger, path: Path) -> Ledger:
-    ledger.close()
-    return Ledger(path)
+def reopen(database: NodeDatabase, path: Path) -> NodeDatabase:
+    database.close()
+    return NodeDatabase(path)
 
 
 # What a replica stores.
 
 
-def test_a_record_is_there_with_its_receipt(ledger: Ledger) -> None:
+def test_a_record_is_there_with_its_receipt(database: NodeDatabase) -> None:
     record = commit(alice)
     receipt = vouch(victor, record)
 
-    ledger.keep(record, [receipt], epoch=5)
+    database.keep(record, [receipt], epoch=5)
 
-    held = ledger.held[KEY, alice.author]
+    held = database.held[KEY, alice.author]
     record_id = compute_record_id(record)
     assert (held.value_digest, held.expiration_time, held.epoch) == (record_id.value_digest, LATER_SECONDS, 5)
-    assert ledger.get_record(KEY, alice.author) == record
-    assert ledger.get_receipts(record_id) == (receipt,)
+    assert database.get_record(KEY, alice.author) == record
+    assert database.get_receipts(record_id) == (receipt,)
 
 
-def test_nobody_and_nothing_is_none(ledger: Ledger) -> None:
-    assert ledger.get_record(KEY, alice.author) is None
-    assert ledger.get_receipts(RecordId(KEY, alice.author, bytes(32))) == ()
-    assert list(ledger.get_listing(KEY, NOW_SECONDS)) == []
-    assert ledger.get_evidence(KEY) == ()
-    assert ledger.get_proofs(KEY) == ()
-    assert ledger.get_own_record("hoster-commit", 5) is None
-    assert ledger.get_own_opening("hoster-commit", 5) is None
-    assert ledger.get_score_list(5) is None
+def test_nobody_and_nothing_is_none(database: NodeDatabase) -> None:
+    assert database.get_record(KEY, alice.author) is None
+    assert database.get_receipts(RecordId(KEY, alice.author, bytes(32))) == ()
+    assert list(database.get_listing(KEY, NOW_SECONDS)) == []
+    assert database.get_evidence(KEY) == ()
+    assert database.get_proofs(KEY) == ()
+    assert database.get_own_record("hoster-commit", 5) is None
+    assert database.get_own_opening("hoster-commit", 5) is None
+    assert database.get_score_list(5) is None
 
 
-def test_a_newer_record_takes_the_place_of_the_older_and_of_its_receipts(ledger: Ledger) -> None:
+def test_a_newer_record_takes_the_place_of_the_older_and_of_its_receipts(database: NodeDatabase) -> None:
     older, newer = commit(alice, b"older"), commit(alice, b"newer and longer", LATER_SECONDS + 1)
-    ledger.keep(older, [vouch(victor, older)], epoch=5)
+    database.keep(older, [vouch(victor, older)], epoch=5)
 
-    ledger.keep(newer, [vouch(vera, newer)], epoch=6)
+    database.keep(newer, [vouch(vera, newer)], epoch=6)
 
-    assert ledger.get_record(KEY, alice.author) == newer
-    assert ledger.get_receipts(compute_record_id(older)) == ()
-    assert ledger.get_receipts(compute_record_id(newer)) == (vouch(vera, newer),)
-    assert ledger.tally.get_all() == Usage(1, len(newer.value))
+    assert database.get_record(KEY, alice.author) == newer
+    assert database.get_receipts(compute_record_id(older)) == ()
+    assert database.get_receipts(compute_record_id(newer)) == (vouch(vera, newer),)
+    assert database.tally.get_all() == Usage(1, len(newer.value))
 
 
-def test_the_same_record_again_keeps_the_receipt_it_had(ledger: Ledger) -> None:
+def test_the_same_record_again_keeps_the_receipt_it_had(database: NodeDatabase) -> None:
     record = commit(alice)
-    ledger.keep(record, [vouch(victor, record, block=520)], epoch=5)
+    database.keep(record, [vouch(victor, record, block=520)], epoch=5)
 
-    ledger.keep(record, [vouch(victor, record, block=533), vouch(vera, record)], epoch=5)
+    database.keep(record, [vouch(victor, record, block=533), vouch(vera, record)], epoch=5)
 
-    assert set(ledger.get_receipts(compute_record_id(record))) == {vouch(victor, record, block=520), vouch(vera, record)}
+    assert set(database.get_receipts(compute_record_id(record))) == {vouch(victor, record, block=520), vouch(vera, record)}
 
 
-def test_receipts_of_others_add_up_in_order_of_replica(ledger: Ledger) -> None:
+def test_receipts_of_others_add_up_in_order_of_replica(database: NodeDatabase) -> None:
     record = commit(alice)
     record_id = compute_record_id(record)
-    ledger.keep(record, [vouch(victor, record)], epoch=5)
+    database.keep(record, [vouch(victor, record)], epoch=5)
 
-    ledger.add_receipts(record_id, [vouch(vito, record), vouch(vera, record)])
+    database.add_receipts(record_id, [vouch(vito, record), vouch(vera, record)])
 
-    assert [receipt.replica for receipt in ledger.get_receipts(record_id)] == sorted([victor.author, vera.author, vito.author])
+    assert [receipt.replica for receipt in database.get_receipts(record_id)] == sorted(
+        [victor.author, vera.author, vito.author]
+    )
 
 
-def test_receipts_for_what_is_not_held_leave_nothing_behind(ledger: Ledger) -> None:
+def test_receipts_for_what_is_not_held_leave_nothing_behind(database: NodeDatabase) -> None:
     record, other = commit(alice), commit(alice, b"another digest")
-    ledger.keep(record, [], epoch=5)
+    database.keep(record, [], epoch=5)
 
-    ledger.add_receipts(compute_record_id(other), [vouch(vera, other)])
-    ledger.add_receipts(compute_record_id(commit(bob)), [vouch(vera, commit(bob))])
+    database.add_receipts(compute_record_id(other), [vouch(vera, other)])
+    database.add_receipts(compute_record_id(commit(bob)), [vouch(vera, commit(bob))])
 
-    assert ledger.get_receipts(compute_record_id(record)) == ()
-    assert (KEY, bob.author) not in ledger.held
+    assert database.get_receipts(compute_record_id(record)) == ()
+    assert (KEY, bob.author) not in database.held
 
 
-def test_a_listing_is_in_order_of_author_without_what_expired(ledger: Ledger) -> None:
+def test_a_listing_is_in_order_of_author_without_what_expired(database: NodeDatabase) -> None:
     for author in (carol, alice, bob, vera, vito, victor):
         record = commit(author, expiration_time=NOW_SECONDS if author is bob else LATER_SECONDS)
-        ledger.keep(record, [vouch(victor, record)], epoch=5)
+        database.keep(record, [vouch(victor, record)], epoch=5)
     authors = sorted(author.author for author in (alice, carol, vera, vito, victor))
 
-    entries = list(ledger.get_listing(KEY, NOW_SECONDS))
+    entries = list(database.get_listing(KEY, NOW_SECONDS))
 
     assert [entry.author for entry in entries] == authors
-    assert [entry.author for entry in ledger.get_listing(KEY, NOW_SECONDS, after=authors[1])] == authors[2:]
+    assert [entry.author for entry in database.get_listing(KEY, NOW_SECONDS, after=authors[1])] == authors[2:]
     assert entries[0].value_bytes == len(commit(alice).value)
     assert entries[0].receipts[0].replica == victor.author
-    assert list(ledger.get_listing(compute_key("hoster"), NOW_SECONDS)) == []
+    assert list(database.get_listing(compute_key("hoster"), NOW_SECONDS)) == []
 
 
-def test_a_listing_shows_what_has_come_and_gone_since_it_was_last_asked_for(ledger: Ledger) -> None:
+def test_a_listing_shows_what_has_come_and_gone_since_it_was_last_asked_for(database: NodeDatabase) -> None:
     def list_receipts() -> dict[bytes, int]:
-        return {entry.author: len(entry.receipts) for entry in ledger.get_listing(KEY, 0.0)}
+        return {entry.author: len(entry.receipts) for entry in database.get_listing(KEY, 0.0)}
 
     one, other = commit(alice, expiration_time=NOW_SECONDS), commit(bob)
-    ledger.keep(one, [vouch(victor, one)], epoch=5)
+    database.keep(one, [vouch(victor, one)], epoch=5)
     assert list_receipts() == {alice.author: 1}
-    ledger.keep(other, [vouch(victor, other)], epoch=6)
+    database.keep(other, [vouch(victor, other)], epoch=6)
     assert list_receipts() == {alice.author: 1, bob.author: 1}
-    ledger.add_receipts(compute_record_id(other), [vouch(vera, other)])
+    database.add_receipts(compute_record_id(other), [vouch(vera, other)])
     assert list_receipts() == {alice.author: 1, bob.author: 2}
-    ledger.forget(NOW_SECONDS, oldest_epoch=6)
+    database.forget(NOW_SECONDS, oldest_epoch=6)
     assert list_receipts() == {bob.author: 2}
 
 
-def test_entries_and_bytes_are_counted_of_an_author_in_an_epoch_of_a_key_and_of_all(ledger: Ledger) -> None:
+def test_entries_and_bytes_are_counted_of_an_author_in_an_epoch_of_a_key_and_of_all(database: NodeDatabase) -> None:
     one, other = commit(alice, b"1" * 100), sign(alice, "hoster", b"2" * 50, NOW_SECONDS)
     for record in (one, other, commit(bob, b"3" * 10)):
-        ledger.keep(record, [], epoch=5)
+        database.keep(record, [], epoch=5)
 
     renewed = sign(alice, "hoster", b"2" * 60, NOW_SECONDS + 1)
-    ledger.keep(renewed, [], epoch=6)
+    database.keep(renewed, [], epoch=6)
 
-    assert ledger.tally.get_authors(alice.author, 5) == Usage(1, len(one.value))
-    assert ledger.tally.get_authors(alice.author, 6) == ledger.tally.get_keys(other.key) == Usage(1, len(renewed.value))
-    assert ledger.tally.get_authors(carol.author, 5) == Usage()
-    assert ledger.tally.get_keys(KEY).entries == 2
-    assert ledger.tally.get_all().entries == 3
+    assert database.tally.get_authors(alice.author, 5) == Usage(1, len(one.value))
+    assert database.tally.get_authors(alice.author, 6) == database.tally.get_keys(other.key) == Usage(1, len(renewed.value))
+    assert database.tally.get_authors(carol.author, 5) == Usage()
+    assert database.tally.get_keys(KEY).entries == 2
+    assert database.tally.get_all().entries == 3
 
-    ledger.forget(LATER_SECONDS, oldest_epoch=7)
+    database.forget(LATER_SECONDS, oldest_epoch=7)
 
-    assert ledger.tally.get_authors(alice.author, 6) == ledger.tally.get_keys(KEY) == ledger.tally.get_all() == Usage()
+    assert database.tally.get_authors(alice.author, 6) == database.tally.get_keys(KEY) == database.tally.get_all() == Usage()
 
 
-def test_only_the_first_pair_of_evidence_is_kept(ledger: Ledger) -> None:
+def test_only_the_first_pair_of_evidence_is_kept(database: NodeDatabase) -> None:
     first, second, third = commit(alice, b"first"), commit(alice, b"second"), commit(alice, b"third")
-    assert not ledger.has_evidence(KEY, alice.author)
+    assert not database.has_evidence(KEY, alice.author)
 
-    ledger.keep_evidence(first, second, epoch=5)
-    ledger.keep_evidence(first, third, epoch=5)
+    database.keep_evidence(first, second, epoch=5)
+    database.keep_evidence(first, third, epoch=5)
 
-    assert ledger.has_evidence(KEY, alice.author)
-    assert ledger.get_evidence(KEY) == ((first, second),)
+    assert database.has_evidence(KEY, alice.author)
+    assert database.get_evidence(KEY) == ((first, second),)
 
 
 # What a node wrote itself, what it read, and what it agreed to.
 
 
-def test_what_a_node_once_said_it_says_again(ledger: Ledger) -> None:
+def test_what_a_node_once_said_it_says_again(database: NodeDatabase) -> None:
     opening = Opening(b"s" * 32, b"c" * 32, b"scores")
     said = commit(alice, b"digest")
 
-    assert ledger.keep_own("hoster-commit", 5, said, opening) == said
-    after_a_restart = ledger.keep_own("hoster-commit", 5, commit(alice, b"another"), Opening(b"t" * 32, b"c" * 32, b"scores"))
+    assert database.keep_own("hoster-commit", 5, said, opening) == said
+    after_a_restart = database.keep_own("hoster-commit", 5, commit(alice, b"another"), Opening(b"t" * 32, b"c" * 32, b"scores"))
 
     assert after_a_restart == said
-    assert ledger.get_own_record("hoster-commit", 5) == said
-    assert ledger.get_own_opening("hoster-commit", 5) == opening
-    assert ledger.get_own_record("hoster-commit", 6) is None
+    assert database.get_own_record("hoster-commit", 5) == said
+    assert database.get_own_opening("hoster-commit", 5) == opening
+    assert database.get_own_record("hoster-commit", 6) is None
 
 
-def test_an_own_record_without_a_secret_has_no_opening(ledger: Ledger) -> None:
-    ledger.keep_own("challenge", 5, commit(victor))
+def test_an_own_record_without_a_secret_has_no_opening(database: NodeDatabase) -> None:
+    database.keep_own("challenge", 5, commit(victor))
 
-    assert ledger.get_own_opening("challenge", 5) is None
+    assert database.get_own_opening("challenge", 5) is None
 
 
-def test_proofs_are_kept_with_all_the_receipts_ever_read(ledger: Ledger) -> None:
+def test_proofs_are_kept_with_all_the_receipts_ever_read(database: NodeDatabase) -> None:
     record = commit(alice)
-    ledger.keep_proofs(5, [Proof(record, (vouch(vera, record), vouch(vito, record)))])
-    ledger.keep_proofs(5, [Proof(record, (vouch(victor, record),)), Proof(commit(bob), ())])
+    database.keep_proofs(5, [Proof(record, (vouch(vera, record), vouch(vito, record)))])
+    database.keep_proofs(5, [Proof(record, (vouch(victor, record),)), Proof(commit(bob), ())])
 
-    proofs = {proof.record.author: proof for proof in ledger.get_proofs(KEY)}
+    proofs = {proof.record.author: proof for proof in database.get_proofs(KEY)}
 
     assert proofs[alice.author].record == record
     assert {receipt.replica for receipt in proofs[alice.author].receipts} == {victor.author, vera.author, vito.author}
     assert proofs[bob.author] == Proof(commit(bob), ())
 
 
-def test_both_values_of_an_equivocator_are_kept_as_proofs(ledger: Ledger) -> None:
-    ledger.keep_proofs(5, [Proof(commit(alice, b"first"), ()), Proof(commit(alice, b"second"), ())])
+def test_both_values_of_an_equivocator_are_kept_as_proofs(database: NodeDatabase) -> None:
+    database.keep_proofs(5, [Proof(commit(alice, b"first"), ()), Proof(commit(alice, b"second"), ())])
 
-    assert {proof.record.payload for proof in ledger.get_proofs(KEY)} == {b"first", b"second"}
-
-
-def test_a_score_list_comes_back_as_it_was(ledger: Ledger) -> None:
-    ledger.keep_score_list(5, [1_000_000, 0, 7])
-    ledger.keep_score_list(6, [])
-
-    assert ledger.get_score_list(5) == (1_000_000, 0, 7)
-    assert ledger.get_score_list(6) == ()
+    assert {proof.record.payload for proof in database.get_proofs(KEY)} == {b"first", b"second"}
 
 
-def test_forgetting_lets_go_of_old_epochs_and_of_nothing_else(ledger: Ledger) -> None:
+def test_a_score_list_comes_back_as_it_was(database: NodeDatabase) -> None:
+    database.keep_score_list(5, [1_000_000, 0, 7])
+    database.keep_score_list(6, [])
+
+    assert database.get_score_list(5) == (1_000_000, 0, 7)
+    assert database.get_score_list(6) == ()
+
+
+def test_forgetting_lets_go_of_old_epochs_and_of_nothing_else(database: NodeDatabase) -> None:
     old, fresh = commit(alice, expiration_time=NOW_SECONDS), sign(alice, "hoster-commit_epoch_6", b"digest", NOW_SECONDS)
     living = sign(bob, "hoster", b"heartbeat", LATER_SECONDS)
     for epoch, record in ((5, old), (6, fresh), (5, living)):
-        ledger.keep(record, [vouch(victor, record)], epoch)
+        database.keep(record, [vouch(victor, record)], epoch)
     for epoch in (5, 6):
-        ledger.keep_own("hoster-commit", epoch, old)
-        ledger.keep_score_list(epoch, [epoch])
-    ledger.keep_proofs(5, [Proof(old, ())])
-    ledger.keep_evidence(old, commit(alice, b"other"), epoch=5)
+        database.keep_own("hoster-commit", epoch, old)
+        database.keep_score_list(epoch, [epoch])
+    database.keep_proofs(5, [Proof(old, ())])
+    database.keep_evidence(old, commit(alice, b"other"), epoch=5)
 
-    ledger.forget(NOW_SECONDS + 1, oldest_epoch=6)
+    database.forget(NOW_SECONDS + 1, oldest_epoch=6)
 
-    assert set(ledger.held) == {(fresh.key, alice.author), (living.key, bob.author)}
-    assert ledger.get_record(old.key, alice.author) is None
-    assert ledger.get_record(living.key, bob.author) == living
-    assert (ledger.get_own_record("hoster-commit", 5), ledger.get_own_record("hoster-commit", 6)) == (None, old)
-    assert (ledger.get_score_list(5), ledger.get_score_list(6)) == (None, (6,))
-    assert ledger.get_proofs(KEY) == ()
-    assert not ledger.has_evidence(KEY, alice.author)
-    assert ledger.get_evidence(KEY) == ()
+    assert set(database.held) == {(fresh.key, alice.author), (living.key, bob.author)}
+    assert database.get_record(old.key, alice.author) is None
+    assert database.get_record(living.key, bob.author) == living
+    assert (database.get_own_record("hoster-commit", 5), database.get_own_record("hoster-commit", 6)) == (None, old)
+    assert (database.get_score_list(5), database.get_score_list(6)) == (None, (6,))
+    assert database.get_proofs(KEY) == ()
+    assert not database.has_evidence(KEY, alice.author)
+    assert database.get_evidence(KEY) == ()
 
 
 # The file.
 
 
 def test_everything_is_there_when_the_ledger_is_opened_again(path: Path) -> None:
-    ledger = Ledger(path)
+    database = NodeDatabase(path)
     record, large = commit(alice), sign(bob, "hoster", b"x" * (3 << 20), LATER_SECONDS)
     for each in (record, large):
-        ledger.keep(each, [vouch(victor, each)], epoch=5)
-    ledger.add_receipts(compute_record_id(record), [vouch(vera, record)])
-    ledger.keep_evidence(record, commit(alice, b"other"), epoch=5)
-    held, usage = dict(ledger.held), ledger.tally.get_all()
+        database.keep(each, [vouch(victor, each)], epoch=5)
+    database.add_receipts(compute_record_id(record), [vouch(vera, record)])
+    database.keep_evidence(record, commit(alice, b"other"), epoch=5)
+    held, usage = dict(database.held), database.tally.get_all()
 
-    ledger = reopen(ledger, path)
+    database = reopen(database, path)
 
-    assert ledger.held == held
-    assert ledger.tally.get_all() == usage
-    assert ledger.get_record(large.key, bob.author) == large
-    assert {receipt.replica for receipt in ledger.get_receipts(compute_record_id(record))} == {victor.author, vera.author}
-    assert ledger.has_evidence(KEY, alice.author)
-    ledger.close()
+    assert database.held == held
+    assert database.tally.get_all() == usage
+    assert database.get_record(large.key, bob.author) == large
+    assert {receipt.replica for receipt in database.get_receipts(compute_record_id(record))} == {victor.author, vera.author}
+    assert database.has_evidence(KEY, alice.author)
+    database.close()
 
 
 def test_only_the_owner_can_read_the_file(path: Path) -> None:
-    ledger = Ledger(path)
-    ledger.keep(commit(alice), [], epoch=5)
+    database = NodeDatabase(path)
+    database.keep(commit(alice), [], epoch=5)
 
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
-    ledger.close()
+    database.close()
 
     path.chmod(0o644)
-    with pytest.raises(LedgerError, match=r"can be read by others.*chmod 600"):
-        Ledger(path)
+    with pytest.raises(NodeDatabaseError, match=r"can be read by others.*chmod 600"):
+        NodeDatabase(path)
 
 
 def test_a_second_node_on_the_same_ledger_is_refused(path: Path) -> None:
-    ledger = Ledger(path)
+    database = NodeDatabase(path)
     code = "import sys, pathlib; from epochgate.store.database import Ledger; Ledger(pathlib.Path(sys.argv[1]))"
 
     command = [sys.executable, "-c", code, str(path)]
     other = subprocess.run(command, capture_output=True, text=True, check=False)
 
-    assert "LedgerError" in other.stderr
+    assert "NodeDatabaseError" in other.stderr
     assert "in use by another process" in other.stderr
-    with pytest.raises(LedgerError, match="in use"):
-        Ledger(path)
-    ledger.close()
-    Ledger(path).close()
+    with pytest.raises(NodeDatabaseError, match="in use"):
+        NodeDatabase(path)
+    database.close()
+    NodeDatabase(path).close()
 
 
 def test_a_file_that_is_no_ledger_is_refused_in_words(path: Path) -> None:
@@ -307,8 +309,8 @@ def test_a_file_that_is_no_ledger_is_refused_in_words(path: Path) -> None:
     path.touch(0o600)
     path.write_bytes(b"shopping list " * 1000)
 
-    with pytest.raises(LedgerError, match=r"cannot be read as a ledger.*move it away"):
-        Ledger(path)
+    with pytest.raises(NodeDatabaseError, match=r"cannot be read as a ledger.*move it away"):
+        NodeDatabase(path)
 
 
 def test_another_database_is_left_alone(path: Path) -> None:
@@ -318,93 +320,93 @@ def test_another_database_is_left_alone(path: Path) -> None:
     other.execute("CREATE TABLE recipes (name TEXT)")
     other.close()
 
-    with pytest.raises(LedgerError, match="no ledger: name another file"):
-        Ledger(path)
+    with pytest.raises(NodeDatabaseError, match="no ledger: name another file"):
+        NodeDatabase(path)
 
 
 def test_a_ledger_of_another_version_is_refused(path: Path) -> None:
-    Ledger(path).close()
+    NodeDatabase(path).close()
     tamper(path, "PRAGMA user_version = 99")
 
-    with pytest.raises(LedgerError, match="version 99, this program reads 1: move it away"):
-        Ledger(path)
+    with pytest.raises(NodeDatabaseError, match="version 99, this program reads 1: move it away"):
+        NodeDatabase(path)
 
 
 @pytest.mark.parametrize("table", ["held", "contents", "own", "lists"])
 def test_a_damaged_ledger_is_refused_at_the_start(path: Path, table: str) -> None:
-    ledger = Ledger(path)
-    ledger.keep(commit(alice), [], epoch=5)
-    ledger.keep_own("hoster-commit", 5, commit(alice))
-    ledger.keep_score_list(5, [1])
-    ((page,),) = ledger._query("SELECT rootpage FROM sqlite_master WHERE name = ?", table)
-    ledger.close()
+    database = NodeDatabase(path)
+    database.keep(commit(alice), [], epoch=5)
+    database.keep_own("hoster-commit", 5, commit(alice))
+    database.keep_score_list(5, [1])
+    ((page,),) = database._query("SELECT rootpage FROM sqlite_master WHERE name = ?", table)
+    database.close()
     with path.open("r+b") as file:
         file.seek((page - 1) * 4096)
         file.write(hashlib.shake_256(b"damage").digest(4096))
 
-    with pytest.raises(LedgerError, match="move it away"):
-        Ledger(path)
+    with pytest.raises(NodeDatabaseError, match="move it away"):
+        NodeDatabase(path)
 
 
 def test_receipts_that_cannot_be_read_are_damage_too(path: Path) -> None:
-    ledger = Ledger(path)
-    ledger.keep(commit(alice), [], epoch=5)
-    ledger.close()
+    database = NodeDatabase(path)
+    database.keep(commit(alice), [], epoch=5)
+    database.close()
     tamper(path, "UPDATE held SET receipts = x'ff'")
 
-    with pytest.raises(LedgerError, match="damaged"):
-        Ledger(path)
+    with pytest.raises(NodeDatabaseError, match="damaged"):
+        NodeDatabase(path)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(LedgerError, match="choose a folder that is writable"):
-        Ledger(tmp_path / "file" / "ledger.sqlite")
+    with pytest.raises(NodeDatabaseError, match="choose a folder that is writable"):
+        NodeDatabase(tmp_path / "file" / "ledger.sqlite")
 
 
 def test_a_write_that_fails_changes_nothing(path: Path) -> None:
-    ledger = Ledger(path)
-    ledger.keep(commit(alice), [], epoch=5)
-    ledger._database.execute("PRAGMA max_page_count = 30")  # a disk that is full
+    database = NodeDatabase(path)
+    database.keep(commit(alice), [], epoch=5)
+    database._database.execute("PRAGMA max_page_count = 30")  # a disk that is full
 
-    with pytest.raises(LedgerError, match="see that its disk has room"):
-        ledger.keep(sign(bob, "hoster", b"x" * (1 << 20), LATER_SECONDS), [], epoch=5)
+    with pytest.raises(NodeDatabaseError, match="see that its disk has room"):
+        database.keep(sign(bob, "hoster", b"x" * (1 << 20), LATER_SECONDS), [], epoch=5)
 
-    assert set(ledger.held) == {(KEY, alice.author)}
-    assert ledger.tally.get_all().entries == 1
-    ledger.keep(commit(carol), [], epoch=5)
-    ledger = reopen(ledger, path)
-    assert set(ledger.held) == {(KEY, alice.author), (KEY, carol.author)}
-    ledger.close()
+    assert set(database.held) == {(KEY, alice.author)}
+    assert database.tally.get_all().entries == 1
+    database.keep(commit(carol), [], epoch=5)
+    database = reopen(database, path)
+    assert set(database.held) == {(KEY, alice.author), (KEY, carol.author)}
+    database.close()
 
 
-def test_half_a_batch_is_nothing(ledger: Ledger) -> None:
+def test_half_a_batch_is_nothing(database: NodeDatabase) -> None:
     def read_proofs() -> Iterator[Proof]:
         yield Proof(commit(alice), ())
         raise ConnectionError("the second one never came")
 
     with pytest.raises(ConnectionError):
-        ledger.keep_proofs(5, read_proofs())
+        database.keep_proofs(5, read_proofs())
 
-    assert ledger.get_proofs(KEY) == ()
-    ledger.keep_proofs(5, [Proof(commit(bob), ())])
-    assert ledger.get_proofs(KEY) == (Proof(commit(bob), ()),)
+    assert database.get_proofs(KEY) == ()
+    database.keep_proofs(5, [Proof(commit(bob), ())])
+    assert database.get_proofs(KEY) == (Proof(commit(bob), ()),)
 
 
 def test_what_is_forgotten_takes_no_room(path: Path) -> None:
-    ledger = Ledger(path)
+    database = NodeDatabase(path)
     epoch_bytes = 8 << 18
     for epoch in range(12):
         for number in range(8):
             record = sign(alice, f"key {number} of {epoch}", bytes(1 << 18), NOW_SECONDS)
-            ledger.keep(record, [vouch(victor, record)], epoch)
-            ledger.keep_proofs(epoch, [Proof(record, ())])
-        ledger.forget(LATER_SECONDS, oldest_epoch=epoch)
+            database.keep(record, [vouch(victor, record)], epoch)
+            database.keep_proofs(epoch, [Proof(record, ())])
+        database.forget(LATER_SECONDS, oldest_epoch=epoch)
 
     assert sum(file.stat().st_size for file in path.parent.iterdir()) < 8 * epoch_bytes
-    assert ledger.tally.get_all().entries == 8
-    ledger.close()
+    assert database.tally.get_all().entries == 8
+    database.close()
 
 
 def tamper(path: Path, statement: str) -> None:
@@ -422,9 +424,9 @@ import hashlib, itertools, json, pathlib, sys
 from epochgate.core.commitment import Opening
 from epochgate.core.receipt import Receipt, compute_record_id
 from epochgate.core.record import Record
-from epochgate.ledger import Ledger
+from epochgate.ledger import NodeDatabase
 
-ledger, life = Ledger(pathlib.Path(sys.argv[1])), int(sys.argv[2])
+ledger, life = NodeDatabase(pathlib.Path(sys.argv[1])), int(sys.argv[2])
 author = bytes.fromhex("002408011220") + bytes(32)
 for number in itertools.count():
     seed = hashlib.sha256(b"%d %d" % (life, number)).digest()
@@ -444,23 +446,23 @@ def test_a_killed_node_finds_every_record_whose_receipt_it_gave(path: Path) -> N
     for life in range(KILLS):
         promised += run_until_killed(path, life, lines=1 + life * life % 41)
 
-    ledger = Ledger(path)
+    database = NodeDatabase(path)
 
     assert len({life for life, *_ in promised}) == KILLS
     for life, number, seed_hex, value_bytes in promised:
         seed = bytes.fromhex(seed_hex)
         author = bytes.fromhex("002408011220") + bytes(32)
         record = Record(seed[:20], author, seed * (value_bytes // 32), 2e9)
-        assert ledger.get_record(record.key, author) == record
-        assert ledger.get_receipts(compute_record_id(record)) == (Receipt(author, life, number, seed + seed),)
-        assert ledger.get_own_record("commit", 1000 * life + number) == record
-        assert ledger.get_own_opening("commit", 1000 * life + number) == Opening(seed, seed, record.value)
-    for (key, author), held in ledger.held.items():
-        whole = ledger.get_record(key, author)
+        assert database.get_record(record.key, author) == record
+        assert database.get_receipts(compute_record_id(record)) == (Receipt(author, life, number, seed + seed),)
+        assert database.get_own_record("commit", 1000 * life + number) == record
+        assert database.get_own_opening("commit", 1000 * life + number) == Opening(seed, seed, record.value)
+    for (key, author), held in database.held.items():
+        whole = database.get_record(key, author)
         assert whole is not None
         assert hashlib.sha256(whole.value).digest() == held.value_digest
         assert len(held.receipts) == 1
-    ledger.close()
+    database.close()
 
 
 def run_until_killed(path: Path, life: int, lines: int) -> list[tuple[int, int, str, int]]:

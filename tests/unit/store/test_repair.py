@@ -20,7 +20,7 @@ def test_equivocation_comes_to_light_and_the_first_record_stays(tmp_path: Path) 
         for _ in range(2):
             assert await grace.repair() == 0
             assert [entry.value_digest for entry in grace.get_listing(NOTE)] == [compute_record_id(own).value_digest]
-            assert grace.ledger.get_evidence(own.key) == ((own, proven),)
+            assert grace.database.get_evidence(own.key) == ((own, proven),)
 
     live(tmp_path, story, 7)
 

@@ -19,7 +19,7 @@ from epochgate.core.roster import HOSTER
 from epochgate.core.verdict import Reason, Verdict
 from epochgate.engine.memory import Hub
 from epochgate.store.chain_time import Watch
-from epochgate.store.database import Ledger
+from epochgate.store.database import NodeDatabase
 from epochgate.store.replica import Replica
 from epochgate.store.wire import (
     Fetch,
@@ -76,7 +76,7 @@ async def ask(replica: Replica, sender: bytes, request: Request) -> Reply:
 def make_replica(them: Neighbour, policy: Policy = POLICY, **changes: object) -> Replica:
     """Another replica of the same node."""
     parts: dict[str, object] = {
-        "ledger": them.ledger,
+        "ledger": them.database,
         "watch": them.watch,
         "max_message_bytes": MAX_MESSAGE_BYTES,
         **changes,
@@ -96,7 +96,7 @@ async def test_a_strangers_post_is_turned_away_before_it_is_decoded(alice: Neigh
         reply = decode_reply(await bob.replica.handle(mallory.author, data))
         assert reply == Refused("not-on-roster", None, "a sender on the roster", mallory.author.hex())
     assert bob.replica.denied == {Reason.NOT_ON_ROSTER: 4}
-    assert not bob.ledger.held
+    assert not bob.database.held
 
 
 async def test_no_decoder_sees_a_strangers_post_however_long_it_is(
@@ -211,7 +211,7 @@ async def test_an_exception_in_a_judge_is_a_refusal(alice: Neighbour, bob: Neigh
 
 
 async def test_before_the_first_roster_nothing_is_judged(alice: Neighbour, bob: Neighbour) -> None:
-    watch = Watch(bob.town.chain, bob.town.clock, Calendar(POLICY), bob.ledger)
+    watch = Watch(bob.town.chain, bob.town.clock, Calendar(POLICY), bob.database)
     refused = await ask(make_replica(bob, watch=watch), alice.author, Post(alice.write(NOTE)))
     assert refused == Refused("not-started", None, "the chain's first roster")
 
@@ -242,7 +242,7 @@ async def test_only_a_keys_replicas_take_it(tmp_path: Path) -> None:
             assert isinstance(reply, Posted)
         else:
             assert reply == Refused("not-replica", "note_epoch_0", "one of the key's 13 replicas", them.author.hex())
-            assert not them.ledger.held
+            assert not them.database.held
     await town.close()
 
 
@@ -254,7 +254,7 @@ async def test_evidence_is_kept_only_of_what_the_author_signed(alice: Neighbour,
         refused = await ask(bob.replica, alice.author, Post(other))
         assert isinstance(refused, Refused)
         assert refused.reason == "already-there"
-    assert bob.ledger.get_evidence(first.key) == ((first, second),)
+    assert bob.database.get_evidence(first.key) == ((first, second),)
 
 
 async def test_a_receipt_says_when_the_record_came_and_is_the_same_ever_after(alice: Neighbour, bob: Neighbour) -> None:
@@ -308,7 +308,7 @@ async def test_what_is_refused_takes_no_room(town: Town, alice: Neighbour, bob: 
     for refused in (forged, alice.write(NOTE, lifetime_seconds=-1), alice.write(NOTE, b"no digest")):
         assert isinstance(await ask(replica, alice.author, Post(refused)), Refused)
     assert isinstance(await ask(replica, alice.author, Post(alice.write(NOTE))), Posted)
-    assert bob.ledger.tally.get_all().entries == 1
+    assert bob.database.tally.get_all().entries == 1
 
 
 async def test_a_keys_room_is_parted_among_its_authors(town: Town, alice: Neighbour, bob: Neighbour) -> None:
@@ -325,7 +325,7 @@ async def test_what_a_replica_holds_in_all_ends_whatever_the_shares_say(alice: N
     """Here by records of an epoch that was never let go."""
     note = alice.write(NOTE)
     for number in range(12):
-        bob.ledger.keep(msgspec.structs.replace(note, key=compute_key(f"note {number}")), (), -3)
+        bob.database.keep(msgspec.structs.replace(note, key=compute_key(f"note {number}")), (), -3)
     replica = make_limited(bob, Limits(total=Quota(12, 1 << 20)))
     refused = await ask(replica, alice.author, Post(alice.write(HEARTBEAT)))
     assert refused == Refused("quota", "hoster", "at most 12 records and 1048576 bytes in all", "13 records and 1248 bytes")
@@ -446,11 +446,11 @@ async def test_who_comes_back_to_the_roster_begins_anew(alice: Neighbour, bob: N
 
 
 async def test_nothing_is_handed_out_that_is_not_on_disk(alice: Neighbour, bob: Neighbour) -> None:
-    class FullDisk(Ledger):
+    class FullDisk(NodeDatabase):
         def keep(self, *_arguments: object) -> None:
             raise OSError("no space left")
 
-    replica = make_replica(bob, ledger=FullDisk(None))
+    replica = make_replica(bob, database=FullDisk(None))
     refused = await ask(replica, alice.author, Post(alice.write(NOTE)))
     assert isinstance(refused, Refused)
     assert refused.reason == "predicate-error"
