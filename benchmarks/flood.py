@@ -26,7 +26,7 @@ from epochgate.core.verdict import Reason
 from epochgate.keys import SigningKey
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.schemas import Heartbeat, ServerState
-from epochgate.store.chain_time import Watch
+from epochgate.store.chain_clock import ChainClock
 from epochgate.store.database import NodeDatabase
 from epochgate.store.replica import Replica
 from epochgate.store.wire import List, Post, Posted, Refused, decode_reply, encode
@@ -67,8 +67,8 @@ class Stage:
             calendar.add(EpochContext(self.chain.network_id, self.chain.timing, roster, self.validators[0].author))
         self.calendar = calendar
         self.database = NodeDatabase(folder / "ledger.sqlite")
-        watch = Watch(self.chain, self, calendar, self.database)
-        self.replica = Replica(self.hosters[0], policy, self.database, watch, MAX_MESSAGE_BYTES)
+        chain_clock = ChainClock(self.chain, self, calendar, self.database)
+        self.replica = Replica(self.hosters[0], policy, self.database, chain_clock, MAX_MESSAGE_BYTES)
 
     def get_unix_seconds(self) -> float:
         return self.seconds

@@ -31,7 +31,7 @@ from epochgate.engine.libp2p import Libp2pNetwork
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey
 from epochgate.schemas import Tensor
-from epochgate.store.chain_time import Watch
+from epochgate.store.chain_clock import ChainClock
 from epochgate.store.client import Store
 from epochgate.store.database import NodeDatabase
 from epochgate.store.replica import Replica
@@ -62,10 +62,10 @@ class BenchNode:
         self.calendar = Calendar(POLICY)
         self.calendar.add(EpochContext(self.chain.network_id, self.chain.timing, self.chain.get_waiting_roster()))
         database = NodeDatabase(folder / f"{name}.sqlite")
-        watch = Watch(self.chain, clock, self.calendar, database)
+        chain_clock = ChainClock(self.chain, clock, self.calendar, database)
         self.network = network
-        self.replica = Replica(self.key, POLICY, database, watch, network.max_message_bytes)
-        self.store = Store(network, self.replica, POLICY, watch)
+        self.replica = Replica(self.key, POLICY, database, chain_clock, network.max_message_bytes)
+        self.store = Store(network, self.replica, POLICY, chain_clock)
         stack.callback(database.close)
         stack.push_async_callback(network.close)
         stack.push_async_callback(self.store.close)

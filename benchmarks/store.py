@@ -25,7 +25,7 @@ from epochgate.core.schema import Digest, EpochContext
 from epochgate.engine.libp2p import Libp2pNetwork
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey
-from epochgate.store.chain_time import Watch
+from epochgate.store.chain_clock import ChainClock
 from epochgate.store.client import Store
 from epochgate.store.database import NodeDatabase
 from epochgate.store.replica import Replica
@@ -86,10 +86,10 @@ async def _start_ours(nodes: int, folder: Path, stack: AsyncExitStack) -> tuple[
         calendar.add(EpochContext(chain.network_id, chain.timing, roster))
         network = await Libp2pNetwork.start(folder / f"key-{number}", home, initial_peers=peers[:2])
         peers += network.get_listen_addresses()
-        watch = Watch(chain, clock, calendar, database)
-        replica = Replica(key, policy, database, watch, network.max_message_bytes)
+        chain_clock = ChainClock(chain, clock, calendar, database)
+        replica = Replica(key, policy, database, chain_clock, network.max_message_bytes)
         await network.serve(replica.handle)
-        stores.append(Store(network, replica, policy, watch))
+        stores.append(Store(network, replica, policy, chain_clock))
         stack.callback(database.close)
         stack.push_async_callback(network.close)
         stack.push_async_callback(stores[-1].close)

@@ -23,7 +23,7 @@ from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schema import Digest, EpochContext
 from epochgate.keys import SigningKey
 from epochgate.ports import Clock, Handler, Network
-from epochgate.store.chain_time import Watch
+from epochgate.store.chain_clock import ChainClock
 from epochgate.store.client import Posting, Store
 from epochgate.store.database import NodeDatabase
 from epochgate.store.repair import Repair
@@ -97,9 +97,9 @@ class Neighbour:
     def open(self) -> None:
         town, network = self.town, self.network
         self.database = NodeDatabase(self._path)
-        self.watch = Watch(town.chain, town.clock, town.calendar, self.database)
-        self.replica = Replica(self.key, POLICY, self.database, self.watch, network.max_message_bytes)
-        self.store = Store(network, self.replica, POLICY, self.watch, timeout_seconds=TIMEOUT_SECONDS)
+        self.chain_clock = ChainClock(town.chain, town.clock, town.calendar, self.database)
+        self.replica = Replica(self.key, POLICY, self.database, self.chain_clock, network.max_message_bytes)
+        self.store = Store(network, self.replica, POLICY, self.chain_clock, timeout_seconds=TIMEOUT_SECONDS)
         self._line.handler = self.replica.handle
 
     async def close(self) -> None:
@@ -167,7 +167,7 @@ class Neighbour:
         return await self.store.read(self.town.get_key_rule(rule, 0, self), is_thorough=is_thorough)
 
     async def repair(self, epoch: int = 0) -> int:
-        return await Repair(POLICY, self.store, self.replica, self.watch, epoch).take()
+        return await Repair(POLICY, self.store, self.replica, self.chain_clock, epoch).take()
 
     def get_listing(self, rule: Rule) -> list[Entry]:
         key = self.town.get_key_rule(rule, 0, self).key

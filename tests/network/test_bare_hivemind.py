@@ -228,7 +228,7 @@ async def test_ours_keeps_the_new_record_when_the_old_one_is_replayed(town: Town
     await alice.post_to(town.neighbours, new)
     assert {reply.reason for reply in await alice.post_to(town.neighbours, old)} == {"already-there"}  # type: ignore[union-attr]  # anything else fails
     town.clock.ahead_seconds += 150
-    latest = get_latest([await reader.read(HEARTBEAT)], reader.watch.get_moment())
+    latest = get_latest([await reader.read(HEARTBEAT)], reader.chain_clock.get_moment())
     assert latest[alice.author].record == new
 
 
@@ -424,7 +424,7 @@ async def test_ours_asks_the_replicas_at_every_reading(town: Town) -> None:
     alice, visitor = town.neighbours[0], town.visitor
     for payload, lifetime_seconds in ((b"o" * 32, 100.0), (b"n" * 32, 200.0)):
         assert (await alice.post(HEARTBEAT, alice.write(HEARTBEAT, payload, lifetime_seconds))).is_complete
-        latest = get_latest([await visitor.read(HEARTBEAT)], visitor.watch.get_moment())
+        latest = get_latest([await visitor.read(HEARTBEAT)], visitor.chain_clock.get_moment())
         assert latest[alice.author].record.payload == payload
 
 

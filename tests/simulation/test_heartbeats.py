@@ -15,7 +15,7 @@ from simulation.world import Resident, World, live
 async def read_state(world: World, reader: Resident, of: Resident, kind: str) -> ServerState | None:
     """The state that `of`'s heartbeat under `kind` names, as `reader` sees it."""
     node = reader.get_live_node()
-    moment = node.watch.get_moment()
+    moment = node.chain_clock.get_moment()
     rule = INFERENCE_POLICY.get_rule(kind)
     section = await node.store.read_all(rule, moment.data.epoch)
     proof = get_latest(section.readings, moment).get(of.key.author)

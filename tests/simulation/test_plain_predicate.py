@@ -24,7 +24,7 @@ from epochgate.engine.virtual_time import VirtualClock, run_virtually
 from epochgate.observe.events import AnyEvent
 from epochgate.observe.recorder import Situation
 from epochgate.predicate import HypertensorPredicateValidator, MSGPackSerializer, PlainJudge
-from epochgate.store.chain_time import Watch
+from epochgate.store.chain_clock import ChainClock
 from epochgate.store.client import Posting, Store
 from epochgate.store.database import NodeDatabase
 from epochgate.store.replica import Replica
@@ -62,9 +62,9 @@ class Subnet:
         hub = Hub(random.Random(0))
         for name in NAMES:
             network, database, key = hub.join(meet(name).author), NodeDatabase(None), meet(name)
-            watch = Watch(self.chain, self.clock, self.calendar, database)
+            chain_clock = ChainClock(self.chain, self.clock, self.calendar, database)
             recorder = self.recorders[name] = TranscriptWriter(self.folder / name / "transcript", "none", _fail)
-            replica = Replica(key, self.judge, database, watch, network.max_message_bytes, recorder=recorder)
+            replica = Replica(key, self.judge, database, chain_clock, network.max_message_bytes, recorder=recorder)
             recorder.note_begun(
                 Situation(
                     node=key.author,
@@ -79,7 +79,7 @@ class Subnet:
                 )
             )
             await network.serve(replica.handle)
-            self.stores[name] = Store(network, replica, self.judge, watch)
+            self.stores[name] = Store(network, replica, self.judge, chain_clock)
 
     async def wait_for_block(self, block: int) -> None:
         await asyncio.sleep(self.chain.compute_unix_seconds(block) - self.clock.get_unix_seconds() + 0.1)

@@ -78,7 +78,7 @@ def test_a_boundary_that_is_reorganised_is_crossed_twice_and_counted_once(
         lost_blocks = 5
         posted = await send(in_time)
         assert isinstance(posted, Posted)
-        assert (posted.receipt.epoch, node.watch.get_moment().data.epoch) == (0, 0)
+        assert (posted.receipt.epoch, node.chain_clock.get_moment().data.epoch) == (0, 0)
         refused = await send(write("vito", "validator-commit", 1))
         assert isinstance(refused, Refused)
         assert (refused.reason, refused.wait_blocks) == (Reason.EARLY.value, 62)

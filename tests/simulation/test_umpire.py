@@ -25,7 +25,7 @@ from epochgate.node import attestor, context, heartbeat, hoster, runner, schedul
 from epochgate.node.context import Missed, Station
 from epochgate.node.duties import _Table
 from epochgate.store import repair
-from epochgate.store.chain_time import Watch
+from epochgate.store.chain_clock import ChainClock
 from epochgate.store.database import NodeDatabase
 from epochgate.store.replica import Replica
 from epochgate.store.wire import is_read
@@ -184,8 +184,8 @@ def test_a_second_value_under_a_once_key(monkeypatch: Patch) -> None:
 
 
 def test_a_record_admitted_by_an_old_head(monkeypatch: Patch) -> None:
-    compute = Watch.get_block
-    monkeypatch.setattr(Watch, "get_block", lambda self: (compute(self)[0], False))
+    compute = ChainClock.get_block
+    monkeypatch.setattr(ChainClock, "get_block", lambda self: (compute(self)[0], False))
     assert_seen("by a head that is", Incident(faults.STALL, ("hoster-1",), 10.0, 60.0))
 
 
@@ -193,13 +193,13 @@ def test_a_record_admitted_by_an_old_head(monkeypatch: Patch) -> None:
 
 
 def test_receipts_that_name_another_block(monkeypatch: Patch) -> None:
-    get_block = Watch.get_block
+    get_block = ChainClock.get_block
 
-    def get_block_ahead(self: Watch) -> tuple[int, bool]:
+    def get_block_ahead(self: ChainClock) -> tuple[int, bool]:
         block, is_stale = get_block(self)
         return block + 1, is_stale
 
-    monkeypatch.setattr(Watch, "get_block", get_block_ahead)
+    monkeypatch.setattr(ChainClock, "get_block", get_block_ahead)
     assert_seen("for another block")
 
 

@@ -49,7 +49,7 @@ def invent_records(liar: Neighbour, request: Request, reply: Reply) -> Reply:
     if not isinstance(request, List):
         return reply
     digest = compute_value_digest(b"never written")
-    block = liar.watch.get_block()[0]
+    block = liar.chain_clock.get_block()[0]
     receipts = tuple(Receipt(them.author, 0, block, liar.key.sign(b"trust me")) for them in liar.town.neighbours)
     authors = sorted(them.author for them in liar.town.neighbours)
     return Listing(tuple(Entry(author, digest, 1e12, 96, receipts) for author in authors), is_last=True)

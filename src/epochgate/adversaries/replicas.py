@@ -81,10 +81,10 @@ class TwoFaced:
         return reader in readers[::2]
 
     def _get_epoch(self) -> int:
-        return self._station.watch.get_moment().data.epoch
+        return self._station.chain_clock.get_moment().data.epoch
 
     def _date_back(self, record: Record) -> Receipt | None:
-        now = self._station.watch.get_moment()
+        now = self._station.chain_clock.get_moment()
         key_rule = self._station.judge.find_key_rule(record.key, now)
         if key_rule is None or key_rule.epoch is None:
             return None

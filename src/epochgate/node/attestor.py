@@ -73,7 +73,7 @@ async def _wait_for_submission(station: Station, duty: Duty) -> OnChain:
 
 
 def _note(station: Station, decision: Decision, **changes: Any) -> None:
-    station.recorder.note_decision(station.watch.get_moment(), replace(decision, **changes))
+    station.recorder.note_decision(station.chain_clock.get_moment(), replace(decision, **changes))
 
 
 async def _judge(
@@ -110,7 +110,7 @@ async def ask_for_set(station: Station, submitter: bytes, epoch: int, pairs: Seq
 
 def _read_proofs(station: Station, key_rules: Mapping[bytes, KeyRule], proofs: Sequence[Proof]) -> Iterator[KeyReading]:
     """The submitter's proofs, judged like a replica's answers."""
-    now = station.watch.get_moment()
+    now = station.chain_clock.get_moment()
     by_key: dict[bytes, dict[RecordId, Proof]] = {}
     for proof in proofs:
         if proof.record.key in key_rules and station.judge.recognise(proof.record, now):

@@ -20,7 +20,7 @@ from epochgate.node.latency import Pace
 from epochgate.observe.events import Emit, Stored, Trouble
 from epochgate.observe.recorder import Recorder
 from epochgate.ports import Chain, Challenger, Compute, Entropy, Model
-from epochgate.store.chain_time import Watch
+from epochgate.store.chain_clock import ChainClock
 from epochgate.store.client import Store
 from epochgate.store.database import NodeDatabase
 from epochgate.store.replica import Replica
@@ -48,7 +48,7 @@ class Station:
         policy: Policy,
         judge: Judge,
         database: NodeDatabase,
-        watch: Watch,
+        chain_clock: ChainClock,
         replica: Replica,
         store: Store,
         entropy: Entropy,
@@ -64,7 +64,7 @@ class Station:
         self.policy = policy
         self.judge = judge
         self.database = database
-        self.watch = watch
+        self.chain_clock = chain_clock
         self.replica = replica
         self.store = store
         self.entropy = entropy
@@ -81,18 +81,18 @@ class Station:
 
     @property
     def calendar(self) -> Calendar:
-        return self.watch.calendar
+        return self.chain_clock.calendar
 
     @property
     def block_seconds(self) -> float:
         return self.chain.timing.block_seconds
 
     def get_unix_seconds(self) -> float:
-        return self.watch.clock.get_unix_seconds()
+        return self.chain_clock.clock.get_unix_seconds()
 
     def compute_seconds_until(self, block: float) -> float:
         """Negative when `block` has begun already."""
-        return self.watch.compute_unix_seconds(block) - self.get_unix_seconds()
+        return self.chain_clock.compute_unix_seconds(block) - self.get_unix_seconds()
 
     async def wait_for_block(self, block: float) -> None:
         """Half of the way first, since blocks may come faster or slower than they should."""
@@ -134,7 +134,7 @@ class Station:
     async def post(self, rule: Rule, duty: Duty, record: Record) -> str:
         """Send a record of this node's until it is complete or the duty's time is over. Raises Missed below f + 1 receipts."""
         posting = await self.store.post(
-            record, self.get_key_rule(rule, duty.epoch), self.watch.compute_unix_seconds(duty.closes)
+            record, self.get_key_rule(rule, duty.epoch), self.chain_clock.compute_unix_seconds(duty.closes)
         )
         if posting.is_complete:
             await posting.wait_for_stragglers(min(self.block_seconds, LONGEST_GRACE_SECONDS))
@@ -189,6 +189,6 @@ class Station:
         place, key_rule = (epoch, reading.key_rule.key), reading.key_rule
         answered = reading.answered | self._answered.get(place, frozenset())
         reading = KeyReading(key_rule, reading.proofs, reading.signers, answered)
-        if reading.is_enough and self.watch.get_block()[0] > key_rule.last:
+        if reading.is_enough and self.chain_clock.get_block()[0] > key_rule.last:
             self._answered[place] = answered
         return reading

@@ -105,7 +105,7 @@ class Heart:
 
     def _get_epoch(self) -> int:
         station = self._station
-        return station.chain.timing.compute_epoch(station.watch.get_block()[0])
+        return station.chain.timing.compute_epoch(station.chain_clock.get_block()[0])
 
     def _compute_shortest_lifetime(self) -> float:
         station = self._station

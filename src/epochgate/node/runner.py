@@ -28,7 +28,7 @@ from epochgate.node.validator import commit_scores, open_scores, see_commitments
 from epochgate.observe.events import ElectionChanged, Emit, EpochBegan, NodeReady, NodeStopped, Trouble, Verdicts
 from epochgate.observe.recorder import Recorder, Situation, Unrecorded
 from epochgate.ports import Chain, Challenger, Clock, Compute, Entropy, Handler, Model, Network
-from epochgate.store.chain_time import Watch
+from epochgate.store.chain_clock import ChainClock
 from epochgate.store.client import Store
 from epochgate.store.database import NodeDatabase
 from epochgate.store.repair import Repair
@@ -88,15 +88,15 @@ class Node:
         judge = judge or policy
         recorder = recorder or Unrecorded()
         self.calendar = Calendar(policy)
-        self.watch = Watch(chain, clock, self.calendar, database)
-        self.replica = Replica(key, judge, database, self.watch, network.max_message_bytes, recorder)
+        self.chain_clock = ChainClock(chain, clock, self.calendar, database)
+        self.replica = Replica(key, judge, database, self.chain_clock, network.max_message_bytes, recorder)
         timeout_seconds = min(TIMEOUT_SECONDS, TIMEOUT_BLOCKS * chain.timing.block_seconds)
         suspect_seconds = timeout_seconds / SUSPECT_PART
         self.store = Store(
             network,
             self.replica,
             judge,
-            self.watch,
+            self.chain_clock,
             timeout_seconds=timeout_seconds,
             suspect_timeout_seconds=suspect_seconds,
         )
@@ -106,7 +106,7 @@ class Node:
             policy=policy,
             judge=judge,
             database=database,
-            watch=self.watch,
+            chain_clock=self.chain_clock,
             replica=self.replica,
             store=self.store,
             entropy=entropy,
@@ -282,7 +282,7 @@ class Node:
 
     async def _repair(self, epoch: int) -> None:
         """Take what this node should hold as a replica, and lost or never had; it is ready when it has asked once."""
-        repair = Repair(self._policy, self.store, self.replica, self.watch, epoch, self._recorder)
+        repair = Repair(self._policy, self.store, self.replica, self.chain_clock, epoch, self._recorder)
         while repair.left and self._get_epoch() < epoch + READABLE_EPOCHS:
             try:
                 await repair.take()
@@ -319,7 +319,7 @@ class Node:
         self._tasks.clear()
 
     def _is_started(self) -> bool:
-        return self._chain.timing.is_started(self.watch.get_block()[0])
+        return self._chain.timing.is_started(self.chain_clock.get_block()[0])
 
     def _get_epoch(self) -> int:
-        return self._chain.timing.compute_epoch(self.watch.get_block()[0])
+        return self._chain.timing.compute_epoch(self.chain_clock.get_block()[0])

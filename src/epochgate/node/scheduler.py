@@ -64,7 +64,7 @@ class Rota:
         )
 
     def _begin_left(self, table: tuple[Duty, ...]) -> None:
-        for duty in select_left(table, self._station.watch.get_block()[0]):
+        for duty in select_left(table, self._station.chain_clock.get_block()[0]):
             if duty not in self._tasks:
                 self._tasks[duty] = self._spawn(self._do(duty))
 

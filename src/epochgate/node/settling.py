@@ -55,7 +55,7 @@ async def _rebuild_list(station: Station, duty: Duty, epoch: int, bitmaps: tuple
     records = RecordSet(included, {}, bitmaps, b"")
     outcome = await station.compute.run(compute_hoster_outcome, station.policy, station.calendar, records, epoch)
     station.database.keep_score_list(epoch, outcome.score_list)
-    station.recorder.note_list(station.watch.get_moment(), epoch, sections, bitmaps[: len(pairs)], outcome)
+    station.recorder.note_list(station.chain_clock.get_moment(), epoch, sections, bitmaps[: len(pairs)], outcome)
     return outcome.score_list
 
 

@@ -15,7 +15,7 @@ from epochgate.core.roster import ReplicaSet
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.verdict import Denied, Reason
 from epochgate.ports import Network
-from epochgate.store.chain_time import Watch
+from epochgate.store.chain_clock import ChainClock
 from epochgate.store.peers import Peers
 from epochgate.store.reader import Reader
 from epochgate.store.replica import Replica
@@ -107,7 +107,7 @@ class Store:
         network: Network,
         replica: Replica,
         judge: Judge,
-        watch: Watch,
+        chain_clock: ChainClock,
         *,
         timeout_seconds: float = 3.0,
         suspect_timeout_seconds: float = 1.0,
@@ -115,8 +115,8 @@ class Store:
         stand_in_seconds: float = 0.5,
     ) -> None:
         self._peers = Peers(network, replica, timeout_seconds, suspect_timeout_seconds)
-        self._reader = Reader(self._peers, judge, watch, hedge_seconds=hedge_seconds, stand_in_seconds=stand_in_seconds)
-        self._watch = watch
+        self._reader = Reader(self._peers, judge, chain_clock, hedge_seconds=hedge_seconds, stand_in_seconds=stand_in_seconds)
+        self._chain_clock = chain_clock
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
 
     async def post(self, record: Record, key_rule: KeyRule, until_seconds: float) -> Posting:
@@ -143,7 +143,7 @@ class Store:
 
     async def read_all(self, rule: Rule, epoch: int, *, is_thorough: bool = False) -> Section:
         """All keys of a rule in one epoch: one, or one an author. Raises KeyError for an epoch the calendar lacks."""
-        calendar = self._watch.calendar
+        calendar = self._chain_clock.calendar
         roster = calendar.get_context(epoch).roster
         readings = await asyncio.gather(
             *(self.read(key_rule, is_thorough=is_thorough) for key_rule in calendar.get_key_rules(rule, epoch))
@@ -182,7 +182,7 @@ class Store:
                 pause_seconds = min(2 * pause_seconds, longest_seconds)
 
         try:
-            async with asyncio.timeout(until_seconds - self._watch.clock.get_unix_seconds()):
+            async with asyncio.timeout(until_seconds - self._chain_clock.clock.get_unix_seconds()):
                 await asyncio.gather(*map(post_to, posting.replica_set.replicas))
         except TimeoutError:
             pass

@@ -18,7 +18,7 @@ from epochgate.core.record import Record, is_record_signed
 from epochgate.core.record_set import KeyReading
 from epochgate.core.roster import MAX_REPLICAS
 from epochgate.core.rule import KeyRule
-from epochgate.store.chain_time import Watch
+from epochgate.store.chain_clock import ChainClock
 from epochgate.store.peers import Peers
 from epochgate.store.wire import MAX_WANTED, Fetch, List, Listing, Values
 
@@ -94,11 +94,13 @@ class Reader:
     """Reads keys. `hedge_seconds` is how long the first K - f replicas have before the others are asked too,
     `stand_in_seconds` how long a holder has to hand out values before the next one is asked too."""
 
-    def __init__(self, peers: Peers, judge: Judge, watch: Watch, *, hedge_seconds: float, stand_in_seconds: float) -> None:
+    def __init__(
+        self, peers: Peers, judge: Judge, chain_clock: ChainClock, *, hedge_seconds: float, stand_in_seconds: float
+    ) -> None:
         self.verifier = Verifier()
         self._peers = peers
         self._judge = judge
-        self._watch = watch
+        self._chain_clock = chain_clock
         self._hedge_seconds = hedge_seconds
         self._stand_in_seconds = stand_in_seconds
 
@@ -206,7 +208,7 @@ class Reader:
             reply = await self._peers.ask(holder, Fetch(key_rule.key, tuple(record_id.author for record_id in left)))
             found = {compute_record_id(record): record for record in reply.records} if isinstance(reply, Values) else {}
             fitting = [record_id for record_id in left if record_id in found]
-            now = self._watch.get_moment()
+            now = self._chain_clock.get_moment()
             for record_id in fitting:
                 self._take(found[record_id], record_id, now, fetching)
             left = (

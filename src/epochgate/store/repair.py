@@ -14,7 +14,7 @@ from epochgate.core.policy import Policy
 from epochgate.core.receipt import Proof, Standing, compute_record_id
 from epochgate.core.rule import KeyRule
 from epochgate.observe.recorder import Recorder, Unrecorded
-from epochgate.store.chain_time import Watch
+from epochgate.store.chain_clock import ChainClock
 from epochgate.store.client import Store
 from epochgate.store.replica import Replica
 
@@ -24,13 +24,21 @@ class Repair:
     yet: a whole subnet may start at once."""
 
     def __init__(
-        self, policy: Policy, store: Store, replica: Replica, watch: Watch, epoch: int, recorder: Recorder | None = None
+        self,
+        policy: Policy,
+        store: Store,
+        replica: Replica,
+        chain_clock: ChainClock,
+        epoch: int,
+        recorder: Recorder | None = None,
     ) -> None:
-        block, _ = watch.get_block()
-        self.left = [key_rule for key_rule in _find_own_keys(policy, watch, replica.author, epoch) if key_rule.first <= block]
+        block, _ = chain_clock.get_block()
+        self.left = [
+            key_rule for key_rule in _find_own_keys(policy, chain_clock, replica.author, epoch) if key_rule.first <= block
+        ]
         self._store = store
         self._replica = replica
-        self._watch = watch
+        self._chain_clock = chain_clock
         self._epoch = epoch
         self._recorder = recorder or Unrecorded()
 
@@ -43,22 +51,24 @@ class Repair:
         for key_rule in self.left:
             reading = await self._store.read(key_rule, is_thorough=True)
             for record_id in reading.get_record_ids(Standing.PROVEN):
-                copied += _take(reading.proofs[record_id], key_rule, self._replica, self._watch, self._epoch, self._recorder)
+                copied += _take(
+                    reading.proofs[record_id], key_rule, self._replica, self._chain_clock, self._epoch, self._recorder
+                )
             if not reading.is_enough:
                 left.append(key_rule)
         self.left = left
         return copied
 
 
-def _take(proof: Proof, key_rule: KeyRule, replica: Replica, watch: Watch, epoch: int, recorder: Recorder) -> bool:
+def _take(proof: Proof, key_rule: KeyRule, replica: Replica, chain_clock: ChainClock, epoch: int, recorder: Recorder) -> bool:
     """Whether the record was missing. Under a once-key the first one stays, and a second one is evidence."""
     database = replica.database
-    record, record_id, now_seconds = proof.record, compute_record_id(proof.record), watch.clock.get_unix_seconds()
+    record, record_id, now_seconds = proof.record, compute_record_id(proof.record), chain_clock.clock.get_unix_seconds()
     kept_epoch = epoch if key_rule.epoch is None else key_rule.epoch
     held = database.held.get((record.key, record.author))
     if held is not None and held.value_digest == record_id.value_digest:
         database.add_receipts(record_id, proof.receipts)
-        recorder.note_copy(proof, watch.get_moment(), kept_epoch)
+        recorder.note_copy(proof, chain_clock.get_moment(), kept_epoch)
         return False
     if held is not None and key_rule.once:
         first = database.get_record(record.key, record.author)
@@ -70,15 +80,17 @@ def _take(proof: Proof, key_rule: KeyRule, replica: Replica, watch: Watch, epoch
     if find_excess(record, held, key_rule, kept_epoch, database.tally, replica.room) is not None:
         return False
     database.keep(record, proof.receipts, kept_epoch)
-    recorder.note_copy(proof, watch.get_moment(), kept_epoch)
+    recorder.note_copy(proof, chain_clock.get_moment(), kept_epoch)
     return True
 
 
-def _find_own_keys(policy: Policy, watch: Watch, author: bytes, epoch: int) -> Iterator[KeyRule]:
+def _find_own_keys(policy: Policy, chain_clock: ChainClock, author: bytes, epoch: int) -> Iterator[KeyRule]:
     """Keys without an epoch belong to the newest roster alone."""
     for of in range(epoch - READABLE_EPOCHS + 1, epoch + 1):
-        for rule in policy.rules if watch.calendar.has(of) else ():
+        for rule in policy.rules if chain_clock.calendar.has(of) else ():
             if rule.is_of_an_epoch or of == epoch:
                 yield from (
-                    key_rule for key_rule in watch.calendar.get_key_rules(rule, of) if author in key_rule.replica_set.replicas
+                    key_rule
+                    for key_rule in chain_clock.calendar.get_key_rules(rule, of)
+                    if author in key_rule.replica_set.replicas
                 )

@@ -22,7 +22,7 @@ from epochgate.core.rule import KeyRule
 from epochgate.core.verdict import Denied, Reason
 from epochgate.keys import SigningKey
 from epochgate.observe.recorder import Recorder, Unrecorded
-from epochgate.store.chain_time import Watch
+from epochgate.store.chain_clock import ChainClock
 from epochgate.store.database import NodeDatabase
 from epochgate.store.rate_limit import Gate
 from epochgate.store.wire import (
@@ -57,7 +57,7 @@ class Replica:
         key: SigningKey,
         judge: Judge,
         database: NodeDatabase,
-        watch: Watch,
+        chain_clock: ChainClock,
         max_message_bytes: int,
         recorder: Recorder | None = None,
     ) -> None:
@@ -67,9 +67,9 @@ class Replica:
         self.admitted = 0
         self.denied: Counter[Reason] = Counter()
         self._key = key
-        self._watch = watch
+        self._chain_clock = chain_clock
         self._max_reply_bytes = max_message_bytes - FRAME_BYTES
-        policy = watch.calendar.policy
+        policy = chain_clock.calendar.policy
         self.room = Room(self._max_reply_bytes - RECEIPT_BYTES, policy.limits, policy.held_epochs)
         self._gate = Gate(policy.limits)
         self._recorder: Recorder = recorder or Unrecorded()
@@ -95,11 +95,11 @@ class Replica:
         return counts
 
     def _answer(self, sender: bytes, data: bytes) -> bytes:
-        wait_seconds = self._gate.compute_told_wait_seconds(sender, self._watch.clock.get_unix_seconds())
+        wait_seconds = self._gate.compute_told_wait_seconds(sender, self._chain_clock.clock.get_unix_seconds())
         if wait_seconds > 0:
             return self._put_off(wait_seconds)
         try:
-            now = self._watch.get_moment()
+            now = self._chain_clock.get_moment()
         except LookupError:
             return self._refuse(Denied(Reason.NOT_STARTED, None, "the chain's first roster"))
         is_member = sender in self._get_roles(now)
@@ -119,7 +119,7 @@ class Replica:
         return reply
 
     def _get_roles(self, now: Moment) -> dict[bytes, int]:
-        roster = self._watch.calendar.find_newest_roster(now.data.epoch)
+        roster = self._chain_clock.calendar.find_newest_roster(now.data.epoch)
         if roster is None:
             return {}
         if roster is not self._roster:

@@ -212,7 +212,7 @@ def test_what_nobody_may_write_does_not_exist_however_many_vouch_for_it(tmp_path
         alice, bob, visitor = *town.neighbours[:2], town.visitor
         await alice.post_to(town.neighbours, alice.write(NOTE, bytes(32)))
         await bob.post_to(town.neighbours, bob.write(NOTE, b"b" * 32))
-        store = Store(visitor.network, visitor.replica, Picky(*POLICY.rules), visitor.watch)
+        store = Store(visitor.network, visitor.replica, Picky(*POLICY.rules), visitor.chain_clock)
         reading = await store.read(town.get_key_rule(NOTE, 0, alice))
         assert reading.is_enough
         assert [record_id.author for record_id in reading.proofs] == [bob.author]

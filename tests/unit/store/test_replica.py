@@ -18,7 +18,7 @@ from epochgate.core.record import Record, compute_key
 from epochgate.core.roster import HOSTER
 from epochgate.core.verdict import Reason, Verdict
 from epochgate.engine.memory import Hub
-from epochgate.store.chain_time import Watch
+from epochgate.store.chain_clock import ChainClock
 from epochgate.store.database import NodeDatabase
 from epochgate.store.replica import Replica
 from epochgate.store.wire import (
@@ -77,7 +77,7 @@ def make_replica(them: Neighbour, policy: Policy = POLICY, **changes: object) ->
     """Another replica of the same node."""
     parts: dict[str, object] = {
         "ledger": them.database,
-        "watch": them.watch,
+        "watch": them.chain_clock,
         "max_message_bytes": MAX_MESSAGE_BYTES,
         **changes,
     }
@@ -151,7 +151,7 @@ async def test_who_was_told_to_wait_and_does_not_costs_no_look_at_anything(
     assert isinstance(await ask(replica, alice.author, List(key)), Listing)
     refused = await ask(replica, alice.author, List(key))
     with monkeypatch.context() as blind:
-        blind.setattr(bob.watch, "get_moment", None)
+        blind.setattr(bob.chain_clock, "get_moment", None)
         assert [await ask(replica, alice.author, List(key)) for _ in range(3)] == [refused] * 3
     assert replica.denied == {Reason.RATE: 4}
     bob.town.clock.ahead_seconds += 1.0
@@ -211,8 +211,8 @@ async def test_an_exception_in_a_judge_is_a_refusal(alice: Neighbour, bob: Neigh
 
 
 async def test_before_the_first_roster_nothing_is_judged(alice: Neighbour, bob: Neighbour) -> None:
-    watch = Watch(bob.town.chain, bob.town.clock, Calendar(POLICY), bob.database)
-    refused = await ask(make_replica(bob, watch=watch), alice.author, Post(alice.write(NOTE)))
+    chain_clock = ChainClock(bob.town.chain, bob.town.clock, Calendar(POLICY), bob.database)
+    refused = await ask(make_replica(bob, chain_clock=chain_clock), alice.author, Post(alice.write(NOTE)))
     assert refused == Refused("not-started", None, "the chain's first roster")
 
 

@@ -9,7 +9,7 @@ from epochgate.ports import Chain, Clock
 from epochgate.store.database import NodeDatabase
 
 
-class Watch:
+class ChainClock:
     """Where replica and store read the time. Nothing here waits."""
 
     def __init__(self, chain: Chain, clock: Clock, calendar: Calendar, database: NodeDatabase) -> None:
