@@ -13,11 +13,11 @@ from nacl.bindings import crypto_sign_open
 
 from benchmarks.timing import Row, time_alternately
 from epochgate.core import policy as judge
-from epochgate.core.calendar import Calendar
 from epochgate.core.epoch import Timing
-from epochgate.core.moment import Moment
+from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.record import Record, compute_key, compute_network_id, compute_signed_bytes, compute_signing_prefix
 from epochgate.core.roster import HOSTER, VALIDATOR, Member, Roster
+from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import EpochContext
 from epochgate.keys import SigningKey
 from epochgate.policies.inference import INFERENCE_POLICY
@@ -28,13 +28,13 @@ TIMING = Timing(slot=0, blocks_per_epoch=100, block_seconds=6.0)
 EPOCH, BLOCK, NOW_SECONDS = 3, 320, 1_700_000_000.0
 
 
-def make_moment() -> tuple[SigningKey, Moment]:
+def make_moment() -> tuple[SigningKey, EvaluationContext]:
     keys = [SigningKey.from_seed(hashlib.sha256(bytes([number])).digest()) for number in range(16)]
     members = [Member(key.author, int(HOSTER if number % 2 else VALIDATOR)) for number, key in enumerate(keys)]
-    calendar = Calendar(INFERENCE_POLICY)
+    schedule = EpochSchedule(INFERENCE_POLICY)
     for epoch in range(EPOCH - 2, EPOCH + 1):
-        calendar.add(EpochContext(NETWORK, TIMING, Roster(epoch, bytes(32), members), keys[0].author))
-    return keys[1], calendar.compute_moment(BLOCK, NOW_SECONDS)
+        schedule.add(EpochContext(NETWORK, TIMING, Roster(epoch, bytes(32), members), keys[0].author))
+    return keys[1], schedule.compute_evaluation_context(BLOCK, NOW_SECONDS)
 
 
 def measure() -> Iterator[Row]:
@@ -47,7 +47,7 @@ def measure() -> Iterator[Row]:
     yield measure_tensor()
 
 
-def measure_admission(record: Record, now: Moment) -> Row:
+def measure_admission(record: Record, now: EvaluationContext) -> Row:
     prefix = compute_signing_prefix(NETWORK, record.key)
     signed = record.value[:64] + compute_signed_bytes(prefix, record.author, record.expiration_time, record.payload)
     public_key = record.author[6:]
@@ -61,7 +61,7 @@ def measure_admission(record: Record, now: Moment) -> Row:
     )
 
 
-def measure_rules(record: Record, now: Moment) -> Row:
+def measure_rules(record: Record, now: EvaluationContext) -> Row:
     predicate = make_seed_style_predicate()
     assert predicate(record, now)
     with mock.patch.object(judge, "is_signed_under", lambda *_: True):  # noqa: PT008 - a Mock costs more than the rest
@@ -90,7 +90,7 @@ def make_seed_style_predicate():
         "validator-commit_epoch",
     )
 
-    def predicate(record: Record, now: Moment) -> bool:
+    def predicate(record: Record, now: EvaluationContext) -> bool:
         epoch, complete = now.data.epoch, now.data.percent_complete
         keys = {DHTID.generate(source=role).to_bytes(): role for role in ("hoster", "validator")}
         keys |= {DHTID.generate(source=f"{kind}_{epoch}").to_bytes(): kind for kind in kinds}
@@ -102,7 +102,7 @@ def make_seed_style_predicate():
     return predicate
 
 
-def measure_unknown_key(record: Record, now: Moment) -> Row:
+def measure_unknown_key(record: Record, now: EvaluationContext) -> Row:
     unknown = msgspec.structs.replace(record, key=bytes(20))
     assert not INFERENCE_POLICY.admit(unknown, now)
     admit = INFERENCE_POLICY.admit

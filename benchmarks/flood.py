@@ -15,12 +15,12 @@ import msgspec
 
 from benchmarks.timing import Row
 from epochgate.chain.local import LocalChain
-from epochgate.core.calendar import Calendar
 from epochgate.core.limits import Allowance, Limits, Rate
 from epochgate.core.policy import Policy
 from epochgate.core.record import PEER_ID_PREFIX, Record
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Rule
+from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import EpochContext
 from epochgate.core.verdict import Reason
 from epochgate.keys import SigningKey
@@ -61,25 +61,25 @@ class Stage:
         self.chain.start(1)
         self.seconds = self.chain.genesis_seconds + (1 + 230.5) * 6.0
         policy = Policy(*INFERENCE_POLICY.rules, limits=limits)
-        calendar = Calendar(policy)
+        schedule = EpochSchedule(policy)
         for epoch in range(3):
             roster = asyncio.run(self.chain.get_roster(epoch))
-            calendar.add(EpochContext(self.chain.network_id, self.chain.timing, roster, self.validators[0].author))
-        self.calendar = calendar
+            schedule.add(EpochContext(self.chain.network_id, self.chain.timing, roster, self.validators[0].author))
+        self.schedule = schedule
         self.database = NodeDatabase(folder / "ledger.sqlite")
-        chain_clock = ChainClock(self.chain, self, calendar, self.database)
+        chain_clock = ChainClock(self.chain, self, schedule, self.database)
         self.replica = Replica(self.hosters[0], policy, self.database, chain_clock, MAX_MESSAGE_BYTES)
 
     def get_unix_seconds(self) -> float:
         return self.seconds
 
     def sign(self, key: SigningKey, rule: Rule = COMMIT, epoch: int = 2, payload: bytes = bytes(32)) -> Record:
-        key_rule = self.calendar.get_key_rule(rule, epoch)
+        key_rule = self.schedule.get_key_rule(rule, epoch)
         return key.sign_record(self.chain.network_id, key_rule.key, payload, self.seconds + key_rule.longest_seconds - 12)
 
     def renew(self, key: SigningKey, seconds: float) -> Record:
         """A heartbeat that lives for so long."""
-        key_rule, beat = self.calendar.get_key_rule(BEAT, 2), BEAT.schema.encode(HEARTBEAT)
+        key_rule, beat = self.schedule.get_key_rule(BEAT, 2), BEAT.schema.encode(HEARTBEAT)
         return key.sign_record(self.chain.network_id, key_rule.key, beat, self.seconds + seconds)
 
     async def post(self, sender: SigningKey, message: bytes) -> Posted | Refused:

@@ -19,13 +19,13 @@ import numpy as np
 
 from benchmarks.timing import Row
 from epochgate.chain.local import LocalChain
-from epochgate.core.calendar import Calendar
 from epochgate.core.commitment import Opening, OpeningOf
 from epochgate.core.epoch import epochs
 from epochgate.core.policy import Policy
 from epochgate.core.receipt import Standing
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Rule
+from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import EpochContext
 from epochgate.engine.libp2p import Libp2pNetwork
 from epochgate.engine.system import SystemClock
@@ -59,10 +59,10 @@ class BenchNode:
         clock = SystemClock()
         self.key = SigningKey.load(folder / f"{name}.key")
         self.chain = LocalChain(folder / "chain.sqlite", None, clock)
-        self.calendar = Calendar(POLICY)
-        self.calendar.add(EpochContext(self.chain.network_id, self.chain.timing, self.chain.get_waiting_roster()))
+        self.schedule = EpochSchedule(POLICY)
+        self.schedule.add(EpochContext(self.chain.network_id, self.chain.timing, self.chain.get_waiting_roster()))
         database = NodeDatabase(folder / f"{name}.sqlite")
-        chain_clock = ChainClock(self.chain, clock, self.calendar, database)
+        chain_clock = ChainClock(self.chain, clock, self.schedule, database)
         self.network = network
         self.replica = Replica(self.key, POLICY, database, chain_clock, network.max_message_bytes)
         self.store = Store(network, self.replica, POLICY, chain_clock)
@@ -81,7 +81,7 @@ class BenchNode:
 
     async def post(self, rule: Rule, seed: int) -> None:
         output = np.random.default_rng(seed).standard_normal((256, 256)).astype(np.float32)
-        key_rule = self.calendar.get_key_rule(rule, 0, self.key.author if "{author}" in rule.name else None)
+        key_rule = self.schedule.get_key_rule(rule, 0, self.key.author if "{author}" in rule.name else None)
         now_seconds = time.time()
         payload = SCHEMA.encode(Opening(bytes(32), bytes(32), OUTPUT.encode(output)))
         record = self.key.sign_record(self.chain.network_id, key_rule.key, payload, now_seconds + LIFETIME_SECONDS)

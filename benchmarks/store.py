@@ -15,12 +15,12 @@ from hivemind.utils import get_dht_time
 
 from benchmarks.timing import Row
 from epochgate.chain.local import LocalChain
-from epochgate.core.calendar import Calendar
 from epochgate.core.epoch import epochs
 from epochgate.core.policy import Policy
 from epochgate.core.receipt import Standing
 from epochgate.core.roster import HOSTER, MAX_REPLICAS
 from epochgate.core.rule import Rule
+from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Digest, EpochContext
 from epochgate.engine.libp2p import Libp2pNetwork
 from epochgate.engine.system import SystemClock
@@ -82,18 +82,22 @@ async def _start_ours(nodes: int, folder: Path, stack: AsyncExitStack) -> tuple[
     for number, key in enumerate(keys):
         home = folder / f"node-{number}"
         home.mkdir()
-        chain, database, calendar = LocalChain(path, key.author, clock), NodeDatabase(home / "ledger.sqlite"), Calendar(policy)
-        calendar.add(EpochContext(chain.network_id, chain.timing, roster))
+        chain, database, schedule = (
+            LocalChain(path, key.author, clock),
+            NodeDatabase(home / "ledger.sqlite"),
+            EpochSchedule(policy),
+        )
+        schedule.add(EpochContext(chain.network_id, chain.timing, roster))
         network = await Libp2pNetwork.start(folder / f"key-{number}", home, initial_peers=peers[:2])
         peers += network.get_listen_addresses()
-        chain_clock = ChainClock(chain, clock, calendar, database)
+        chain_clock = ChainClock(chain, clock, schedule, database)
         replica = Replica(key, policy, database, chain_clock, network.max_message_bytes)
         await network.serve(replica.handle)
         stores.append(Store(network, replica, policy, chain_clock))
         stack.callback(database.close)
         stack.push_async_callback(network.close)
         stack.push_async_callback(stores[-1].close)
-    key_rule = calendar.get_key_rule(RULE, 0)
+    key_rule = schedule.get_key_rule(RULE, 0)
 
     async def store(number: int) -> None:
         key = keys[number % nodes]

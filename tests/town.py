@@ -11,7 +11,6 @@ from pathlib import Path
 import msgspec
 
 from epochgate.chain.local import LocalChain
-from epochgate.core.calendar import Calendar
 from epochgate.core.epoch import epochs, percent
 from epochgate.core.limits import Limits
 from epochgate.core.policy import Policy
@@ -20,6 +19,7 @@ from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading
 from epochgate.core.roster import HOSTER
 from epochgate.core.rule import KeyRule, Rule
+from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Digest, EpochContext
 from epochgate.keys import SigningKey
 from epochgate.ports import Clock, Handler, Network
@@ -97,7 +97,7 @@ class Neighbour:
     def open(self) -> None:
         town, network = self.town, self.network
         self.database = NodeDatabase(self._path)
-        self.chain_clock = ChainClock(town.chain, town.clock, town.calendar, self.database)
+        self.chain_clock = ChainClock(town.chain, town.clock, town.schedule, self.database)
         self.replica = Replica(self.key, POLICY, self.database, self.chain_clock, network.max_message_bytes)
         self.store = Store(network, self.replica, POLICY, self.chain_clock, timeout_seconds=TIMEOUT_SECONDS)
         self._line.handler = self.replica.handle
@@ -183,7 +183,7 @@ class Town:
     def __init__(self, folder: Path, clock: Clock) -> None:
         self.folder = folder
         self.clock = TownClock(clock)
-        self.calendar = Calendar(POLICY)
+        self.schedule = EpochSchedule(POLICY)
         path = folder / "chain.sqlite"
         LocalChain.create(path, self.clock, block_seconds=6.0, genesis=bytes(32))
         self.chain = LocalChain(path, None, self.clock)
@@ -206,10 +206,10 @@ class Town:
         self.clock.ahead_seconds += self.chain.genesis_seconds + block * 6.0 - self.clock.get_unix_seconds()
         for number in range(max(0, epoch - 2), epoch + 1):
             roster = await self.chain.get_roster(number)
-            self.calendar.add(EpochContext(self.chain.network_id, self.chain.timing, roster))
+            self.schedule.add(EpochContext(self.chain.network_id, self.chain.timing, roster))
 
     def get_key_rule(self, rule: Rule, epoch: int, author: Neighbour) -> KeyRule:
-        return self.calendar.get_key_rule(rule, epoch, author.author if "{author}" in rule.name else None)
+        return self.schedule.get_key_rule(rule, epoch, author.author if "{author}" in rule.name else None)
 
     @property
     def f(self) -> int:

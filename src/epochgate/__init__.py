@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 from epochgate._version import __version__
 
 if TYPE_CHECKING:  # for type checkers; __getattr__ serves the same names when the program runs
-    from epochgate.core.calendar import Calendar
     from epochgate.core.challenge import Chosen, Derived, TensorSpec
     from epochgate.core.commitment import Opening, OpeningOf, compute_commitment
     from epochgate.core.epoch import EpochData, Timing, Window, compute_epoch_data, epochs, percent
+    from epochgate.core.evaluation import EvaluationContext
     from epochgate.core.limits import Allowance, Limits, Quota, Rate
-    from epochgate.core.moment import Moment
     from epochgate.core.policy import Policy, Scoring
     from epochgate.core.policy_lint import PolicyError, check_policy
     from epochgate.core.record import Record, compute_key, compute_network_id
     from epochgate.core.roster import HOSTER, VALIDATOR, Member, Role, Roster
     from epochgate.core.rule import Rule
+    from epochgate.core.schedule import EpochSchedule
     from epochgate.core.schema import Digest, EpochContext, Malformed
     from epochgate.core.scoring import ScoreList
     from epochgate.core.verdict import Admitted, Denied, Reason, Verdict
@@ -29,13 +29,16 @@ if TYPE_CHECKING:  # for type checkers; __getattr__ serves the same names when t
     from epochgate.policies.inference import INFERENCE_POLICY
     from epochgate.schemas import Heartbeat, Map, Tensor
 
+    Calendar = EpochSchedule
+    Moment = EvaluationContext
+
 _HOMES = {
-    "core.calendar": ("Calendar",),
+    "core.schedule": ("EpochSchedule",),
     "core.challenge": ("Chosen", "Derived", "TensorSpec"),
     "core.commitment": ("Opening", "OpeningOf", "compute_commitment"),
     "core.epoch": ("EpochData", "Timing", "Window", "compute_epoch_data", "epochs", "percent"),
     "core.limits": ("Allowance", "Limits", "Quota", "Rate"),
-    "core.moment": ("Moment",),
+    "core.evaluation": ("EvaluationContext",),
     "core.policy": ("Policy", "Scoring"),
     "core.policy_lint": ("PolicyError", "check_policy"),
     "core.record": ("Record", "compute_key", "compute_network_id"),
@@ -49,6 +52,9 @@ _HOMES = {
     "schemas": ("Heartbeat", "Map", "Tensor"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+_FORMER_NAMES = {"Calendar": "EpochSchedule", "Moment": "EvaluationContext"}
+"""Names that users import since the first release, and what each is called now."""
 
 # spelled out, for a type checker takes no computed list as a promise
 __all__ = [
@@ -64,6 +70,8 @@ __all__ = [
     "Digest",
     "EpochContext",
     "EpochData",
+    "EpochSchedule",
+    "EvaluationContext",
     "Heartbeat",
     "Limits",
     "Malformed",
@@ -101,10 +109,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
+    name_now = _FORMER_NAMES.get(name, name)
+    home = _HOME_OF.get(name_now)
     if home is None:
         raise AttributeError(f"module 'epochgate' has no attribute {name!r}")
-    value = getattr(import_module(f"epochgate.{home}"), name)
+    value = getattr(import_module(f"epochgate.{home}"), name_now)
     globals()[name] = value
     return value
 

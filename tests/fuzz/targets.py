@@ -12,9 +12,9 @@ from contextlib import suppress
 import msgspec
 import numpy as np
 
-from epochgate.core.calendar import Calendar
 from epochgate.core.commitment import OpeningOf
 from epochgate.core.record import Record
+from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Malformed
 from epochgate.core.scoring import ScoreList
 from epochgate.keys import format_peer_id, parse_peer_id
@@ -36,9 +36,9 @@ TENSORS = (
 )
 HEARTBEAT = Map(Heartbeat)
 OPENING = OpeningOf(ScoreList()).bind(make_context())
-CALENDAR = Calendar(INFERENCE_POLICY)
+CALENDAR = EpochSchedule(INFERENCE_POLICY)
 CALENDAR.add(make_context(EPOCH))
-NOW = CALENDAR.compute_moment(BLOCK, compute_unix_seconds(BLOCK))
+NOW = CALENDAR.compute_evaluation_context(BLOCK, compute_unix_seconds(BLOCK))
 
 
 def decode_request(data: bytes) -> None:

@@ -26,7 +26,7 @@ from hivemind.utils import MSGPackSerializer
 from hivemind.utils.crypto import RSAPrivateKey
 
 from bare_hivemind import start_node
-from epochgate.core.moment import Moment
+from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.receipt import Standing
 from epochgate.core.record import Record
 from epochgate.core.rule import KeyRule
@@ -228,7 +228,7 @@ async def test_ours_keeps_the_new_record_when_the_old_one_is_replayed(town: Town
     await alice.post_to(town.neighbours, new)
     assert {reply.reason for reply in await alice.post_to(town.neighbours, old)} == {"already-there"}  # type: ignore[union-attr]  # anything else fails
     town.clock.ahead_seconds += 150
-    latest = get_latest([await reader.read(HEARTBEAT)], reader.chain_clock.get_moment())
+    latest = get_latest([await reader.read(HEARTBEAT)], reader.chain_clock.get_evaluation_context())
     assert latest[alice.author].record == new
 
 
@@ -269,10 +269,10 @@ async def test_bare_hivemind_lets_one_bad_entry_hide_all_good_ones(bare: list[Pe
 class TooGenerous:
     """Admits whatever is asked, as a replica with a fault does."""
 
-    def find_key_rule(self, key: bytes, now: Moment) -> KeyRule | None:
+    def find_key_rule(self, key: bytes, now: EvaluationContext) -> KeyRule | None:
         return POLICY.find_key_rule(key, now)
 
-    def admit(self, record: Record, _now: Moment) -> Verdict:
+    def admit(self, record: Record, _now: EvaluationContext) -> Verdict:
         return Admitted("anything", record.author)
 
     recognise = admit
@@ -424,7 +424,7 @@ async def test_ours_asks_the_replicas_at_every_reading(town: Town) -> None:
     alice, visitor = town.neighbours[0], town.visitor
     for payload, lifetime_seconds in ((b"o" * 32, 100.0), (b"n" * 32, 200.0)):
         assert (await alice.post(HEARTBEAT, alice.write(HEARTBEAT, payload, lifetime_seconds))).is_complete
-        latest = get_latest([await visitor.read(HEARTBEAT)], visitor.chain_clock.get_moment())
+        latest = get_latest([await visitor.read(HEARTBEAT)], visitor.chain_clock.get_evaluation_context())
         assert latest[alice.author].record.payload == payload
 
 

@@ -17,8 +17,8 @@ from epochgate.adversaries.replicas import COVETED_KEYS, grind_key
 from epochgate.core import challenge, commitment, policy, roster, settlement
 from epochgate.core.challenge import TensorSpec, compute_challenge
 from epochgate.core.commitment import Opening, compute_commitment
+from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.limits import Allowance, Limits, Rate
-from epochgate.core.moment import Moment
 from epochgate.core.policy import Policy, Scoring
 from epochgate.core.receipt import ReceiptRule, Standing
 from epochgate.core.record import Record, compute_key
@@ -144,7 +144,7 @@ def test_who_keeps_no_window_is_paid_where_nobody_asks_for_one(
 ) -> None:
     admit = Policy.admit
 
-    def admit_at_any_time(policy: Policy, record: Record, now: Moment) -> Verdict:
+    def admit_at_any_time(policy: Policy, record: Record, now: EvaluationContext) -> Verdict:
         key_rule = now.postable.get(record.key)
         block = now.block if key_rule is None else min(max(now.block, key_rule.first), key_rule.last)
         return admit(policy, record, msgspec.structs.replace(now, block=block))

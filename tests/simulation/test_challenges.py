@@ -89,7 +89,7 @@ def test_stand_ins_take_over_in_order_where_the_elected_one_has_nothing_to_publi
         await world.run_until(1, 0.01)
         elected = await world.get_elected(1)
         station = elected.get_live_node().station
-        first = station.calendar.get_context(1).roster.compute_stand_ins(elected.key.author)[0]
+        first = station.schedule.get_context(1).roster.compute_stand_ins(elected.key.author)[0]
         if how == "absent":
             await elected.kill()
         else:

@@ -15,13 +15,13 @@ from simulation.world import Resident, World, live
 async def read_state(world: World, reader: Resident, of: Resident, kind: str) -> ServerState | None:
     """The state that `of`'s heartbeat under `kind` names, as `reader` sees it."""
     node = reader.get_live_node()
-    moment = node.chain_clock.get_moment()
+    moment = node.chain_clock.get_evaluation_context()
     rule = INFERENCE_POLICY.get_rule(kind)
     section = await node.store.read_all(rule, moment.data.epoch)
     proof = get_latest(section.readings, moment).get(of.key.author)
     if proof is None:
         return None
-    beat = node.calendar.get_key_rule(rule, moment.data.epoch).decode(proof.record.payload)
+    beat = node.schedule.get_key_rule(rule, moment.data.epoch).decode(proof.record.payload)
     assert isinstance(beat, Heartbeat)
     assert (beat.public_name, beat.role, beat.policy_digest) == (of.name, kind, INFERENCE_POLICY.digest.hex())
     return beat.state

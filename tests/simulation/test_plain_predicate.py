@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 
 from epochgate.chain.local import LocalChain
-from epochgate.core.calendar import Calendar
 from epochgate.core.policy import Policy
 from epochgate.core.receipt import Standing
 from epochgate.core.record import compute_key
 from epochgate.core.roster import VALIDATOR
+from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import EpochContext
 from epochgate.core.verdict import Reason
 from epochgate.engine.memory import Hub
@@ -50,19 +50,19 @@ class Subnet:
         for name in NAMES:
             self.chain.register(meet(name).author, VALIDATOR)
         self.chain.start(SLOT)
-        self.calendar = Calendar(Policy())
-        self.judge = PlainJudge(self.calendar.get_context, HypertensorPredicateValidator(hypertensor_consensus_predicate()))
+        self.schedule = EpochSchedule(Policy())
+        self.judge = PlainJudge(self.schedule.get_context, HypertensorPredicateValidator(hypertensor_consensus_predicate()))
         self.stores: dict[str, Store] = {}
         self.recorders: dict[str, TranscriptWriter] = {}
 
     async def start(self) -> None:
         await self.wait_for_block(SLOT)
         self.context = EpochContext(self.chain.network_id, self.chain.timing, await self.chain.get_roster(0))
-        self.calendar.add(self.context)
+        self.schedule.add(self.context)
         hub = Hub(random.Random(0))
         for name in NAMES:
             network, database, key = hub.join(meet(name).author), NodeDatabase(None), meet(name)
-            chain_clock = ChainClock(self.chain, self.clock, self.calendar, database)
+            chain_clock = ChainClock(self.chain, self.clock, self.schedule, database)
             recorder = self.recorders[name] = TranscriptWriter(self.folder / name / "transcript", "none", _fail)
             replica = Replica(key, self.judge, database, chain_clock, network.max_message_bytes, recorder=recorder)
             recorder.note_begun(
@@ -74,7 +74,7 @@ class Subnet:
                     epoch=0,
                     time_seconds=self.clock.get_unix_seconds(),
                     oldest_epoch=None,
-                    contexts=self.calendar.get_contexts(),
+                    contexts=self.schedule.get_contexts(),
                     held=database.held,
                 )
             )
@@ -118,8 +118,8 @@ def save(tensor: torch.Tensor) -> bytes:
 def replay_with(subnet: Subnet, predicate: Callable[..., bool]) -> list[EpochReplay]:
     """Vera's transcript, with the judge that a user's `make_judge` gives."""
 
-    def make_judge(calendar: Calendar) -> PlainJudge:
-        return PlainJudge(calendar.get_context, HypertensorPredicateValidator(predicate))
+    def make_judge(schedule: EpochSchedule) -> PlainJudge:
+        return PlainJudge(schedule.get_context, HypertensorPredicateValidator(predicate))
 
     return list(replay_files(Replay(Policy(), make_judge), find_transcript(subnet.folder / "vera")))
 

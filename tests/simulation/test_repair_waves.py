@@ -33,7 +33,7 @@ async def find_verified(world: World, reader: str, epoch: int) -> set[str]:
     """
     node = world[reader].get_live_node()
     sections = [await node.store.read_all(rule, epoch, is_thorough=True) for rule in (COMMIT, OPENING)]
-    opened = collect_openings(INFERENCE_POLICY, node.calendar, compute_set(sections), OPENING, epoch)
+    opened = collect_openings(INFERENCE_POLICY, node.schedule, compute_set(sections), OPENING, epoch)
     return {name for name in HOSTERS if world[name].key.author in opened}
 
 

@@ -102,7 +102,7 @@ def test_a_node_without_its_ledger_takes_what_is_proven_from_the_others(tmp_path
         await world.run_until(1, 57)
         held = world["dave"].get_live_node().station.database.held
         for kind in ("hoster-commit", "hoster-reveal", "validator-reveal", "consensus"):
-            key_rule = world["dave"].get_live_node().calendar.get_key_rule(INFERENCE_POLICY.get_rule(kind), 1)
+            key_rule = world["dave"].get_live_node().schedule.get_key_rule(INFERENCE_POLICY.get_rule(kind), 1)
             assert any(key == key_rule.key for key, _ in held)
 
     live(tmp_path, story, is_on_disk=True)
@@ -114,7 +114,7 @@ def test_a_node_without_its_ledger_that_starts_before_all_others_asks_them_again
     async def story(world: World) -> None:
         def count_commitments() -> int:
             node = world["dave"].get_live_node()
-            key = node.calendar.get_key_rule(COMMIT, 1).key
+            key = node.schedule.get_key_rule(COMMIT, 1).key
             return sum(place[0] == key for place in node.station.database.held)
 
         await world.start()
@@ -150,14 +150,14 @@ def test_a_node_that_runs_becomes_a_replica_of_new_keys_only(tmp_path: Path) -> 
         for epoch in (0, 1):
             for rule in INFERENCE_POLICY.rules:
                 if rule.is_of_an_epoch:
-                    places = [key_rule.replica_set.replicas for key_rule in node.calendar.get_key_rules(rule, epoch)]
+                    places = [key_rule.replica_set.replicas for key_rule in node.schedule.get_key_rules(rule, epoch)]
                     assert all(newcomer.key.author not in replicas for replicas in places)
-        assert newcomer.key.author in node.calendar.get_key_rule(COMMIT, 2).replica_set.replicas
+        assert newcomer.key.author in node.schedule.get_key_rule(COMMIT, 2).replica_set.replicas
         for rule in INFERENCE_POLICY.rules:
-            keys = {key_rule.key for key_rule in node.calendar.get_key_rules(rule, 2)}
+            keys = {key_rule.key for key_rule in node.schedule.get_key_rules(rule, 2)}
             held = {place for place in alices.station.database.held if place[0] in keys}
             assert {place for place in node.station.database.held if place[0] in keys} == held, rule.kind
-        heartbeats = node.calendar.get_key_rule(INFERENCE_POLICY.get_rule("hoster"), 2).key
+        heartbeats = node.schedule.get_key_rule(INFERENCE_POLICY.get_rule("hoster"), 2).key
         beating = {author for key, author in node.station.database.held if key == heartbeats}
         assert beating == {world[name].key.author for name in HOSTERS}, "renewed since it became their replica"
 

@@ -454,7 +454,7 @@ def test_a_hoster_whose_ledger_was_lost_keeps_to_the_commitment_that_is_there(tm
         assert "hoster-commit of epoch 1" in trouble.what
         (missed,) = [fact.why for fact in world["dave"].get(DutyMissed, 1) if fact.duty == "open-output"]
         assert "ledger knows nothing" in missed
-        key = world["alice"].get_live_node().station.calendar.get_key_rule(COMMIT, 1).key
+        key = world["alice"].get_live_node().station.schedule.get_key_rule(COMMIT, 1).key
         for resident in world.residents.values():
             assert not resident.get_live_node().station.database.has_evidence(key, world["dave"].key.author)
             assert not resident.get(AttestationRefused)

@@ -26,9 +26,9 @@ async def read_throughputs(world: World) -> dict[str, float]:
     """What hosters say of themselves, by name."""
     station = world["victor"].get_live_node().station
     section = await station.store.read_all(station.policy.get_rule("hoster"), 0)
-    latest = get_latest(section.readings, station.chain_clock.get_moment())
+    latest = get_latest(section.readings, station.chain_clock.get_evaluation_context())
     names = {world[name].key.author: name for name in HOSTERS}
-    key_rule = station.calendar.get_key_rule(station.policy.get_rule("hoster"), 0)
+    key_rule = station.schedule.get_key_rule(station.policy.get_rule("hoster"), 0)
     said: dict[str, float] = {}
     for author, proof in latest.items():
         beat = key_rule.decode(proof.record.payload)

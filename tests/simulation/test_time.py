@@ -63,7 +63,7 @@ def test_a_boundary_that_is_reorganised_is_crossed_twice_and_counted_once(
         node, line = world["alice"].get_live_node(), world.hub.join(meet("vito").author)
 
         def write(name: str, kind: str, epoch: int) -> Record:
-            key_rule = node.calendar.get_key_rule(INFERENCE_POLICY.get_rule(kind), epoch)
+            key_rule = node.schedule.get_key_rule(INFERENCE_POLICY.get_rule(kind), epoch)
             expires = world.clock.get_unix_seconds() + key_rule.longest_seconds - 12
             return meet(name).sign_record(key_rule.context.network, key_rule.key, bytes(32), expires)
 
@@ -74,11 +74,11 @@ def test_a_boundary_that_is_reorganised_is_crossed_twice_and_counted_once(
         refused = await send(in_time)
         assert isinstance(refused, Refused)
         assert refused.reason == Reason.LATE.value
-        contexts = {name: it.get_live_node().calendar.get_context(1) for name, it in world.residents.items() if it.is_running}
+        contexts = {name: it.get_live_node().schedule.get_context(1) for name, it in world.residents.items() if it.is_running}
         lost_blocks = 5
         posted = await send(in_time)
         assert isinstance(posted, Posted)
-        assert (posted.receipt.epoch, node.chain_clock.get_moment().data.epoch) == (0, 0)
+        assert (posted.receipt.epoch, node.chain_clock.get_evaluation_context().data.epoch) == (0, 0)
         refused = await send(write("vito", "validator-commit", 1))
         assert isinstance(refused, Refused)
         assert (refused.reason, refused.wait_blocks) == (Reason.EARLY.value, 62)
@@ -88,7 +88,7 @@ def test_a_boundary_that_is_reorganised_is_crossed_twice_and_counted_once(
         for epoch in range(2):
             await assert_complete(world, epoch, without=("vito",))
         for name, context in contexts.items():
-            assert world[name].get_live_node().calendar.get_context(1) is context
+            assert world[name].get_live_node().schedule.get_context(1) is context
             assert len(world[name].get(EpochBegan, 1)) == 1
 
     live(tmp_path, story, seed=1)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from epochgate.core import claim, record_set, rule, settlement
-from epochgate.core.moment import Moment
+from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.receipt import Proof, Receipt, ReceiptRule, Standing, compute_receipt_bytes, compute_record_id
 from epochgate.core.record import Record, compute_key
 from epochgate.core.record_set import Section
@@ -64,7 +64,7 @@ def admit_everything(patch: Patch) -> None:
     """Whatever a replica refuses by its policy it takes all the same."""
     post = Replica._post
 
-    def take(self: Replica, sender: bytes, record: Record, now: Moment) -> object:
+    def take(self: Replica, sender: bytes, record: Record, now: EvaluationContext) -> object:
         answer = post(self, sender, record, now)
         key_rule = self.judge.find_key_rule(record.key, now)
         return answer if isinstance(answer, Receipt) or key_rule is None else self._keep(record, key_rule, now)
@@ -212,7 +212,7 @@ def test_receipts_that_are_not_signed(monkeypatch: Patch) -> None:
 def test_another_receipt_for_the_same_record(monkeypatch: Patch) -> None:
     post, seen = Replica._post, set[tuple[bytes, bytes]]()
 
-    def sign_again(self: Replica, sender: bytes, record: Record, now: Moment) -> object:
+    def sign_again(self: Replica, sender: bytes, record: Record, now: EvaluationContext) -> object:
         answer = post(self, sender, record, now)
         if isinstance(answer, Receipt) and (self.author, record.value) in seen:
             return msgspec.structs.replace(answer, block=answer.block + 1)
@@ -293,7 +293,7 @@ def prove_by_one_receipt(patch: Patch) -> None:
     """A hoster's commitment that one replica has is taken for proven and complete."""
     post = Replica._post
 
-    def refuse_but_one(self: Replica, sender: bytes, record: Record, now: Moment) -> object:
+    def refuse_but_one(self: Replica, sender: bytes, record: Record, now: EvaluationContext) -> object:
         key_rule = self.judge.find_key_rule(record.key, now)
         if key_rule is not None and key_rule.rule.kind == "hoster-commit" and self.author != key_rule.replica_set.replicas[0]:
             return Denied(Reason.LATE)

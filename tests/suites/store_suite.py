@@ -226,7 +226,7 @@ async def the_latest_heartbeat_wins_and_old_ones_do_not_come_back(town: Town) ->
     (refused,) = await alice.post_to([reader], old)
     assert isinstance(refused, Refused)
     assert refused.reason == "already-there"
-    latest = get_latest([await reader.read(HEARTBEAT)], reader.chain_clock.get_moment())
+    latest = get_latest([await reader.read(HEARTBEAT)], reader.chain_clock.get_evaluation_context())
     assert latest[alice.author].record == new
     town.clock.ahead_seconds += 200
     assert not (await reader.read(HEARTBEAT)).proofs

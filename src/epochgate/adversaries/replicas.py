@@ -77,14 +77,14 @@ class TwoFaced:
         return reply
 
     def _is_shown_to(self, reader: bytes) -> bool:
-        readers = self._station.calendar.get_context(self._get_epoch()).roster.authors
+        readers = self._station.schedule.get_context(self._get_epoch()).roster.authors
         return reader in readers[::2]
 
     def _get_epoch(self) -> int:
-        return self._station.chain_clock.get_moment().data.epoch
+        return self._station.chain_clock.get_evaluation_context().data.epoch
 
     def _date_back(self, record: Record) -> Receipt | None:
-        now = self._station.chain_clock.get_moment()
+        now = self._station.chain_clock.get_evaluation_context()
         key_rule = self._station.judge.find_key_rule(record.key, now)
         if key_rule is None or key_rule.epoch is None:
             return None

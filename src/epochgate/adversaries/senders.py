@@ -58,7 +58,7 @@ async def _forge(station: Station, duty: Duty) -> str:
     await station.wait_for_block(key_rule.first)
     expiration_time = station.get_unix_seconds() + key_rule.longest_seconds - 2 * key_rule.block_seconds
     said = []
-    for victim in station.calendar.get_context(duty.epoch).roster.hosters:
+    for victim in station.schedule.get_context(duty.epoch).roster.hosters:
         if victim != station.author:
             value = station.entropy.get_bytes(SIGNATURE_BYTES + 32)
             forged = Record(key_rule.key, victim, value, expiration_time)

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from epochgate.core.evaluation import NOTHING_HELD, EvaluationContext, Held
 from epochgate.core.limits import Limits
-from epochgate.core.moment import NOTHING_HELD, Held, Moment
 from epochgate.core.policy import Judge
 from epochgate.core.receipt import Receipt, RecordId, compute_record_id
 from epochgate.core.record import Record, compute_value_digest
@@ -48,7 +48,14 @@ class Stock(Protocol):
 
 
 def judge_post(
-    judge: Judge, key_rule: KeyRule | None, sender: bytes, record: Record, now: Moment, replica: bytes, stock: Stock, room: Room
+    judge: Judge,
+    key_rule: KeyRule | None,
+    sender: bytes,
+    record: Record,
+    now: EvaluationContext,
+    replica: bytes,
+    stock: Stock,
+    room: Room,
 ) -> Receipt | Verdict:
     """The receipt that `replica` gave for this very record before, or whether it is to store it now.
 
@@ -76,7 +83,7 @@ def judge_post(
     return verdict if denied is None else denied
 
 
-def compute_receipt_epoch(key_rule: KeyRule | None, now: Moment) -> int:
+def compute_receipt_epoch(key_rule: KeyRule | None, now: EvaluationContext) -> int:
     """What a receipt given now says: the key's epoch, or for a key without one the current epoch."""
     return now.data.epoch if key_rule is None or key_rule.epoch is None else key_rule.epoch
 

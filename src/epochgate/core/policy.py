@@ -18,8 +18,8 @@ from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
 from epochgate.core.epoch import Timing, Window
+from epochgate.core.evaluation import READABLE_EPOCHS, EvaluationContext
 from epochgate.core.limits import Limits
-from epochgate.core.moment import READABLE_EPOCHS, Moment
 from epochgate.core.policy_render import render_limits, render_table, render_timeline
 from epochgate.core.record import SIGNATURE_BYTES, Record, is_signed
 from epochgate.core.rule import KeyRule, Rule
@@ -38,11 +38,11 @@ class Judge(Protocol):
     `find_key_rule` gives the rule that a key stands under, and with it the key's replicas; None for a key that is none.
     """
 
-    def find_key_rule(self, key: bytes, now: Moment) -> KeyRule | None: ...
+    def find_key_rule(self, key: bytes, now: EvaluationContext) -> KeyRule | None: ...
 
-    def admit(self, record: Record, now: Moment) -> Verdict: ...
+    def admit(self, record: Record, now: EvaluationContext) -> Verdict: ...
 
-    def recognise(self, record: Record, now: Moment) -> Verdict: ...
+    def recognise(self, record: Record, now: EvaluationContext) -> Verdict: ...
 
 
 class Scoring(msgspec.Struct, frozen=True):
@@ -76,11 +76,11 @@ class Policy:
         self.limits = limits or Limits()
         self.max_value_bytes = max((rule.max_bytes for rule in rules), default=0)
 
-    def find_key_rule(self, key: bytes, now: Moment) -> KeyRule | None:
+    def find_key_rule(self, key: bytes, now: EvaluationContext) -> KeyRule | None:
         """The rule that `key` stands under now, None where it is no key of this policy."""
         return now.postable.get(key)
 
-    def admit(self, record: Record, now: Moment) -> Verdict:
+    def admit(self, record: Record, now: EvaluationContext) -> Verdict:
         """POST: may the record be stored now?"""
         size = len(record.value)
         if size > self.max_value_bytes:
@@ -115,7 +115,7 @@ class Policy:
             )
         return judge_content(record, key_rule)
 
-    def recognise(self, record: Record, now: Moment) -> Verdict:
+    def recognise(self, record: Record, now: EvaluationContext) -> Verdict:
         """GET: is this a record that could have been stored? Windows do not bind it; receipts say when it was."""
         key_rule = now.readable.get(record.key)
         if key_rule is None:

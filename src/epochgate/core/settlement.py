@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-from epochgate.core.calendar import Calendar
 from epochgate.core.challenge import Derived
 from epochgate.core.commitment import Opened, is_opened
 from epochgate.core.policy import Policy
@@ -15,6 +14,7 @@ from epochgate.core.record import Record
 from epochgate.core.record_set import RecordSet
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Rule
+from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import EpochContext, Malformed
 from epochgate.core.scoring import compute_hoster_scores, compute_pay, count_good_entries
 
@@ -70,12 +70,12 @@ def compute_expected_challenge(policy: Policy, context: EpochContext) -> bytes |
     return schema.compute_digest(context) if isinstance(schema, Derived) else None
 
 
-def compute_hoster_outcome(policy: Policy, calendar: Calendar, records: RecordSet, epoch: int) -> HosterOutcome:
+def compute_hoster_outcome(policy: Policy, schedule: EpochSchedule, records: RecordSet, epoch: int) -> HosterOutcome:
     """Scores 0 to 10^6 of every roster hoster of `epoch`, from the commitments and openings in the set."""
-    context = calendar.get_context(epoch)
+    context = schedule.get_context(epoch)
     rule = policy.get_opening_rule(HOSTER)
     committed = records.get_records(get_commitment_rule(policy, rule).kind, epoch)
-    opened = collect_openings(policy, calendar, records, rule, epoch)
+    opened = collect_openings(policy, schedule, records, rule, epoch)
     challenge = compute_expected_challenge(policy, context) or _elect_challenge(opened)
     outputs = {author: it.value for author, it in opened.items() if it.opening.challenge_digest == challenge}
     scored = compute_hoster_scores(outputs, tuple(committed), policy.scoring.tolerance_ppm)
@@ -84,7 +84,9 @@ def compute_hoster_outcome(policy: Policy, calendar: Calendar, records: RecordSe
     return HosterOutcome(scores, score_list, tuple(committed), tuple(outputs), challenge)
 
 
-def collect_openings(policy: Policy, calendar: Calendar, records: RecordSet, rule: Rule, epoch: int) -> dict[bytes, Opened]:
+def collect_openings(
+    policy: Policy, schedule: EpochSchedule, records: RecordSet, rule: Rule, epoch: int
+) -> dict[bytes, Opened]:
     """The openings under `rule` in `epoch` that fit their authors' counted commitments; any other counts as none."""
     commitment_rule = get_commitment_rule(policy, rule)
     commitment_epoch = epoch - rule.epochs_ago
@@ -92,9 +94,9 @@ def collect_openings(policy: Policy, calendar: Calendar, records: RecordSet, rul
     opened: dict[bytes, Opened] = {}
     for author, proof in records.get_records(rule.kind, epoch).items():
         committed = commitments.get(author)
-        value = _decode(calendar, rule, epoch, proof.record)
+        value = _decode(schedule, rule, epoch, proof.record)
         if committed is not None and value is not None:
-            network = calendar.get_context(epoch).network
+            network = schedule.get_context(epoch).network
             digest = committed.record.payload
             if is_opened(digest, network, commitment_rule.kind, commitment_epoch, author, value.opening):
                 opened[author] = value
@@ -102,32 +104,32 @@ def collect_openings(policy: Policy, calendar: Calendar, records: RecordSet, rul
 
 
 def compute_settlement(
-    policy: Policy, calendar: Calendar, records: RecordSet, epoch: int, attested_list: tuple[int, ...] | None
+    policy: Policy, schedule: EpochSchedule, records: RecordSet, epoch: int, attested_list: tuple[int, ...] | None
 ) -> Settlement:
     """The submission made in `epoch`: the hosters of the epoch before, and the lists about the one before that.
 
     `attested_list` is the list recomputed from the set attested for the lists' epoch, None if none was attested: then
     it is recomputed from this set.
     """
-    outcome = compute_hoster_outcome(policy, calendar, records, epoch - 1)
-    weights = dict.fromkeys(calendar.get_context(epoch - 1).roster.validators, 0)
+    outcome = compute_hoster_outcome(policy, schedule, records, epoch - 1)
+    weights = dict.fromkeys(schedule.get_context(epoch - 1).roster.validators, 0)
     list_rule = policy.get_opening_rule(VALIDATOR)
     list_epoch = epoch - 1 - list_rule.epochs_ago
     if list_epoch >= 0:
         if attested_list is None:
-            attested_list = compute_hoster_outcome(policy, calendar, records, list_epoch).score_list
-        weights |= _weigh_lists(policy, calendar, records, epoch - 1, attested_list)
+            attested_list = compute_hoster_outcome(policy, schedule, records, list_epoch).score_list
+        weights |= _weigh_lists(policy, schedule, records, epoch - 1, attested_list)
     pay = compute_pay(outcome.scores, weights, policy.scoring.hoster_pot, policy.scoring.validator_pot)
     return Settlement(epoch, {author: pay[author] for author in sorted(pay)}, outcome, weights)
 
 
 def _weigh_lists(
-    policy: Policy, calendar: Calendar, records: RecordSet, epoch: int, reference: tuple[int, ...]
+    policy: Policy, schedule: EpochSchedule, records: RecordSet, epoch: int, reference: tuple[int, ...]
 ) -> dict[bytes, int]:
     rule = policy.get_opening_rule(VALIDATOR)
-    list_context = calendar.get_context(epoch - rule.epochs_ago)
+    list_context = schedule.get_context(epoch - rule.epochs_ago)
     challenge = compute_expected_challenge(policy, list_context)
-    opened = collect_openings(policy, calendar, records, rule, epoch)
+    opened = collect_openings(policy, schedule, records, rule, epoch)
     weights = dict.fromkeys(list_context.roster.validators, 0)
     for author, it in opened.items():
         if isinstance(it.value, tuple) and challenge in (None, it.opening.challenge_digest):
@@ -135,10 +137,10 @@ def _weigh_lists(
     return weights
 
 
-def _decode(calendar: Calendar, rule: Rule, epoch: int, record: Record) -> Opened | None:
+def _decode(schedule: EpochSchedule, rule: Rule, epoch: int, record: Record) -> Opened | None:
     author = record.author if "{author}" in rule.name else None
     try:
-        value = calendar.get_key_rule(rule, epoch, author).decode(record.payload)
+        value = schedule.get_key_rule(rule, epoch, author).decode(record.payload)
     except (Malformed, KeyError):
         return None
     return value if isinstance(value, Opened) else None

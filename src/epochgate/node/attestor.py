@@ -73,7 +73,7 @@ async def _wait_for_submission(station: Station, duty: Duty) -> OnChain:
 
 
 def _note(station: Station, decision: Decision, **changes: Any) -> None:
-    station.recorder.note_decision(station.chain_clock.get_moment(), replace(decision, **changes))
+    station.recorder.note_decision(station.chain_clock.get_evaluation_context(), replace(decision, **changes))
 
 
 async def _judge(
@@ -102,7 +102,7 @@ async def ask_for_set(station: Station, submitter: bytes, epoch: int, pairs: Seq
         evidence += page.evidence
         if page.is_last or not (page.proofs or page.evidence):
             break
-    key_rules = {key_rule.key: key_rule for rule, of in pairs for key_rule in station.calendar.get_key_rules(rule, of)}
+    key_rules = {key_rule.key: key_rule for rule, of in pairs for key_rule in station.schedule.get_key_rules(rule, of)}
     network = station.chain.network_id
     signed = [pair for pair in evidence if all(is_record_signed(network, record) for record in pair)]
     return Shown(tuple(_read_proofs(station, key_rules, proofs)), tuple(signed))
@@ -110,7 +110,7 @@ async def ask_for_set(station: Station, submitter: bytes, epoch: int, pairs: Seq
 
 def _read_proofs(station: Station, key_rules: Mapping[bytes, KeyRule], proofs: Sequence[Proof]) -> Iterator[KeyReading]:
     """The submitter's proofs, judged like a replica's answers."""
-    now = station.chain_clock.get_moment()
+    now = station.chain_clock.get_evaluation_context()
     by_key: dict[bytes, dict[RecordId, Proof]] = {}
     for proof in proofs:
         if proof.record.key in key_rules and station.judge.recognise(proof.record, now):

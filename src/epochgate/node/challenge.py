@@ -20,7 +20,7 @@ async def publish_challenge(station: Station, duty: Duty) -> str:
     """A stand-in looks first: a challenge that is proven needs no other. It waits for no silent replica, for it has little
     time, and what it publishes beside another's costs nobody anything."""
     rule = station.policy.get_challenge_rule()
-    context = station.calendar.get_context(duty.epoch)
+    context = station.schedule.get_context(duty.epoch)
     if context.elected != station.author and (seen := await _read_proven(station, duty.epoch, is_thorough=False)) is not None:
         return f"not needed, {format_peer_id(seen.record.author)} has published"
     record = await station.find_own_record(rule, duty.epoch)
@@ -45,7 +45,7 @@ async def see_challenge(station: Station, duty: Duty) -> str:
 
 async def get_challenge(station: Station, epoch: int) -> tuple[Any, bytes]:
     """The epoch's challenge and its digest. Raises Missed where the publisher chooses it and none is proven."""
-    context = station.calendar.get_context(epoch)
+    context = station.schedule.get_context(epoch)
     try:
         rule = station.policy.get_challenge_rule()
     except KeyError:
@@ -76,14 +76,14 @@ async def _make(station: Station, rule: Rule, context: EpochContext) -> bytes:
 
 def _decode(station: Station, context: EpochContext, proof: Proof) -> Any:
     rule = station.policy.get_challenge_rule()
-    return station.calendar.get_key_rule(rule, context.epoch).decode(proof.record.payload)
+    return station.schedule.get_key_rule(rule, context.epoch).decode(proof.record.payload)
 
 
 async def _read_proven(station: Station, epoch: int, *, is_thorough: bool) -> Proof | None:
     """The proven challenge: the elected node's before any stand-in's, and of two values of one author that of the smaller
     digest, so that all who see the same take the same. Who works on it asks every replica, since what one misses costs it
     the epoch."""
-    context = station.calendar.get_context(epoch)
+    context = station.schedule.get_context(epoch)
     section = await station.store.read_all(station.policy.get_challenge_rule(), epoch, is_thorough=is_thorough)
     proven = section.get_proofs(Standing.PROVEN)
     order = (context.elected, *context.roster.compute_stand_ins(context.elected))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from epochgate.core.calendar import Calendar
 from epochgate.core.commitment import Opening
 from epochgate.core.epoch import compute_seconds
-from epochgate.core.moment import READABLE_EPOCHS
+from epochgate.core.evaluation import READABLE_EPOCHS
 from epochgate.core.policy import Judge, Policy
 from epochgate.core.receipt import Proof, RecordId, Standing, compute_record_id, merge_receipts
 from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, Section
 from epochgate.core.rule import KeyRule, Rule
+from epochgate.core.schedule import EpochSchedule
 from epochgate.keys import SigningKey
 from epochgate.node.duties import Duty
 from epochgate.node.latency import Pace
@@ -80,8 +80,8 @@ class Station:
         """By epoch and key: who had answered when a key that takes no more records was read with enough answers."""
 
     @property
-    def calendar(self) -> Calendar:
-        return self.chain_clock.calendar
+    def schedule(self) -> EpochSchedule:
+        return self.chain_clock.schedule
 
     @property
     def block_seconds(self) -> float:
@@ -101,7 +101,7 @@ class Station:
 
     def get_key_rule(self, rule: Rule, epoch: int) -> KeyRule:
         """The key under which this node writes by `rule` in `epoch`."""
-        return self.calendar.get_key_rule(rule, epoch, self.author if "{author}" in rule.name else None)
+        return self.schedule.get_key_rule(rule, epoch, self.author if "{author}" in rule.name else None)
 
     def sign_once(self, rule: Rule, epoch: int, payload: bytes, opening: Opening | None = None) -> Record:
         """The record by which this node keeps to what it says: signed, and on disk with what opens it, before it is sent.

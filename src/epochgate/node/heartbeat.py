@@ -100,7 +100,7 @@ class Heart:
     def _get_rules(self) -> Iterator[Rule]:
         """The rules of this node's roles that ask for heartbeats."""
         station = self._station
-        roles = station.calendar.get_context(self._get_epoch()).roster.roles.get(station.author, 0)
+        roles = station.schedule.get_context(self._get_epoch()).roster.roles.get(station.author, 0)
         return (rule for rule in station.policy.rules if rule.by & roles and is_heartbeat(rule))
 
     def _get_epoch(self) -> int:

@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from epochgate.core.calendar import Calendar
-from epochgate.core.moment import READABLE_EPOCHS
+from epochgate.core.evaluation import READABLE_EPOCHS
 from epochgate.core.policy import Judge, Policy
 from epochgate.core.policy_lint import check_policy
 from epochgate.core.roster import Role
+from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import EpochContext
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.node import duties
@@ -87,8 +87,8 @@ class Node:
     ) -> None:
         judge = judge or policy
         recorder = recorder or Unrecorded()
-        self.calendar = Calendar(policy)
-        self.chain_clock = ChainClock(chain, clock, self.calendar, database)
+        self.schedule = EpochSchedule(policy)
+        self.chain_clock = ChainClock(chain, clock, self.schedule, database)
         self.replica = Replica(key, judge, database, self.chain_clock, network.max_message_bytes, recorder)
         timeout_seconds = min(TIMEOUT_SECONDS, TIMEOUT_BLOCKS * chain.timing.block_seconds)
         suspect_seconds = timeout_seconds / SUSPECT_PART
@@ -143,7 +143,7 @@ class Node:
             await self._learn(epoch)
         else:
             self._learn_who_waits()
-        roster = self.calendar.get_context(epoch).roster
+        roster = self.schedule.get_context(epoch).roster
         check_policy(self._policy, self._chain.timing, len(roster.members), self.network.max_message_bytes)
         self._note_begun(epoch, self.station.get_unix_seconds(), None)
         await self.network.serve(self.handler or self.replica.handle)
@@ -202,8 +202,8 @@ class Node:
         self._add_context(context)
 
     def _add_context(self, context: EpochContext) -> None:
-        self.calendar.add(context)
-        self.network.note_members(self.calendar.get_members(self._get_epoch()))
+        self.schedule.add(context)
+        self.network.note_members(self.schedule.get_members(self._get_epoch()))
         self._recorder.note_context(context)
 
     def _note_begun(self, epoch: int, now_seconds: float, oldest_epoch: int | None) -> None:
@@ -216,7 +216,7 @@ class Node:
             epoch=epoch,
             time_seconds=now_seconds,
             oldest_epoch=oldest_epoch,
-            contexts=self.calendar.get_contexts(),
+            contexts=self.schedule.get_contexts(),
             held=self._database.held,
         )
         self._recorder.note_begun(situation)
@@ -231,12 +231,12 @@ class Node:
                 self._emit(Trouble(f"roster of epoch {earlier}", f"{type(error).__name__}: {error}", advice))
         await self._learn_roster(epoch)
         elected = await self._get_elected(epoch)
-        roster = self.calendar.get_context(epoch).roster
+        roster = self.schedule.get_context(epoch).roster
         self._add_context(EpochContext(self._chain.network_id, self._chain.timing, roster, elected))
 
     async def _learn_roster(self, epoch: int) -> None:
         """Ahead of the epoch, so that nothing waits for it at the boundary. What was learnt is kept for good."""
-        if epoch not in self._learnt or not self.calendar.has(epoch):
+        if epoch not in self._learnt or not self.schedule.has(epoch):
             roster = await self._chain.get_roster(epoch)
             self._add_context(EpochContext(self._chain.network_id, self._chain.timing, roster))
             self._learnt.add(epoch)
@@ -257,7 +257,7 @@ class Node:
         now_seconds = self.station.get_unix_seconds()
         self._database.forget(now_seconds, oldest_epoch)
         self._note_begun(epoch, now_seconds, oldest_epoch)
-        context = self.calendar.get_context(epoch)
+        context = self.schedule.get_context(epoch)
         roster, elected = context.roster, context.elected
         self._emit(EpochBegan(epoch, format_peer_id(elected) if elected else None, len(roster.hosters), len(roster.validators)))
         self._rota.begin(context)
@@ -269,11 +269,11 @@ class Node:
         if epoch is None:
             return
         elected = await self._chain.get_elected(epoch)
-        if epoch == self._epoch and elected not in (None, self.calendar.get_context(epoch).elected):
+        if epoch == self._epoch and elected not in (None, self.schedule.get_context(epoch).elected):
             self._change_election(epoch, elected)
 
     def _change_election(self, epoch: int, elected: bytes) -> None:
-        before = self.calendar.get_context(epoch)
+        before = self.schedule.get_context(epoch)
         context = msgspec.structs.replace(before, elected=elected)
         self._add_context(context)
         now, then = format_peer_id(elected), format_peer_id(before.elected) if before.elected else None

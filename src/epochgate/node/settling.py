@@ -37,7 +37,7 @@ async def find_attested_list(station: Station, duty: Duty) -> tuple[int, ...] | 
 
 
 async def settle(station: Station, duty: Duty, records: RecordSet, attested_list: tuple[int, ...] | None) -> Settlement:
-    return await station.compute.run(compute_settlement, station.policy, station.calendar, records, duty.epoch, attested_list)
+    return await station.compute.run(compute_settlement, station.policy, station.schedule, records, duty.epoch, attested_list)
 
 
 async def _rebuild_list(station: Station, duty: Duty, epoch: int, bitmaps: tuple[bytes, ...]) -> tuple[int, ...]:
@@ -53,9 +53,9 @@ async def _rebuild_list(station: Station, duty: Duty, epoch: int, bitmaps: tuple
         for section, bitmap in zip(sections, bitmaps[: len(pairs)], strict=True)
     }
     records = RecordSet(included, {}, bitmaps, b"")
-    outcome = await station.compute.run(compute_hoster_outcome, station.policy, station.calendar, records, epoch)
+    outcome = await station.compute.run(compute_hoster_outcome, station.policy, station.schedule, records, epoch)
     station.database.keep_score_list(epoch, outcome.score_list)
-    station.recorder.note_list(station.chain_clock.get_moment(), epoch, sections, bitmaps[: len(pairs)], outcome)
+    station.recorder.note_list(station.chain_clock.get_evaluation_context(), epoch, sections, bitmaps[: len(pairs)], outcome)
     return outcome.score_list
 
 

@@ -37,7 +37,7 @@ async def submit(station: Station, duty: Duty) -> str:
         station.database.keep_score_list(duty.epoch - 1, settlement.outcome.score_list)
     scores = {format_peer_id(author): score for author, score in submission.scores.items()}
     decision = Decision(duty.epoch, "submitted", attested_list, sections, on_chain, records=records, settlement=settlement)
-    station.recorder.note_decision(station.chain_clock.get_moment(), decision)
+    station.recorder.note_decision(station.chain_clock.get_evaluation_context(), decision)
     station.emit(Submitted(duty.epoch, duty.epoch - 1, scores, submission.root.hex()))
     return f"the scores of epoch {duty.epoch - 1}, at block {on_chain.block}"
 

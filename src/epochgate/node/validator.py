@@ -60,8 +60,8 @@ async def _score(station: Station, duty: Duty) -> HosterOutcome:
     pairs = ((commitment, duty.epoch - opening.epochs_ago), (opening, duty.epoch))
     sections = await station.gather(pairs, duty.closes)
     records = compute_set(sections)
-    outcome = await station.compute.run(compute_hoster_outcome, station.policy, station.calendar, records, duty.epoch)
-    station.recorder.note_scores(station.chain_clock.get_moment(), duty.epoch, sections, records, outcome)
+    outcome = await station.compute.run(compute_hoster_outcome, station.policy, station.schedule, records, duty.epoch)
+    station.recorder.note_scores(station.chain_clock.get_evaluation_context(), duty.epoch, sections, records, outcome)
     scores = {format_peer_id(author): score for author, score in outcome.scores.items()}
     committed, opened = (list(map(format_peer_id, authors)) for authors in (outcome.committed, outcome.opened))
     station.emit(Scored(duty.epoch, scores, committed, opened))

@@ -9,7 +9,7 @@ import msgspec
 
 from epochgate.core.admission import Room, Stored
 from epochgate.core.claim import Shown
-from epochgate.core.moment import Moment
+from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.receipt import Proof, Receipt
 from epochgate.core.record import Record
 from epochgate.core.record_set import RecordSet, Section
@@ -78,11 +78,13 @@ class Recorder(Protocol):
         """An epoch's roster, or its election, has been learnt."""
         ...
 
-    def note_post(self, sender: bytes, record: Record, now: Moment, answer: Receipt | Denied, *, is_new: bool) -> None:
+    def note_post(
+        self, sender: bytes, record: Record, now: EvaluationContext, answer: Receipt | Denied, *, is_new: bool
+    ) -> None:
         """A record was judged; `is_new` tells a receipt given now from one given before."""
         ...
 
-    def note_turned_away(self, sender: bytes, now: Moment, denied: Denied, size_bytes: int) -> None:
+    def note_turned_away(self, sender: bytes, now: EvaluationContext, denied: Denied, size_bytes: int) -> None:
         """A request was refused before it was read as a record."""
         ...
 
@@ -90,21 +92,23 @@ class Recorder(Protocol):
         """Another request of a sender that was refused for its rate, and told to wait, came too soon."""
         ...
 
-    def note_copy(self, proof: Proof, now: Moment, epoch: int) -> None:
+    def note_copy(self, proof: Proof, now: EvaluationContext, epoch: int) -> None:
         """A replica that lacked a record, or receipts for it, took what is proven; kept as of `epoch`."""
         ...
 
-    def note_scores(self, now: Moment, epoch: int, sections: Sequence[Section], records: RecordSet, it: HosterOutcome) -> None:
+    def note_scores(
+        self, now: EvaluationContext, epoch: int, sections: Sequence[Section], records: RecordSet, it: HosterOutcome
+    ) -> None:
         """A validator scored the hosters of `epoch`."""
         ...
 
     def note_list(
-        self, now: Moment, epoch: int, sections: Sequence[Section], bitmaps: Sequence[bytes], it: HosterOutcome
+        self, now: EvaluationContext, epoch: int, sections: Sequence[Section], bitmaps: Sequence[bytes], it: HosterOutcome
     ) -> None:
         """The list attested for `epoch` was computed again, from the records that the attested submission named."""
         ...
 
-    def note_decision(self, now: Moment, decision: Decision) -> None: ...
+    def note_decision(self, now: EvaluationContext, decision: Decision) -> None: ...
 
 
 class Unrecorded:
@@ -114,20 +118,22 @@ class Unrecorded:
 
     def note_context(self, context: EpochContext) -> None: ...
 
-    def note_post(self, sender: bytes, record: Record, now: Moment, answer: Receipt | Denied, *, is_new: bool) -> None: ...
+    def note_post(
+        self, sender: bytes, record: Record, now: EvaluationContext, answer: Receipt | Denied, *, is_new: bool
+    ) -> None: ...
 
-    def note_turned_away(self, sender: bytes, now: Moment, denied: Denied, size_bytes: int) -> None: ...
+    def note_turned_away(self, sender: bytes, now: EvaluationContext, denied: Denied, size_bytes: int) -> None: ...
 
     def note_put_off(self) -> None: ...
 
-    def note_copy(self, proof: Proof, now: Moment, epoch: int) -> None: ...
+    def note_copy(self, proof: Proof, now: EvaluationContext, epoch: int) -> None: ...
 
     def note_scores(
-        self, now: Moment, epoch: int, sections: Sequence[Section], records: RecordSet, it: HosterOutcome
+        self, now: EvaluationContext, epoch: int, sections: Sequence[Section], records: RecordSet, it: HosterOutcome
     ) -> None: ...
 
     def note_list(
-        self, now: Moment, epoch: int, sections: Sequence[Section], bitmaps: Sequence[bytes], it: HosterOutcome
+        self, now: EvaluationContext, epoch: int, sections: Sequence[Section], bitmaps: Sequence[bytes], it: HosterOutcome
     ) -> None: ...
 
-    def note_decision(self, now: Moment, decision: Decision) -> None: ...
+    def note_decision(self, now: EvaluationContext, decision: Decision) -> None: ...

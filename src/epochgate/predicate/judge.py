@@ -10,7 +10,7 @@ from hivemind.dht.validation import DHTRecord, RecordValidatorBase
 from pydantic import BaseModel
 
 from epochgate.core.epoch import epochs
-from epochgate.core.moment import Moment
+from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.policy import Judge, Policy
 from epochgate.core.record import KEY_BYTES, Record, compute_signing_prefix
 from epochgate.core.roster import HOSTER, VALIDATOR
@@ -37,16 +37,16 @@ class _Composed:
         self._judge = judge
         self._validators = _adopt(validators)
 
-    def find_key_rule(self, key: bytes, now: Moment) -> KeyRule | None:
+    def find_key_rule(self, key: bytes, now: EvaluationContext) -> KeyRule | None:
         return self._judge.find_key_rule(key, now)
 
-    def admit(self, record: Record, now: Moment) -> Verdict:
+    def admit(self, record: Record, now: EvaluationContext) -> Verdict:
         return self._ask(record, self._judge.admit(record, now), DHTRequestType.POST, now)
 
-    def recognise(self, record: Record, now: Moment) -> Verdict:
+    def recognise(self, record: Record, now: EvaluationContext) -> Verdict:
         return self._ask(record, self._judge.recognise(record, now), DHTRequestType.GET, now)
 
-    def _ask(self, record: Record, verdict: Verdict, request_type: DHTRequestType, now: Moment) -> Verdict:
+    def _ask(self, record: Record, verdict: Verdict, request_type: DHTRequestType, now: EvaluationContext) -> Verdict:
         if isinstance(verdict, Denied):
             return verdict
         payload = record.payload
@@ -74,7 +74,7 @@ class PlainJudge:
 
     What cannot be left out stays: a key's digest, a size of at most `max_bytes` with the signature, an expiry at most
     `longest` epochs away, an author on the current epoch's roster, its signature, and a value in MessagePack. `get_context` is
-    `Calendar.get_context`: the epoch's context, or KeyError.
+    `EpochSchedule.get_context`: the epoch's context, or KeyError.
     """
 
     def __init__(
@@ -99,21 +99,25 @@ class PlainJudge:
         prefix = compute_signing_prefix(context.network, key)
         return msgspec.structs.replace(self._pattern, name=f"plain {key.hex()}", key=key, prefix=prefix)
 
-    def find_key_rule(self, key: bytes, now: Moment) -> KeyRule | None:
+    def find_key_rule(self, key: bytes, now: EvaluationContext) -> KeyRule | None:
         """Any digest is a key; None while the epoch's roster has not arrived."""
         try:
             return self.bind(key, self._get_context(now.data.epoch)) if len(key) == KEY_BYTES else None
         except KeyError:
             return None
 
-    def admit(self, record: Record, now: Moment) -> Verdict:
+    def admit(self, record: Record, now: EvaluationContext) -> Verdict:
         return self._judge(record, now, self._policy.admit, DHTRequestType.POST)
 
-    def recognise(self, record: Record, now: Moment) -> Verdict:
+    def recognise(self, record: Record, now: EvaluationContext) -> Verdict:
         return self._judge(record, now, self._policy.recognise, DHTRequestType.GET)
 
     def _judge(
-        self, record: Record, now: Moment, check: Callable[[Record, Moment], Verdict], request_type: DHTRequestType
+        self,
+        record: Record,
+        now: EvaluationContext,
+        check: Callable[[Record, EvaluationContext], Verdict],
+        request_type: DHTRequestType,
     ) -> Verdict:
         if len(record.key) != KEY_BYTES:
             return Denied(Reason.UNKNOWN_KEY, None, f"a digest of {KEY_BYTES} bytes", len(record.key))
@@ -138,7 +142,11 @@ def _adopt(validators: Iterable[RecordValidatorBase]) -> tuple[PredicateValidato
 
 
 def _ask_all(
-    validators: tuple[PredicateValidator, ...], record: Record, value: bytes, request_type: DHTRequestType, now: Moment
+    validators: tuple[PredicateValidator, ...],
+    record: Record,
+    value: bytes,
+    request_type: DHTRequestType,
+    now: EvaluationContext,
 ) -> Denied | None:
     seen = DHTRecord(record.key, MSGPackSerializer.dumps(record.author), value, record.expiration_time)
     with judging_at(now.time_seconds):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from epochgate.core.calendar import Calendar
 from epochgate.core.epoch import compute_deciding_block
-from epochgate.core.moment import Moment
+from epochgate.core.evaluation import EvaluationContext
+from epochgate.core.schedule import EpochSchedule
 from epochgate.ports import Chain, Clock
 from epochgate.store.database import NodeDatabase
 
@@ -12,10 +12,10 @@ from epochgate.store.database import NodeDatabase
 class ChainClock:
     """Where replica and store read the time. Nothing here waits."""
 
-    def __init__(self, chain: Chain, clock: Clock, calendar: Calendar, database: NodeDatabase) -> None:
+    def __init__(self, chain: Chain, clock: Clock, schedule: EpochSchedule, database: NodeDatabase) -> None:
         self.chain = chain
         self.clock = clock
-        self.calendar = calendar
+        self.schedule = schedule
         self._database = database
 
     def get_block(self) -> tuple[int, bool]:
@@ -27,7 +27,9 @@ class ChainClock:
         head = self.chain.get_head()
         return head.seen_seconds + (block - head.block) * self.chain.timing.block_seconds
 
-    def get_moment(self) -> Moment:
+    def get_evaluation_context(self) -> EvaluationContext:
         """Raises LookupError while the calendar knows no epoch."""
         block, is_stale = self.get_block()
-        return self.calendar.compute_moment(block, self.clock.get_unix_seconds(), self._database.held, is_stale=is_stale)
+        return self.schedule.compute_evaluation_context(
+            block, self.clock.get_unix_seconds(), self._database.held, is_stale=is_stale
+        )

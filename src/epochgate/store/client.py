@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 
-from epochgate.core.moment import Moment
+from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.policy import Judge
 from epochgate.core.receipt import Proof, Receipt, ReceiptRule, RecordId, Standing, compute_record_id
 from epochgate.core.record import Record
@@ -143,10 +143,10 @@ class Store:
 
     async def read_all(self, rule: Rule, epoch: int, *, is_thorough: bool = False) -> Section:
         """All keys of a rule in one epoch: one, or one an author. Raises KeyError for an epoch the calendar lacks."""
-        calendar = self._chain_clock.calendar
-        roster = calendar.get_context(epoch).roster
+        schedule = self._chain_clock.schedule
+        roster = schedule.get_context(epoch).roster
         readings = await asyncio.gather(
-            *(self.read(key_rule, is_thorough=is_thorough) for key_rule in calendar.get_key_rules(rule, epoch))
+            *(self.read(key_rule, is_thorough=is_thorough) for key_rule in schedule.get_key_rules(rule, epoch))
         )
         return Section(rule, epoch, roster, tuple(readings))
 
@@ -191,7 +191,7 @@ class Store:
             posting.ended.set()
 
 
-def get_latest(readings: Iterable[KeyReading], now: Moment) -> dict[bytes, Proof]:
+def get_latest(readings: Iterable[KeyReading], now: EvaluationContext) -> dict[bytes, Proof]:
     """Of keys whose records are renewed, such as heartbeats: the proven record of each author that lives longest."""
     latest: dict[bytes, Proof] = {}
     for reading in readings:

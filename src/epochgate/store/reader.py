@@ -11,7 +11,7 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from epochgate.core.moment import Moment
+from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.policy import Judge
 from epochgate.core.receipt import Entry, Proof, Receipt, ReceiptRule, RecordId, Standing, compute_record_id, is_receipt_signed
 from epochgate.core.record import Record, is_record_signed
@@ -208,7 +208,7 @@ class Reader:
             reply = await self._peers.ask(holder, Fetch(key_rule.key, tuple(record_id.author for record_id in left)))
             found = {compute_record_id(record): record for record in reply.records} if isinstance(reply, Values) else {}
             fitting = [record_id for record_id in left if record_id in found]
-            now = self._chain_clock.get_moment()
+            now = self._chain_clock.get_evaluation_context()
             for record_id in fitting:
                 self._take(found[record_id], record_id, now, fetching)
             left = (
@@ -217,7 +217,7 @@ class Reader:
                 else []
             )
 
-    def _take(self, record: Record, record_id: RecordId, now: Moment, fetching: _Fetching) -> None:
+    def _take(self, record: Record, record_id: RecordId, now: EvaluationContext, fetching: _Fetching) -> None:
         """The digest leaves out the expiry, which the signature covers: a copy with another one is the holder's lie, whereas
         what its author did sign and nobody may write does not exist, however many vouch for it."""
         if self._judge.recognise(record, now):

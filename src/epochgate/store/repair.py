@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from epochgate.core.admission import find_excess
-from epochgate.core.moment import READABLE_EPOCHS
+from epochgate.core.evaluation import READABLE_EPOCHS
 from epochgate.core.policy import Policy
 from epochgate.core.receipt import Proof, Standing, compute_record_id
 from epochgate.core.rule import KeyRule
@@ -68,7 +68,7 @@ def _take(proof: Proof, key_rule: KeyRule, replica: Replica, chain_clock: ChainC
     held = database.held.get((record.key, record.author))
     if held is not None and held.value_digest == record_id.value_digest:
         database.add_receipts(record_id, proof.receipts)
-        recorder.note_copy(proof, chain_clock.get_moment(), kept_epoch)
+        recorder.note_copy(proof, chain_clock.get_evaluation_context(), kept_epoch)
         return False
     if held is not None and key_rule.once:
         first = database.get_record(record.key, record.author)
@@ -80,17 +80,17 @@ def _take(proof: Proof, key_rule: KeyRule, replica: Replica, chain_clock: ChainC
     if find_excess(record, held, key_rule, kept_epoch, database.tally, replica.room) is not None:
         return False
     database.keep(record, proof.receipts, kept_epoch)
-    recorder.note_copy(proof, chain_clock.get_moment(), kept_epoch)
+    recorder.note_copy(proof, chain_clock.get_evaluation_context(), kept_epoch)
     return True
 
 
 def _find_own_keys(policy: Policy, chain_clock: ChainClock, author: bytes, epoch: int) -> Iterator[KeyRule]:
     """Keys without an epoch belong to the newest roster alone."""
     for of in range(epoch - READABLE_EPOCHS + 1, epoch + 1):
-        for rule in policy.rules if chain_clock.calendar.has(of) else ():
+        for rule in policy.rules if chain_clock.schedule.has(of) else ():
             if rule.is_of_an_epoch or of == epoch:
                 yield from (
                     key_rule
-                    for key_rule in chain_clock.calendar.get_key_rules(rule, of)
+                    for key_rule in chain_clock.schedule.get_key_rules(rule, of)
                     if author in key_rule.replica_set.replicas
                 )

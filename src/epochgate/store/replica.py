@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from epochgate.core.admission import Room, compute_receipt_epoch, judge_post
-from epochgate.core.moment import Moment
+from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.policy import Judge
 from epochgate.core.receipt import Entry, Proof, Receipt, compute_receipt_bytes, compute_record_id
 from epochgate.core.record import Record, is_record_signed
@@ -69,7 +69,7 @@ class Replica:
         self._key = key
         self._chain_clock = chain_clock
         self._max_reply_bytes = max_message_bytes - FRAME_BYTES
-        policy = chain_clock.calendar.policy
+        policy = chain_clock.schedule.policy
         self.room = Room(self._max_reply_bytes - RECEIPT_BYTES, policy.limits, policy.held_epochs)
         self._gate = Gate(policy.limits)
         self._recorder: Recorder = recorder or Unrecorded()
@@ -99,7 +99,7 @@ class Replica:
         if wait_seconds > 0:
             return self._put_off(wait_seconds)
         try:
-            now = self._chain_clock.get_moment()
+            now = self._chain_clock.get_evaluation_context()
         except LookupError:
             return self._refuse(Denied(Reason.NOT_STARTED, None, "the chain's first roster"))
         is_member = sender in self._get_roles(now)
@@ -118,8 +118,8 @@ class Replica:
             purse.pay(0, len(reply))
         return reply
 
-    def _get_roles(self, now: Moment) -> dict[bytes, int]:
-        roster = self._chain_clock.calendar.find_newest_roster(now.data.epoch)
+    def _get_roles(self, now: EvaluationContext) -> dict[bytes, int]:
+        roster = self._chain_clock.schedule.find_newest_roster(now.data.epoch)
         if roster is None:
             return {}
         if roster is not self._roster:
@@ -127,7 +127,7 @@ class Replica:
             self._roster = roster
         return roster.roles
 
-    def _serve(self, sender: bytes, data: bytes, now: Moment) -> bytes:
+    def _serve(self, sender: bytes, data: bytes, now: EvaluationContext) -> bytes:
         try:
             request = decode_request(data)
         except msgspec.MsgspecError as error:
@@ -143,7 +143,7 @@ class Replica:
             case ShowSet(epoch, start):
                 return encode(self._show(epoch, start))
 
-    def _post(self, sender: bytes, record: Record, now: Moment) -> Receipt | Denied:
+    def _post(self, sender: bytes, record: Record, now: EvaluationContext) -> Receipt | Denied:
         key_rule = self.judge.find_key_rule(record.key, now)
         answer = judge_post(self.judge, key_rule, sender, record, now, self.author, self.database, self.room)
         is_new = not isinstance(answer, Denied | Receipt)
@@ -154,7 +154,7 @@ class Replica:
         self._recorder.note_post(sender, record, now, answer, is_new=is_new)
         return answer
 
-    def _keep(self, record: Record, key_rule: KeyRule | None, now: Moment) -> Receipt:
+    def _keep(self, record: Record, key_rule: KeyRule | None, now: EvaluationContext) -> Receipt:
         """The receipt is handed out only once it is on disk."""
         epoch = compute_receipt_epoch(key_rule, now)
         signature = self._key.sign(compute_receipt_bytes(now.network, compute_record_id(record), epoch, now.block))
@@ -173,7 +173,7 @@ class Replica:
         if first is not None and first.value != record.value and is_record_signed(key_rule.context.network, record):
             self.database.keep_evidence(first, record, key_rule.epoch or 0)
 
-    def _list(self, key: bytes, after: bytes, now: Moment) -> Listing:
+    def _list(self, key: bytes, after: bytes, now: EvaluationContext) -> Listing:
         entries: list[Entry] = []
         room = self._max_reply_bytes
         for entry in self.database.get_listing(key, now.time_seconds, after):
@@ -183,7 +183,7 @@ class Replica:
             entries.append(entry)
         return Listing(tuple(entries), is_last=True)
 
-    def _fetch(self, key: bytes, authors: Sequence[bytes], now: Moment) -> Values:
+    def _fetch(self, key: bytes, authors: Sequence[bytes], now: EvaluationContext) -> Values:
         records: list[Record] = []
         room = self._max_reply_bytes
         for author in authors:
@@ -217,7 +217,7 @@ class Replica:
         self._recorder.note_put_off()
         return encode(Refused(Reason.RATE.value, None, FEWER, None, None, wait_seconds))
 
-    def _turn_away(self, sender: bytes, now: Moment, denied: Denied, data: bytes) -> bytes:
+    def _turn_away(self, sender: bytes, now: EvaluationContext, denied: Denied, data: bytes) -> bytes:
         """Refuse what has not been read as a record."""
         self._recorder.note_turned_away(sender, now, denied, len(data))
         return self._refuse(denied)

@@ -11,11 +11,11 @@ from pathlib import Path
 import msgspec
 
 from epochgate.core.admission import Room, compute_receipt_epoch, judge_post
-from epochgate.core.calendar import Calendar
-from epochgate.core.moment import Moment
+from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.policy import Judge, Policy
 from epochgate.core.receipt import Proof, Receipt, RecordId, Standing, is_receipt_signed
 from epochgate.core.record import Record, compute_value_digest
+from epochgate.core.schedule import EpochSchedule
 from epochgate.core.verdict import Denied, Reason
 from epochgate.keys import format_peer_id
 from epochgate.transcript import lines
@@ -24,7 +24,7 @@ from epochgate.transcript.reader import Damage, Place, read_transcript
 from epochgate.transcript.resettlement import Resettlement
 from epochgate.transcript.stock import ReplayedStock
 
-MakeJudge = Callable[[Calendar], Judge]
+MakeJudge = Callable[[EpochSchedule], Judge]
 NOT_RECOMPUTED = frozenset({Reason.RATE.value, Reason.MALFORMED.value, Reason.PREDICATE_ERROR.value})
 """Of requests turned away: they rest on all that a sender asked before, or on bytes that are not kept."""
 
@@ -48,9 +48,9 @@ class Replay:
 
     def __init__(self, policy: Policy, make_judge: MakeJudge | None = None, *, is_backtest: bool = False) -> None:
         self._policy = policy
-        self._make_judge = make_judge or (lambda _calendar: policy)
+        self._make_judge = make_judge or (lambda _schedule: policy)
         self._is_backtest = is_backtest
-        self._calendar = Calendar(policy)
+        self._schedule = EpochSchedule(policy)
         self._judge: Judge = policy
         self._begun: lines.Begun | None = None
         self._stock: ReplayedStock | None = None
@@ -119,10 +119,10 @@ class Replay:
             self._differ(place, f"written by {format_peer_id(line.node)}, before by {format_peer_id(self._begun.node)}")
         self._compare_held(place, line)
         self._begun, self._stock = line, ReplayedStock(line.held)
-        self._calendar = Calendar(self._policy)
+        self._schedule = EpochSchedule(self._policy)
         for context in line.contexts:
             self._learn(place, context)
-        self._judge = self._make_judge(self._calendar)
+        self._judge = self._make_judge(self._schedule)
         self._muted.clear()
 
     def _compare_held(self, place: Place, line: lines.Begun) -> None:
@@ -151,7 +151,7 @@ class Replay:
             self._differ(place, f"the roster of epoch {context.epoch} is another one than before")
         self._contexts[context.epoch] = context
         self._result.contexts[context.epoch] = context
-        self._calendar.add(context.to_core())
+        self._schedule.add(context.to_core())
 
     def _check_post(self, place: Place, line: lines.Posted) -> None:
         self._result.counts[line.verdict] += 1
@@ -159,7 +159,7 @@ class Replay:
             return
         value = self._take_value(place, line.value_digest, line.value)
         record = Record(line.key, line.author, value, float(line.expiration_time))
-        now = self._calendar.compute_moment(line.block, line.time_seconds, self._stock.held, is_stale=line.is_stale)
+        now = self._schedule.compute_evaluation_context(line.block, line.time_seconds, self._stock.held, is_stale=line.is_stale)
         key_rule = self._judge.find_key_rule(record.key, now)
         room = Room(self._begun.max_value_bytes, self._policy.limits, self._policy.held_epochs)
         answer = judge_post(self._judge, key_rule, line.sender, record, now, self._begun.node, self._stock, room)
@@ -193,7 +193,7 @@ class Replay:
         self._result.counts[line.verdict] += 1
         if line.verdict in NOT_RECOMPUTED:
             return
-        roster = self._calendar.find_newest_roster(self._get_moment(line.block, line.time_seconds).data.epoch)
+        roster = self._schedule.find_newest_roster(self._get_moment(line.block, line.time_seconds).data.epoch)
         if line.verdict != Reason.NOT_ON_ROSTER.value or (roster is not None and line.sender in roster.roles):
             self._differ(place, f"turned away for {line.verdict}, and {format_peer_id(line.sender)} is on the roster")
 
@@ -230,7 +230,7 @@ class Replay:
     def _check_settlement(self, place: Place, line: Scored | lines.Relisted | DecisionMade) -> None:
         assert self._begun is not None  # noqa: S101 - nothing is checked before it
         now = self._get_moment(line.block, line.time_seconds)
-        again = Resettlement(self._policy, self._judge, self._calendar, now, self._proofs)
+        again = Resettlement(self._policy, self._judge, self._schedule, now, self._proofs)
         match line:
             case Scored():
                 self._result.scored = line
@@ -249,8 +249,8 @@ class Replay:
         for difference in again.differences:
             self._differ(place, difference)
 
-    def _get_moment(self, block: int, time_seconds: float) -> Moment:
-        return self._calendar.compute_moment(block, time_seconds)
+    def _get_moment(self, block: int, time_seconds: float) -> EvaluationContext:
+        return self._schedule.compute_evaluation_context(block, time_seconds)
 
     def _end_counts(self) -> None:
         self._result.counts += self._counted

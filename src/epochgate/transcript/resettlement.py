@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from epochgate.core.calendar import Calendar
 from epochgate.core.claim import Agreed, Claim, Shown, Undecided, judge_claim
-from epochgate.core.moment import Moment
+from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.policy import Judge, Policy
 from epochgate.core.receipt import Proof, RecordId, Standing
 from epochgate.core.record import is_record_signed
 from epochgate.core.record_set import KeyReading, RecordSet, Section, compute_set, read_bitmap
 from epochgate.core.rule import KeyRule
+from epochgate.core.schedule import EpochSchedule
 from epochgate.core.settlement import HosterOutcome, Settlement, compute_deciding, compute_hoster_outcome, compute_settlement
 from epochgate.core.verdict import Denied
 from epochgate.keys import format_peer_id
@@ -21,11 +21,13 @@ from epochgate.transcript.lines import DecisionMade, Outcome, Pairs, Reading, Re
 class Resettlement:
     """Computes again at one moment; `differences` says what came out otherwise than it was written."""
 
-    def __init__(self, policy: Policy, judge: Judge, calendar: Calendar, now: Moment, proofs: Mapping[RecordId, Proof]) -> None:
+    def __init__(
+        self, policy: Policy, judge: Judge, schedule: EpochSchedule, now: EvaluationContext, proofs: Mapping[RecordId, Proof]
+    ) -> None:
         self.differences: list[str] = []
         self._policy = policy
         self._judge = judge
-        self._calendar = calendar
+        self._schedule = schedule
         self._now = now
         self._proofs = proofs
 
@@ -83,7 +85,7 @@ class Resettlement:
             self.differences.append(f"why: written {'; '.join(line.differences)}, recomputed {'; '.join(differences)}")
 
     def _compare_settled(self, line: DecisionMade, records: RecordSet) -> Settlement:
-        settlement = compute_settlement(self._policy, self._calendar, records, line.epoch, line.attested_list)
+        settlement = compute_settlement(self._policy, self._schedule, records, line.epoch, line.attested_list)
         if line.settled is None:
             self.differences.append("no scores are written for a set that gives some")
             return settlement
@@ -94,7 +96,7 @@ class Resettlement:
         return settlement
 
     def _compute_outcome(self, records: RecordSet, epoch: int) -> HosterOutcome:
-        return compute_hoster_outcome(self._policy, self._calendar, records, epoch)
+        return compute_hoster_outcome(self._policy, self._schedule, records, epoch)
 
     def _compare_set(self, written: Set, records: RecordSet) -> None:
         bitmaps, root = tuple(bitmap.hex() for bitmap in records.bitmaps), records.root.hex()
@@ -115,8 +117,8 @@ class Resettlement:
     def _read_section(self, it: SectionRead) -> Section:
         """Raises KeyError for a rule or an epoch that is not known."""
         rule = self._policy.get_rule(it.kind)
-        key_rules = {key_rule.key: key_rule for key_rule in self._calendar.get_key_rules(rule, it.epoch)}
-        roster = self._calendar.get_context(it.epoch).roster
+        key_rules = {key_rule.key: key_rule for key_rule in self._schedule.get_key_rules(rule, it.epoch)}
+        roster = self._schedule.get_context(it.epoch).roster
         readings = (self._read_key(key_rules[reading.key], reading, is_own=True) for reading in it.readings)
         return Section(rule, it.epoch, roster, tuple(readings))
 
@@ -143,7 +145,7 @@ class Resettlement:
         key_rules = {
             key_rule.key: key_rule
             for it in line.sections
-            for key_rule in self._calendar.get_key_rules(self._policy.get_rule(it.kind), it.epoch)
+            for key_rule in self._schedule.get_key_rules(self._policy.get_rule(it.kind), it.epoch)
         }
         readings = tuple(self._read_key(key_rules[reading.key], reading, is_own=False) for reading in line.shown)
         network = self._now.network

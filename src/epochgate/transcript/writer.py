@@ -10,8 +10,8 @@ import msgspec
 
 from epochgate._version import __version__
 from epochgate.core.admission import find_own_receipt
+from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.limits import Quota
-from epochgate.core.moment import Moment
 from epochgate.core.receipt import Proof, Receipt, RecordId, compute_record_id
 from epochgate.core.record import Record, compute_value_digest
 from epochgate.core.record_set import KeyReading, RecordSet, Section
@@ -94,7 +94,9 @@ class TranscriptWriter:
         if line != before:  # before the subnet starts, the roster is looked at again and again
             self._write(lines.Learnt(line))
 
-    def note_post(self, sender: bytes, record: Record, now: Moment, answer: Receipt | Denied, *, is_new: bool) -> None:
+    def note_post(
+        self, sender: bytes, record: Record, now: EvaluationContext, answer: Receipt | Denied, *, is_new: bool
+    ) -> None:
         budget, size = self._get_budget(sender), len(record.value)
         verdict = answer.reason.value if isinstance(answer, Denied) else ADMITTED if is_new else REPEATED
         if verdict == ADMITTED and not budget.is_muted and not budget.has_room_for_record(size, self._quota):
@@ -120,7 +122,7 @@ class TranscriptWriter:
         )
         self._write(line)
 
-    def note_turned_away(self, sender: bytes, now: Moment, denied: Denied, size_bytes: int) -> None:
+    def note_turned_away(self, sender: bytes, now: EvaluationContext, denied: Denied, size_bytes: int) -> None:
         budget = self._get_budget(sender if sender in self._members else _STRANGERS)
         verdict = denied.reason.value
         if budget.is_muted or not budget.has_room_for_refusal(verdict, 0):
@@ -132,11 +134,13 @@ class TranscriptWriter:
     def note_put_off(self) -> None:
         self._count(_RATE)
 
-    def note_copy(self, proof: Proof, now: Moment, epoch: int) -> None:
+    def note_copy(self, proof: Proof, now: EvaluationContext, epoch: int) -> None:
         record_id = self._write_proof(proof)
         self._write(lines.Copied(now.block, now.time_seconds, record_id.key, record_id.author, record_id.value_digest, epoch))
 
-    def note_scores(self, now: Moment, epoch: int, sections: Sequence[Section], records: RecordSet, it: HosterOutcome) -> None:
+    def note_scores(
+        self, now: EvaluationContext, epoch: int, sections: Sequence[Section], records: RecordSet, it: HosterOutcome
+    ) -> None:
         read = self._write_sections(sections)
         self._write(
             lines.Scored(
@@ -145,13 +149,13 @@ class TranscriptWriter:
         )
 
     def note_list(
-        self, now: Moment, epoch: int, sections: Sequence[Section], bitmaps: Sequence[bytes], it: HosterOutcome
+        self, now: EvaluationContext, epoch: int, sections: Sequence[Section], bitmaps: Sequence[bytes], it: HosterOutcome
     ) -> None:
         read = self._write_sections(sections)
         named = tuple(bitmap.hex() for bitmap in bitmaps)
         self._write(lines.Relisted(epoch, now.block, now.time_seconds, read, named, _write_outcome(it)))
 
-    def note_decision(self, now: Moment, decision: Decision) -> None:
+    def note_decision(self, now: EvaluationContext, decision: Decision) -> None:
         read = self._write_sections(decision.sections)
         shown = tuple(map(self._write_reading, decision.shown.readings)) if decision.shown else ()
         self._write(

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from epochgate.core.calendar import Calendar
 from epochgate.core.claim import Agreed, Claim, Disputed, Shown, Undecided, compute_claim, judge_claim
 from epochgate.core.epoch import epochs, percent
 from epochgate.core.policy import Policy
@@ -22,6 +21,7 @@ from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, RecordSet, Section, compute_bitmap, compute_root, compute_set, read_bitmap
 from epochgate.core.roster import HOSTER, Member, Roster
 from epochgate.core.rule import KeyRule, Rule
+from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Digest
 from people import TIMING, make_context, meet, sign
 
@@ -35,9 +35,9 @@ class World:
     def __init__(self, k: int) -> None:
         people = [meet(f"peer {number}") for number in range(k)]
         roster = Roster(0, bytes(32), [Member(person.author, HOSTER) for person in people])
-        calendar = Calendar(Policy(RULE))
-        calendar.add(make_context(0, roster=roster))
-        self.key_rule: KeyRule = calendar.get_key_rule(RULE, 0)
+        schedule = EpochSchedule(Policy(RULE))
+        schedule.add(make_context(0, roster=roster))
+        self.key_rule: KeyRule = schedule.get_key_rule(RULE, 0)
         self.roster = roster
         self.f = self.key_rule.replica_set.f
         self.faulty = self.key_rule.replica_set.replicas[: self.f]

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epochgate.core.admission import Room, find_excess
-from epochgate.core.calendar import Calendar
 from epochgate.core.epoch import epochs
 from epochgate.core.limits import Limits, Quota, Rate
 from epochgate.core.policy import Policy
 from epochgate.core.record import Record
 from epochgate.core.roster import HOSTER, Member, Roster
 from epochgate.core.rule import KeyRule, Rule
+from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Digest, EpochContext
 from epochgate.core.verdict import Denied
 from epochgate.transcript.lines import HeldRecord
@@ -99,10 +99,10 @@ def store(stock: ReplayedStock, record: Record, key_rule: KeyRule, epoch: int) -
 
 
 def bind(epoch: int, authors: list[bytes]) -> KeyRule:
-    calendar = Calendar(POLICY)
+    schedule = EpochSchedule(POLICY)
     roster = Roster(epoch, bytes(32), tuple(Member(author, int(HOSTER)) for author in sorted(authors)))
-    calendar.add(EpochContext(NETWORK, TIMING, roster))
-    return calendar.get_key_rule(RULE, epoch)
+    schedule.add(EpochContext(NETWORK, TIMING, roster))
+    return schedule.get_key_rule(RULE, epoch)
 
 
 def is_within_share(record: Record, authors: int, epoch: int, stock: ReplayedStock) -> bool:

@@ -9,16 +9,16 @@ import msgspec
 import pytest
 from nacl.bindings import crypto_sign_open
 
-from epochgate.core.calendar import Calendar
 from epochgate.core.challenge import compute_challenge
 from epochgate.core.commitment import Opening
 from epochgate.core.epoch import Timing, epochs, percent
+from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.limits import Allowance, Limits, Quota, Rate
-from epochgate.core.moment import Moment
 from epochgate.core.policy import Policy
 from epochgate.core.record import Record, compute_value_digest
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Rule
+from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Digest
 from epochgate.core.scoring import ScoreList
 from epochgate.core.verdict import Admitted, Denied, Reason
@@ -56,19 +56,19 @@ WINDOWS = {
 }
 
 
-def make_calendar(policy: Policy = INFERENCE_POLICY, timing: Timing = TIMING) -> Calendar:
-    calendar = Calendar(policy)
+def make_schedule(policy: Policy = INFERENCE_POLICY, timing: Timing = TIMING) -> EpochSchedule:
+    schedule = EpochSchedule(policy)
     for epoch in range(EPOCH - 2, EPOCH + 1):
-        calendar.add(make_context(epoch, timing=timing))
-    return calendar
+        schedule.add(make_context(epoch, timing=timing))
+    return schedule
 
 
-CALENDAR = make_calendar()
+CALENDAR = make_schedule()
 
 
-def at(blocks_elapsed: int, epoch: int = EPOCH, **facts: object) -> Moment:
+def at(blocks_elapsed: int, epoch: int = EPOCH, **facts: object) -> EvaluationContext:
     block = TIMING.compute_first_block(epoch) + blocks_elapsed
-    return CALENDAR.compute_moment(block, compute_unix_seconds(block), **facts)  # type: ignore[arg-type]
+    return CALENDAR.compute_evaluation_context(block, compute_unix_seconds(block), **facts)  # type: ignore[arg-type]
 
 
 def name_of(kind: str, epoch: int) -> str:
@@ -89,7 +89,9 @@ def make_payload(kind: str, epoch: int) -> bytes:
     return bytes(32)
 
 
-def make_record(kind: str, epoch: int, now: Moment, lifetime: str | None = None, author: SigningKey | None = None) -> Record:
+def make_record(
+    kind: str, epoch: int, now: EvaluationContext, lifetime: str | None = None, author: SigningKey | None = None
+) -> Record:
     _, _, usual_author, longest = WINDOWS[kind]
     expiration_time = now.time_seconds + float(Fraction(lifetime or longest)) * TIMING.seconds_per_epoch - 1
     return sign(author or usual_author, name_of(kind, epoch), make_payload(kind, epoch), expiration_time)
@@ -204,9 +206,9 @@ def test_the_elected_validator_first_and_stand_ins_after_a_tenth() -> None:
 
 def test_an_elected_hoster_publishes_the_challenge_and_no_other_hoster_does() -> None:
     """The chain elects among all of its nodes, and knows no roles."""
-    calendar = Calendar(INFERENCE_POLICY)
-    calendar.add(make_context(EPOCH, elected=alice))
-    now = calendar.compute_moment(at(3).block, at(3).time_seconds)
+    schedule = EpochSchedule(INFERENCE_POLICY)
+    schedule.add(make_context(EPOCH, elected=alice))
+    now = schedule.compute_evaluation_context(at(3).block, at(3).time_seconds)
     admitted = INFERENCE_POLICY.admit(make_record("consensus", EPOCH, now, author=alice), now)
     denied = INFERENCE_POLICY.admit(make_record("consensus", EPOCH, now, author=bob), now)
     assert admitted, str(admitted)
@@ -279,9 +281,9 @@ def test_an_epoch_whose_roster_has_not_arrived_counts_as_stale() -> None:
 
 def test_before_the_first_block_only_heartbeats() -> None:
     timing = Timing(slot=None, blocks_per_epoch=100, block_seconds=6.0)
-    calendar = Calendar(INFERENCE_POLICY)
-    calendar.add(make_context(0, timing=timing))
-    now = calendar.compute_moment(12, GENESIS_SECONDS)
+    schedule = EpochSchedule(INFERENCE_POLICY)
+    schedule.add(make_context(0, timing=timing))
+    now = schedule.compute_evaluation_context(12, GENESIS_SECONDS)
     assert now.data.epoch == now.data.blocks_elapsed == now.data.percent_complete == 0
     assert INFERENCE_POLICY.admit(make_record("hoster", 0, now), now)
     for kind in ("consensus", "hoster-commit", "validator-commit"):
@@ -309,10 +311,10 @@ def test_reading_is_not_bound_by_windows_but_by_all_else() -> None:
     for block in (0, 20, 99):
         assert INFERENCE_POLICY.recognise(record, at(block))
     for later in (1, 2):
-        calendar = Calendar(INFERENCE_POLICY)
+        schedule = EpochSchedule(INFERENCE_POLICY)
         for epoch in range(EPOCH, EPOCH + later + 1):
-            calendar.add(make_context(epoch))
-        now = calendar.compute_moment(TIMING.compute_first_block(EPOCH + later), compute_unix_seconds(0))
+            schedule.add(make_context(epoch))
+        now = schedule.compute_evaluation_context(TIMING.compute_first_block(EPOCH + later), compute_unix_seconds(0))
         assert INFERENCE_POLICY.recognise(record, now)
     refused = {
         "next epoch's key": make_record("hoster-commit", EPOCH + 1, at(20)),
@@ -327,10 +329,10 @@ def test_reading_is_not_bound_by_windows_but_by_all_else() -> None:
 
 
 def test_reading_judges_authors_by_the_roster_of_the_keys_epoch() -> None:
-    calendar = Calendar(INFERENCE_POLICY)
-    calendar.add(make_context(EPOCH, roster=make_roster(EPOCH, {alice: HOSTER, victor: VALIDATOR})))
-    calendar.add(make_context(EPOCH + 1, roster=make_roster(EPOCH + 1, {bob: HOSTER, victor: VALIDATOR})))
-    now = calendar.compute_moment(TIMING.compute_first_block(EPOCH + 1) + 20, compute_unix_seconds(0))
+    schedule = EpochSchedule(INFERENCE_POLICY)
+    schedule.add(make_context(EPOCH, roster=make_roster(EPOCH, {alice: HOSTER, victor: VALIDATOR})))
+    schedule.add(make_context(EPOCH + 1, roster=make_roster(EPOCH + 1, {bob: HOSTER, victor: VALIDATOR})))
+    now = schedule.compute_evaluation_context(TIMING.compute_first_block(EPOCH + 1) + 20, compute_unix_seconds(0))
     then = at(20)
     assert INFERENCE_POLICY.recognise(make_record("hoster-commit", EPOCH, then, author=alice), now)
     assert not INFERENCE_POLICY.recognise(make_record("hoster-commit", EPOCH, then, author=bob), now)
@@ -338,8 +340,8 @@ def test_reading_judges_authors_by_the_roster_of_the_keys_epoch() -> None:
 
 def test_a_key_an_author_admits_no_other() -> None:
     policy = Policy(Rule("out-{author}_epoch_{epoch}", by=HOSTER, ttl=epochs(2), schema=Digest(), once=True))
-    calendar = make_calendar(policy)
-    now = calendar.compute_moment(FIRST_BLOCK, compute_unix_seconds(FIRST_BLOCK))
+    schedule = make_schedule(policy)
+    now = schedule.compute_evaluation_context(FIRST_BLOCK, compute_unix_seconds(FIRST_BLOCK))
     name = f"out-{alice.author.hex()}_epoch_{EPOCH}"
     expiration_time = now.time_seconds + TIMING.seconds_per_epoch
     assert policy.admit(sign(alice, name, bytes(32), expiration_time), now)
@@ -349,8 +351,8 @@ def test_a_key_an_author_admits_no_other() -> None:
 
 
 def test_an_empty_policy_refuses_everything() -> None:
-    calendar = make_calendar(Policy())
-    now = calendar.compute_moment(FIRST_BLOCK, compute_unix_seconds(FIRST_BLOCK))
+    schedule = make_schedule(Policy())
+    now = schedule.compute_evaluation_context(FIRST_BLOCK, compute_unix_seconds(FIRST_BLOCK))
     assert not Policy().admit(make_record("hoster", EPOCH, now), now)
 
 

@@ -10,11 +10,11 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from epochgate.core.calendar import Calendar
 from epochgate.core.challenge import compute_challenge
 from epochgate.core.commitment import Opening
 from epochgate.core.epoch import Timing
 from epochgate.core.record import Record, compute_key
+from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import EpochContext
 from epochgate.core.scoring import ScoreList
 from epochgate.core.verdict import Denied, Reason
@@ -114,11 +114,11 @@ def compare(data: st.DataObject) -> None:
     held_expiry = draw(st.sampled_from([None] * 6 + [expiration_time, NOW_SECONDS + 1.0]))
     held = {} if held_expiry is None or not math.isfinite(held_expiry) else {(key, author.author): held_expiry}
 
-    calendar = Calendar(INFERENCE_POLICY)
+    schedule = EpochSchedule(INFERENCE_POLICY)
     for known in range(max(0, now_epoch - 2), now_epoch + 1):
-        calendar.add(EpochContext(NETWORK, timing, make_roster(known), elected.author if elected else None))
+        schedule.add(EpochContext(NETWORK, timing, make_roster(known), elected.author if elected else None))
     kept = {pair: Held(bytes(32), expiry, now_epoch, 96, ()) for pair, expiry in held.items()}
-    moment = calendar.compute_moment(block, NOW_SECONDS, kept, is_stale=is_stale)
+    moment = schedule.compute_evaluation_context(block, NOW_SECONDS, kept, is_stale=is_stale)
     verdict = INFERENCE_POLICY.admit(record, moment)
 
     world = World(

@@ -6,7 +6,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from epochgate.core.calendar import Calendar
 from epochgate.core.challenge import Chosen, compute_challenge
 from epochgate.core.commitment import Opening, compute_commitment
 from epochgate.core.policy import Policy
@@ -14,6 +13,7 @@ from epochgate.core.receipt import Proof
 from epochgate.core.record import Record, compute_key
 from epochgate.core.record_set import RecordSet
 from epochgate.core.roster import HOSTER
+from epochgate.core.schedule import EpochSchedule
 from epochgate.core.scoring import HOSTER_POT, MAX_SCORE, TOTAL_PAY, VALIDATOR_POT, ScoreList
 from epochgate.core.settlement import (
     Settlement,
@@ -44,13 +44,13 @@ class Book:
 
     def __init__(self, policy: Policy = INFERENCE_POLICY) -> None:
         self.policy = policy
-        self.calendar = Calendar(policy)
+        self.schedule = EpochSchedule(policy)
         for epoch in range(EPOCH - 2, EPOCH + 1):
-            self.calendar.add(make_context(epoch))
+            self.schedule.add(make_context(epoch))
         self.included: dict[tuple[str, int], dict[bytes, Proof]] = {}
 
     def challenge(self, epoch: int) -> bytes:
-        digest = compute_expected_challenge(INFERENCE_POLICY, self.calendar.get_context(epoch))
+        digest = compute_expected_challenge(INFERENCE_POLICY, self.schedule.get_context(epoch))
         assert digest is not None
         return digest
 
@@ -78,7 +78,7 @@ class Book:
         return RecordSet(self.included, {}, (), b"")
 
     def settle(self, attested_list: tuple[int, ...] | None = (MAX_SCORE,) * 3) -> Settlement:
-        return compute_settlement(self.policy, self.calendar, self.records, EPOCH, attested_list)
+        return compute_settlement(self.policy, self.schedule, self.records, EPOCH, attested_list)
 
 
 def make_usual_book() -> Book:
@@ -106,7 +106,7 @@ def test_a_copied_commitment_earns_its_copier_nothing_and_costs_the_others_nothi
     opened = book.included["hoster-reveal", 8][alice.author].record.payload
     book.put("hoster-commit", 8, carol, copied)
     book.put("hoster-reveal", 8, carol, opened)
-    outcome = compute_hoster_outcome(INFERENCE_POLICY, book.calendar, book.records, 8)
+    outcome = compute_hoster_outcome(INFERENCE_POLICY, book.schedule, book.records, 8)
     assert carol.author in outcome.committed
     assert carol.author not in outcome.opened
     assert outcome.scores[carol.author] == 0
@@ -124,7 +124,7 @@ def test_an_opening_that_does_not_fit_counts_as_none(what: str) -> None:
     else:
         opening = Opening(bytes(32), book.challenge(8), OUTPUT.encode(HONEST))
         book.put("hoster-commit", 8, alice, compute_commitment(NETWORK, "hoster-commit", 7, alice.author, opening))
-    outcome = compute_hoster_outcome(INFERENCE_POLICY, book.calendar, book.records, 8)
+    outcome = compute_hoster_outcome(INFERENCE_POLICY, book.schedule, book.records, 8)
     assert alice.author not in outcome.opened
     assert set(outcome.scores) == {hoster.author for hoster in (alice, bob, carol)}
 
@@ -152,10 +152,10 @@ def test_nobody_is_paid_for_lists_about_an_epoch_in_which_no_commitment_counted(
 
 
 def test_the_first_submission_finds_no_lists_and_pays_nobody() -> None:
-    calendar = Calendar(INFERENCE_POLICY)
+    schedule = EpochSchedule(INFERENCE_POLICY)
     for epoch in (0, 1):
-        calendar.add(make_context(epoch))
-    settlement = compute_settlement(INFERENCE_POLICY, calendar, RecordSet({}, {}, (), b""), 1, None)
+        schedule.add(make_context(epoch))
+    settlement = compute_settlement(INFERENCE_POLICY, schedule, RecordSet({}, {}, (), b""), 1, None)
     assert set(settlement.pay.values()) == {0}
     assert len(settlement.pay) == 6
 
@@ -182,7 +182,7 @@ def test_where_the_publisher_chooses_the_challenge_most_openings_name_counts() -
     one, other = bytes([1]) * 32, bytes([2]) * 32
     for hoster, challenge in ((alice, one), (bob, one), (carol, other)):
         book.host(hoster, HONEST, challenge=challenge)
-    outcome = compute_hoster_outcome(CHOSEN, book.calendar, book.records, 8)
+    outcome = compute_hoster_outcome(CHOSEN, book.schedule, book.records, 8)
     assert outcome.opened == tuple(sorted([alice.author, bob.author]))
     assert outcome.challenge_digest == one
 
@@ -192,7 +192,7 @@ def test_of_two_challenges_that_equally_many_openings_name_the_smaller_digest_co
     one, other = bytes([1]) * 32, bytes([2]) * 32
     for hoster, challenge in ((alice, other), (bob, one)):
         book.host(hoster, HONEST, challenge=challenge)
-    assert compute_hoster_outcome(CHOSEN, book.calendar, book.records, 8).challenge_digest == one
+    assert compute_hoster_outcome(CHOSEN, book.schedule, book.records, 8).challenge_digest == one
 
 
 def test_an_opening_that_does_not_fit_its_commitment_has_no_say_in_what_the_challenge_is() -> None:
@@ -202,11 +202,11 @@ def test_an_opening_that_does_not_fit_its_commitment_has_no_say_in_what_the_chal
         book.host(hoster, HONEST, challenge=challenge)
     for hoster in (alice, bob):
         del book.included["hoster-commit", 8][hoster.author]
-    assert compute_hoster_outcome(CHOSEN, book.calendar, book.records, 8).challenge_digest == other
+    assert compute_hoster_outcome(CHOSEN, book.schedule, book.records, 8).challenge_digest == other
 
 
 def test_without_a_challenge_there_is_nothing_to_score_and_nobody_to_pay() -> None:
-    outcome = compute_hoster_outcome(CHOSEN, Book(CHOSEN).calendar, RecordSet({}, {}, (), b""), 8)
+    outcome = compute_hoster_outcome(CHOSEN, Book(CHOSEN).schedule, RecordSet({}, {}, (), b""), 8)
     assert outcome.challenge_digest is None
     assert outcome.score_list == ()
     assert set(outcome.scores.values()) == {0}

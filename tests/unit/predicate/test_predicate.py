@@ -27,12 +27,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epochgate import predicate as exported
-from epochgate.core.calendar import Calendar
 from epochgate.core.challenge import compute_challenge
 from epochgate.core.epoch import compute_epoch_data
-from epochgate.core.moment import Moment
+from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.policy import Policy
 from epochgate.core.record import Record
+from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Malformed
 from epochgate.core.verdict import Admitted, Denied, Reason, Verdict
 from epochgate.policies.inference import CHALLENGE, INFERENCE_POLICY
@@ -371,19 +371,19 @@ def test_in_hivemind_the_signature_is_stripped_before_the_predicate_looks() -> N
 # On our engine
 
 
-def make_calendar(policy: Policy = INFERENCE_POLICY) -> Calendar:
-    calendar = Calendar(policy)
+def make_schedule(policy: Policy = INFERENCE_POLICY) -> EpochSchedule:
+    schedule = EpochSchedule(policy)
     for epoch in range(EPOCH - 2, EPOCH + 1):
-        calendar.add(make_context(epoch))
-    return calendar
+        schedule.add(make_context(epoch))
+    return schedule
 
 
-CALENDAR = make_calendar()
+CALENDAR = make_schedule()
 
 
-def moment(blocks_elapsed: int, calendar: Calendar = CALENDAR) -> Moment:
+def moment(blocks_elapsed: int, schedule: EpochSchedule = CALENDAR) -> EvaluationContext:
     block = TIMING.compute_first_block(EPOCH) + blocks_elapsed
-    return calendar.compute_moment(block, compute_unix_seconds(block))
+    return schedule.compute_evaluation_context(block, compute_unix_seconds(block))
 
 
 def refused(verdict: Verdict) -> Denied:
@@ -391,7 +391,7 @@ def refused(verdict: Verdict) -> Denied:
     return verdict
 
 
-def heartbeat(now: Moment, author: Any = alice) -> Record:
+def heartbeat(now: EvaluationContext, author: Any = alice) -> Record:
     return sign(author, "hoster", HEARTBEAT, now.time_seconds + 600)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from epochgate.core.moment import Moment
+from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.policy import Policy
 from epochgate.core.receipt import Standing, compute_record_id
 from epochgate.core.record import Record
@@ -205,7 +205,7 @@ def test_many_large_values_under_one_key_are_read_whole(tmp_path: Path) -> None:
 
 def test_what_nobody_may_write_does_not_exist_however_many_vouch_for_it(tmp_path: Path) -> None:
     class Picky(Policy):
-        def recognise(self, record: Record, now: Moment) -> Verdict:
+        def recognise(self, record: Record, now: EvaluationContext) -> Verdict:
             return Denied(Reason.PREDICATE) if record.payload == bytes(32) else super().recognise(record, now)
 
     async def story(town: Town) -> None:
@@ -274,7 +274,7 @@ def test_an_epoch_whose_roster_was_empty_reads_as_nothing(tmp_path: Path) -> Non
     """The epoch before the subnet's first: its submission is about nobody."""
 
     async def story(town: Town) -> None:
-        town.calendar.add(EpochContext(town.chain.network_id, town.chain.timing, Roster(1, bytes(32), ())))
+        town.schedule.add(EpochContext(town.chain.network_id, town.chain.timing, Roster(1, bytes(32), ())))
         section = await town.visitor.store.read_all(NOTE, 1, is_thorough=True)
         assert section.is_enough
         assert section.get_proofs(Standing.PROVEN) == {}

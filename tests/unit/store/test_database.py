@@ -291,7 +291,7 @@ def test_only_the_owner_can_read_the_file(path: Path) -> None:
 
 def test_a_second_node_on_the_same_ledger_is_refused(path: Path) -> None:
     database = NodeDatabase(path)
-    code = "import sys, pathlib; from epochgate.store.database import Ledger; Ledger(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib; from epochgate.store.database import NodeDatabase; NodeDatabase(pathlib.Path(sys.argv[1]))"
 
     command = [sys.executable, "-c", code, str(path)]
     other = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -424,19 +424,19 @@ import hashlib, itertools, json, pathlib, sys
 from epochgate.core.commitment import Opening
 from epochgate.core.receipt import Receipt, compute_record_id
 from epochgate.core.record import Record
-from epochgate.ledger import NodeDatabase
+from epochgate.store.database import NodeDatabase
 
-ledger, life = NodeDatabase(pathlib.Path(sys.argv[1])), int(sys.argv[2])
+database, life = NodeDatabase(pathlib.Path(sys.argv[1])), int(sys.argv[2])
 author = bytes.fromhex("002408011220") + bytes(32)
 for number in itertools.count():
     seed = hashlib.sha256(b"%d %d" % (life, number)).digest()
     value = seed * (3 if number % 7 else 5000)
     record = Record(seed[:20], author, value, 2e9)
     receipt = Receipt(author, life, number, seed + seed)
-    own = ledger.keep_own("commit", 1000 * life + number, record, Opening(seed, seed, value))
-    ledger.keep(own, [receipt], life)
+    own = database.keep_own("commit", 1000 * life + number, record, Opening(seed, seed, value))
+    database.keep(own, [receipt], life)
     if number % 5 == 0:
-        ledger.forget(0.0, 0)
+        database.forget(0.0, 0)
     print(json.dumps([life, number, seed.hex(), len(value)]), flush=True)
 """
 

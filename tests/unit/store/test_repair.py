@@ -87,7 +87,7 @@ def test_no_more_is_taken_than_may_be_stored(tmp_path: Path) -> None:
         alice, grace = town.neighbours[0], town.neighbours[-1]
         for rule in (NOTE, OWN):
             await alice.post_to(town.neighbours[:-1], alice.write(rule))
-        town.calendar.policy = Policy(*POLICY.rules, limits=Limits(author=Quota(1, 1 << 20)))
+        town.schedule.policy = Policy(*POLICY.rules, limits=Limits(author=Quota(1, 1 << 20)))
         await grace.restart()
         assert await grace.repair() == 1
         assert await grace.repair() == 0

@@ -9,13 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from epochgate.core.calendar import Calendar
+from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.limits import Allowance, Limits, Quota, Rate
-from epochgate.core.moment import Moment
 from epochgate.core.policy import Policy
 from epochgate.core.receipt import Proof, Receipt, compute_record_id
 from epochgate.core.record import Record, compute_key
 from epochgate.core.roster import HOSTER
+from epochgate.core.schedule import EpochSchedule
 from epochgate.core.verdict import Reason, Verdict
 from epochgate.engine.memory import Hub
 from epochgate.store.chain_clock import ChainClock
@@ -87,7 +87,7 @@ def make_replica(them: Neighbour, policy: Policy = POLICY, **changes: object) ->
 def make_limited(them: Neighbour, limits: Limits) -> Replica:
     """Another replica of the same node, as if its policy had declared these limits."""
     policy = Policy(*POLICY.rules, limits=limits)
-    them.town.calendar.policy = policy
+    them.town.schedule.policy = policy
     return make_replica(them, policy)
 
 
@@ -151,7 +151,7 @@ async def test_who_was_told_to_wait_and_does_not_costs_no_look_at_anything(
     assert isinstance(await ask(replica, alice.author, List(key)), Listing)
     refused = await ask(replica, alice.author, List(key))
     with monkeypatch.context() as blind:
-        blind.setattr(bob.chain_clock, "get_moment", None)
+        blind.setattr(bob.chain_clock, "get_evaluation_context", None)
         assert [await ask(replica, alice.author, List(key)) for _ in range(3)] == [refused] * 3
     assert replica.denied == {Reason.RATE: 4}
     bob.town.clock.ahead_seconds += 1.0
@@ -199,7 +199,7 @@ async def test_what_is_no_request_is_refused_as_malformed(data: bytes, alice: Ne
 
 async def test_an_exception_in_a_judge_is_a_refusal(alice: Neighbour, bob: Neighbour, caplog: pytest.LogCaptureFixture) -> None:
     class Clumsy(Policy):
-        def admit(self, _record: Record, _now: Moment) -> Verdict:
+        def admit(self, _record: Record, _now: EvaluationContext) -> Verdict:
             raise ZeroDivisionError("secret inner workings")
 
     replica = make_replica(bob, Clumsy(*POLICY.rules))
@@ -211,7 +211,7 @@ async def test_an_exception_in_a_judge_is_a_refusal(alice: Neighbour, bob: Neigh
 
 
 async def test_before_the_first_roster_nothing_is_judged(alice: Neighbour, bob: Neighbour) -> None:
-    chain_clock = ChainClock(bob.town.chain, bob.town.clock, Calendar(POLICY), bob.database)
+    chain_clock = ChainClock(bob.town.chain, bob.town.clock, EpochSchedule(POLICY), bob.database)
     refused = await ask(make_replica(bob, chain_clock=chain_clock), alice.author, Post(alice.write(NOTE)))
     assert refused == Refused("not-started", None, "the chain's first roster")
 

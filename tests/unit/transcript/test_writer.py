@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from epochgate.core.admission import Room
-from epochgate.core.calendar import Calendar
+from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.limits import Limits, Quota
-from epochgate.core.moment import Moment
 from epochgate.core.receipt import Receipt
 from epochgate.core.record import Record
+from epochgate.core.schedule import EpochSchedule
 from epochgate.core.verdict import Denied, Reason
 from epochgate.observe.events import AnyEvent, Trouble
 from epochgate.observe.recorder import Situation
@@ -36,8 +36,8 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "transcript"
         self.facts: list[AnyEvent] = []
-        self.calendar = Calendar(INFERENCE_POLICY)
-        self.calendar.add(make_context())
+        self.schedule = EpochSchedule(INFERENCE_POLICY)
+        self.schedule.add(make_context())
         self.writer = self.open()
 
     def open(self, kept_epochs: int = 3) -> TranscriptWriter:
@@ -45,11 +45,11 @@ class Desk:
         return self.writer
 
     @property
-    def now(self) -> Moment:
-        return self.calendar.compute_moment(1001, GENESIS_SECONDS)
+    def now(self) -> EvaluationContext:
+        return self.schedule.compute_evaluation_context(1001, GENESIS_SECONDS)
 
     def begin(self, epoch: int = 0, oldest_epoch: int | None = None) -> None:
-        contexts, digest = self.calendar.get_contexts(), INFERENCE_POLICY.digest
+        contexts, digest = self.schedule.get_contexts(), INFERENCE_POLICY.digest
         self.writer.note_begun(Situation(carol.author, digest, "", ROOM, epoch, GENESIS_SECONDS, oldest_epoch, contexts, {}))
 
     def refuse(self, author: Any = alice, denied: Denied = EARLY, payload: bytes = bytes(32)) -> Record:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from epochgate.core.epoch import compute_epoch_data
-from epochgate.core.moment import NOTHING_HELD, READABLE_EPOCHS, Held, Moment
+from epochgate.core.evaluation import NOTHING_HELD, READABLE_EPOCHS, EvaluationContext, Held
 from epochgate.core.policy import Policy
 from epochgate.core.roster import Roster
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schema import EpochContext
 
 
-class Calendar:
+class EpochSchedule:
     """The key tables of the epochs that matter now. Give it each epoch's context once; ask it for moments."""
 
     def __init__(self, policy: Policy) -> None:
@@ -69,14 +69,14 @@ class Calendar:
         """All keys of the rule in `epoch`."""
         return tuple(key_rule for key_rule in self._key_rules[epoch] if key_rule.rule is rule)
 
-    def compute_moment(
+    def compute_evaluation_context(
         self,
         block: int,
         time_seconds: float,
         held: Mapping[tuple[bytes, bytes], Held] = NOTHING_HELD,
         *,
         is_stale: bool = False,
-    ) -> Moment:
+    ) -> EvaluationContext:
         """The moment at `block`. A head in an epoch whose context has not arrived yet counts as stale.
 
         Raises LookupError while no epoch is known at all.
@@ -87,7 +87,7 @@ class Calendar:
         data = compute_epoch_data(block, newest.timing)
         postable, readable = self._get_tables(data.epoch, is_started=newest.timing.is_started(block))
         unknown = data.epoch not in self._contexts
-        return Moment(postable, readable, data, block, time_seconds, newest.network, held, is_stale or unknown)
+        return EvaluationContext(postable, readable, data, block, time_seconds, newest.network, held, is_stale or unknown)
 
     def _get_tables(self, epoch: int, *, is_started: bool) -> tuple[dict[bytes, KeyRule], dict[bytes, KeyRule]]:
         tag = epoch if is_started else -1

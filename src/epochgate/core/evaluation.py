@@ -27,7 +27,7 @@ class Held(Protocol):
 NOTHING_HELD: Mapping[tuple[bytes, bytes], Held] = {}
 
 
-class Moment(msgspec.Struct, frozen=True, gc=False):
+class EvaluationContext(msgspec.Struct, frozen=True, gc=False):
     """All that a judgement depends on beside the record, read once. `held` maps (key, author) to what is stored.
 
     `postable` holds the keys of the current epoch, and those of its neighbours so that a refusal can say when; their
