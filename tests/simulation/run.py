@@ -277,7 +277,7 @@ class Stage(World):
             self.umpire.require(not lacking, f"{', '.join(lacking)} did not attest in healed epoch {epoch}")
 
     def _look_at_records(self) -> None:
-        held = {them.key.author: them.get_live_node().station.database.held for them in self._get_honest()}
+        held = {them.key.author: them.get_live_node().context.database.held for them in self._get_honest()}
         self.umpire.look_at_records(held, self.clock.get_unix_seconds())
 
     def _get_honest(self) -> list[Resident]:
@@ -285,7 +285,7 @@ class Stage(World):
 
     def _get_lists(self, epoch: int) -> dict[bytes, tuple[int, ...]]:
         agreed = [them for them in self._get_honest() if them.get(Attested, epoch) or them.get(Submitted, epoch)]
-        lists = {them.key.author: them.get_live_node().station.database.get_score_list(epoch - 1) for them in agreed}
+        lists = {them.key.author: them.get_live_node().context.database.get_score_list(epoch - 1) for them in agreed}
         return {author: scores for author, scores in lists.items() if scores is not None}
 
 

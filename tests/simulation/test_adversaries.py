@@ -31,7 +31,7 @@ from epochgate.node import hoster, submitter, validator
 from epochgate.node.runner import Node
 from epochgate.observe.events import Scored, Stored
 from epochgate.store import peers, replica
-from epochgate.store.rate_limit import Gate
+from epochgate.store.rate_limit import RateLimiter
 from epochgate.store.replica import Replica
 from epochgate.store.wire import Post, Reply, decode_reply, decode_request
 from people import meet
@@ -87,13 +87,13 @@ class BadWorld(World):
 
 
 class Outcome:
-    def __init__(self, kind: str, pay: dict[str, int], lowered: list[str], scored: int, villains: tuple[str, ...]) -> None:
+    def __init__(self, kind: str, debit: dict[str, int], lowered: list[str], scored: int, villains: tuple[str, ...]) -> None:
         honest = HONEST_HOSTERS if ADVERSARIES[kind].role & HOSTER else HONEST_VALIDATORS
-        self.honest_mean = sum(pay[name] for name in honest) // len(honest)
-        self.earned = max(pay[name] for name in villains)
+        self.honest_mean = sum(debit[name] for name in honest) // len(honest)
+        self.earned = max(debit[name] for name in villains)
         self.lowered = lowered
         self.scored = scored
-        self.pay = pay
+        self.debit = debit
 
 
 def let_loose(folder: Path, kind: str, count: int = 1, seed: int = 0, **options: object) -> Outcome:
@@ -123,7 +123,7 @@ def test_no_adversary_earns_more_than_the_honest_mean_or_lowers_an_honest_score(
     assert outcome.honest_mean > 0
     assert outcome.earned <= outcome.honest_mean + EPOCHS, "the odd unit of 10^18 a submission goes to the smallest author"
     if kind not in PAID_AS_HONEST:
-        assert outcome.earned == 0, outcome.pay
+        assert outcome.earned == 0, outcome.debit
 
 
 # What follows takes a defence away and shows that the attack then pays. A defence that no attack misses defends nothing.
@@ -235,7 +235,7 @@ def test_a_flood_takes_others_receipts_where_all_members_share_one_purse(
     plenty, little, nothing = (Allowance(Rate(burst / 10, burst), Rate(1e6, 1e4 * burst)) for burst in (100.0, 20.0, 1e-9))
     lacking = []
     for name, own in (("own", plenty), ("shared", nothing)):
-        monkeypatch.setattr(replica, "Gate", lambda _, own=own: Gate(Limits(member=own, spare=little)))
+        monkeypatch.setattr(replica, "RateLimiter", lambda _, own=own: RateLimiter(Limits(member=own, spare=little)))
         lacking.append(flood(make_folder(tmp_path / name)))
     assert lacking[0] == []
     assert lacking[1] != []

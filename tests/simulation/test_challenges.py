@@ -59,11 +59,11 @@ def encode(number: int) -> bytes:
 
 async def publish(publisher: Resident, epoch: int, payload: bytes, to: list[Resident]) -> list[Any]:
     """Past the store, as a dishonest publisher would, to some replicas only."""
-    station = publisher.get_live_node().station
-    key_rule = station.get_key_rule(RULE, epoch)
-    expires = station.get_unix_seconds() + 1.05 * station.chain.timing.seconds_per_epoch
-    record = station.key.sign_record(station.chain.network_id, key_rule.key, payload, expires)
-    return [await station.store.ask(replica.key.author, Post(record)) for replica in to]
+    node_context = publisher.get_live_node().context
+    key_rule = node_context.get_key_rule(RULE, epoch)
+    expires = node_context.get_unix_seconds() + 1.05 * node_context.chain.timing.seconds_per_epoch
+    record = node_context.key.sign_record(node_context.chain.network_id, key_rule.key, payload, expires)
+    return [await node_context.store.ask(replica.key.author, Post(record)) for replica in to]
 
 
 def test_the_elected_validator_chooses_and_everybody_works_on_its_choice(tmp_path: Path) -> None:
@@ -88,20 +88,20 @@ def test_stand_ins_take_over_in_order_where_the_elected_one_has_nothing_to_publi
         await world.start()
         await world.run_until(1, 0.01)
         elected = await world.get_elected(1)
-        station = elected.get_live_node().station
-        first = station.schedule.get_context(1).roster.compute_stand_ins(elected.key.author)[0]
+        node_context = elected.get_live_node().context
+        first = node_context.schedule.get_context(1).roster.compute_stand_ins(elected.key.author)[0]
         if how == "absent":
             await elected.kill()
         else:
-            station.challenger = None if how == "without a challenger" else WrongPrompter()
+            node_context.challenger = None if how == "without a challenger" else WrongPrompter()
         await world.run_until(1, 99)
         others = [resident for resident in world.residents.values() if resident is not elected]
         (author,) = {fact.author for resident in others for fact in resident.get(ChallengeSeen, 1)}
         assert author == next(resident.peer_id for resident in others if resident.key.author == first)
         assert len([fact for resident in others for fact in resident.get(Stored, 1) if fact.rule == RULE.kind]) == 1
         if how != "absent":
-            (missed,) = [fact.why for fact in elected.get(DutyMissed, 1) if fact.duty == "publish-challenge"]
-            assert "stand-ins take over" in missed or "does not fit the policy" in missed
+            (failed,) = [fact.why for fact in elected.get(DutyMissed, 1) if fact.duty == "publish-challenge"]
+            assert "stand-ins take over" in failed or "does not fit the policy" in failed
             await world.run_until(2, 50)
             await assert_complete(world, 1)
 
@@ -135,17 +135,17 @@ def test_an_epoch_without_any_challenge_ends_cleanly_and_says_so(tmp_path: Path)
         await world.start()
         await world.run_until(1, 0.01)
         for name in VALIDATORS:
-            world[name].get_live_node().station.challenger = None
+            world[name].get_live_node().context.challenger = None
         await world.run_until(1, 99)
         for name in VALIDATORS:
-            world[name].get_live_node().station.challenger = PROMPTERS[name]
+            world[name].get_live_node().context.challenger = PROMPTERS[name]
         for resident in world.residents.values():
             assert len(resident.get(ChallengeMissing, 1)) == 1
         for name in VALIDATORS:
             (done,) = [fact.detail for fact in world[name].get(DutyDone, 1) if fact.duty == "commit-scores"]
             assert "nothing to score" in done
-        (missed,) = [fact.why for fact in world["alice"].get(DutyMissed, 1) if fact.duty == "commit-output"]
-        assert missed == "nobody has published a challenge"
+        (failed,) = [fact.why for fact in world["alice"].get(DutyMissed, 1) if fact.duty == "commit-output"]
+        assert failed == "nobody has published a challenge"
         await world.run_until(5, 0)
         on_chain = await world.get_submission(2)
         assert set(on_chain.submission.scores.values()) == {0}
@@ -184,7 +184,7 @@ def test_two_challenges_shown_to_different_hosters_cost_only_those_with_the_rare
         await world.run_until(0, 99)
         await world.run_until(1, 0.01)
         elected = await world.get_elected(1)
-        elected.get_live_node().station.challenger = None
+        elected.get_live_node().context.challenger = None
         await world.run_until(1, 2)
         everybody = list(world.residents.values())
         to_most, to_few = everybody[:5], everybody[5:]
@@ -207,19 +207,19 @@ def test_of_two_proven_values_of_one_publisher_all_take_that_of_the_smaller_dige
         await world.start()
         await world.run_until(1, 0.01)
         elected = await world.get_elected(1)
-        elected.get_live_node().station.challenger = None
+        elected.get_live_node().context.challenger = None
         await world.run_until(1, 2)
         everybody = list(world.residents.values())
         await publish(elected, 1, encode(values[0]), everybody[:4])  # f + 1 of 7 are 3
         await publish(elected, 1, encode(values[1]), everybody[4:])
-        section = await elected.get_live_node().station.store.read_all(RULE, 1, is_thorough=True)
+        section = await elected.get_live_node().context.store.read_all(RULE, 1, is_thorough=True)
         proofs = section.get_proofs(Standing.PROVEN)[elected.key.author]
         assert len(proofs) == 2
         smaller = min((proof.record for proof in proofs), key=lambda record: compute_value_digest(record.value))
         expected = compute_challenge_digest(section.readings[0].key_rule.decode(smaller.payload))
         await world.run_until(2, 50)
         await assert_complete(world, 1)
-        opening = world["alice"].get_live_node().station.database.get_own_opening("hoster-commit", 1)
+        opening = world["alice"].get_live_node().context.database.get_own_opening("hoster-commit", 1)
         assert opening is not None
         assert opening.challenge_digest == expected
         assert sum((await world.get_submission(2)).submission.scores.values()) == TOTAL_PAY
@@ -262,7 +262,7 @@ def test_replicas_refuse_a_late_early_or_malformed_challenge_and_nobody_suffers(
         await world.start()
         await world.run_until(1, 0.01)
         elected = await world.get_elected(1)
-        elected.get_live_node().station.challenger = None
+        elected.get_live_node().context.challenger = None
         stand_in = next(world[name] for name in VALIDATORS if world[name] is not elected)
         await world.run_until(1, percent)
         publisher = {"elected": elected, "stand-in": stand_in, "hoster": world["alice"]}[who]
@@ -289,7 +289,7 @@ def test_a_validator_that_could_not_read_the_challenge_scores_those_who_could(tm
         world.hub.is_cut = lambda _sender, _receiver: False
         await world.run_until(1, 99)
         assert lonely.get(ChallengeMissing, 1)
-        opening = lonely.get_live_node().station.database.get_own_opening("validator-commit", 1)
+        opening = lonely.get_live_node().context.database.get_own_opening("validator-commit", 1)
         assert opening is not None
         assert opening.challenge_digest == compute_challenge_digest(PROMPTERS[elected.name].choose(1, bytes(32)))
         await world.run_until(2, 50)

@@ -132,7 +132,7 @@ def test_a_submission_that_took_the_place_of_the_one_judged_is_judged_itself(tmp
         await world.start()
         await world.run_until(EPOCH, 0.5)
         _, witness = await find_two(world)
-        chain = witness.get_live_node().station.chain
+        chain = witness.get_live_node().context.chain
         read = chain.get_submission
 
         async def read_before_the_exchange(epoch: int) -> OnChain | None:

@@ -122,8 +122,8 @@ def test_an_absent_elected_node_costs_nobody_a_score(tmp_path: Path) -> None:
             seen = resident.get(ChallengeSeen, 1)
             assert len(seen) == 1
             assert seen[0].author in {world[name].peer_id for name in VALIDATORS} - {absent.peer_id}
-            missed = [fact.why for fact in resident.get(DutyMissed, 1) if fact.duty == "attest"]
-            assert missed == ["nobody has submitted"]
+            failed = [fact.why for fact in resident.get(DutyMissed, 1) if fact.duty == "attest"]
+            assert failed == ["nobody has submitted"]
         stood_in = [resident.name for resident in others for fact in resident.get(Stored, 1) if fact.rule == "consensus"]
         assert len(stood_in) == 1, "the second stand-in sees the first one's challenge"
         assert await world.chain.get_submission(1) is None
@@ -158,12 +158,14 @@ def test_a_copier_gets_nothing_and_costs_nobody_anything(tmp_path: Path) -> None
     """Dave has no model: he commits to alice's digest, and shows her opening when she does."""
 
     async def copy(world: World, kind: str, epoch: int) -> None:
-        station = world["dave"].get_live_node().station
+        node_context = world["dave"].get_live_node().context
         rule = INFERENCE_POLICY.get_rule(kind)
-        section = await station.store.read_all(rule, epoch)
+        section = await node_context.store.read_all(rule, epoch)
         copied = section.get_proofs(Standing.PROVEN)[world["alice"].key.author][0].record.payload
-        record = station.sign_once(rule, epoch, copied)
-        posting = await station.store.post(record, station.get_key_rule(rule, epoch), station.get_unix_seconds() + 60)
+        record = node_context.sign_once(rule, epoch, copied)
+        posting = await node_context.store.post(
+            record, node_context.get_key_rule(rule, epoch), node_context.get_unix_seconds() + 60
+        )
         assert posting.is_complete
 
     async def story(world: World) -> None:
@@ -267,8 +269,8 @@ def test_a_submitter_that_hears_too_few_replicas_submits_nothing(tmp_path: Path)
         submitter = next(resident for resident in world.residents.values() if resident.key.author == elected)
         await kill_more_than_f(world, submitter)
         await world.run_until(2, 50)
-        missed = [fact.why for fact in submitter.get(DutyMissed, 2) if fact.duty == "submit"]
-        assert ["too few replicas answered" in why for why in missed] == [True]
+        failed = [fact.why for fact in submitter.get(DutyMissed, 2) if fact.duty == "submit"]
+        assert ["too few replicas answered" in why for why in failed] == [True]
         assert await world.chain.get_submission(2) is None
 
     live(tmp_path, story)
@@ -279,7 +281,7 @@ def test_a_submission_that_pays_itself_more_is_refused_entry_by_entry(tmp_path: 
         await world.start()
         await world.run_until(2, 0.01)
         submitter = await world.get_elected(2)
-        chain = submitter.get_live_node().station.chain
+        chain = submitter.get_live_node().context.chain
         submit = chain.submit
 
         async def submit_more(honest: Submission) -> None:
@@ -317,16 +319,16 @@ def test_a_second_commitment_after_the_first_is_refused_and_kept_as_evidence(tmp
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(1, 30)
-        station = world["dave"].get_live_node().station
-        with station.database._database as database:
+        node_context = world["dave"].get_live_node().context
+        with node_context.database._database as database:
             database.execute("DELETE FROM own")
-        record = commit(station, COMMIT, 1, bytes(32), b"something else")
-        key_rule = station.get_key_rule(COMMIT, 1)
-        posting = await station.store.post(record, key_rule, station.get_unix_seconds() + 10)
+        record = commit(node_context, COMMIT, 1, bytes(32), b"something else")
+        key_rule = node_context.get_key_rule(COMMIT, 1)
+        posting = await node_context.store.post(record, key_rule, node_context.get_unix_seconds() + 10)
         assert not posting.receipts
         assert {denied.reason for denied in posting.refusals.values()} == {Reason.ALREADY_THERE}
         for resident in world.residents.values():
-            assert resident.get_live_node().station.database.has_evidence(key_rule.key, world["dave"].key.author)
+            assert resident.get_live_node().context.database.has_evidence(key_rule.key, world["dave"].key.author)
         await world.run_until(2, 30)
         await assert_complete(world, 1, without=("dave",))
 
@@ -339,8 +341,8 @@ def test_every_replica_is_asked_for_what_decides(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(0, 55)
-        station = world["victor"].get_live_node().station
-        (reading,) = (await station.read_section(COMMIT, 0)).readings
+        node_context = world["victor"].get_live_node().context
+        (reading,) = (await node_context.read_section(COMMIT, 0)).readings
         assert reading.answered == frozenset(reading.key_rule.replica_set.replicas)
 
     live(tmp_path, story)
@@ -371,7 +373,7 @@ def test_an_attestor_takes_all_pages_of_what_the_submitter_shows(tmp_path: Path)
         ]
         evidence = list(zip(records[:-4], records[4:], strict=True))
         submitter.get_live_node().replica.show_set(1, [], evidence)
-        shown = await ask_for_set(other.get_live_node().station, submitter.key.author, 1, ())
+        shown = await ask_for_set(other.get_live_node().context, submitter.key.author, 1, ())
         assert list(shown.evidence) == evidence
 
     live(tmp_path, story, hub=Hub(random.Random(0), latency_seconds=0.05, max_message_bytes=1 << 18))

@@ -47,7 +47,7 @@ def test_several_readers_of_many_keys_stay_within_their_limits(tmp_path: Path) -
         loop = asyncio.get_running_loop()
         for _ in range(3):
             began_seconds = loop.time()
-            readers = [validator.get_live_node().station.store for validator in validators]
+            readers = [validator.get_live_node().context.store for validator in validators]
             for section in await asyncio.gather(*(store.read_all(OPENING, 0, is_thorough=True) for store in readers)):
                 assert section.is_enough
                 assert len(section.get_proofs(Standing.PROVEN)) == len(MANY)

@@ -83,8 +83,8 @@ def test_settlement_rests_on_records_that_have_expired_meanwhile(tmp_path: Path)
             await absent.kill()
             await world.run_until(epoch, back_percent)
             await absent.start()
-        station = world["alice"].get_live_node().station
-        assert not (await station.store.read_all(COMMIT, 1)).get_proofs(Standing.PROVEN)
+        node_context = world["alice"].get_live_node().context
+        assert not (await node_context.store.read_all(COMMIT, 1)).get_proofs(Standing.PROVEN)
         await world.run_until(3, 60)
         await assert_complete(world, 2)
         assert sum((await world.get_submission(3)).submission.scores.values()) == TOTAL_PAY
@@ -100,7 +100,7 @@ def test_a_node_without_its_ledger_takes_what_is_proven_from_the_others(tmp_path
         world["dave"].lose_ledger()
         await world["dave"].start()
         await world.run_until(1, 57)
-        held = world["dave"].get_live_node().station.database.held
+        held = world["dave"].get_live_node().context.database.held
         for kind in ("hoster-commit", "hoster-reveal", "validator-reveal", "consensus"):
             key_rule = world["dave"].get_live_node().schedule.get_key_rule(INFERENCE_POLICY.get_rule(kind), 1)
             assert any(key == key_rule.key for key, _ in held)
@@ -115,7 +115,7 @@ def test_a_node_without_its_ledger_that_starts_before_all_others_asks_them_again
         def count_commitments() -> int:
             node = world["dave"].get_live_node()
             key = node.schedule.get_key_rule(COMMIT, 1).key
-            return sum(place[0] == key for place in node.station.database.held)
+            return sum(place[0] == key for place in node.context.database.held)
 
         await world.start()
         await world.run_until(1, 65)
@@ -155,10 +155,10 @@ def test_a_node_that_runs_becomes_a_replica_of_new_keys_only(tmp_path: Path) -> 
         assert newcomer.key.author in node.schedule.get_key_rule(COMMIT, 2).replica_set.replicas
         for rule in INFERENCE_POLICY.rules:
             keys = {key_rule.key for key_rule in node.schedule.get_key_rules(rule, 2)}
-            held = {place for place in alices.station.database.held if place[0] in keys}
-            assert {place for place in node.station.database.held if place[0] in keys} == held, rule.kind
+            held = {place for place in alices.context.database.held if place[0] in keys}
+            assert {place for place in node.context.database.held if place[0] in keys} == held, rule.kind
         heartbeats = node.schedule.get_key_rule(INFERENCE_POLICY.get_rule("hoster"), 2).key
-        beating = {author for key, author in node.station.database.held if key == heartbeats}
+        beating = {author for key, author in node.context.database.held if key == heartbeats}
         assert beating == {world[name].key.author for name in HOSTERS}, "renewed since it became their replica"
 
     live(tmp_path, story, is_on_disk=True)
@@ -187,7 +187,7 @@ def test_a_node_starts_while_one_epoch_ends_and_the_next_begins(tmp_path: Path) 
         def slow_down(resident: Resident, node: Node) -> None:
             if resident.name != "vito":
                 return
-            chain = node.station.chain
+            chain = node.context.chain
             get_elected = chain.get_elected
 
             async def answer_late(epoch: int) -> bytes | None:

@@ -34,7 +34,7 @@ def find_openings(world: World, epoch: int) -> Iterator[Opening]:
     """What every node has committed to in `epoch`."""
     for resident in world.residents.values():
         for kind in ("hoster-commit", "validator-commit"):
-            opening = resident.get_live_node().station.database.get_own_opening(kind, epoch)
+            opening = resident.get_live_node().context.database.get_own_opening(kind, epoch)
             if opening is not None:
                 yield opening
 

@@ -55,9 +55,9 @@ def hide(world: World, replica: Resident, key: bytes, author: bytes, from_whom: 
 
 def back_date(replica: Resident, record: Record, epoch: int) -> Receipt:
     """A receipt such as only a dishonest replica signs: it says that the record came in time."""
-    station = replica.get_live_node().station
-    block = station.chain.timing.compute_first_block(epoch) + BACK_DATED_PERCENT
-    message = compute_receipt_bytes(station.chain.network_id, compute_record_id(record), epoch, block)
+    node_context = replica.get_live_node().context
+    block = node_context.chain.timing.compute_first_block(epoch) + BACK_DATED_PERCENT
+    message = compute_receipt_bytes(node_context.chain.network_id, compute_record_id(record), epoch, block)
     return Receipt(replica.key.author, epoch, block, replica.key.sign(message))
 
 
@@ -68,20 +68,22 @@ def test_a_late_commitment_that_two_faced_replicas_show_to_half_gets_nowhere(tmp
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(1, LATE_PERCENT)
-        station = world["dave"].get_live_node().station
-        stolen = world["alice"].get_live_node().station.database.get_own_opening(COMMIT.kind, 1)
+        node_context = world["dave"].get_live_node().context
+        stolen = world["alice"].get_live_node().context.database.get_own_opening(COMMIT.kind, 1)
         assert stolen is not None
-        record = commit(station, COMMIT, 1, stolen.challenge_digest, stolen.payload)
+        record = commit(node_context, COMMIT, 1, stolen.challenge_digest, stolen.payload)
         colluders = [world["dave"], world["carol"]]
         receipts = [back_date(replica, record, 1) for replica in colluders]
         believers = {world["victor"].key.author, world["alice"].key.author, world["dave"].key.author}
         for replica in colluders:
-            replica.get_live_node().station.database.keep(record, receipts, 1)
+            replica.get_live_node().context.database.keep(record, receipts, 1)
             hide(world, replica, record.key, record.author, lambda sender: sender not in believers)
-        opening = station.sign_once(OPEN, 1, OPEN.schema.encode(station.database.get_own_opening(COMMIT.kind, 1)))
-        posting = await station.store.post(opening, station.get_key_rule(OPEN, 1), station.get_unix_seconds() + 10)
+        opening = node_context.sign_once(OPEN, 1, OPEN.schema.encode(node_context.database.get_own_opening(COMMIT.kind, 1)))
+        posting = await node_context.store.post(
+            opening, node_context.get_key_rule(OPEN, 1), node_context.get_unix_seconds() + 10
+        )
         assert posting.is_complete
-        seen = await world["victor"].get_live_node().station.read_section(COMMIT, 1)
+        seen = await world["victor"].get_live_node().context.read_section(COMMIT, 1)
         assert len(seen.readings[0].signers[compute_record_id(record)]) == 2, "victor is among those who are shown it"
         await world.run_until(3, 50)
         await assert_complete(world, 1, without=("dave",))
@@ -106,14 +108,14 @@ def test_a_commitment_that_one_honest_replica_saw_in_time_parts_nobody_either(tm
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(1, 20)
-        station = world["dave"].get_live_node().station
-        record = commit(station, COMMIT, 1, bytes(32), b"anything")
-        assert isinstance(await station.store.ask(world["alice"].key.author, Post(record)), Posted)
+        node_context = world["dave"].get_live_node().context
+        record = commit(node_context, COMMIT, 1, bytes(32), b"anything")
+        assert isinstance(await node_context.store.ask(world["alice"].key.author, Post(record)), Posted)
         colluders = [world["dave"], world["carol"]]
         receipts = [back_date(replica, record, 1) for replica in colluders]
         believers = {world["victor"].key.author, world["alice"].key.author}
         for replica in colluders:
-            replica.get_live_node().station.database.keep(record, receipts, 1)
+            replica.get_live_node().context.database.keep(record, receipts, 1)
             hide(world, replica, record.key, record.author, lambda sender: sender not in believers)
         await world.run_until(1, 99)
         counted = {name: world["dave"].peer_id in world[name].get(Scored, 1)[0].commitments for name in VALIDATORS}
@@ -134,7 +136,7 @@ def test_replicas_that_hide_an_honest_record_change_nothing(tmp_path: Path) -> N
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(1, 16)
-        key = world["alice"].get_live_node().station.get_key_rule(COMMIT, 1).key
+        key = world["alice"].get_live_node().context.get_key_rule(COMMIT, 1).key
         for name in ("carol", "dave"):
             hide(world, world[name], key, world["alice"].key.author, lambda _sender: True)
         await world.run_until(2, 50)
@@ -155,8 +157,8 @@ def leave_out(section: Section, author: bytes) -> Section:
 
 def cheat(submitter: Resident, how: str, author: bytes) -> None:
     """Make the submitter dishonest in this, and in nothing else: all the rest of its submission fits together."""
-    station = submitter.get_live_node().station
-    gather, submit = station.gather, station.chain.submit
+    node_context = submitter.get_live_node().context
+    gather, submit = node_context.gather, node_context.chain.submit
 
     async def gather_less(pairs: Sequence[tuple[Rule, int]], closes: float) -> tuple[Section, ...]:
         sections = await gather(pairs, closes)
@@ -175,9 +177,9 @@ def cheat(submitter: Resident, how: str, author: bytes) -> None:
         await submit(honest)
 
     if how == "leaves out":
-        station.gather = gather_less  # type: ignore[method-assign]  # dishonest
+        node_context.gather = gather_less  # type: ignore[method-assign]  # dishonest
     else:
-        station.chain.submit = submit_other  # type: ignore[method-assign]  # dishonest
+        node_context.chain.submit = submit_other  # type: ignore[method-assign]  # dishonest
 
 
 @pytest.mark.parametrize(
@@ -214,12 +216,12 @@ def test_a_submission_with_a_record_below_f_plus_1_receipts_is_refused_by_all(tm
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(1, 20)
-        record = commit(world["dave"].get_live_node().station, COMMIT, 1, bytes(32), b"anything")
+        record = commit(world["dave"].get_live_node().context, COMMIT, 1, bytes(32), b"anything")
         record_id = compute_record_id(record)
         await world.run_until(2, 0.01)
         submitter = await world.get_elected(2)
-        station = submitter.get_live_node().station
-        gather = station.gather
+        node_context = submitter.get_live_node().context
+        gather = node_context.gather
 
         async def gather_more(pairs: Sequence[tuple[Rule, int]], closes: float) -> tuple[Section, ...]:
             sections = await gather(pairs, closes)
@@ -228,7 +230,7 @@ def test_a_submission_with_a_record_below_f_plus_1_receipts_is_refused_by_all(tm
             reading.signers[record_id] = frozenset(reading.key_rule.replica_set.replicas)
             return sections
 
-        station.gather = gather_more  # type: ignore[method-assign]  # dishonest in this
+        node_context.gather = gather_more  # type: ignore[method-assign]  # dishonest in this
         await world.run_until(2, 50)
         assert (await world.get_submission(2)).attested_by == ()
         for resident in world.residents.values():
@@ -246,22 +248,22 @@ def test_an_author_of_two_proven_commitments_is_left_out_by_all_with_both_as_evi
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(1, 20)
-        station = world["dave"].get_live_node().station
-        key_rule = station.get_key_rule(COMMIT, 1)
+        node_context = world["dave"].get_live_node().context
+        key_rule = node_context.get_key_rule(COMMIT, 1)
         for payload, replicas in (
             (b"A" * 32, key_rule.replica_set.replicas[:3]),
             (b"B" * 32, key_rule.replica_set.replicas[3:]),
         ):
-            expires = station.get_unix_seconds() + 1.8 * station.chain.timing.seconds_per_epoch
-            record = station.key.sign_record(station.chain.network_id, key_rule.key, payload, expires)
+            expires = node_context.get_unix_seconds() + 1.8 * node_context.chain.timing.seconds_per_epoch
+            record = node_context.key.sign_record(node_context.chain.network_id, key_rule.key, payload, expires)
             for replica in replicas:
-                assert isinstance(await station.store.ask(replica, Post(record)), Posted)
+                assert isinstance(await node_context.store.ask(replica, Post(record)), Posted)
         await world.run_until(2, 50)
         await assert_complete(world, 1, without=("dave",))
         on_chain = await world.get_submission(2)
         assert world["dave"].key.author not in read_bitmap(key_rule.context.roster, on_chain.submission.bitmaps[0])
         assert world["dave"].key.author in {*on_chain.attested_by, on_chain.submitter}
-        shown = await ask_for_set(world["alice"].get_live_node().station, on_chain.submitter, 2, ())
+        shown = await ask_for_set(world["alice"].get_live_node().context, on_chain.submitter, 2, ())
         assert [{first.author, second.author} for first, second in shown.evidence] == [{world["dave"].key.author}]
 
     live(tmp_path, story, models={"dave": NoModel()})
@@ -275,11 +277,11 @@ def test_a_chain_that_refuses_costs_a_duty_and_not_the_node(tmp_path: Path) -> N
         async def refuse(_epoch: int) -> None:
             raise ChainRefused("no room in the block: try again")
 
-        chain = world["alice"].get_live_node().station.chain
+        chain = world["alice"].get_live_node().context.chain
         honest, chain.attest = chain.attest, refuse  # type: ignore[method-assign]  # a chain that fails
         await world.run_until(2, 50)
-        (missed,) = [fact.why for fact in world["alice"].get(DutyMissed, 2)]
-        assert missed == "the chain refused: no room in the block: try again"
+        (failed,) = [fact.why for fact in world["alice"].get(DutyMissed, 2)]
+        assert failed == "the chain refused: no room in the block: try again"
         chain.attest = honest  # type: ignore[method-assign]  # and is well again
         await world.run_until(3, 50)
         await assert_complete(world, 2)
@@ -304,7 +306,7 @@ def test_no_record_waits_for_the_chain(tmp_path: Path) -> None:
             return wait
 
         for resident in world.residents.values():
-            chain = resident.get_live_node().station.chain
+            chain = resident.get_live_node().context.chain
             for name in ("get_roster", "get_elected", "get_submission", "submit", "attest"):
                 setattr(chain, name, hold_back(getattr(chain, name)))
         await world.run_until(1, 94)
@@ -334,11 +336,13 @@ def test_who_takes_over_an_identity_between_commitment_and_opening_has_nothing_t
         world["dave"].lose_ledger()
         await world["dave"].start()
         await world.run_until(1, 53)
-        station = world["dave"].get_live_node().station
-        challenge, digest = await get_challenge(station, 1)
+        node_context = world["dave"].get_live_node().context
+        challenge, digest = await get_challenge(node_context, 1)
         output = OPEN.schema.payload.encode(HonestModel().infer(challenge))  # type: ignore[attr-defined]  # an OpeningOf
-        opening = station.sign_once(OPEN, 1, OPEN.schema.encode(Opening(bytes(32), digest, output)))
-        assert (await station.store.post(opening, station.get_key_rule(OPEN, 1), station.get_unix_seconds() + 10)).is_complete
+        opening = node_context.sign_once(OPEN, 1, OPEN.schema.encode(Opening(bytes(32), digest, output)))
+        assert (
+            await node_context.store.post(opening, node_context.get_key_rule(OPEN, 1), node_context.get_unix_seconds() + 10)
+        ).is_complete
         await world.run_until(2, 50)
         for name in VALIDATORS:
             scored = world[name].get(Scored, 1)[0]
@@ -362,11 +366,13 @@ def test_who_joins_counts_from_the_snapshot_on_and_stores_nothing_before(tmp_pat
         await erin.start()
         first = 2 if percent < 94 else 3
         await world.run_until(first - 1, 99.5)
-        station = erin.get_live_node().station
+        node_context = erin.get_live_node().context
         payload = bytes(32)
-        key_rule = station.get_key_rule(COMMIT, first - 1)
-        record = station.key.sign_record(station.chain.network_id, key_rule.key, payload, station.get_unix_seconds() + 900)
-        posting = await station.store.post(record, key_rule, station.get_unix_seconds() + 1)
+        key_rule = node_context.get_key_rule(COMMIT, first - 1)
+        record = node_context.key.sign_record(
+            node_context.chain.network_id, key_rule.key, payload, node_context.get_unix_seconds() + 900
+        )
+        posting = await node_context.store.post(record, key_rule, node_context.get_unix_seconds() + 1)
         assert {denied.reason for denied in posting.refusals.values()} <= {Reason.NOT_ON_ROSTER, Reason.LATE}
         assert not posting.receipts
         await world.run_until(first + 2, 50)
@@ -392,11 +398,11 @@ def test_who_leaves_keeps_its_epoch_and_is_shut_out_after_the_snapshot(tmp_path:
         world.chain.deregister(world["dave"].key.author)
         last = 1 if percent < 94 else 2
         await world.run_until(last + 1, 30)
-        station = world["dave"].get_live_node().station
-        key_rule = station.get_key_rule(COMMIT, last + 1)
-        expires = station.get_unix_seconds() + 900
-        record = station.key.sign_record(station.chain.network_id, key_rule.key, bytes(32), expires)
-        posting = await station.store.post(record, key_rule, station.get_unix_seconds() + 2)
+        node_context = world["dave"].get_live_node().context
+        key_rule = node_context.get_key_rule(COMMIT, last + 1)
+        expires = node_context.get_unix_seconds() + 900
+        record = node_context.key.sign_record(node_context.chain.network_id, key_rule.key, bytes(32), expires)
+        posting = await node_context.store.post(record, key_rule, node_context.get_unix_seconds() + 2)
         assert not posting.receipts
         assert {denied.reason for denied in posting.refusals.values()} == {Reason.NOT_ON_ROSTER}
         await world.run_until(last + 3, 50)
@@ -417,11 +423,13 @@ def test_a_newcomer_that_cannot_tell_which_of_two_proven_values_was_attested_abs
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(1, 20)
-        station = world["dave"].get_live_node().station
-        first = commit(station, COMMIT, 1, bytes(32), b"anything")
-        posting = await station.store.post(first, station.get_key_rule(COMMIT, 1), station.get_unix_seconds() + 60)
+        node_context = world["dave"].get_live_node().context
+        first = commit(node_context, COMMIT, 1, bytes(32), b"anything")
+        posting = await node_context.store.post(
+            first, node_context.get_key_rule(COMMIT, 1), node_context.get_unix_seconds() + 60
+        )
         assert posting.is_complete
-        second = station.key.sign_record(station.chain.network_id, first.key, b"B" * 32, first.expiration_time)
+        second = node_context.key.sign_record(node_context.chain.network_id, first.key, b"B" * 32, first.expiration_time)
         receipts = tuple(back_date(world[name], second, 1) for name in ("bob", "carol", "dave"))
         await world.run_until(3, 0.01)
         elected = await world.get_elected(3)
@@ -429,7 +437,7 @@ def test_a_newcomer_that_cannot_tell_which_of_two_proven_values_was_attested_abs
         await alice.kill()
         alice.lose_ledger()
         await alice.start()
-        alice.get_live_node().station.database.keep_proofs(1, [Proof(second, receipts)])
+        alice.get_live_node().context.database.keep_proofs(1, [Proof(second, receipts)])
         await world.run_until(3, 50)
         (abstained,) = alice.get(Abstained, 3)
         assert "two values of it are proven" in abstained.why
@@ -452,11 +460,11 @@ def test_a_hoster_whose_ledger_was_lost_keeps_to_the_commitment_that_is_there(tm
         await world.run_until(3, 50)
         (trouble,) = world["dave"].get(Trouble)
         assert "hoster-commit of epoch 1" in trouble.what
-        (missed,) = [fact.why for fact in world["dave"].get(DutyMissed, 1) if fact.duty == "open-output"]
-        assert "ledger knows nothing" in missed
-        key = world["alice"].get_live_node().station.schedule.get_key_rule(COMMIT, 1).key
+        (failed,) = [fact.why for fact in world["dave"].get(DutyMissed, 1) if fact.duty == "open-output"]
+        assert "ledger knows nothing" in failed
+        key = world["alice"].get_live_node().context.schedule.get_key_rule(COMMIT, 1).key
         for resident in world.residents.values():
-            assert not resident.get_live_node().station.database.has_evidence(key, world["dave"].key.author)
+            assert not resident.get_live_node().context.database.has_evidence(key, world["dave"].key.author)
             assert not resident.get(AttestationRefused)
         await assert_complete(world, 1, without=("dave",))
         await assert_complete(world, 2)

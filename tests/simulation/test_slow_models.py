@@ -24,11 +24,11 @@ class SlowModel(HonestModel):
 
 async def read_throughputs(world: World) -> dict[str, float]:
     """What hosters say of themselves, by name."""
-    station = world["victor"].get_live_node().station
-    section = await station.store.read_all(station.policy.get_rule("hoster"), 0)
-    latest = get_latest(section.readings, station.chain_clock.get_evaluation_context())
+    node_context = world["victor"].get_live_node().context
+    section = await node_context.store.read_all(node_context.policy.get_rule("hoster"), 0)
+    latest = get_latest(section.readings, node_context.chain_clock.get_evaluation_context())
     names = {world[name].key.author: name for name in HOSTERS}
-    key_rule = station.schedule.get_key_rule(station.policy.get_rule("hoster"), 0)
+    key_rule = node_context.schedule.get_key_rule(node_context.policy.get_rule("hoster"), 0)
     said: dict[str, float] = {}
     for author, proof in latest.items():
         beat = key_rule.decode(proof.record.payload)
@@ -60,12 +60,12 @@ def test_a_model_that_is_too_slow_is_told_with_the_time_it_had(tmp_path: Path) -
         await world.run_until(2, 50)
         await assert_complete(world, 0)
         await assert_complete(world, 1, without=("dave",))
-        missed = {fact.duty: fact.why for fact in world["dave"].get(DutyMissed, 1)}
-        assert missed["commit-output"] == (
+        failed = {fact.duty: fact.why for fact in world["dave"].get(DutyMissed, 1)}
+        assert failed["commit-output"] == (
             f"the model had not answered after the {HAD_SECONDS} s it had; it usually needs 60 s: serve a smaller model, or "
             "this one on a faster machine"
         )
-        assert set(missed) == {"commit-output", "open-output"}, "what it does for others goes on"
+        assert set(failed) == {"commit-output", "open-output"}, "what it does for others goes on"
         assert world["dave"].get(Attested, 2)
         assert world["dave"].peer_id not in world["victor"].get(Scored, 1)[0].commitments
         assert (await read_throughputs(world))["dave"] == 0.0
@@ -88,8 +88,8 @@ def test_a_model_that_hangs_is_told_when_it_is_asked_again(tmp_path: Path) -> No
         assert troubles == [
             ("model", f"{runs} runs of the model were given up and still go on, each in a thread of its own") for runs in (2, 3)
         ]
-        station = world["victor"].get_live_node().station
-        section = await station.store.read_all(station.policy.get_rule("hoster-commit"), 2)
+        node_context = world["victor"].get_live_node().context
+        section = await node_context.store.read_all(node_context.policy.get_rule("hoster-commit"), 2)
         assert sorted(section.get_proofs(Standing.PROVEN)) == sorted(
             world[name].key.author for name in ("alice", "bob", "carol")
         )

@@ -9,7 +9,7 @@ from epochgate.chain.local import LocalChain
 from epochgate.core.epoch import Head
 from epochgate.core.verdict import Reason
 from epochgate.node.attestor import attest
-from epochgate.node.context import Station
+from epochgate.node.context import NodeContext
 from epochgate.node.duties import ATTEST, Duty
 from epochgate.observe.events import Abstained, AttestationRefused, Attested, DutyMissed, Trouble, Verdicts
 from simulation.world import BLOCK_SECONDS, BLOCKS_PER_EPOCH, HOSTERS, Resident, World, assert_complete, live
@@ -21,7 +21,7 @@ class Line:
     """One node's line to the chain, and the clock by which that node's chain makes its blocks."""
 
     def __init__(self, resident: Resident) -> None:
-        chain = resident.get_live_node().station.chain
+        chain = resident.get_live_node().context.chain
         assert isinstance(chain, LocalChain)
         self._clock, self._read_head = chain._clock, chain.get_head
         self._stopped_seconds: float | None = None
@@ -48,7 +48,7 @@ class SlowChain:
     """As one node sees it: from now on a block takes twice as long as it should."""
 
     def __init__(self, resident: Resident) -> None:
-        chain = resident.get_live_node().station.chain
+        chain = resident.get_live_node().context.chain
         assert isinstance(chain, LocalChain)
         self._clock, self._read_head = chain._clock, chain.get_head
         self._since_seconds = self._clock.get_unix_seconds()
@@ -83,9 +83,9 @@ def test_while_the_chain_stands_still_nothing_is_stored_and_then_all_goes_on(tmp
         for name, resident in world.residents.items():
             assert [count_stale(resident, epoch) > 0 for epoch in range(4)] == [False, True, False, False]
             duty, rule = ("open-output", "hoster-reveal") if name in HOSTERS else ("commit-scores", "validator-commit")
-            (missed,) = resident.get(DutyMissed)
-            assert (missed.epoch, missed.duty) == (1, duty)
-            assert f"chain-stale; by rule {rule}_epoch_1; expected a fresh chain head; saw {last_block}" in missed.why
+            (failed,) = resident.get(DutyMissed)
+            assert (failed.epoch, failed.duty) == (1, duty)
+            assert f"chain-stale; by rule {rule}_epoch_1; expected a fresh chain head; saw {last_block}" in failed.why
             assert ["chain-stale; by rule" in trouble.what for trouble in resident.get(Trouble)] == [True]
             assert not resident.get(AttestationRefused)
             assert not resident.get(Abstained)
@@ -120,16 +120,16 @@ def test_a_node_whose_line_is_gone_stores_nothing_and_others_store_what_it_sends
 def test_where_blocks_come_slowly_a_duty_has_all_the_blocks_of_its_window(tmp_path: Path) -> None:
     """Attesting is over at 50 %; so slow a chain is there after an epoch's time, and this node after three quarters of it."""
 
-    async def attest_late(station: Station, duty: Duty) -> str:
+    async def attest_late(node_context: NodeContext, duty: Duty) -> str:
         await asyncio.sleep(75 * BLOCK_SECONDS)
-        return await attest(station, duty)
+        return await attest(node_context, duty)
 
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(1, 0.5)
         elected = await world.get_elected(1)
         late = next(world[name] for name in HOSTERS if name != elected.name)
-        late.get_live_node().flows[ATTEST] = attest_late
+        late.get_live_node().handlers[ATTEST] = attest_late
         for resident in world.residents.values():
             SlowChain(resident)
         await world.run_until(1, 90)

@@ -161,14 +161,14 @@ def test_refusals_are_written_with_their_reasons_and_replayed(tmp_path: Path) ->
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(1, 30)
-        station = world["dave"].get_live_node().station
+        node_context = world["dave"].get_live_node().context
         rule = INFERENCE_POLICY.get_rule("hoster-reveal")
-        key_rule = station.get_key_rule(rule, 1)
+        key_rule = node_context.get_key_rule(rule, 1)
         for expires_in in (500.0, float("inf"), -1.0):
-            record = station.key.sign_record(
-                world.chain.network_id, key_rule.key, bytes(100), station.get_unix_seconds() + expires_in
+            record = node_context.key.sign_record(
+                world.chain.network_id, key_rule.key, bytes(100), node_context.get_unix_seconds() + expires_in
             )
-            await station.store.post(record, key_rule, station.get_unix_seconds() + BLOCK_SECONDS)
+            await node_context.store.post(record, key_rule, node_context.get_unix_seconds() + BLOCK_SECONDS)
         await world.run_until(1, 60)
         await world.stop()
 
@@ -214,7 +214,7 @@ def test_nothing_secret_is_written_before_it_is_opened(tmp_path: Path) -> None:
             epoch = 1
             if name == "victor":
                 await world.run_until(1, 80)
-            opening = world[name].get_live_node().station.database.get_own_opening(kind, epoch)
+            opening = world[name].get_live_node().context.database.get_own_opening(kind, epoch)
             assert opening is not None
             seen = b"".join(path.read_bytes() for path in world[name].transcript.iterdir())
             decoded = [base64.b64decode(part) for part in re.findall(rb'"([A-Za-z0-9+/=]{8,})"', seen) if len(part) % 4 == 0]
@@ -227,6 +227,6 @@ def test_nothing_secret_is_written_before_it_is_opened(tmp_path: Path) -> None:
 
 
 def commitment_of(world: World, name: str, kind: str, epoch: int) -> bytes:
-    record = world[name].get_live_node().station.database.get_own_record(kind, epoch)
+    record = world[name].get_live_node().context.database.get_own_record(kind, epoch)
     assert record is not None
     return record.payload

@@ -22,7 +22,7 @@ from epochgate.engine import memory
 from epochgate.engine.memory import Links
 from epochgate.keys import SigningKey
 from epochgate.node import attestor, context, heartbeat, hoster, runner, scheduler, settling, validator
-from epochgate.node.context import Missed, Station
+from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.duties import _Table
 from epochgate.store import repair
 from epochgate.store.chain_clock import ChainClock
@@ -75,10 +75,10 @@ def admit_everything(patch: Patch) -> None:
 def commit_anew(patch: Patch) -> None:
     """A node that lost its ledger does not ask what it said before, and says something else."""
 
-    async def say_nothing_was_said(_station: Station, _rule: Rule, _epoch: int) -> None:
+    async def say_nothing_was_said(_station: NodeContext, _rule: Rule, _epoch: int) -> None:
         return None
 
-    patch.setattr(Station, "find_own_record", say_nothing_was_said)
+    patch.setattr(NodeContext, "find_own_record", say_nothing_was_said)
 
 
 def come_early(patch: Patch) -> None:
@@ -133,12 +133,14 @@ def do_all_duties(patch: Patch) -> None:
 
 
 def beat_in_both_roles(patch: Patch) -> None:
-    rules = heartbeat.Heart._get_rules
-    patch.setattr(heartbeat.Heart, "_get_rules", lambda self: {**dict.fromkeys(rules(self), 0), **find_heartbeats(self)})
+    rules = heartbeat.HeartbeatPublisher._get_rules
+    patch.setattr(
+        heartbeat.HeartbeatPublisher, "_get_rules", lambda self: {**dict.fromkeys(rules(self), 0), **find_heartbeats(self)}
+    )
 
 
-def find_heartbeats(heart: heartbeat.Heart) -> dict[Rule, int]:
-    return {it: 0 for it in heart._station.policy.rules if heartbeat.is_heartbeat(it)}
+def find_heartbeats(publisher: heartbeat.HeartbeatPublisher) -> dict[Rule, int]:
+    return {it: 0 for it in publisher._station.policy.rules if heartbeat.is_heartbeat(it)}
 
 
 def post_for_others(patch: Patch) -> None:
@@ -360,7 +362,7 @@ def score_as_one_likes(patch: Patch) -> None:
 
 def score_nothing(patch: Patch) -> None:
     async def miss(*_: object) -> str:
-        raise Missed("not today")
+        raise DutyFailed("not today")
 
     patch.setattr(validator, "_score", miss)
 
@@ -383,9 +385,9 @@ def find_fault(patch: Patch) -> None:
 
 def miss(duty: str) -> Callable[[Patch], None]:
     async def miss_it(*_: object) -> str:
-        raise Missed("not today")
+        raise DutyFailed("not today")
 
-    return lambda patch: patch.setitem(runner.FLOWS, duty, miss_it)
+    return lambda patch: patch.setitem(runner.DUTY_HANDLERS, duty, miss_it)
 
 
 @pytest.mark.parametrize(

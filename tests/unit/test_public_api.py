@@ -10,7 +10,7 @@ import epochgate
 
 
 def test_all_names_have_a_home_and_can_be_had() -> None:
-    assert set(epochgate.__all__) == {"__version__", *epochgate._HOME_OF}
+    assert set(epochgate.__all__) == {"__version__", *epochgate._HOME_OF, *epochgate._FORMER_NAMES}
     assert all(getattr(epochgate, name) is not None for name in epochgate.__all__)
 
 

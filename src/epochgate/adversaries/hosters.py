@@ -15,124 +15,124 @@ from epochgate.core.rule import Rule
 from epochgate.core.settlement import get_commitment_rule
 from epochgate.node import duties
 from epochgate.node.challenge import get_challenge
-from epochgate.node.context import Flow, Missed, Station
+from epochgate.node.context import DutyFailed, DutyHandler, NodeContext
 from epochgate.node.duties import Duty
 from epochgate.node.hoster import commit, commit_output
 from epochgate.node.runner import Node
 from epochgate.ports import Model
 
 
-async def _copy_commitment(station: Station, duty: Duty) -> str:
+async def _copy_commitment(node: NodeContext, duty: Duty) -> str:
     """Another hoster's digest, under this node's name."""
-    rule = get_commitment_rule(station.policy, station.policy.get_opening_rule(HOSTER))
-    victims = await watch_for_others(station, rule, duty.epoch, duty.closes)
+    rule = get_commitment_rule(node.policy, node.policy.get_opening_rule(HOSTER))
+    victims = await watch_for_others(node, rule, duty.epoch, duty.closes)
     proof = next(iter(victims.values()))
-    return await station.post(rule, duty, sign(station, station.get_key_rule(rule, duty.epoch), proof.record.payload))
+    return await node.post(rule, duty, sign(node, node.get_key_rule(rule, duty.epoch), proof.record.payload))
 
 
-async def _copy_opening(station: Station, duty: Duty) -> str:
+async def _copy_opening(node: NodeContext, duty: Duty) -> str:
     """What the hoster whose digest was copied shows: salt, challenge and output, byte by byte."""
-    rule = station.policy.get_opening_rule(HOSTER)
-    commitment_rule = get_commitment_rule(station.policy, rule)
-    own = station.database.get_record(station.get_key_rule(commitment_rule, duty.epoch).key, station.author)
-    commitments = await watch_for_others(station, commitment_rule, duty.epoch, duty.closes)
+    rule = node.policy.get_opening_rule(HOSTER)
+    commitment_rule = get_commitment_rule(node.policy, rule)
+    own = node.database.get_record(node.get_key_rule(commitment_rule, duty.epoch).key, node.author)
+    commitments = await watch_for_others(node, commitment_rule, duty.epoch, duty.closes)
     while True:
-        openings = await watch_for_others(station, rule, duty.epoch, duty.closes)
+        openings = await watch_for_others(node, rule, duty.epoch, duty.closes)
         for author, proof in openings.items():
             if own is None or (author in commitments and commitments[author].record.payload == own.payload):
-                record = sign(station, station.get_key_rule(rule, duty.epoch), proof.record.payload)
-                return await station.post(rule, duty, record)
+                record = sign(node, node.get_key_rule(rule, duty.epoch), proof.record.payload)
+                return await node.post(rule, duty, record)
 
 
 def _copy(node: Node) -> None:
-    node.flows |= {duties.COMMIT_OUTPUT: _copy_commitment, duties.OPEN_OUTPUT: _copy_opening}
+    node.handlers |= {duties.COMMIT_OUTPUT: _copy_commitment, duties.OPEN_OUTPUT: _copy_opening}
 
 
-async def _come_late(station: Station, duty: Duty) -> str:
+async def _come_late(node: NodeContext, duty: Duty) -> str:
     """Commit to an output that somebody has shown already, and open it at once."""
-    rule = station.policy.get_opening_rule(HOSTER)
-    commitment_rule = get_commitment_rule(station.policy, rule)
-    shown = await watch_for_others(station, rule, duty.epoch, duty.closes)
+    rule = node.policy.get_opening_rule(HOSTER)
+    commitment_rule = get_commitment_rule(node.policy, rule)
+    shown = await watch_for_others(node, rule, duty.epoch, duty.closes)
     output = Opening.from_bytes(next(iter(shown.values())).record.payload)
-    commitment = commit(station, commitment_rule, duty.epoch, output.challenge_digest, output.payload)
-    took = await post_once(station, get_replicas(station, commitment_rule, duty.epoch), commitment)
-    opening = station.database.get_own_opening(commitment_rule.kind, duty.epoch)
+    commitment = commit(node, commitment_rule, duty.epoch, output.challenge_digest, output.payload)
+    took = await post_once(node, get_replicas(node, commitment_rule, duty.epoch), commitment)
+    opening = node.database.get_own_opening(commitment_rule.kind, duty.epoch)
     if opening is None:
-        raise Missed("it has nothing to open")
-    await station.post(rule, duty, station.sign_once(rule, duty.epoch, rule.schema.encode(opening)))
+        raise DutyFailed("it has nothing to open")
+    await node.post(rule, duty, node.sign_once(rule, duty.epoch, rule.schema.encode(opening)))
     return f"late commitment: {took}"
 
 
-async def _wait_and_see(_station: Station, _duty: Duty) -> str:
+async def _wait_and_see(_node: NodeContext, _duty: Duty) -> str:
     return "waits for what others will show"
 
 
 def be_late(node: Node) -> None:
-    node.flows |= {duties.COMMIT_OUTPUT: _wait_and_see, duties.OPEN_OUTPUT: _come_late}
+    node.handlers |= {duties.COMMIT_OUTPUT: _wait_and_see, duties.OPEN_OUTPUT: _come_late}
 
 
-async def _come_early(station: Station, duty: Duty) -> str:
+async def _come_early(node: NodeContext, duty: Duty) -> str:
     """Its commitment and opening, both before the window of the first one opens; never again."""
-    rule = station.policy.get_opening_rule(HOSTER)
-    commitment_rule = get_commitment_rule(station.policy, rule)
-    if station.compute_seconds_until(station.get_key_rule(commitment_rule, duty.epoch).first) <= 0:
+    rule = node.policy.get_opening_rule(HOSTER)
+    commitment_rule = get_commitment_rule(node.policy, rule)
+    if node.compute_seconds_until(node.get_key_rule(commitment_rule, duty.epoch).first) <= 0:
         return "it is too late to be early"
-    challenge, digest = await get_challenge(station, duty.epoch)
-    output = await _encode_answer(station, rule, station.model, challenge)
-    record = commit(station, commitment_rule, duty.epoch, digest, output)
-    took = await post_once(station, get_replicas(station, commitment_rule, duty.epoch), record)
-    opening = station.database.get_own_opening(commitment_rule.kind, duty.epoch)
+    challenge, digest = await get_challenge(node, duty.epoch)
+    output = await _encode_answer(node, rule, node.model, challenge)
+    record = commit(node, commitment_rule, duty.epoch, digest, output)
+    took = await post_once(node, get_replicas(node, commitment_rule, duty.epoch), record)
+    opening = node.database.get_own_opening(commitment_rule.kind, duty.epoch)
     if opening is not None:
-        opened = station.sign_once(rule, duty.epoch, rule.schema.encode(opening))
-        await post_once(station, get_replicas(station, rule, duty.epoch), opened)
+        opened = node.sign_once(rule, duty.epoch, rule.schema.encode(opening))
+        await post_once(node, get_replicas(node, rule, duty.epoch), opened)
     return f"early commitment: {took}"
 
 
-async def _encode_answer(station: Station, rule: Rule, model: Model | None, challenge: NDArray[Any]) -> bytes:
+async def _encode_answer(node: NodeContext, rule: Rule, model: Model | None, challenge: NDArray[Any]) -> bytes:
     """The model's answer as an opening under `rule` shows it."""
     if model is None or not isinstance(rule.schema, OpeningOf):
-        raise Missed("it has no model to run, or nothing to open")
-    return rule.schema.payload.encode(await station.compute.run(model.infer, challenge))
+        raise DutyFailed("it has no model to run, or nothing to open")
+    return rule.schema.payload.encode(await node.compute.run(model.infer, challenge))
 
 
 def _be_early(node: Node) -> None:
     """Its alarm clock is the challenge: it looks at it in the block in which others do, and does not wait for the window."""
-    node.flows |= {duties.COMMIT_OUTPUT: _do_nothing, duties.OPEN_OUTPUT: _do_nothing, duties.ATTEST: _then_attest(node)}
+    node.handlers |= {duties.COMMIT_OUTPUT: _do_nothing, duties.OPEN_OUTPUT: _do_nothing, duties.ATTEST: _then_attest(node)}
 
 
-def _then_attest(node: Node) -> Flow:
+def _then_attest(node: Node) -> DutyHandler:
     """In the epoch's second block, when others look at the submission, it posts first."""
-    attest = node.flows[duties.ATTEST]
+    attest = node.handlers[duties.ATTEST]
 
-    async def come_early(station: Station, duty: Duty) -> str:
-        said = await _come_early(station, duty)
-        return f"{said}; {await attest(station, duty)}"
+    async def come_early(node: NodeContext, duty: Duty) -> str:
+        said = await _come_early(node, duty)
+        return f"{said}; {await attest(node, duty)}"
 
     return come_early
 
 
-async def _do_nothing(_station: Station, _duty: Duty) -> str:
+async def _do_nothing(_node: NodeContext, _duty: Duty) -> str:
     return "nothing is done"
 
 
-async def _replay_commitment(station: Station, duty: Duty) -> str:
+async def _replay_commitment(node: NodeContext, duty: Duty) -> str:
     """The digest of the epoch before, signed anew; in its first epoch it has to do the work."""
-    rule = get_commitment_rule(station.policy, station.policy.get_opening_rule(HOSTER))
-    first = station.database.get_own_record(rule.kind, duty.epoch - 1) if duty.epoch else None
+    rule = get_commitment_rule(node.policy, node.policy.get_opening_rule(HOSTER))
+    first = node.database.get_own_record(rule.kind, duty.epoch - 1) if duty.epoch else None
     if first is None:
-        return await commit_output(station, duty)
-    old = station.get_key_rule(rule, duty.epoch - 1)
-    await post_once(station, old.replica_set.replicas, first)  # as it was: its key is over
-    key_rule = station.get_key_rule(rule, duty.epoch)
-    fresh_seconds = station.get_unix_seconds() + key_rule.longest_seconds - 2 * key_rule.block_seconds
+        return await commit_output(node, duty)
+    old = node.get_key_rule(rule, duty.epoch - 1)
+    await post_once(node, old.replica_set.replicas, first)  # as it was: its key is over
+    key_rule = node.get_key_rule(rule, duty.epoch)
+    fresh_seconds = node.get_unix_seconds() + key_rule.longest_seconds - 2 * key_rule.block_seconds
     moved = msgspec.structs.replace(first, key=key_rule.key, expiration_time=fresh_seconds)
-    await post_once(station, key_rule.replica_set.replicas, moved)  # under the new key, with the old signature
-    record = station.sign_once(rule, duty.epoch, first.payload, station.database.get_own_opening(rule.kind, duty.epoch - 1))
-    return await station.post(rule, duty, record)
+    await post_once(node, key_rule.replica_set.replicas, moved)  # under the new key, with the old signature
+    record = node.sign_once(rule, duty.epoch, first.payload, node.database.get_own_opening(rule.kind, duty.epoch - 1))
+    return await node.post(rule, duty, record)
 
 
 def _replay(node: Node) -> None:
-    node.flows[duties.COMMIT_OUTPUT] = _replay_commitment
+    node.handlers[duties.COMMIT_OUTPUT] = _replay_commitment
 
 
 class Equivocator:
@@ -142,37 +142,37 @@ class Equivocator:
     def __init__(self) -> None:
         self._openings: dict[int, tuple[Opening, ...]] = {}
 
-    async def commit(self, station: Station, duty: Duty) -> str:
-        opening_rule = station.policy.get_opening_rule(HOSTER)
-        rule = get_commitment_rule(station.policy, opening_rule)
-        replicas, key_rule = get_replicas(station, rule, duty.epoch), station.get_key_rule(rule, duty.epoch)
-        challenge, digest = await get_challenge(station, duty.epoch)
-        answers = [await _encode_answer(station, opening_rule, model, challenge) for model in (station.model, ConstantModel())]
-        self._openings[duty.epoch] = tuple(Opening(station.entropy.get_bytes(32), digest, answer) for answer in answers)
+    async def commit(self, node: NodeContext, duty: Duty) -> str:
+        opening_rule = node.policy.get_opening_rule(HOSTER)
+        rule = get_commitment_rule(node.policy, opening_rule)
+        replicas, key_rule = get_replicas(node, rule, duty.epoch), node.get_key_rule(rule, duty.epoch)
+        challenge, digest = await get_challenge(node, duty.epoch)
+        answers = [await _encode_answer(node, opening_rule, model, challenge) for model in (node.model, ConstantModel())]
+        self._openings[duty.epoch] = tuple(Opening(node.entropy.get_bytes(32), digest, answer) for answer in answers)
         said = []
         for opening, part in zip(self._openings[duty.epoch], (replicas[::2], replicas[1::2]), strict=True):
-            commitment = compute_commitment(station.chain.network_id, rule.kind, duty.epoch, station.author, opening)
-            said.append(await post_once(station, part, sign(station, key_rule, commitment)))
+            commitment = compute_commitment(node.chain.network_id, rule.kind, duty.epoch, node.author, opening)
+            said.append(await post_once(node, part, sign(node, key_rule, commitment)))
         return "; ".join(said)
 
-    async def open(self, station: Station, duty: Duty) -> str:
-        rule = station.policy.get_opening_rule(HOSTER)
-        shown = await watch_for_others(station, rule, duty.epoch, duty.closes)
+    async def open(self, node: NodeContext, duty: Duty) -> str:
+        rule = node.policy.get_opening_rule(HOSTER)
+        shown = await watch_for_others(node, rule, duty.epoch, duty.closes)
         favoured = {Opening.from_bytes(proof.record.payload).payload for proof in shown.values()}
         openings = sorted(self._openings.pop(duty.epoch, ()), key=lambda opening: opening.payload not in favoured)
         if not openings:
-            raise Missed("it has nothing to open")
-        opened = sign(station, station.get_key_rule(rule, duty.epoch), rule.schema.encode(openings[0]))
-        return await station.post(rule, duty, opened)
+            raise DutyFailed("it has nothing to open")
+        opened = sign(node, node.get_key_rule(rule, duty.epoch), rule.schema.encode(openings[0]))
+        return await node.post(rule, duty, opened)
 
 
 def _equivocate(node: Node) -> None:
     equivocator = Equivocator()
-    node.flows |= {duties.COMMIT_OUTPUT: equivocator.commit, duties.OPEN_OUTPUT: equivocator.open}
+    node.handlers |= {duties.COMMIT_OUTPUT: equivocator.commit, duties.OPEN_OUTPUT: equivocator.open}
 
 
 def _withhold(node: Node) -> None:
-    node.flows[duties.OPEN_OUTPUT] = _do_nothing
+    node.handlers[duties.OPEN_OUTPUT] = _do_nothing
 
 
 class ConstantModel:
@@ -191,7 +191,7 @@ class AgreedLie:
 
 def _serve(model: Model) -> Any:
     def corrupt(node: Node) -> None:
-        node.station.model = model
+        node.context.model = model
 
     return corrupt
 

@@ -44,7 +44,7 @@ def _hide(node: Node) -> None:
         reply = await honest(sender, data)
         match _decode(data, reply):
             case List(), Listing(entries):
-                own = tuple(entry for entry in entries if entry.author == node.station.author)
+                own = tuple(entry for entry in entries if entry.author == node.context.author)
                 return encode(Listing(own, is_last=True))
             case Fetch(), Values():
                 return encode(Values(()))
@@ -57,7 +57,7 @@ class TwoFaced:
     """Signs receipts for late records as if they had been in time, and shows them to every other reader."""
 
     def __init__(self, node: Node) -> None:
-        self._station = node.station
+        self._node = node.context
         self._honest = node.replica.handle
         self._late: defaultdict[bytes, dict[bytes, tuple[Record, Receipt]]] = defaultdict(dict)
 
@@ -77,20 +77,20 @@ class TwoFaced:
         return reply
 
     def _is_shown_to(self, reader: bytes) -> bool:
-        readers = self._station.schedule.get_context(self._get_epoch()).roster.authors
+        readers = self._node.schedule.get_context(self._get_epoch()).roster.authors
         return reader in readers[::2]
 
     def _get_epoch(self) -> int:
-        return self._station.chain_clock.get_evaluation_context().data.epoch
+        return self._node.chain_clock.get_evaluation_context().data.epoch
 
     def _date_back(self, record: Record) -> Receipt | None:
-        now = self._station.chain_clock.get_evaluation_context()
-        key_rule = self._station.judge.find_key_rule(record.key, now)
+        now = self._node.chain_clock.get_evaluation_context()
+        key_rule = self._node.judge.find_key_rule(record.key, now)
         if key_rule is None or key_rule.epoch is None:
             return None
         record_id = compute_record_id(record)
-        signature = self._station.key.sign(compute_receipt_bytes(now.network, record_id, key_rule.epoch, key_rule.last))
-        receipt = Receipt(self._station.author, key_rule.epoch, key_rule.last, signature)
+        signature = self._node.key.sign(compute_receipt_bytes(now.network, record_id, key_rule.epoch, key_rule.last))
+        receipt = Receipt(self._node.author, key_rule.epoch, key_rule.last, signature)
         self._late[record.key][record.author] = (record, receipt)
         return receipt
 

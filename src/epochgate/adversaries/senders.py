@@ -13,10 +13,10 @@ from epochgate.core.record import SIGNATURE_BYTES, Record
 from epochgate.core.roster import HOSTER
 from epochgate.core.settlement import get_commitment_rule
 from epochgate.node import duties
-from epochgate.node.context import Flow, Station
+from epochgate.node.context import DutyHandler, NodeContext
 from epochgate.node.duties import Duty
 from epochgate.node.runner import Node
-from epochgate.ports import Unreachable
+from epochgate.ports import Network, Unreachable
 from epochgate.store.wire import List, Post, Request, encode
 
 FLOOD_AT_ONCE = 400
@@ -29,21 +29,21 @@ PICKLE = b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06
 """What `pickle.loads` would turn into a call of `os.system`."""
 
 
-def _before(flow: Flow, first: Flow) -> Flow:
-    async def do(station: Station, duty: Duty) -> str:
-        said = await first(station, duty)
-        return f"{said}; {await flow(station, duty)}"
+def _before(handler: DutyHandler, first: DutyHandler) -> DutyHandler:
+    async def do(node: NodeContext, duty: Duty) -> str:
+        said = await first(node, duty)
+        return f"{said}; {await handler(node, duty)}"
 
     return do
 
 
-def _beside(flow: Flow, other: Flow) -> Flow:
+def _beside(handler: DutyHandler, other: DutyHandler) -> DutyHandler:
     """Do the work, and something else for as long as its window is open."""
 
-    async def do(station: Station, duty: Duty) -> str:
-        beside = asyncio.ensure_future(other(station, duty))
+    async def do(node: NodeContext, duty: Duty) -> str:
+        beside = asyncio.ensure_future(other(node, duty))
         try:
-            said = await flow(station, duty)
+            said = await handler(node, duty)
             return f"{said}; {await beside}"
         finally:
             beside.cancel()
@@ -51,46 +51,46 @@ def _beside(flow: Flow, other: Flow) -> Flow:
     return do
 
 
-async def _forge(station: Station, duty: Duty) -> str:
+async def _forge(node: NodeContext, duty: Duty) -> str:
     """In the first block of the window, before anybody honest: a commitment under each other hoster's name."""
-    rule = get_commitment_rule(station.policy, station.policy.get_opening_rule(HOSTER))
-    key_rule = station.get_key_rule(rule, duty.epoch)
-    await station.wait_for_block(key_rule.first)
-    expiration_time = station.get_unix_seconds() + key_rule.longest_seconds - 2 * key_rule.block_seconds
+    rule = get_commitment_rule(node.policy, node.policy.get_opening_rule(HOSTER))
+    key_rule = node.get_key_rule(rule, duty.epoch)
+    await node.wait_for_block(key_rule.first)
+    expiration_time = node.get_unix_seconds() + key_rule.longest_seconds - 2 * key_rule.block_seconds
     said = []
-    for victim in station.schedule.get_context(duty.epoch).roster.hosters:
-        if victim != station.author:
-            value = station.entropy.get_bytes(SIGNATURE_BYTES + 32)
+    for victim in node.schedule.get_context(duty.epoch).roster.hosters:
+        if victim != node.author:
+            value = node.entropy.get_bytes(SIGNATURE_BYTES + 32)
             forged = Record(key_rule.key, victim, value, expiration_time)
-            said.append(await post_once(station, key_rule.replica_set.replicas, forged))
+            said.append(await post_once(node, key_rule.replica_set.replicas, forged))
     return f"forged: {'; '.join(said)}"
 
 
 def _be_a_forger(node: Node) -> None:
-    node.flows[duties.ATTEST] = _before(node.flows[duties.ATTEST], _forge)
+    node.handlers[duties.ATTEST] = _before(node.handlers[duties.ATTEST], _forge)
 
 
-async def _flood(station: Station, duty: Duty) -> str:
+async def _flood(node: NodeContext, duty: Duty) -> str:
     """All it can send to one replica, another one each epoch, until the window closes: posts under a key that does not
     exist, unsigned; heartbeats that say nothing, signed, so that they cost a verification; and reads."""
-    commitments = get_commitment_rule(station.policy, station.policy.get_opening_rule(HOSTER))
-    others = [replica for replica in get_replicas(station, commitments, duty.epoch) if replica != station.author]
+    commitments = get_commitment_rule(node.policy, node.policy.get_opening_rule(HOSTER))
+    others = [replica for replica in get_replicas(node, commitments, duty.epoch) if replica != node.author]
     victim, sent = others[duty.epoch % len(others)], 0
-    rubbish = Record(bytes(20), station.author, bytes(512), station.get_unix_seconds() + 60)
-    heartbeats = next(rule for rule in station.policy.rules if rule.by == HOSTER and not rule.is_of_an_epoch)
-    signed = sign(station, station.get_key_rule(heartbeats, duty.epoch), station.entropy.get_bytes(32))
-    key = station.get_key_rule(commitments, duty.epoch).key
+    rubbish = Record(bytes(20), node.author, bytes(512), node.get_unix_seconds() + 60)
+    heartbeats = next(rule for rule in node.policy.rules if rule.by == HOSTER and not rule.is_of_an_epoch)
+    signed = sign(node, node.get_key_rule(heartbeats, duty.epoch), node.entropy.get_bytes(32))
+    key = node.get_key_rule(commitments, duty.epoch).key
     requests: tuple[Request, ...] = (Post(rubbish), Post(signed), List(key))
-    while sent < MOST_REQUESTS and station.compute_seconds_until(duty.closes) > station.block_seconds:
+    while sent < MOST_REQUESTS and node.compute_seconds_until(duty.closes) > node.block_seconds:
         batch = [requests[number % len(requests)] for number in range(FLOOD_AT_ONCE)]
-        await asyncio.gather(*(station.store.ask(victim, request) for request in batch))
+        await asyncio.gather(*(node.store.ask(victim, request) for request in batch))
         sent += len(batch)
     return f"{sent} requests beside it"
 
 
 def _be_a_flooder(node: Node) -> None:
     for name in (duties.COMMIT_OUTPUT, duties.OPEN_OUTPUT):
-        node.flows[name] = _beside(node.flows[name], _flood)
+        node.handlers[name] = _beside(node.handlers[name], _flood)
 
 
 def make_frames(valid: bytes) -> Iterator[bytes]:
@@ -120,24 +120,24 @@ def make_payloads() -> Iterator[bytes]:
     yield b"PK\x03\x04" + bytes(200)
 
 
-async def _send_frames(node: Node, station: Station, duty: Duty) -> str:
-    rule = get_commitment_rule(station.policy, station.policy.get_opening_rule(HOSTER))
-    key_rule = station.get_key_rule(rule, duty.epoch)
-    frames = list(make_frames(encode(Post(sign(station, key_rule, bytes(32))))))[:-1]
+async def _send_frames(network: Network, node: NodeContext, duty: Duty) -> str:
+    rule = get_commitment_rule(node.policy, node.policy.get_opening_rule(HOSTER))
+    key_rule = node.get_key_rule(rule, duty.epoch)
+    frames = list(make_frames(encode(Post(sign(node, key_rule, bytes(32))))))[:-1]
     for replica in key_rule.replica_set.replicas:
-        if replica != station.author:
+        if replica != node.author:
             for frame in frames:
                 with suppress(Unreachable):
-                    await node.network.request(replica, frame, POISON_TIMEOUT_SECONDS)
+                    await network.request(replica, frame, POISON_TIMEOUT_SECONDS)
     return f"{len(frames)} malformed frames to each replica"
 
 
-async def _send_payloads(station: Station, duty: Duty) -> str:
+async def _send_payloads(node: NodeContext, duty: Duty) -> str:
     """Properly signed openings that no replica can read, before the real one."""
-    rule = station.policy.get_opening_rule(HOSTER)
-    key_rule = station.get_key_rule(rule, duty.epoch)
+    rule = node.policy.get_opening_rule(HOSTER)
+    key_rule = node.get_key_rule(rule, duty.epoch)
     said = [
-        await post_once(station, key_rule.replica_set.replicas, sign(station, key_rule, bytes(64) + payload))
+        await post_once(node, key_rule.replica_set.replicas, sign(node, key_rule, bytes(64) + payload))
         for payload in make_payloads()
     ]
     return f"{len(said)} poisoned openings: {', '.join(sorted(set(said)))}"
@@ -145,19 +145,19 @@ async def _send_payloads(station: Station, duty: Duty) -> str:
 
 def _be_a_poisoner(node: Node) -> None:
     """It also answers every other request of others with such bytes."""
-    honest, number = node.replica.handle, itertools.count()
+    honest, number, network = node.replica.handle, itertools.count(), node.network
     frames = list(make_frames(encode(List(bytes(20)))))
 
     async def answer(sender: bytes, data: bytes) -> bytes:
         turn = next(number)
         return frames[turn // 2 % len(frames)] if turn % 2 else await honest(sender, data)
 
-    async def send(station: Station, duty: Duty) -> str:
-        return await _send_frames(node, station, duty)
+    async def send(node: NodeContext, duty: Duty) -> str:
+        return await _send_frames(network, node, duty)
 
     node.handler = answer
-    node.flows[duties.SEE_CHALLENGE] = _before(node.flows[duties.SEE_CHALLENGE], send)
-    node.flows[duties.OPEN_OUTPUT] = _before(node.flows[duties.OPEN_OUTPUT], _send_payloads)
+    node.handlers[duties.SEE_CHALLENGE] = _before(node.handlers[duties.SEE_CHALLENGE], send)
+    node.handlers[duties.OPEN_OUTPUT] = _before(node.handlers[duties.OPEN_OUTPUT], _send_payloads)
 
 
 SENDERS = (

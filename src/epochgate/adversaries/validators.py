@@ -8,33 +8,33 @@ from epochgate.core.roster import VALIDATOR
 from epochgate.core.settlement import get_commitment_rule
 from epochgate.node import duties
 from epochgate.node.challenge import get_challenge
-from epochgate.node.context import Missed, Station
+from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.duties import Duty
 from epochgate.node.hoster import commit
 from epochgate.node.runner import Node
 
 
-async def _commit_to_nothing(station: Station, duty: Duty) -> str:
+async def _commit_to_nothing(node: NodeContext, duty: Duty) -> str:
     """An empty list, properly committed to, so that it can be opened."""
-    opening_rule = station.policy.get_opening_rule(VALIDATOR)
-    rule = get_commitment_rule(station.policy, opening_rule)
+    opening_rule = node.policy.get_opening_rule(VALIDATOR)
+    rule = get_commitment_rule(node.policy, opening_rule)
     if not isinstance(opening_rule.schema, OpeningOf):
-        raise Missed("the policy has no lists")
-    _, digest = await get_challenge(station, duty.epoch)
-    record = commit(station, rule, duty.epoch, digest, opening_rule.schema.payload.encode(()))
-    return await station.post(rule, duty, record)
+        raise DutyFailed("the policy has no lists")
+    _, digest = await get_challenge(node, duty.epoch)
+    record = commit(node, rule, duty.epoch, digest, opening_rule.schema.payload.encode(()))
+    return await node.post(rule, duty, record)
 
 
 def _score_nothing(node: Node) -> None:
-    node.flows[duties.COMMIT_SCORES] = _commit_to_nothing
+    node.handlers[duties.COMMIT_SCORES] = _commit_to_nothing
 
 
-async def _stay_away(_station: Station, _duty: Duty) -> str:
-    raise Missed("it was elected, and does nothing")
+async def _stay_away(_node: NodeContext, _duty: Duty) -> str:
+    raise DutyFailed("it was elected, and does nothing")
 
 
 def _be_absent(node: Node) -> None:
-    node.flows |= {duties.PUBLISH_CHALLENGE: _stay_away, duties.SUBMIT: _stay_away}
+    node.handlers |= {duties.PUBLISH_CHALLENGE: _stay_away, duties.SUBMIT: _stay_away}
 
 
 VALIDATORS = (

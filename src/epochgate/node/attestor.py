@@ -14,7 +14,7 @@ from epochgate.core.record import Record, is_record_signed
 from epochgate.core.record_set import KeyReading, Section
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.keys import format_peer_id
-from epochgate.node.context import Missed, Station
+from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.duties import Duty
 from epochgate.node.settling import find_attested_list, read_deciding, settle
 from epochgate.observe.events import Abstained, AttestationRefused, Attested
@@ -27,57 +27,57 @@ MAX_PAGES = 256
 """Of a submitter's set; it is not to keep its attestors busy for the rest of the epoch."""
 
 
-async def attest(station: Station, duty: Duty) -> str:
-    sections = await read_deciding(station, duty)
-    on_chain = await _wait_for_submission(station, duty)
+async def attest(node: NodeContext, duty: Duty) -> str:
+    sections = await read_deciding(node, duty)
+    on_chain = await _wait_for_submission(node, duty)
     submitter = format_peer_id(on_chain.submitter)
-    if station.author in on_chain.attested_by:
-        station.emit(Attested(duty.epoch, submitter))
+    if node.author in on_chain.attested_by:
+        node.emit(Attested(duty.epoch, submitter))
         return "attested already"
     try:
-        attested_list = await find_attested_list(station, duty)
-    except Missed as missed:
-        station.emit(Abstained(duty.epoch, str(missed)))
-        raise Missed(f"abstained: {missed}") from None
-    verdict, shown = await _judge(station, duty, on_chain, sections)
+        attested_list = await find_attested_list(node, duty)
+    except DutyFailed as failed:
+        node.emit(Abstained(duty.epoch, str(failed)))
+        raise DutyFailed(f"abstained: {failed}") from None
+    verdict, shown = await _judge(node, duty, on_chain, sections)
     decision = Decision(duty.epoch, "refused", attested_list, sections, on_chain, shown)
     if isinstance(verdict, Undecided):
-        _note(station, decision, decided="abstained", differences=(verdict.why,))
-        station.emit(Abstained(duty.epoch, verdict.why))
-        raise Missed(f"abstained: {verdict.why}")
+        _note(node, decision, decided="abstained", differences=(verdict.why,))
+        node.emit(Abstained(duty.epoch, verdict.why))
+        raise DutyFailed(f"abstained: {verdict.why}")
     if isinstance(verdict, Agreed):
-        settlement = await settle(station, duty, verdict.records, attested_list)
+        settlement = await settle(node, duty, verdict.records, attested_list)
         decision = replace(decision, records=verdict.records, settlement=settlement)
         differences = tuple(_compare(on_chain.submission.scores, settlement.pay))
         if not differences:
-            if not await _is_still_there(station, duty, on_chain):
-                return await attest(station, duty)
-            station.database.keep_score_list(duty.epoch - 1, settlement.outcome.score_list)
-            _note(station, decision, decided="agreed")
-            await _say_so(station, duty)
-            station.emit(Attested(duty.epoch, submitter))
+            if not await _is_still_there(node, duty, on_chain):
+                return await attest(node, duty)
+            node.database.keep_score_list(duty.epoch - 1, settlement.outcome.score_list)
+            _note(node, decision, decided="agreed")
+            await _say_so(node, duty)
+            node.emit(Attested(duty.epoch, submitter))
             return f"the submission of {submitter}"
     else:
         differences = verdict.differences
-    _note(station, decision, differences=differences)
-    station.emit(AttestationRefused(duty.epoch, submitter, list(differences)))
+    _note(node, decision, differences=differences)
+    node.emit(AttestationRefused(duty.epoch, submitter, list(differences)))
     return f"refused: {'; '.join(differences)}"
 
 
-async def _wait_for_submission(station: Station, duty: Duty) -> OnChain:
-    while (on_chain := await station.chain.get_submission(duty.epoch)) is None:
-        if station.compute_seconds_until(duty.closes) <= station.block_seconds:
-            raise Missed("nobody has submitted")
-        await asyncio.sleep(station.block_seconds)
+async def _wait_for_submission(node: NodeContext, duty: Duty) -> OnChain:
+    while (on_chain := await node.chain.get_submission(duty.epoch)) is None:
+        if node.compute_seconds_until(duty.closes) <= node.block_seconds:
+            raise DutyFailed("nobody has submitted")
+        await asyncio.sleep(node.block_seconds)
     return on_chain
 
 
-def _note(station: Station, decision: Decision, **changes: Any) -> None:
-    station.recorder.note_decision(station.chain_clock.get_evaluation_context(), replace(decision, **changes))
+def _note(node: NodeContext, decision: Decision, **changes: Any) -> None:
+    node.recorder.note_decision(node.chain_clock.get_evaluation_context(), replace(decision, **changes))
 
 
 async def _judge(
-    station: Station, duty: Duty, on_chain: OnChain, sections: Sequence[Section]
+    node: NodeContext, duty: Duty, on_chain: OnChain, sections: Sequence[Section]
 ) -> tuple[Agreed | Disputed | Undecided, Shown]:
     """By what this node has read; where that does not do, also by what the submitter shows."""
     claim = Claim(on_chain.submission.bitmaps, on_chain.submission.root)
@@ -85,39 +85,39 @@ async def _judge(
     verdict = judge_claim(claim, sections, shown)
     if isinstance(verdict, Disputed):
         pairs = tuple((section.rule, section.epoch) for section in sections)
-        shown = await ask_for_set(station, on_chain.submitter, duty.epoch, pairs)
+        shown = await ask_for_set(node, on_chain.submitter, duty.epoch, pairs)
         verdict = judge_claim(claim, sections, shown)
     return verdict, shown
 
 
-async def ask_for_set(station: Station, submitter: bytes, epoch: int, pairs: Sequence[tuple[Rule, int]]) -> Shown:
+async def ask_for_set(node: NodeContext, submitter: bytes, epoch: int, pairs: Sequence[tuple[Rule, int]]) -> Shown:
     """What `submitter` shows of the set it named in `epoch`: only what is signed, and belongs to one of `pairs`."""
     proofs: list[Proof] = []
     evidence: list[tuple[Record, Record]] = []
     for _ in range(MAX_PAGES):
-        page = await station.store.ask(submitter, ShowSet(epoch, len(proofs) + len(evidence)))
+        page = await node.store.ask(submitter, ShowSet(epoch, len(proofs) + len(evidence)))
         if not isinstance(page, ShownPage):
             break
         proofs += page.proofs
         evidence += page.evidence
         if page.is_last or not (page.proofs or page.evidence):
             break
-    key_rules = {key_rule.key: key_rule for rule, of in pairs for key_rule in station.schedule.get_key_rules(rule, of)}
-    network = station.chain.network_id
+    key_rules = {key_rule.key: key_rule for rule, of in pairs for key_rule in node.schedule.get_key_rules(rule, of)}
+    network = node.chain.network_id
     signed = [pair for pair in evidence if all(is_record_signed(network, record) for record in pair)]
-    return Shown(tuple(_read_proofs(station, key_rules, proofs)), tuple(signed))
+    return Shown(tuple(_read_proofs(node, key_rules, proofs)), tuple(signed))
 
 
-def _read_proofs(station: Station, key_rules: Mapping[bytes, KeyRule], proofs: Sequence[Proof]) -> Iterator[KeyReading]:
+def _read_proofs(node: NodeContext, key_rules: Mapping[bytes, KeyRule], proofs: Sequence[Proof]) -> Iterator[KeyReading]:
     """The submitter's proofs, judged like a replica's answers."""
-    now = station.chain_clock.get_evaluation_context()
+    now = node.chain_clock.get_evaluation_context()
     by_key: dict[bytes, dict[RecordId, Proof]] = {}
     for proof in proofs:
-        if proof.record.key in key_rules and station.judge.recognise(proof.record, now):
+        if proof.record.key in key_rules and node.judge.recognise(proof.record, now):
             by_key.setdefault(proof.record.key, {})[compute_record_id(proof.record)] = proof
     for key, shown in by_key.items():
         rule = key_rules[key].receipt_rule
-        signers = {record_id: station.store.verify(rule, record_id, proof.receipts) for record_id, proof in shown.items()}
+        signers = {record_id: node.store.verify(rule, record_id, proof.receipts) for record_id, proof in shown.items()}
         yield KeyReading(key_rules[key], shown, signers, frozenset())
 
 
@@ -128,14 +128,14 @@ def _compare(submitted: Mapping[bytes, int], recomputed: Mapping[bytes, int]) ->
             yield f"{format_peer_id(author)}: submitted {theirs}, recomputed {ours}"
 
 
-async def _is_still_there(station: Station, duty: Duty, judged: OnChain) -> bool:
+async def _is_still_there(node: NodeContext, duty: Duty, judged: OnChain) -> bool:
     """An attestation is for whatever the chain holds then, and a reorganisation may have exchanged what was judged."""
-    found = await station.chain.get_submission(duty.epoch)
+    found = await node.chain.get_submission(duty.epoch)
     return found is not None and (found.submitter, found.submission) == (judged.submitter, judged.submission)
 
 
-async def _say_so(station: Station, duty: Duty) -> None:
+async def _say_so(node: NodeContext, duty: Duty) -> None:
     try:
-        await station.chain.attest(duty.epoch)
+        await node.chain.attest(duty.epoch)
     except ChainRefused as refused:
-        raise Missed(f"the chain refused: {refused}") from None
+        raise DutyFailed(f"the chain refused: {refused}") from None

@@ -11,80 +11,82 @@ from epochgate.core.receipt import Proof, Standing
 from epochgate.core.rule import Rule
 from epochgate.core.schema import EpochContext, Malformed
 from epochgate.keys import format_peer_id
-from epochgate.node.context import Missed, Station
+from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.duties import Duty
 from epochgate.observe.events import ChallengeMissing, ChallengeSeen
 
 
-async def publish_challenge(station: Station, duty: Duty) -> str:
+async def publish_challenge(node: NodeContext, duty: Duty) -> str:
     """A stand-in looks first: a challenge that is proven needs no other. It waits for no silent replica, for it has little
     time, and what it publishes beside another's costs nobody anything."""
-    rule = station.policy.get_challenge_rule()
-    context = station.schedule.get_context(duty.epoch)
-    if context.elected != station.author and (seen := await _read_proven(station, duty.epoch, is_thorough=False)) is not None:
+    rule = node.policy.get_challenge_rule()
+    context = node.schedule.get_context(duty.epoch)
+    if context.elected != node.author and (seen := await _read_proven(node, duty.epoch, is_thorough=False)) is not None:
         return f"not needed, {format_peer_id(seen.record.author)} has published"
-    record = await station.find_own_record(rule, duty.epoch)
+    record = await node.find_own_record(rule, duty.epoch)
     if record is None:
-        record = station.sign_once(rule, duty.epoch, await _make(station, rule, context))
-    return await station.post(rule, duty, record)
+        record = node.sign_once(rule, duty.epoch, await _make(node, rule, context))
+    return await node.post(rule, duty, record)
 
 
-async def see_challenge(station: Station, duty: Duty) -> str:
-    seen = await _read_proven(station, duty.epoch, is_thorough=True)
+async def see_challenge(node: NodeContext, duty: Duty) -> str:
+    seen = await _read_proven(node, duty.epoch, is_thorough=True)
     if seen is None:
-        is_derived = isinstance(station.policy.get_challenge_rule().schema, Derived)
+        is_derived = isinstance(node.policy.get_challenge_rule().schema, Derived)
         consequence = (
             "everybody computes it" if is_derived else "there is nothing to work on, and nobody is paid for this epoch"
         )
-        station.emit(ChallengeMissing(duty.epoch, consequence))
+        node.emit(ChallengeMissing(duty.epoch, consequence))
         return f"nobody has published a challenge: {consequence}"
     author = format_peer_id(seen.record.author)
-    station.emit(ChallengeSeen(duty.epoch, author))
+    node.emit(ChallengeSeen(duty.epoch, author))
     return f"published by {author}"
 
 
-async def get_challenge(station: Station, epoch: int) -> tuple[Any, bytes]:
+async def get_challenge(node: NodeContext, epoch: int) -> tuple[Any, bytes]:
     """The epoch's challenge and its digest. Raises Missed where the publisher chooses it and none is proven."""
-    context = station.schedule.get_context(epoch)
+    context = node.schedule.get_context(epoch)
     try:
-        rule = station.policy.get_challenge_rule()
+        rule = node.policy.get_challenge_rule()
     except KeyError:
         return np.empty(0, np.float32), bytes(32)  # a subnet without challenges: openings name nothing
     if isinstance(rule.schema, Derived):
         return rule.schema.compute(context), rule.schema.compute_digest(context)
-    seen = await _read_proven(station, epoch, is_thorough=True)
+    seen = await _read_proven(node, epoch, is_thorough=True)
     if seen is None:
-        raise Missed("nobody has published a challenge")
-    array = _decode(station, context, seen)
+        raise DutyFailed("nobody has published a challenge")
+    array = _decode(node, context, seen)
     return array, compute_challenge_digest(array)
 
 
-async def _make(station: Station, rule: Rule, context: EpochContext) -> bytes:
+async def _make(node: NodeContext, rule: Rule, context: EpochContext) -> bytes:
     """The payload to publish. Raises Missed where this node has nothing to choose from; the next stand-in takes over."""
     if isinstance(rule.schema, Derived):
         return rule.schema.encode(rule.schema.compute(context))
-    if station.challenger is None:
-        raise Missed("the policy leaves the challenge to its publisher, and this node has no challenger: stand-ins take over")
-    array = await station.compute.run(station.challenger.choose, context.epoch, context.roster.seed)
+    if node.challenger is None:
+        raise DutyFailed(
+            "the policy leaves the challenge to its publisher, and this node has no challenger: stand-ins take over"
+        )
+    array = await node.compute.run(node.challenger.choose, context.epoch, context.roster.seed)
     try:
         payload = rule.schema.encode(array)
-        station.get_key_rule(rule, context.epoch).decode(payload)
+        node.get_key_rule(rule, context.epoch).decode(payload)
     except Malformed as error:
-        raise Missed(f"the challenger's choice does not fit the policy: {error}") from None
+        raise DutyFailed(f"the challenger's choice does not fit the policy: {error}") from None
     return payload
 
 
-def _decode(station: Station, context: EpochContext, proof: Proof) -> Any:
-    rule = station.policy.get_challenge_rule()
-    return station.schedule.get_key_rule(rule, context.epoch).decode(proof.record.payload)
+def _decode(node: NodeContext, context: EpochContext, proof: Proof) -> Any:
+    rule = node.policy.get_challenge_rule()
+    return node.schedule.get_key_rule(rule, context.epoch).decode(proof.record.payload)
 
 
-async def _read_proven(station: Station, epoch: int, *, is_thorough: bool) -> Proof | None:
+async def _read_proven(node: NodeContext, epoch: int, *, is_thorough: bool) -> Proof | None:
     """The proven challenge: the elected node's before any stand-in's, and of two values of one author that of the smaller
     digest, so that all who see the same take the same. Who works on it asks every replica, since what one misses costs it
     the epoch."""
-    context = station.schedule.get_context(epoch)
-    section = await station.store.read_all(station.policy.get_challenge_rule(), epoch, is_thorough=is_thorough)
+    context = node.schedule.get_context(epoch)
+    section = await node.store.read_all(node.policy.get_challenge_rule(), epoch, is_thorough=is_thorough)
     proven = section.get_proofs(Standing.PROVEN)
     order = (context.elected, *context.roster.compute_stand_ins(context.elected))
     return next((proven[author][0] for author in order if author in proven), None)

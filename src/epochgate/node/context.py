@@ -16,7 +16,7 @@ from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.keys import SigningKey
 from epochgate.node.duties import Duty
-from epochgate.node.latency import Pace
+from epochgate.node.latency import LatencyTracker
 from epochgate.observe.events import Emit, Stored, Trouble
 from epochgate.observe.recorder import Recorder
 from epochgate.ports import Chain, Challenger, Compute, Entropy, Model
@@ -29,15 +29,15 @@ LONGEST_GRACE_SECONDS = 0.5
 """How long the replicas beyond K - f are waited for, so that what is reported is mostly the whole count."""
 
 
-class Missed(Exception):
+class DutyFailed(Exception):
     """A duty that cannot be done; the message says why."""
 
 
-Flow = Callable[["Station", Duty], Awaitable[str]]
+DutyHandler = Callable[["NodeContext", Duty], Awaitable[str]]
 """Does a duty and says how it went, for people. Raises Missed, or is cancelled when the duty's window closes."""
 
 
-class Station:
+class NodeContext:
     """One node's place of work. `model` is None for a node that hosts nothing."""
 
     def __init__(
@@ -72,7 +72,7 @@ class Station:
         self.model = model
         self.challenger = challenger
         self.emit = emit
-        self.pace = Pace()
+        self.latency = LatencyTracker()
         self.recorder = recorder
         self.began_epoch: int | None = None
         """The epoch in which this node started: what it did before then, only its ledger or the others know."""
@@ -141,7 +141,7 @@ class Station:
         replica_set, receipts = posting.replica_set, len(posting.receipts)
         self.emit(Stored(duty.epoch, rule.kind, receipts, replica_set.k, replica_set.f, posting.is_complete))
         if not posting.is_proven:
-            raise Missed(str(posting))
+            raise DutyFailed(str(posting))
         return f"{receipts} of {replica_set.k} receipts"
 
     async def read_section(self, rule: Rule, epoch: int) -> Section:

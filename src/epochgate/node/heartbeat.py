@@ -10,7 +10,7 @@ from epochgate._version import __version__
 from epochgate.core.epoch import compute_seconds
 from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Rule
-from epochgate.node.context import Station
+from epochgate.node.context import NodeContext
 from epochgate.observe.events import Trouble
 from epochgate.schemas import Heartbeat, Map, ServerState
 
@@ -24,12 +24,12 @@ RETRIES = 10
 """In the time between two renewals."""
 
 
-class Heart:
+class HeartbeatPublisher:
     """Beats for as long as `run` runs. A beat that fails is repeated and never ends the next."""
 
-    def __init__(self, station: Station, public_name: str, facts: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, node: NodeContext, public_name: str, facts: Mapping[str, Any] | None = None) -> None:
         self.state = ServerState.JOINING
-        self._station = station
+        self._node = node
         self._public_name = public_name
         self._facts = dict(facts or {})
         self._changed = asyncio.Event()
@@ -68,19 +68,19 @@ class Heart:
             failures = [f"{type(error).__name__}: {error}"]
         if failures and self._is_well and self.state is ServerState.ONLINE:
             advice = "it is tried again; if it stays so, see whether this node is registered and reaches its peers"
-            self._station.emit(Trouble("heartbeat", failures[0], advice))
+            self._node.emit(Trouble("heartbeat", failures[0], advice))
         self._is_well = not failures
         return self._is_well
 
     async def _say(self, rule: Rule, timeout_seconds: float) -> str:
         """What went wrong, or nothing."""
-        station = self._station
-        key_rule = station.get_key_rule(rule, self._get_epoch())
-        now_seconds = station.get_unix_seconds()
+        node = self._node
+        key_rule = node.get_key_rule(rule, self._get_epoch())
+        now_seconds = node.get_unix_seconds()
         expiration_time = now_seconds + compute_lifetime_seconds(key_rule.longest_seconds, self.state)
         payload = rule.schema.encode(self._describe(rule))
-        record = station.key.sign_record(key_rule.context.network, key_rule.key, payload, expiration_time)
-        posting = await station.store.post(record, key_rule, now_seconds + timeout_seconds)
+        record = node.key.sign_record(key_rule.context.network, key_rule.key, payload, expiration_time)
+        posting = await node.store.post(record, key_rule, now_seconds + timeout_seconds)
         return "" if posting.is_proven else str(posting)
 
     def _describe(self, rule: Rule) -> Heartbeat:
@@ -88,10 +88,10 @@ class Heart:
         fields = {
             "state": self.state,
             "role": "hoster" if rule.by == HOSTER else "validator",
-            "throughput": self._station.pace.throughput,
+            "throughput": self._node.latency.throughput,
             "public_name": self._public_name,
             "version": __version__,
-            "policy_digest": self._station.policy.digest.hex(),
+            "policy_digest": self._node.policy.digest.hex(),
         }
         beat = rule.schema.model(**fields, **self._facts)
         assert isinstance(beat, Heartbeat)  # noqa: S101 - likewise
@@ -99,18 +99,18 @@ class Heart:
 
     def _get_rules(self) -> Iterator[Rule]:
         """The rules of this node's roles that ask for heartbeats."""
-        station = self._station
-        roles = station.schedule.get_context(self._get_epoch()).roster.roles.get(station.author, 0)
-        return (rule for rule in station.policy.rules if rule.by & roles and is_heartbeat(rule))
+        node = self._node
+        roles = node.schedule.get_context(self._get_epoch()).roster.roles.get(node.author, 0)
+        return (rule for rule in node.policy.rules if rule.by & roles and is_heartbeat(rule))
 
     def _get_epoch(self) -> int:
-        station = self._station
-        return station.chain.timing.compute_epoch(station.chain_clock.get_block()[0])
+        node = self._node
+        return node.chain.timing.compute_epoch(node.chain_clock.get_block()[0])
 
     def _compute_shortest_lifetime(self) -> float:
-        station = self._station
-        lifetimes = [compute_seconds(rule.ttl, station.chain.timing) for rule in station.policy.rules if is_heartbeat(rule)]
-        return min(lifetimes, default=station.chain.timing.seconds_per_epoch)
+        node = self._node
+        lifetimes = [compute_seconds(rule.ttl, node.chain.timing) for rule in node.policy.rules if is_heartbeat(rule)]
+        return min(lifetimes, default=node.chain.timing.seconds_per_epoch)
 
 
 def is_heartbeat(rule: Rule) -> bool:

@@ -9,7 +9,7 @@ from epochgate.core.rule import Rule
 from epochgate.core.schema import Malformed
 from epochgate.core.settlement import get_commitment_rule
 from epochgate.node.challenge import get_challenge
-from epochgate.node.context import Missed, Station
+from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.duties import Duty
 from epochgate.observe.events import Trouble
 from epochgate.ports import Model, OutOfTime
@@ -18,72 +18,72 @@ MAX_SENDING_SHARE = 0.25
 """Of a short window, kept for sending the commitment."""
 
 
-async def commit_output(station: Station, duty: Duty) -> str:
-    opening_rule = station.policy.get_opening_rule(HOSTER)
-    rule = get_commitment_rule(station.policy, opening_rule)
-    record = await station.find_own_record(rule, duty.epoch)
+async def commit_output(node: NodeContext, duty: Duty) -> str:
+    opening_rule = node.policy.get_opening_rule(HOSTER)
+    rule = get_commitment_rule(node.policy, opening_rule)
+    record = await node.find_own_record(rule, duty.epoch)
     if record is None:
-        challenge, digest = await get_challenge(station, duty.epoch)
-        payload = await _infer(station, duty, opening_rule, challenge)
-        record = commit(station, rule, duty.epoch, digest, payload)
-    return await station.post(rule, duty, record)
+        challenge, digest = await get_challenge(node, duty.epoch)
+        payload = await _infer(node, duty, opening_rule, challenge)
+        record = commit(node, rule, duty.epoch, digest, payload)
+    return await node.post(rule, duty, record)
 
 
-async def open_output(station: Station, duty: Duty) -> str:
-    return await open_commitment(station, duty, station.policy.get_opening_rule(HOSTER))
+async def open_output(node: NodeContext, duty: Duty) -> str:
+    return await open_commitment(node, duty, node.policy.get_opening_rule(HOSTER))
 
 
-def commit(station: Station, rule: Rule, epoch: int, challenge_digest: bytes, payload: bytes) -> Record:
+def commit(node: NodeContext, rule: Rule, epoch: int, challenge_digest: bytes, payload: bytes) -> Record:
     """The signed commitment to `payload`, with its opening on disk."""
-    opening = Opening(station.entropy.get_bytes(SALT_BYTES), challenge_digest, payload)
-    network = station.chain.network_id
-    commitment = compute_commitment(network, rule.kind, epoch, station.author, opening)
-    return station.sign_once(rule, epoch, commitment, opening)
+    opening = Opening(node.entropy.get_bytes(SALT_BYTES), challenge_digest, payload)
+    network = node.chain.network_id
+    commitment = compute_commitment(network, rule.kind, epoch, node.author, opening)
+    return node.sign_once(rule, epoch, commitment, opening)
 
 
-async def open_commitment(station: Station, duty: Duty, rule: Rule) -> str:
+async def open_commitment(node: NodeContext, duty: Duty, rule: Rule) -> str:
     """Open what this node committed to `rule.epochs_ago` epochs before. Raises Missed when its ledger knows of nothing."""
-    record = station.database.get_own_record(rule.kind, duty.epoch)
+    record = node.database.get_own_record(rule.kind, duty.epoch)
     if record is None:
         assert duty.rests_on is not None  # noqa: S101 - the table of duties says so of every opening
         committing, committed_epoch = duty.rests_on
-        opening = station.database.get_own_opening(get_commitment_rule(station.policy, rule).kind, committed_epoch)
+        opening = node.database.get_own_opening(get_commitment_rule(node.policy, rule).kind, committed_epoch)
         if opening is None:
-            raise Missed(f"it rests on {committing} of epoch {committed_epoch}, of which this node's ledger knows nothing")
-        record = station.sign_once(rule, duty.epoch, rule.schema.encode(opening))
-    return await station.post(rule, duty, record)
+            raise DutyFailed(f"it rests on {committing} of epoch {committed_epoch}, of which this node's ledger knows nothing")
+        record = node.sign_once(rule, duty.epoch, rule.schema.encode(opening))
+    return await node.post(rule, duty, record)
 
 
-async def _infer(station: Station, duty: Duty, opening_rule: Rule, challenge: object) -> bytes:
+async def _infer(node: NodeContext, duty: Duty, opening_rule: Rule, challenge: object) -> bytes:
     """The model's output as the opening will show it."""
-    if station.model is None:
-        raise Missed("this node is registered as a hoster, but runs no model")
+    if node.model is None:
+        raise DutyFailed("this node is registered as a hoster, but runs no model")
     if not isinstance(opening_rule.schema, OpeningOf):
-        raise Missed(f"the schema of {opening_rule.kind} is no OpeningOf(...), so there is nothing to open")
-    output = await _ask_model(station, station.model, challenge, compute_limit_seconds(station, duty))
+        raise DutyFailed(f"the schema of {opening_rule.kind} is no OpeningOf(...), so there is nothing to open")
+    output = await _ask_model(node, node.model, challenge, compute_limit_seconds(node, duty))
     try:
         return opening_rule.schema.payload.encode(output)
     except Malformed as error:
-        raise Missed(f"the model's output does not fit the policy: {error}") from None
+        raise DutyFailed(f"the model's output does not fit the policy: {error}") from None
 
 
-def compute_limit_seconds(station: Station, duty: Duty) -> float:
+def compute_limit_seconds(node: NodeContext, duty: Duty) -> float:
     """How long the model has: what is left of the duty's time, less a block for the commitment to reach its replicas."""
-    left_seconds = max(0.0, station.compute_seconds_until(duty.closes))
-    return left_seconds - min(station.block_seconds, left_seconds * MAX_SENDING_SHARE)
+    left_seconds = max(0.0, node.compute_seconds_until(duty.closes))
+    return left_seconds - min(node.block_seconds, left_seconds * MAX_SENDING_SHARE)
 
 
-async def _ask_model(station: Station, model: Model, challenge: object, longest_seconds: float) -> object:
+async def _ask_model(node: NodeContext, model: Model, challenge: object, longest_seconds: float) -> object:
     """What the model answers in time. The heartbeats' throughput follows: none while it answers too late."""
-    began_seconds = station.get_unix_seconds()
+    began_seconds = node.get_unix_seconds()
     try:
-        output = await station.compute.run(model.infer, challenge, longest_seconds=longest_seconds)
+        output = await node.compute.run(model.infer, challenge, longest_seconds=longest_seconds)
     except OutOfTime as error:
-        station.pace.note_miss()
+        node.latency.note_miss()
         if error.unfinished > 1:
-            station.emit(_describe_stuck(error.unfinished))
-        raise Missed(_describe_slow(longest_seconds, station.pace.usual_seconds)) from None
-    station.pace.note(max(0.0, station.get_unix_seconds() - began_seconds))  # a clock may be set back
+            node.emit(_describe_stuck(error.unfinished))
+        raise DutyFailed(_describe_slow(longest_seconds, node.latency.usual_seconds)) from None
+    node.latency.note(max(0.0, node.get_unix_seconds() - began_seconds))  # a clock may be set back
     return output
 
 

@@ -9,7 +9,7 @@ REMEMBERED_ANSWERS = 5
 """The median of so many forgives one slow answer, and follows a machine that has become slower."""
 
 
-class Pace:
+class LatencyTracker:
     """What the last answers took."""
 
     def __init__(self) -> None:

@@ -19,10 +19,10 @@ from epochgate.keys import SigningKey, format_peer_id
 from epochgate.node import duties
 from epochgate.node.attestor import attest
 from epochgate.node.challenge import publish_challenge, see_challenge
-from epochgate.node.context import Flow, Station
-from epochgate.node.heartbeat import Heart
+from epochgate.node.context import DutyHandler, NodeContext
+from epochgate.node.heartbeat import HeartbeatPublisher
 from epochgate.node.hoster import commit_output, open_output
-from epochgate.node.scheduler import Rota
+from epochgate.node.scheduler import DutyScheduler
 from epochgate.node.submitter import submit
 from epochgate.node.validator import commit_scores, open_scores, see_commitments, see_openings
 from epochgate.observe.events import ElectionChanged, Emit, EpochBegan, NodeReady, NodeStopped, Trouble, Verdicts
@@ -34,7 +34,7 @@ from epochgate.store.database import NodeDatabase
 from epochgate.store.repair import Repair
 from epochgate.store.replica import Replica
 
-FLOWS: dict[str, Flow] = {
+DUTY_HANDLERS: dict[str, DutyHandler] = {
     duties.PUBLISH_CHALLENGE: publish_challenge,
     duties.SEE_CHALLENGE: see_challenge,
     duties.COMMIT_OUTPUT: commit_output,
@@ -82,7 +82,7 @@ class Node:
         public_name: str = "",
         heartbeat_facts: Mapping[str, Any] | None = None,
         addresses: Sequence[str] = (),
-        flows: Mapping[str, Flow] = FLOWS,
+        handlers: Mapping[str, DutyHandler] = DUTY_HANDLERS,
         recorder: Recorder | None = None,
     ) -> None:
         judge = judge or policy
@@ -100,7 +100,7 @@ class Node:
             timeout_seconds=timeout_seconds,
             suspect_timeout_seconds=suspect_seconds,
         )
-        self.station = Station(
+        self.context = NodeContext(
             chain=chain,
             key=key,
             policy=policy,
@@ -116,9 +116,9 @@ class Node:
             emit=emit,
             recorder=recorder,
         )
-        self.flows = dict(flows)
+        self.handlers = dict(handlers)
         """How it does each duty, by the duty's name: a subnet may do one its own way, an adversary in a bad one."""
-        self._rota = Rota(self.station, self.flows, self._spawn)
+        self._scheduler = DutyScheduler(self.context, self.handlers, self._spawn)
         self.handler: Handler | None = None
         """What answers others' requests in the place of its replica."""
         self._recorder = recorder
@@ -130,7 +130,7 @@ class Node:
         self._policy = policy
         self._emit = emit
         self._addresses = list(addresses)
-        self._heart = Heart(self.station, public_name, heartbeat_facts)
+        self._heartbeat = HeartbeatPublisher(self.context, public_name, heartbeat_facts)
         self._epoch: int | None = None
         self._learnt: set[int] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -145,9 +145,9 @@ class Node:
             self._learn_who_waits()
         roster = self.schedule.get_context(epoch).roster
         check_policy(self._policy, self._chain.timing, len(roster.members), self.network.max_message_bytes)
-        self._note_begun(epoch, self.station.get_unix_seconds(), None)
+        self._note_begun(epoch, self.context.get_unix_seconds(), None)
         await self.network.serve(self.handler or self.replica.handle)
-        self._spawn(self._keep_running("heartbeat", self._heart.run))
+        self._spawn(self._keep_running("heartbeat", self._heartbeat.run))
         roles = [role.name.lower() for role in Role if role.name and roster.roles.get(self._author, 0) & role]
         self._emit(NodeReady(roles, self._addresses, self._policy.digest.hex()))
 
@@ -160,7 +160,7 @@ class Node:
             await self._end_tasks()
             with suppress(TimeoutError):  # whoever does not hear OFFLINE sees the last heartbeat expire
                 async with asyncio.timeout(GOODBYE_SECONDS):
-                    await self._heart.say_goodbye(GOODBYE_SECONDS)
+                    await self._heartbeat.say_goodbye(GOODBYE_SECONDS)
         finally:
             await self._end_tasks()
             await self.store.close()
@@ -181,19 +181,19 @@ class Node:
             if epoch != self._epoch:
                 await self._learn(epoch)
                 if self._epoch is None:
-                    self.station.began_epoch = epoch
+                    self.context.began_epoch = epoch
                     self._spawn(self._repair(epoch))
                 self._begin(epoch)
-            await self.station.wait_for_block(timing.compute_first_block(epoch) + timing.blocks_per_epoch / 2)
+            await self.context.wait_for_block(timing.compute_first_block(epoch) + timing.blocks_per_epoch / 2)
             await self._learn_roster(epoch + 1)
-            await self.station.wait_for_block(timing.compute_first_block(epoch + 1))
+            await self.context.wait_for_block(timing.compute_first_block(epoch + 1))
             while self._get_epoch() == epoch:  # noqa: ASYNC110 - the head may come later than the time for it
                 await asyncio.sleep(timing.block_seconds / 8)
 
     async def _wait_for_start(self) -> None:
         timing = self._chain.timing
         if timing.slot is not None:
-            await self.station.wait_for_block(timing.slot)
+            await self.context.wait_for_block(timing.slot)
         await asyncio.sleep(timing.block_seconds / 8)
 
     def _learn_who_waits(self) -> None:
@@ -244,7 +244,7 @@ class Node:
     async def _get_elected(self, epoch: int) -> bytes | None:
         patience_until = self._chain.timing.compute_first_block(epoch) + ELECTION_PATIENCE_BLOCKS
         elected = await self._chain.get_elected(epoch)
-        while elected is None and self.station.compute_seconds_until(patience_until) > 0:
+        while elected is None and self.context.compute_seconds_until(patience_until) > 0:
             await asyncio.sleep(self._chain.timing.block_seconds / 4)
             elected = await self._chain.get_elected(epoch)
         return elected
@@ -254,13 +254,13 @@ class Node:
         self._epoch = epoch
         self._learnt = {learnt for learnt in self._learnt if learnt > epoch - READABLE_EPOCHS}
         oldest_epoch = epoch - READABLE_EPOCHS + 1
-        now_seconds = self.station.get_unix_seconds()
+        now_seconds = self.context.get_unix_seconds()
         self._database.forget(now_seconds, oldest_epoch)
         self._note_begun(epoch, now_seconds, oldest_epoch)
         context = self.schedule.get_context(epoch)
         roster, elected = context.roster, context.elected
         self._emit(EpochBegan(epoch, format_peer_id(elected) if elected else None, len(roster.hosters), len(roster.validators)))
-        self._rota.begin(context)
+        self._scheduler.begin(context)
 
     async def _look_at_election(self) -> None:
         """Once; it is repeated every block. A reorganisation of the epoch's first block may elect another node, and a chain
@@ -278,7 +278,7 @@ class Node:
         self._add_context(context)
         now, then = format_peer_id(elected), format_peer_id(before.elected) if before.elected else None
         self._emit(ElectionChanged(epoch, now, then))
-        self._rota.change(context, f"the chain elects {now} now, in the place of {then or 'nobody'}")
+        self._scheduler.change(context, f"the chain elects {now} now, in the place of {then or 'nobody'}")
 
     async def _repair(self, epoch: int) -> None:
         """Take what this node should hold as a replica, and lost or never had; it is ready when it has asked once."""
@@ -288,9 +288,9 @@ class Node:
                 await repair.take()
             except Exception as error:  # noqa: BLE001 - a node without old records still does its duties
                 self._emit(Trouble("repair", f"{type(error).__name__}: {error}", "it is tried again"))
-            self._heart.set_online()
+            self._heartbeat.set_online()
             await asyncio.sleep(REPAIR_PAUSE_BLOCKS * self._chain.timing.block_seconds)
-        self._heart.set_online()
+        self._heartbeat.set_online()
 
     def _emit_verdicts(self) -> None:
         admitted, denied = self.replica.take_counts()

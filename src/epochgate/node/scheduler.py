@@ -8,7 +8,7 @@ from typing import Any
 
 from epochgate.core.schema import EpochContext
 from epochgate.node import duties
-from epochgate.node.context import Flow, Missed, Station
+from epochgate.node.context import DutyFailed, DutyHandler, NodeContext
 from epochgate.node.duties import Duty, compute_duties, select_left
 from epochgate.observe.events import DutyBegan, DutyDone, DutyMissed
 
@@ -16,17 +16,17 @@ GRACE_BLOCKS = 0.5
 """Nothing is sent after a duty's time; but what ends with it may say how far it came."""
 
 
-class Rota:
-    """`flows` says how each duty is done, by its name; `spawn` begins a task, which the node ends when it stops."""
+class DutyScheduler:
+    """`handlers` says how each duty is done, by its name; `spawn` begins a task, which the node ends when it stops."""
 
     def __init__(
         self,
-        station: Station,
-        flows: Mapping[str, Flow],
+        node: NodeContext,
+        handlers: Mapping[str, DutyHandler],
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
-        self._station = station
-        self._flows = flows
+        self._node = node
+        self._handlers = handlers
         self._spawn = spawn
         self._tasks: dict[Duty, asyncio.Task[None]] = {}
         """This epoch's duties, begun or waiting for their time."""
@@ -45,59 +45,59 @@ class Rota:
         for duty in [duty for duty in self._tasks if duty not in table or duty.name == duties.ATTEST]:
             task = self._tasks.pop(duty)
             if task in self._working and duty not in table:
-                self._station.emit(DutyMissed(duty.epoch, duty.name, why))
+                self._node.emit(DutyMissed(duty.epoch, duty.name, why))
             task.cancel()
         self._begin_left(table)
 
     def _compute_table(self, context: EpochContext) -> tuple[Duty, ...]:
-        station, roster, elected = self._station, context.roster, context.elected
-        if station.author not in roster.roles:
+        node, roster, elected = self._node, context.roster, context.elected
+        if node.author not in roster.roles:
             return ()
         stand_ins = roster.compute_stand_ins(elected)
         return compute_duties(
-            station.policy,
-            station.chain.timing,
+            node.policy,
+            node.chain.timing,
             context.epoch,
-            roster.roles[station.author],
-            is_elected=elected == station.author,
-            stand_in_rank=stand_ins.index(station.author) if station.author in stand_ins else None,
+            roster.roles[node.author],
+            is_elected=elected == node.author,
+            stand_in_rank=stand_ins.index(node.author) if node.author in stand_ins else None,
         )
 
     def _begin_left(self, table: tuple[Duty, ...]) -> None:
-        for duty in select_left(table, self._station.chain_clock.get_block()[0]):
+        for duty in select_left(table, self._node.chain_clock.get_block()[0]):
             if duty not in self._tasks:
                 self._tasks[duty] = self._spawn(self._do(duty))
 
     async def _do(self, duty: Duty) -> None:
         """One duty at its time. Whatever happens to it ends here."""
-        station = self._station
-        await station.wait_for_block(duty.opens)
-        left_seconds = station.compute_seconds_until(duty.closes)
+        node = self._node
+        await node.wait_for_block(duty.opens)
+        left_seconds = node.compute_seconds_until(duty.closes)
         if left_seconds <= 0:
             return
         working = asyncio.current_task()
         self._working.add(working)
-        station.emit(DutyBegan(duty.epoch, duty.name))
+        node.emit(DutyBegan(duty.epoch, duty.name))
         try:
             detail = await self._work_in_time(duty)
         except TimeoutError:
-            station.emit(DutyMissed(duty.epoch, duty.name, f"not done in the {left_seconds:.3g} s that it had"))
-        except Missed as missed:
-            station.emit(DutyMissed(duty.epoch, duty.name, str(missed)))
+            node.emit(DutyMissed(duty.epoch, duty.name, f"not done in the {left_seconds:.3g} s that it had"))
+        except DutyFailed as failed:
+            node.emit(DutyMissed(duty.epoch, duty.name, str(failed)))
         except Exception as error:  # noqa: BLE001 - one duty's failure never ends another, nor the node
-            station.emit(DutyMissed(duty.epoch, duty.name, f"{type(error).__name__}: {error}"))
+            node.emit(DutyMissed(duty.epoch, duty.name, f"{type(error).__name__}: {error}"))
         else:
-            station.emit(DutyDone(duty.epoch, duty.name, detail))
+            node.emit(DutyDone(duty.epoch, duty.name, detail))
         finally:
             self._working.discard(working)
 
     async def _work_in_time(self, duty: Duty) -> str:
         """What the duty's flow says. Raises TimeoutError when the window closes, by the head: blocks may come slower than
         they should, and whoever gave up by the clock would give up too soon."""
-        station = self._station
-        task = asyncio.ensure_future(self._flows[duty.name](station, duty))
+        node = self._node
+        task = asyncio.ensure_future(self._handlers[duty.name](node, duty))
         try:
-            while (left_seconds := station.compute_seconds_until(duty.closes + GRACE_BLOCKS)) > 0:
+            while (left_seconds := node.compute_seconds_until(duty.closes + GRACE_BLOCKS)) > 0:
                 if (await asyncio.wait({task}, timeout=left_seconds))[0]:
                     return task.result()
             raise TimeoutError

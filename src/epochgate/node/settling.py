@@ -12,50 +12,50 @@ from epochgate.core.settlement import (
     compute_settlement,
     get_commitment_rule,
 )
-from epochgate.node.context import Missed, Station
+from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.duties import Duty
 
 
-async def read_deciding(station: Station, duty: Duty) -> tuple[Section, ...]:
+async def read_deciding(node: NodeContext, duty: Duty) -> tuple[Section, ...]:
     """All that the submission made in `duty.epoch` rests on, as far as the replicas show it.
 
     It is read before anything else is waited for: replicas may be gone by then, and the next submission may rest on it too.
     """
-    before = await station.chain.get_submission(duty.epoch - 1)
-    deciding = compute_deciding(station.policy, duty.epoch, is_attested=before is not None and before.is_attested)
-    return await station.gather(deciding, duty.closes)
+    before = await node.chain.get_submission(duty.epoch - 1)
+    deciding = compute_deciding(node.policy, duty.epoch, is_attested=before is not None and before.is_attested)
+    return await node.gather(deciding, duty.closes)
 
 
-async def find_attested_list(station: Station, duty: Duty) -> tuple[int, ...] | None:
+async def find_attested_list(node: NodeContext, duty: Duty) -> tuple[int, ...] | None:
     """The list that those who attested the submission before agreed to, None where nobody did. Raises Missed."""
-    before = await station.chain.get_submission(duty.epoch - 1)
+    before = await node.chain.get_submission(duty.epoch - 1)
     if before is None or not before.is_attested:
         return None
-    list_epoch = duty.epoch - 1 - station.policy.get_opening_rule(VALIDATOR).epochs_ago
-    known = station.database.get_score_list(list_epoch)
-    return await _rebuild_list(station, duty, list_epoch, before.submission.bitmaps) if known is None else known
+    list_epoch = duty.epoch - 1 - node.policy.get_opening_rule(VALIDATOR).epochs_ago
+    known = node.database.get_score_list(list_epoch)
+    return await _rebuild_list(node, duty, list_epoch, before.submission.bitmaps) if known is None else known
 
 
-async def settle(station: Station, duty: Duty, records: RecordSet, attested_list: tuple[int, ...] | None) -> Settlement:
-    return await station.compute.run(compute_settlement, station.policy, station.schedule, records, duty.epoch, attested_list)
+async def settle(node: NodeContext, duty: Duty, records: RecordSet, attested_list: tuple[int, ...] | None) -> Settlement:
+    return await node.compute.run(compute_settlement, node.policy, node.schedule, records, duty.epoch, attested_list)
 
 
-async def _rebuild_list(station: Station, duty: Duty, epoch: int, bitmaps: tuple[bytes, ...]) -> tuple[int, ...]:
+async def _rebuild_list(node: NodeContext, duty: Duty, epoch: int, bitmaps: tuple[bytes, ...]) -> tuple[int, ...]:
     """The list of `epoch`, from the hosters' records that the attested submission named.
 
     For a node that was not there, or did not agree. Raises Missed when it cannot find what was named.
     """
-    opening = station.policy.get_opening_rule(HOSTER)
-    pairs = ((get_commitment_rule(station.policy, opening), epoch - opening.epochs_ago), (opening, epoch))
-    sections = await station.gather(pairs, duty.closes)
+    opening = node.policy.get_opening_rule(HOSTER)
+    pairs = ((get_commitment_rule(node.policy, opening), epoch - opening.epochs_ago), (opening, epoch))
+    sections = await node.gather(pairs, duty.closes)
     included = {
         (section.rule.kind, section.epoch): _select(section, bitmap)
         for section, bitmap in zip(sections, bitmaps[: len(pairs)], strict=True)
     }
     records = RecordSet(included, {}, bitmaps, b"")
-    outcome = await station.compute.run(compute_hoster_outcome, station.policy, station.schedule, records, epoch)
-    station.database.keep_score_list(epoch, outcome.score_list)
-    station.recorder.note_list(station.chain_clock.get_evaluation_context(), epoch, sections, bitmaps[: len(pairs)], outcome)
+    outcome = await node.compute.run(compute_hoster_outcome, node.policy, node.schedule, records, epoch)
+    node.database.keep_score_list(epoch, outcome.score_list)
+    node.recorder.note_list(node.chain_clock.get_evaluation_context(), epoch, sections, bitmaps[: len(pairs)], outcome)
     return outcome.score_list
 
 
@@ -64,11 +64,11 @@ def _select(section: Section, bitmap: bytes) -> dict[bytes, Proof]:
     named = read_bitmap(section.roster, bitmap)
     lost = [author for author in named if author not in proven]
     if lost:
-        raise Missed(
+        raise DutyFailed(
             f"{section.rule.kind} of epoch {section.epoch} by {lost[0].hex()} was attested, and cannot be found any more"
         )
     if unclear := [author for author in named if len(proven[author]) > 1]:
-        raise Missed(
+        raise DutyFailed(
             f"{section.rule.kind} of epoch {section.epoch} by {unclear[0].hex()} was attested, and two values of it are proven:"
             " only those who were there know which one counted"
         )

@@ -6,7 +6,7 @@ import asyncio
 
 from epochgate.core.record_set import RecordSet, compute_set
 from epochgate.keys import format_peer_id
-from epochgate.node.context import Missed, Station
+from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.duties import Duty
 from epochgate.node.settling import find_attested_list, read_deciding, settle
 from epochgate.observe.events import Submitted
@@ -14,43 +14,43 @@ from epochgate.observe.recorder import Decision
 from epochgate.ports import ChainRefused, OnChain, Submission
 
 
-async def submit(station: Station, duty: Duty) -> str:
+async def submit(node: NodeContext, duty: Duty) -> str:
     """Also after a restart: what is on the chain already is not submitted again, but its set is shown again."""
-    sections = await read_deciding(station, duty)
+    sections = await read_deciding(node, duty)
     if too_few := [f"{section.rule.kind} of epoch {section.epoch}" for section in sections if not section.is_enough]:
-        raise Missed(f"too few replicas answered for {', '.join(too_few)}: what they hide may count")
+        raise DutyFailed(f"too few replicas answered for {', '.join(too_few)}: what they hide may count")
     records = compute_set(sections)
-    _show(station, duty, records)
-    attested_list = await find_attested_list(station, duty)
-    settlement = await settle(station, duty, records, attested_list)
-    on_chain = await station.chain.get_submission(duty.epoch)
+    _show(node, duty, records)
+    attested_list = await find_attested_list(node, duty)
+    settlement = await settle(node, duty, records, attested_list)
+    on_chain = await node.chain.get_submission(duty.epoch)
     if on_chain is None:
         try:
-            await station.chain.submit(Submission(duty.epoch, settlement.pay, records.bitmaps, records.root))
+            await node.chain.submit(Submission(duty.epoch, settlement.pay, records.bitmaps, records.root))
         except ChainRefused as refused:
-            raise Missed(f"the chain refused: {refused}") from None
-        on_chain = await _read_back(station, duty)
-    if on_chain.submitter != station.author:
-        raise Missed(f"{format_peer_id(on_chain.submitter)} has submitted in this node's place")
+            raise DutyFailed(f"the chain refused: {refused}") from None
+        on_chain = await _read_back(node, duty)
+    if on_chain.submitter != node.author:
+        raise DutyFailed(f"{format_peer_id(on_chain.submitter)} has submitted in this node's place")
     submission = on_chain.submission
     if submission.root == records.root:
-        station.database.keep_score_list(duty.epoch - 1, settlement.outcome.score_list)
+        node.database.keep_score_list(duty.epoch - 1, settlement.outcome.score_list)
     scores = {format_peer_id(author): score for author, score in submission.scores.items()}
     decision = Decision(duty.epoch, "submitted", attested_list, sections, on_chain, records=records, settlement=settlement)
-    station.recorder.note_decision(station.chain_clock.get_evaluation_context(), decision)
-    station.emit(Submitted(duty.epoch, duty.epoch - 1, scores, submission.root.hex()))
+    node.recorder.note_decision(node.chain_clock.get_evaluation_context(), decision)
+    node.emit(Submitted(duty.epoch, duty.epoch - 1, scores, submission.root.hex()))
     return f"the scores of epoch {duty.epoch - 1}, at block {on_chain.block}"
 
 
-def _show(station: Station, duty: Duty, records: RecordSet) -> None:
+def _show(node: NodeContext, duty: Duty, records: RecordSet) -> None:
     proofs = [proof for them in records.included.values() for proof in them.values()]
     excluded = [them for by_author in records.excluded.values() for them in by_author.values()]
     evidence = [(first.record, second.record) for first, second, *_ in excluded]
-    station.replica.show_set(duty.epoch, proofs, evidence)
+    node.replica.show_set(duty.epoch, proofs, evidence)
 
 
-async def _read_back(station: Station, duty: Duty) -> OnChain:
+async def _read_back(node: NodeContext, duty: Duty) -> OnChain:
     """A submission counts once the chain shows it."""
-    while (on_chain := await station.chain.get_submission(duty.epoch)) is None:  # noqa: ASYNC110 - blocks come by time
-        await asyncio.sleep(station.block_seconds / 2)
+    while (on_chain := await node.chain.get_submission(duty.epoch)) is None:  # noqa: ASYNC110 - blocks come by time
+        await asyncio.sleep(node.block_seconds / 2)
     return on_chain

@@ -8,7 +8,7 @@ from epochgate.core.record_set import compute_set
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.settlement import HosterOutcome, compute_hoster_outcome, get_commitment_rule
 from epochgate.keys import format_peer_id
-from epochgate.node.context import Missed, Station
+from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.duties import Duty
 from epochgate.node.hoster import commit, open_commitment
 from epochgate.observe.events import Gathered, Scored
@@ -17,52 +17,52 @@ NO_CHALLENGE = bytes(32)
 """What a list names about an epoch in which no challenge counted."""
 
 
-async def open_scores(station: Station, duty: Duty) -> str:
-    return await open_commitment(station, duty, station.policy.get_opening_rule(VALIDATOR))
+async def open_scores(node: NodeContext, duty: Duty) -> str:
+    return await open_commitment(node, duty, node.policy.get_opening_rule(VALIDATOR))
 
 
-async def see_openings(station: Station, duty: Duty) -> str:
+async def see_openings(node: NodeContext, duty: Duty) -> str:
     """Whose lists will be settled: what was read now is remembered for it."""
-    rule = station.policy.get_opening_rule(VALIDATOR)
-    (openings,) = await station.gather(((rule, duty.epoch),), duty.closes)
+    rule = node.policy.get_opening_rule(VALIDATOR)
+    (openings,) = await node.gather(((rule, duty.epoch),), duty.closes)
     seen = [format_peer_id(author) for author in openings.get_proofs(Standing.PROVEN)]
-    station.emit(Gathered(duty.epoch, seen))
+    node.emit(Gathered(duty.epoch, seen))
     return f"{len(seen)} validators have opened"
 
 
-async def see_commitments(station: Station, duty: Duty) -> str:
+async def see_commitments(node: NodeContext, duty: Duty) -> str:
     """Who committed to a list about the epoch before. It counts in the next one, and by then more replicas may be gone."""
-    opening = station.policy.get_opening_rule(VALIDATOR)
-    rule, epoch = get_commitment_rule(station.policy, opening), duty.epoch - 1
-    (commitments,) = await station.gather(((rule, epoch),), duty.closes)
+    opening = node.policy.get_opening_rule(VALIDATOR)
+    rule, epoch = get_commitment_rule(node.policy, opening), duty.epoch - 1
+    (commitments,) = await node.gather(((rule, epoch),), duty.closes)
     if not commitments.is_enough:
-        raise Missed(f"too few replicas answered for {rule.kind} of epoch {epoch}: they are asked again when it counts")
+        raise DutyFailed(f"too few replicas answered for {rule.kind} of epoch {epoch}: they are asked again when it counts")
     return f"{len(commitments.get_proofs(Standing.PROVEN))} validators have committed"
 
 
-async def commit_scores(station: Station, duty: Duty) -> str:
-    list_opening = station.policy.get_opening_rule(VALIDATOR)
-    rule = get_commitment_rule(station.policy, list_opening)
-    record, note = await station.find_own_record(rule, duty.epoch), ""
+async def commit_scores(node: NodeContext, duty: Duty) -> str:
+    list_opening = node.policy.get_opening_rule(VALIDATOR)
+    rule = get_commitment_rule(node.policy, list_opening)
+    record, note = await node.find_own_record(rule, duty.epoch), ""
     if record is None:
         if not isinstance(list_opening.schema, OpeningOf):
-            raise Missed(f"the schema of {list_opening.kind} is no OpeningOf(...), so there is nothing to open")
-        outcome = await _score(station, duty)
+            raise DutyFailed(f"the schema of {list_opening.kind} is no OpeningOf(...), so there is nothing to open")
+        outcome = await _score(node, duty)
         payload = list_opening.schema.payload.encode(outcome.score_list)
-        record = commit(station, rule, duty.epoch, outcome.challenge_digest or NO_CHALLENGE, payload)
+        record = commit(node, rule, duty.epoch, outcome.challenge_digest or NO_CHALLENGE, payload)
         note = "" if outcome.committed else "no hoster has committed, so there is nothing to score: "
-    return note + await station.post(rule, duty, record)
+    return note + await node.post(rule, duty, record)
 
 
-async def _score(station: Station, duty: Duty) -> HosterOutcome:
-    opening = station.policy.get_opening_rule(HOSTER)
-    commitment = get_commitment_rule(station.policy, opening)
+async def _score(node: NodeContext, duty: Duty) -> HosterOutcome:
+    opening = node.policy.get_opening_rule(HOSTER)
+    commitment = get_commitment_rule(node.policy, opening)
     pairs = ((commitment, duty.epoch - opening.epochs_ago), (opening, duty.epoch))
-    sections = await station.gather(pairs, duty.closes)
+    sections = await node.gather(pairs, duty.closes)
     records = compute_set(sections)
-    outcome = await station.compute.run(compute_hoster_outcome, station.policy, station.schedule, records, duty.epoch)
-    station.recorder.note_scores(station.chain_clock.get_evaluation_context(), duty.epoch, sections, records, outcome)
+    outcome = await node.compute.run(compute_hoster_outcome, node.policy, node.schedule, records, duty.epoch)
+    node.recorder.note_scores(node.chain_clock.get_evaluation_context(), duty.epoch, sections, records, outcome)
     scores = {format_peer_id(author): score for author, score in outcome.scores.items()}
     committed, opened = (list(map(format_peer_id, authors)) for authors in (outcome.committed, outcome.opened))
-    station.emit(Scored(duty.epoch, scores, committed, opened))
+    node.emit(Scored(duty.epoch, scores, committed, opened))
     return outcome

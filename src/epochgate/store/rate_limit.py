@@ -10,7 +10,7 @@ from epochgate.core.limits import Allowance, Limits, Rate
 MAX_STRANGERS = 1024
 
 
-class Bucket:
+class TokenBucket:
     """Fills by `rate` and is asked with the time, so that it works on any clock. It may be drawn below empty: what a reply
     costs is known only when it is made."""
 
@@ -21,7 +21,7 @@ class Bucket:
         self._level = rate.burst
         self._seen_seconds = now_seconds
 
-    def draw(self, amount: float) -> None:
+    def take(self, amount: float) -> None:
         self._level -= amount
 
     def compute_wait_seconds(self, amount: float, now_seconds: float) -> float:
@@ -32,72 +32,72 @@ class Bucket:
         return max(0.0, amount - self._level) / self._rate.per_second
 
 
-class Purse:
+class TokenBuckets:
     """What is left of an allowance, and how long its owner has been told to wait."""
 
-    __slots__ = ("_bytes", "_requests", "_told_seconds", "_until_seconds")
+    __slots__ = ("_bytes", "_deferred_seconds", "_requests", "_retry_seconds")
 
     def __init__(self, allowance: Allowance, now_seconds: float) -> None:
-        self._requests = Bucket(allowance.requests, now_seconds)
-        self._bytes = Bucket(allowance.bytes, now_seconds)
-        self._told_seconds = self._until_seconds = now_seconds
+        self._requests = TokenBucket(allowance.requests, now_seconds)
+        self._bytes = TokenBucket(allowance.bytes, now_seconds)
+        self._deferred_seconds = self._retry_seconds = now_seconds
 
-    def put_off(self, wait_seconds: float, now_seconds: float) -> None:
-        self._told_seconds, self._until_seconds = now_seconds, now_seconds + wait_seconds
+    def defer(self, wait_seconds: float, now_seconds: float) -> None:
+        self._deferred_seconds, self._retry_seconds = now_seconds, now_seconds + wait_seconds
 
-    def compute_told_wait_seconds(self, now_seconds: float) -> float:
+    def compute_retry_after_seconds(self, now_seconds: float) -> float:
         """What is left of the wait; 0 when it is over, or the clock was put back."""
-        return self._until_seconds - now_seconds if self._told_seconds <= now_seconds < self._until_seconds else 0.0
+        return self._retry_seconds - now_seconds if self._deferred_seconds <= now_seconds < self._retry_seconds else 0.0
 
     def compute_wait_seconds(self, now_seconds: float) -> float:
         """Until another request may come; 0 when it may come now."""
         return max(self._requests.compute_wait_seconds(1, now_seconds), self._bytes.compute_wait_seconds(1, now_seconds))
 
-    def pay(self, requests: int, size_bytes: int) -> None:
-        self._requests.draw(requests)
-        self._bytes.draw(size_bytes)
+    def debit(self, requests: int, size_bytes: int) -> None:
+        self._requests.take(requests)
+        self._bytes.take(size_bytes)
 
 
-class Gate:
+class RateLimiter:
     """Knows every sender's purse. Only the latest strangers are remembered, so memory is bounded by the roster."""
 
     def __init__(self, limits: Limits, now_seconds: float = 0.0) -> None:
         self._limits = limits
-        self._members: dict[bytes, Purse] = {}
-        self._spare = Purse(limits.spare, now_seconds)
-        self._strangers: OrderedDict[bytes, Purse] = OrderedDict()
-        self._all_strangers = Purse(limits.strangers, now_seconds)
+        self._members: dict[bytes, TokenBuckets] = {}
+        self._spare = TokenBuckets(limits.spare, now_seconds)
+        self._strangers: OrderedDict[bytes, TokenBuckets] = OrderedDict()
+        self._all_strangers = TokenBuckets(limits.strangers, now_seconds)
 
-    def compute_told_wait_seconds(self, sender: bytes, now_seconds: float) -> float:
+    def compute_retry_after_seconds(self, sender: bytes, now_seconds: float) -> float:
         """How long `sender` has been told to wait, and still has to: one look, for a flood does not listen."""
-        purse = self._members.get(sender) or self._strangers.get(sender)
-        return 0.0 if purse is None else purse.compute_told_wait_seconds(now_seconds)
+        buckets = self._members.get(sender) or self._strangers.get(sender)
+        return 0.0 if buckets is None else buckets.compute_retry_after_seconds(now_seconds)
 
-    def find_purses(self, sender: bytes, *, is_member: bool, now_seconds: float) -> tuple[tuple[Purse, ...], float]:
+    def find_buckets(self, sender: bytes, *, is_member: bool, now_seconds: float) -> tuple[tuple[TokenBuckets, ...], float]:
         """(the purses that pay for `sender`'s request and its reply, 0), or (none, how many seconds it has to wait)."""
         if not is_member:
-            return self._find_strangers_purses(sender, now_seconds)
+            return self._find_strangers_buckets(sender, now_seconds)
         own = self._members.get(sender)
         if own is None:
-            own = self._members[sender] = Purse(self._limits.member, now_seconds)
+            own = self._members[sender] = TokenBuckets(self._limits.member, now_seconds)
         wait_seconds = own.compute_wait_seconds(now_seconds)
         if wait_seconds <= 0:
             return (own,), 0.0
         wait_for_spare_seconds = self._spare.compute_wait_seconds(now_seconds)
         if wait_for_spare_seconds <= 0:
             return (self._spare,), 0.0
-        own.put_off(min(wait_seconds, wait_for_spare_seconds), now_seconds)
+        own.defer(min(wait_seconds, wait_for_spare_seconds), now_seconds)
         return (), wait_seconds
 
     def retain(self, members: Container[bytes]) -> None:
         """Forget those who have left the roster."""
-        self._members = {author: purse for author, purse in self._members.items() if author in members}
+        self._members = {author: buckets for author, buckets in self._members.items() if author in members}
 
-    def _find_strangers_purses(self, sender: bytes, now_seconds: float) -> tuple[tuple[Purse, ...], float]:
-        own = self._strangers.pop(sender, None) or Purse(self._limits.stranger, now_seconds)
+    def _find_strangers_buckets(self, sender: bytes, now_seconds: float) -> tuple[tuple[TokenBuckets, ...], float]:
+        own = self._strangers.pop(sender, None) or TokenBuckets(self._limits.stranger, now_seconds)
         self._strangers[sender] = own
         if len(self._strangers) > MAX_STRANGERS:
             self._strangers.popitem(last=False)
         wait_seconds = max(own.compute_wait_seconds(now_seconds), self._all_strangers.compute_wait_seconds(now_seconds))
-        own.put_off(wait_seconds, now_seconds)
+        own.defer(wait_seconds, now_seconds)
         return ((), wait_seconds) if wait_seconds > 0 else ((own, self._all_strangers), 0.0)

@@ -24,7 +24,7 @@ from epochgate.keys import SigningKey
 from epochgate.observe.recorder import Recorder, Unrecorded
 from epochgate.store.chain_clock import ChainClock
 from epochgate.store.database import NodeDatabase
-from epochgate.store.rate_limit import Gate
+from epochgate.store.rate_limit import RateLimiter
 from epochgate.store.wire import (
     FRAME_BYTES,
     RECEIPT_BYTES,
@@ -71,7 +71,7 @@ class Replica:
         self._max_reply_bytes = max_message_bytes - FRAME_BYTES
         policy = chain_clock.schedule.policy
         self.room = Room(self._max_reply_bytes - RECEIPT_BYTES, policy.limits, policy.held_epochs)
-        self._gate = Gate(policy.limits)
+        self._limiter = RateLimiter(policy.limits)
         self._recorder: Recorder = recorder or Unrecorded()
         self._roster: Roster | None = None
         self._sets: dict[int, tuple[tuple[Proof, ...], tuple[tuple[Record, Record], ...]]] = {}
@@ -95,7 +95,7 @@ class Replica:
         return counts
 
     def _answer(self, sender: bytes, data: bytes) -> bytes:
-        wait_seconds = self._gate.compute_told_wait_seconds(sender, self._chain_clock.clock.get_unix_seconds())
+        wait_seconds = self._limiter.compute_retry_after_seconds(sender, self._chain_clock.clock.get_unix_seconds())
         if wait_seconds > 0:
             return self._put_off(wait_seconds)
         try:
@@ -107,15 +107,15 @@ class Replica:
             return self._turn_away(sender, now, Denied(Reason.NOT_ON_ROSTER, None, "a sender on the roster", sender), data)
         if sender == self.author:
             return self._serve(sender, data, now)
-        purses, wait_seconds = self._gate.find_purses(sender, is_member=is_member, now_seconds=now.time_seconds)
-        if not purses:
+        paying, wait_seconds = self._limiter.find_buckets(sender, is_member=is_member, now_seconds=now.time_seconds)
+        if not paying:
             denied = Denied(Reason.RATE, None, FEWER, None, None, wait_seconds)
             return self._turn_away(sender, now, denied, data)
-        for purse in purses:
-            purse.pay(1, len(data))
+        for buckets in paying:
+            buckets.debit(1, len(data))
         reply = self._serve(sender, data, now)
-        for purse in purses:
-            purse.pay(0, len(reply))
+        for buckets in paying:
+            buckets.debit(0, len(reply))
         return reply
 
     def _get_roles(self, now: EvaluationContext) -> dict[bytes, int]:
@@ -123,7 +123,7 @@ class Replica:
         if roster is None:
             return {}
         if roster is not self._roster:
-            self._gate.retain(roster.roles)
+            self._limiter.retain(roster.roles)
             self._roster = roster
         return roster.roles
 

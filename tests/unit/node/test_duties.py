@@ -9,7 +9,7 @@ from epochgate.core.epoch import Timing, percent
 from epochgate.core.policy import Policy
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.node.duties import compute_duties, select_left
-from epochgate.node.runner import FLOWS
+from epochgate.node.runner import DUTY_HANDLERS
 from epochgate.policies.inference import INFERENCE_POLICY
 from people import TIMING
 
@@ -138,4 +138,4 @@ def test_every_duty_has_a_flow() -> None:
         for is_elected in (True, False)
         for duty in compute_duties(INFERENCE_POLICY, TIMING, EPOCH, HOSTER | VALIDATOR, is_elected=is_elected, stand_in_rank=0)
     }
-    assert names == set(FLOWS)
+    assert names == set(DUTY_HANDLERS)
