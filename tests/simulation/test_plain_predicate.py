@@ -70,7 +70,7 @@ class Subnet:
                     node=key.author,
                     policy_digest=Policy().digest,
                     judge="PlainJudge",
-                    room=replica.room,
+                    capacity=replica.capacity,
                     epoch=0,
                     time_seconds=self.clock.get_unix_seconds(),
                     oldest_epoch=None,

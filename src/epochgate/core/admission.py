@@ -17,7 +17,7 @@ from epochgate.core.tally import Tally, Usage
 from epochgate.core.verdict import Denied, Reason, Verdict
 
 
-class Room(msgspec.Struct, frozen=True):
+class Capacity(msgspec.Struct, frozen=True):
     """What a replica has room for: the longest value it can hand out again, and what its policy lets it store."""
 
     value_bytes: int
@@ -55,7 +55,7 @@ def judge_post(
     now: EvaluationContext,
     replica: bytes,
     stock: Stock,
-    room: Room,
+    capacity: Capacity,
 ) -> Receipt | Verdict:
     """The receipt that `replica` gave for this very record before, or whether it is to store it now.
 
@@ -77,9 +77,9 @@ def judge_post(
         return verdict
     if key_rule is None:
         raise AssertionError("a judge admitted a key for which it finds no rule")
-    if len(record.value) > room.value_bytes:
-        return Denied(Reason.TOO_LARGE, key_rule.name, room.value_bytes, len(record.value))
-    denied = find_excess(record, held, key_rule, now.data.epoch, stock.tally, room)
+    if len(record.value) > capacity.value_bytes:
+        return Denied(Reason.TOO_LARGE, key_rule.name, capacity.value_bytes, len(record.value))
+    denied = find_excess(record, held, key_rule, now.data.epoch, stock.tally, capacity)
     return verdict if denied is None else denied
 
 
@@ -92,13 +92,15 @@ def find_own_receipt(replica: bytes, receipts: tuple[Receipt, ...]) -> Receipt |
     return next((receipt for receipt in receipts if receipt.replica == replica), None)
 
 
-def find_excess(record: Record, held: Stored | None, key_rule: KeyRule, epoch: int, tally: Tally, room: Room) -> Denied | None:
+def find_excess(
+    record: Record, held: Stored | None, key_rule: KeyRule, epoch: int, tally: Tally, capacity: Capacity
+) -> Denied | None:
     """Which limit `record`, stored in `epoch` in the place of what is `held`, goes beyond; None where it fits.
 
     While all keep to their shares, neither a key's bound nor that of all is ever reached.
     """
-    limits, authors, size = room.limits, len(key_rule.roles), len(record.value)
-    share = limits.compute_author_share(authors, room.held_epochs)
+    limits, authors, size = capacity.limits, len(key_rule.roles), len(record.value)
+    share = limits.compute_author_share(authors, capacity.held_epochs)
     part = "" if share == limits.author else ", its part of the total"
     replaced = Usage(1, held.value_bytes) if held is not None else Usage()
     replaced_in_epoch = replaced if held is not None and held.epoch == epoch else Usage()
@@ -110,7 +112,7 @@ def find_excess(record: Record, held: Stored | None, key_rule: KeyRule, epoch: i
         after = Usage(usage.entries + 1 - gone.entries, usage.value_bytes + size - gone.value_bytes)
         if after.entries > quota.entries or after.value_bytes > quota.value_bytes:
             return Denied(Reason.QUOTA, key_rule.name, f"at most {quota} {whose}", str(after))
-    longest = limits.compute_key_share_bytes(key_rule.rule.compute_writers(authors, room.held_epochs))
+    longest = limits.compute_key_share_bytes(key_rule.rule.compute_writers(authors, capacity.held_epochs))
     if size > longest:
         return Denied(Reason.QUOTA, key_rule.name, f"at most {longest} bytes an author under a key", f"{size} bytes")
     return None

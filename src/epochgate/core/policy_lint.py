@@ -16,7 +16,7 @@ from epochgate.core.schema import get_longest_bytes
 MIN_WINDOW_BLOCKS = 2
 USUAL_MESSAGE_BYTES = 4 << 20
 """What a message of the network holds where nothing else is said."""
-COMPANY_BYTES = 8192
+MESSAGE_OVERHEAD_BYTES = 8192
 """Room in a message for what travels with a value: the frame, and a receipt of each replica."""
 
 READ_REQUESTS = 2
@@ -78,7 +78,7 @@ def _find_lifetime_problems(rule: Rule, timing: Timing) -> Iterator[str]:
 
 def _find_size_problems(rule: Rule, max_message_bytes: int) -> Iterator[str]:
     """Evidence of two values under a once-key shows both in one message."""
-    most = (max_message_bytes - COMPANY_BYTES) // (2 if rule.once else 1)
+    most = (max_message_bytes - MESSAGE_OVERHEAD_BYTES) // (2 if rule.once else 1)
     if rule.max_bytes > most:
         held = "two values, as evidence shows them, each" if rule.once else "a value"
         yield (

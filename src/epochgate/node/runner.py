@@ -212,7 +212,7 @@ class Node:
             node=self._author,
             policy_digest=self._policy.digest,
             judge=self._judge_name,
-            room=self.replica.room,
+            capacity=self.replica.capacity,
             epoch=epoch,
             time_seconds=now_seconds,
             oldest_epoch=oldest_epoch,

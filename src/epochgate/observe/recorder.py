@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from epochgate.core.admission import Room, Stored
+from epochgate.core.admission import Capacity, Stored
 from epochgate.core.claim import Shown
 from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.receipt import Proof, Receipt
@@ -41,7 +41,7 @@ class Situation(msgspec.Struct, frozen=True):
     node: bytes
     policy_digest: bytes
     judge: str
-    room: Room
+    capacity: Capacity
     epoch: int
     time_seconds: float
     oldest_epoch: int | None

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from epochgate.core.admission import Room, compute_receipt_epoch, judge_post
+from epochgate.core.admission import Capacity, compute_receipt_epoch, judge_post
 from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.policy import Judge
 from epochgate.core.receipt import Entry, Proof, Receipt, compute_receipt_bytes, compute_record_id
@@ -70,7 +70,7 @@ class Replica:
         self._chain_clock = chain_clock
         self._max_reply_bytes = max_message_bytes - FRAME_BYTES
         policy = chain_clock.schedule.policy
-        self.room = Room(self._max_reply_bytes - RECEIPT_BYTES, policy.limits, policy.held_epochs)
+        self.capacity = Capacity(self._max_reply_bytes - RECEIPT_BYTES, policy.limits, policy.held_epochs)
         self._limiter = RateLimiter(policy.limits)
         self._recorder: Recorder = recorder or Unrecorded()
         self._roster: Roster | None = None
@@ -145,7 +145,7 @@ class Replica:
 
     def _post(self, sender: bytes, record: Record, now: EvaluationContext) -> Receipt | Denied:
         key_rule = self.judge.find_key_rule(record.key, now)
-        answer = judge_post(self.judge, key_rule, sender, record, now, self.author, self.database, self.room)
+        answer = judge_post(self.judge, key_rule, sender, record, now, self.author, self.database, self.capacity)
         is_new = not isinstance(answer, Denied | Receipt)
         if isinstance(answer, Denied):
             self._look_for_equivocation(answer, key_rule, record)
@@ -175,23 +175,23 @@ class Replica:
 
     def _list(self, key: bytes, after: bytes, now: EvaluationContext) -> Listing:
         entries: list[Entry] = []
-        room = self._max_reply_bytes
+        left_bytes = self._max_reply_bytes
         for entry in self.database.get_listing(key, now.time_seconds, after):
-            room -= RECEIPT_BYTES * (len(entry.receipts) + 1)
-            if room < 0:
+            left_bytes -= RECEIPT_BYTES * (len(entry.receipts) + 1)
+            if left_bytes < 0:
                 return Listing(tuple(entries), is_last=False)
             entries.append(entry)
         return Listing(tuple(entries), is_last=True)
 
     def _fetch(self, key: bytes, authors: Sequence[bytes], now: EvaluationContext) -> Values:
         records: list[Record] = []
-        room = self._max_reply_bytes
+        left_bytes = self._max_reply_bytes
         for author in authors:
             held = self.database.held.get((key, author))
             if held is None or held.expiration_time <= now.time_seconds:
                 continue
-            room -= held.value_bytes + RECEIPT_BYTES
-            if room < 0:
+            left_bytes -= held.value_bytes + RECEIPT_BYTES
+            if left_bytes < 0:
                 break
             record = self.database.get_record(key, author)
             if record is not None:
@@ -200,12 +200,12 @@ class Replica:
 
     def _show(self, epoch: int, start: int) -> Shown:
         proofs, evidence = self._sets.get(epoch, ((), ()))
-        room = self._max_reply_bytes
+        left_bytes = self._max_reply_bytes
         end = start
         row: tuple[Proof | tuple[Record, Record], ...] = (*proofs, *evidence)
         for item in row[start:]:
-            room -= _compute_size(item)
-            if room < 0:
+            left_bytes -= _compute_size(item)
+            if left_bytes < 0:
                 break
             end += 1
         first_pair, last_pair = max(0, start - len(proofs)), max(0, end - len(proofs))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from epochgate.core.admission import Room, compute_receipt_epoch, judge_post
+from epochgate.core.admission import Capacity, compute_receipt_epoch, judge_post
 from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.policy import Judge, Policy
 from epochgate.core.receipt import Proof, Receipt, RecordId, Standing, is_receipt_signed
@@ -161,8 +161,8 @@ class Replay:
         record = Record(line.key, line.author, value, float(line.expiration_time))
         now = self._schedule.compute_evaluation_context(line.block, line.time_seconds, self._stock.held, is_stale=line.is_stale)
         key_rule = self._judge.find_key_rule(record.key, now)
-        room = Room(self._begun.max_value_bytes, self._policy.limits, self._policy.held_epochs)
-        answer = judge_post(self._judge, key_rule, line.sender, record, now, self._begun.node, self._stock, room)
+        capacity = Capacity(self._begun.max_value_bytes, self._policy.limits, self._policy.held_epochs)
+        answer = judge_post(self._judge, key_rule, line.sender, record, now, self._begun.node, self._stock, capacity)
         verdict, reasons = REPEATED if isinstance(answer, Receipt) else ADMITTED, None
         if isinstance(answer, Denied):
             verdict, reasons = answer.reason.value, lines.Reasons.from_denied(answer)

@@ -60,7 +60,7 @@ class TranscriptWriter:
             self._values.clear()
             self._proofs.clear()
         self._budgets.clear()
-        self._node, self._quota = situation.node, situation.room.limits.author
+        self._node, self._quota = situation.node, situation.capacity.limits.author
         self._contexts.clear()
         self._members = frozenset()
         contexts = tuple(map(self._remember, situation.contexts))
@@ -80,7 +80,7 @@ class TranscriptWriter:
             policy=self._policy_name,
             policy_digest=situation.policy_digest.hex(),
             judge=situation.judge,
-            max_value_bytes=situation.room.value_bytes,
+            max_value_bytes=situation.capacity.value_bytes,
             contexts=contexts,
             held=held,
             oldest_epoch=situation.oldest_epoch,

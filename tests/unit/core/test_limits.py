@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epochgate.core.admission import Room, find_excess
+from epochgate.core.admission import Capacity, find_excess
 from epochgate.core.epoch import epochs
 from epochgate.core.limits import Limits, Quota, Rate
 from epochgate.core.policy import Policy
@@ -27,7 +27,7 @@ RULE = Rule("note", by=HOSTER, ttl=epochs(2), schema=Digest())
 AUTHORS = [meet(f"author {number}").author for number in range(12)]
 LIMITS = Limits(author=Quota(6, 1500), key=Quota(36, 3600), total=Quota(48, 6000))
 POLICY = Policy(RULE, limits=LIMITS)
-ROOM = Room(1 << 20, LIMITS, POLICY.held_epochs)
+CAPACITY = Capacity(1 << 20, LIMITS, POLICY.held_epochs)
 
 Post = tuple[int, int, int]
 """Which of the roster, under which of four keys, how many bytes."""
@@ -91,7 +91,7 @@ def test_a_renewed_record_counts_in_the_epoch_that_renewed_it() -> None:
 
 def store(stock: ReplayedStock, record: Record, key_rule: KeyRule, epoch: int) -> Denied | None:
     """The refusal; a record that fits is kept."""
-    denied = find_excess(record, stock.held.get((record.key, record.author)), key_rule, epoch, stock.tally, ROOM)
+    denied = find_excess(record, stock.held.get((record.key, record.author)), key_rule, epoch, stock.tally, CAPACITY)
     if denied is None:
         size = len(record.value)
         stock.keep(HeldRecord(record.key, record.author, bytes(32), record.expiration_time, epoch, size, None))

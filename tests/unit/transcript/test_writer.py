@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from epochgate.core.admission import Room
+from epochgate.core.admission import Capacity
 from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.limits import Limits, Quota
 from epochgate.core.receipt import Receipt
@@ -25,7 +25,7 @@ from epochgate.transcript.reader import Damage, TranscriptError, find_transcript
 from epochgate.transcript.writer import TranscriptWriter
 from people import GENESIS_SECONDS, alice, bob, carol, dave, make_context, sign
 
-ROOM = Room(1 << 20, Limits(author=Quota(3, 1 << 16)), 3)
+CAPACITY = Capacity(1 << 20, Limits(author=Quota(3, 1 << 16)), 3)
 RECEIPT = Receipt(carol.author, 0, 1001, bytes(64))
 EARLY = Denied(Reason.EARLY, "hoster", "blocks 1 to 2", 0)
 
@@ -50,7 +50,9 @@ class Desk:
 
     def begin(self, epoch: int = 0, oldest_epoch: int | None = None) -> None:
         contexts, digest = self.schedule.get_contexts(), INFERENCE_POLICY.digest
-        self.writer.note_begun(Situation(carol.author, digest, "", ROOM, epoch, GENESIS_SECONDS, oldest_epoch, contexts, {}))
+        self.writer.note_begun(
+            Situation(carol.author, digest, "", CAPACITY, epoch, GENESIS_SECONDS, oldest_epoch, contexts, {})
+        )
 
     def refuse(self, author: Any = alice, denied: Denied = EARLY, payload: bytes = bytes(32)) -> Record:
         record = sign(author, "hoster", payload, GENESIS_SECONDS + 100)
@@ -166,7 +168,7 @@ def test_whoever_has_more_admitted_than_it_may_store_is_muted(desk: Desk) -> Non
     for number in range(10):
         desk.admit(payload=bytes([number]))
     desk.admit(bob)
-    assert desk.count("posted") == ROOM.limits.author.entries + 1
+    assert desk.count("posted") == CAPACITY.limits.author.entries + 1
     assert desk.count("muted") == 1
 
 
