@@ -13,7 +13,7 @@ from epochgate.core.policy import Judge
 from epochgate.core.receipt import Receipt, RecordId, compute_record_id
 from epochgate.core.record import Record, compute_value_digest
 from epochgate.core.rule import KeyRule
-from epochgate.core.tally import Tally, Usage
+from epochgate.core.storage_usage import StorageUsage, Usage
 from epochgate.core.verdict import Denied, Reason, Verdict
 
 
@@ -42,7 +42,7 @@ class Stock(Protocol):
     def held(self) -> Mapping[tuple[bytes, bytes], Stored]: ...
 
     @property
-    def tally(self) -> Tally: ...
+    def usage(self) -> StorageUsage: ...
 
     def get_receipts(self, record_id: RecordId) -> tuple[Receipt, ...]: ...
 
@@ -79,7 +79,7 @@ def judge_post(
         raise AssertionError("a judge admitted a key for which it finds no rule")
     if len(record.value) > capacity.value_bytes:
         return Denied(Reason.TOO_LARGE, key_rule.name, capacity.value_bytes, len(record.value))
-    denied = find_excess(record, held, key_rule, now.data.epoch, stock.tally, capacity)
+    denied = find_excess(record, held, key_rule, now.data.epoch, stock.usage, capacity)
     return verdict if denied is None else denied
 
 
@@ -93,7 +93,7 @@ def find_own_receipt(replica: bytes, receipts: tuple[Receipt, ...]) -> Receipt |
 
 
 def find_excess(
-    record: Record, held: Stored | None, key_rule: KeyRule, epoch: int, tally: Tally, capacity: Capacity
+    record: Record, held: Stored | None, key_rule: KeyRule, epoch: int, usage: StorageUsage, capacity: Capacity
 ) -> Denied | None:
     """Which limit `record`, stored in `epoch` in the place of what is `held`, goes beyond; None where it fits.
 
@@ -104,12 +104,12 @@ def find_excess(
     part = "" if share == limits.author else ", its part of the total"
     replaced = Usage(1, held.value_bytes) if held is not None else Usage()
     replaced_in_epoch = replaced if held is not None and held.epoch == epoch else Usage()
-    for usage, gone, quota, whose in (
-        (tally.get_authors(record.author, epoch), replaced_in_epoch, share, f"an author in an epoch{part}"),
-        (tally.get_keys(record.key), replaced, limits.key, "under a key"),
-        (tally.get_all(), replaced, limits.total, "in all"),
+    for used, gone, quota, whose in (
+        (usage.get_authors(record.author, epoch), replaced_in_epoch, share, f"an author in an epoch{part}"),
+        (usage.get_keys(record.key), replaced, limits.key, "under a key"),
+        (usage.get_all(), replaced, limits.total, "in all"),
     ):
-        after = Usage(usage.entries + 1 - gone.entries, usage.value_bytes + size - gone.value_bytes)
+        after = Usage(used.entries + 1 - gone.entries, used.value_bytes + size - gone.value_bytes)
         if after.entries > quota.entries or after.value_bytes > quota.value_bytes:
             return Denied(Reason.QUOTA, key_rule.name, f"at most {quota} {whose}", str(after))
     longest = limits.compute_key_share_bytes(key_rule.rule.compute_writers(authors, capacity.held_epochs))

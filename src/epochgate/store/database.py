@@ -20,7 +20,7 @@ import msgspec
 from epochgate.core.commitment import Opening
 from epochgate.core.receipt import Entry, Proof, Receipt, RecordId, compute_record_id, merge_receipts
 from epochgate.core.record import Record
-from epochgate.core.tally import Tally
+from epochgate.core.storage_usage import StorageUsage
 
 APPLICATION_ID, SCHEMA_VERSION = 0x6567_6C64, 1
 SCHEMA = f"""
@@ -68,7 +68,7 @@ _ADVICE = "move it away and start again; what it stored for others is repaired, 
 class NodeDatabase:
     """One node's ledger. `path` None keeps it in memory, for simulations.
 
-    `held` maps (key, author) to what is stored there: the judge looks into it for every record; `tally` counts it. All but
+    `held` maps (key, author) to what is stored there: the judge looks into it for every record; `usage` counts it. All but
     the values and what is seldom asked for is kept in memory beside the file, so answering costs no query. Methods that
     write raise NodeDatabaseError when the disk does not take it, and then nothing has changed.
     """
@@ -77,7 +77,7 @@ class NodeDatabase:
         self._path = path
         self.held: dict[tuple[bytes, bytes], Held] = {}
         self._by_key: dict[bytes, set[bytes]] = {}
-        self.tally = Tally()
+        self.usage = StorageUsage()
         self._listed: dict[bytes, tuple[Entry, ...]] = {}
         """By key, made when it is asked for: every reader of an epoch asks for the same keys, once they change no more."""
         self._accused: set[tuple[bytes, bytes]] = set()
@@ -222,7 +222,7 @@ class NodeDatabase:
                 connection.execute(f"DELETE FROM {table} WHERE epoch < ?", (oldest_epoch,))  # noqa: S608 - one of four literals
         for key, author in gone:
             held = self.held.pop((key, author))
-            self.tally.count(key, author, held.epoch, -1, -held.value_bytes)
+            self.usage.count(key, author, held.epoch, -1, -held.value_bytes)
             self._listed.pop(key, None)
             self._by_key[key].discard(author)
             if not self._by_key[key]:
@@ -241,12 +241,12 @@ class NodeDatabase:
 
     def _remember(self, key: bytes, author: bytes, held: Held) -> None:
         before = self.held.get((key, author))
-        self.tally.count(key, author, held.epoch, 1, held.value_bytes)
+        self.usage.count(key, author, held.epoch, 1, held.value_bytes)
         self._listed.pop(key, None)
         if before is None:
             self._by_key.setdefault(key, set()).add(author)
         else:
-            self.tally.count(key, author, before.epoch, -1, -before.value_bytes)
+            self.usage.count(key, author, before.epoch, -1, -before.value_bytes)
         self.held[key, author] = held
 
     def _write_held(self, place: tuple[bytes, bytes], held: Held) -> None:

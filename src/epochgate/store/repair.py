@@ -77,7 +77,7 @@ def _take(proof: Proof, key_rule: KeyRule, replica: Replica, chain_clock: ChainC
         return False
     if record.expiration_time <= max(now_seconds, held.expiration_time if held else 0.0):
         return False
-    if find_excess(record, held, key_rule, kept_epoch, database.tally, replica.capacity) is not None:
+    if find_excess(record, held, key_rule, kept_epoch, database.usage, replica.capacity) is not None:
         return False
     database.keep(record, proof.receipts, kept_epoch)
     recorder.note_copy(proof, chain_clock.get_evaluation_context(), kept_epoch)

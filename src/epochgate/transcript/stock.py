@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from epochgate.core.receipt import Receipt, RecordId
-from epochgate.core.tally import Tally
+from epochgate.core.storage_usage import StorageUsage
 from epochgate.transcript.lines import HeldRecord
 
 
@@ -16,7 +16,7 @@ class ReplayedStock:
 
     def __init__(self, held: Iterable[HeldRecord] = ()) -> None:
         self.held: dict[tuple[bytes, bytes], HeldRecord] = {}
-        self.tally = Tally()
+        self.usage = StorageUsage()
         for it in held:
             self._put(it)
 
@@ -53,4 +53,4 @@ class ReplayedStock:
         self.held[it.key, it.author] = it
 
     def _count(self, it: HeldRecord, entries: int) -> None:
-        self.tally.count(it.key, it.author, it.epoch, entries, entries * it.value_bytes)
+        self.usage.count(it.key, it.author, it.epoch, entries, entries * it.value_bytes)

@@ -69,10 +69,10 @@ def test_whoever_keeps_to_its_share_finds_room_whatever_others_store(story: list
             is_due = is_within_share(record, len(authors), epoch, stock)
             denied = store(stock, record, key_rule, epoch)
             assert (denied is None) == is_due, denied
-            assert stock.tally.get_all().entries <= LIMITS.total.entries
-            assert stock.tally.get_all().value_bytes <= LIMITS.total.value_bytes
-            assert stock.tally.get_keys(record.key).value_bytes <= LIMITS.key.value_bytes
-            assert stock.tally.get_keys(record.key).entries <= LIMITS.key.entries
+            assert stock.usage.get_all().entries <= LIMITS.total.entries
+            assert stock.usage.get_all().value_bytes <= LIMITS.total.value_bytes
+            assert stock.usage.get_keys(record.key).value_bytes <= LIMITS.key.value_bytes
+            assert stock.usage.get_keys(record.key).entries <= LIMITS.key.entries
 
 
 def test_a_renewed_record_counts_in_the_epoch_that_renewed_it() -> None:
@@ -91,7 +91,7 @@ def test_a_renewed_record_counts_in_the_epoch_that_renewed_it() -> None:
 
 def store(stock: ReplayedStock, record: Record, key_rule: KeyRule, epoch: int) -> Denied | None:
     """The refusal; a record that fits is kept."""
-    denied = find_excess(record, stock.held.get((record.key, record.author)), key_rule, epoch, stock.tally, CAPACITY)
+    denied = find_excess(record, stock.held.get((record.key, record.author)), key_rule, epoch, stock.usage, CAPACITY)
     if denied is None:
         size = len(record.value)
         stock.keep(HeldRecord(record.key, record.author, bytes(32), record.expiration_time, epoch, size, None))

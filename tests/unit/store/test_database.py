@@ -15,7 +15,7 @@ import pytest
 from epochgate.core.commitment import Opening
 from epochgate.core.receipt import Proof, Receipt, RecordId, compute_receipt_bytes, compute_record_id
 from epochgate.core.record import Record, compute_key
-from epochgate.core.tally import Usage
+from epochgate.core.storage_usage import Usage
 from epochgate.keys import SigningKey
 from epochgate.store.database import NodeDatabase, NodeDatabaseError
 from people import NETWORK, alice, bob, carol, sign, vera, victor, vito
@@ -88,7 +88,7 @@ def test_a_newer_record_takes_the_place_of_the_older_and_of_its_receipts(databas
     assert database.get_record(KEY, alice.author) == newer
     assert database.get_receipts(compute_record_id(older)) == ()
     assert database.get_receipts(compute_record_id(newer)) == (vouch(vera, newer),)
-    assert database.tally.get_all() == Usage(1, len(newer.value))
+    assert database.usage.get_all() == Usage(1, len(newer.value))
 
 
 def test_the_same_record_again_keeps_the_receipt_it_had(database: NodeDatabase) -> None:
@@ -161,15 +161,15 @@ def test_entries_and_bytes_are_counted_of_an_author_in_an_epoch_of_a_key_and_of_
     renewed = sign(alice, "hoster", b"2" * 60, NOW_SECONDS + 1)
     database.keep(renewed, [], epoch=6)
 
-    assert database.tally.get_authors(alice.author, 5) == Usage(1, len(one.value))
-    assert database.tally.get_authors(alice.author, 6) == database.tally.get_keys(other.key) == Usage(1, len(renewed.value))
-    assert database.tally.get_authors(carol.author, 5) == Usage()
-    assert database.tally.get_keys(KEY).entries == 2
-    assert database.tally.get_all().entries == 3
+    assert database.usage.get_authors(alice.author, 5) == Usage(1, len(one.value))
+    assert database.usage.get_authors(alice.author, 6) == database.usage.get_keys(other.key) == Usage(1, len(renewed.value))
+    assert database.usage.get_authors(carol.author, 5) == Usage()
+    assert database.usage.get_keys(KEY).entries == 2
+    assert database.usage.get_all().entries == 3
 
     database.forget(LATER_SECONDS, oldest_epoch=7)
 
-    assert database.tally.get_authors(alice.author, 6) == database.tally.get_keys(KEY) == database.tally.get_all() == Usage()
+    assert database.usage.get_authors(alice.author, 6) == database.usage.get_keys(KEY) == database.usage.get_all() == Usage()
 
 
 def test_only_the_first_pair_of_evidence_is_kept(database: NodeDatabase) -> None:
@@ -264,12 +264,12 @@ def test_everything_is_there_when_the_ledger_is_opened_again(path: Path) -> None
         database.keep(each, [vouch(victor, each)], epoch=5)
     database.add_receipts(compute_record_id(record), [vouch(vera, record)])
     database.keep_evidence(record, commit(alice, b"other"), epoch=5)
-    held, usage = dict(database.held), database.tally.get_all()
+    held, usage = dict(database.held), database.usage.get_all()
 
     database = reopen(database, path)
 
     assert database.held == held
-    assert database.tally.get_all() == usage
+    assert database.usage.get_all() == usage
     assert database.get_record(large.key, bob.author) == large
     assert {receipt.replica for receipt in database.get_receipts(compute_record_id(record))} == {victor.author, vera.author}
     assert database.has_evidence(KEY, alice.author)
@@ -374,7 +374,7 @@ def test_a_write_that_fails_changes_nothing(path: Path) -> None:
         database.keep(sign(bob, "hoster", b"x" * (1 << 20), LATER_SECONDS), [], epoch=5)
 
     assert set(database.held) == {(KEY, alice.author)}
-    assert database.tally.get_all().entries == 1
+    assert database.usage.get_all().entries == 1
     database.keep(commit(carol), [], epoch=5)
     database = reopen(database, path)
     assert set(database.held) == {(KEY, alice.author), (KEY, carol.author)}
@@ -405,7 +405,7 @@ def test_what_is_forgotten_takes_no_room(path: Path) -> None:
         database.forget(LATER_SECONDS, oldest_epoch=epoch)
 
     assert sum(file.stat().st_size for file in path.parent.iterdir()) < 8 * epoch_bytes
-    assert database.tally.get_all().entries == 8
+    assert database.usage.get_all().entries == 8
     database.close()
 
 

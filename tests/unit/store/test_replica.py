@@ -308,7 +308,7 @@ async def test_what_is_refused_takes_no_room(town: Town, alice: Neighbour, bob: 
     for refused in (forged, alice.write(NOTE, lifetime_seconds=-1), alice.write(NOTE, b"no digest")):
         assert isinstance(await ask(replica, alice.author, Post(refused)), Refused)
     assert isinstance(await ask(replica, alice.author, Post(alice.write(NOTE))), Posted)
-    assert bob.database.tally.get_all().entries == 1
+    assert bob.database.usage.get_all().entries == 1
 
 
 async def test_a_keys_room_is_parted_among_its_authors(town: Town, alice: Neighbour, bob: Neighbour) -> None:

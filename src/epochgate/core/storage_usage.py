@@ -19,7 +19,7 @@ _NOTHING = Usage()
 _ALL = None
 
 
-class Tally:
+class StorageUsage:
     """Counts what is added and removed, in constant time. It forgets whoever has nothing."""
 
     def __init__(self) -> None:
