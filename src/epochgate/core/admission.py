@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from epochgate.core.evaluation import NOTHING_HELD, EvaluationContext, Held
+from epochgate.core.evaluation import NOTHING_HELD, EvaluationContext, StoredEntry
 from epochgate.core.limits import Limits
 from epochgate.core.policy import Judge
 from epochgate.core.receipt import Receipt, RecordId, compute_record_id
@@ -25,21 +25,11 @@ class Capacity(msgspec.Struct, frozen=True):
     held_epochs: int
 
 
-class Stored(Held, Protocol):
-    """What is held, how long its value is, and in which epoch it was stored."""
-
-    @property
-    def value_bytes(self) -> int: ...
-
-    @property
-    def epoch(self) -> int: ...
-
-
-class Stock(Protocol):
+class StoredEntries(Protocol):
     """What a replica holds: its ledger, or a replay of it."""
 
     @property
-    def held(self) -> Mapping[tuple[bytes, bytes], Stored]: ...
+    def held(self) -> Mapping[tuple[bytes, bytes], StoredEntry]: ...
 
     @property
     def usage(self) -> StorageUsage: ...
@@ -54,7 +44,7 @@ def judge_post(
     record: Record,
     now: EvaluationContext,
     replica: bytes,
-    stock: Stock,
+    stored: StoredEntries,
     capacity: Capacity,
 ) -> Receipt | Verdict:
     """The receipt that `replica` gave for this very record before, or whether it is to store it now.
@@ -67,9 +57,9 @@ def judge_post(
         return Denied(Reason.NOT_REPLICA, key_rule.name, f"one of the key's {key_rule.replica_set.k} replicas", replica)
     if key_rule is None and now.is_stale:
         return Denied(Reason.CHAIN_STALE, None, "a fresh chain head and its epoch's roster", now.block)
-    held = stock.held.get((record.key, record.author))
+    held = stored.held.get((record.key, record.author))
     if held is not None and _is_same(held, record):
-        if own := find_own_receipt(replica, stock.get_receipts(compute_record_id(record))):
+        if own := find_own_receipt(replica, stored.get_receipts(compute_record_id(record))):
             return own
         now = msgspec.structs.replace(now, held=NOTHING_HELD)  # a repaired copy: it is judged as if it came first
     verdict = judge.admit(record, now)
@@ -79,7 +69,7 @@ def judge_post(
         raise AssertionError("a judge admitted a key for which it finds no rule")
     if len(record.value) > capacity.value_bytes:
         return Denied(Reason.TOO_LARGE, key_rule.name, capacity.value_bytes, len(record.value))
-    denied = find_excess(record, held, key_rule, now.data.epoch, stock.usage, capacity)
+    denied = find_excess(record, held, key_rule, now.data.epoch, stored.usage, capacity)
     return verdict if denied is None else denied
 
 
@@ -93,7 +83,7 @@ def find_own_receipt(replica: bytes, receipts: tuple[Receipt, ...]) -> Receipt |
 
 
 def find_excess(
-    record: Record, held: Stored | None, key_rule: KeyRule, epoch: int, usage: StorageUsage, capacity: Capacity
+    record: Record, held: StoredEntry | None, key_rule: KeyRule, epoch: int, usage: StorageUsage, capacity: Capacity
 ) -> Denied | None:
     """Which limit `record`, stored in `epoch` in the place of what is `held`, goes beyond; None where it fits.
 
@@ -118,6 +108,6 @@ def find_excess(
     return None
 
 
-def _is_same(held: Stored, record: Record) -> bool:
+def _is_same(held: StoredEntry, record: Record) -> bool:
     """Lengths come first, so that a flood of other values is seldom hashed."""
     return held.value_bytes == len(record.value) and held.value_digest == compute_value_digest(record.value)

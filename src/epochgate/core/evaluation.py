@@ -14,17 +14,31 @@ READABLE_EPOCHS = 3
 """GET knows the keys of the current and the two epochs before (SPEC section 1)."""
 
 
-class Held(Protocol):
-    """What a replica already holds under a key and author."""
+class StoredEntry(Protocol):
+    """What a replica stores under a key and author, without the value itself."""
 
     @property
-    def value_digest(self) -> bytes: ...
+    def value_digest(self) -> bytes:
+        """SHA-256 of the value."""
+        ...
 
     @property
-    def expiration_time(self) -> float: ...
+    def expiration_time(self) -> float:
+        """Unix seconds."""
+        ...
+
+    @property
+    def value_bytes(self) -> int:
+        """How long the value is."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """In which it was stored."""
+        ...
 
 
-NOTHING_HELD: Mapping[tuple[bytes, bytes], Held] = {}
+NOTHING_HELD: Mapping[tuple[bytes, bytes], StoredEntry] = {}
 
 
 class EvaluationContext(msgspec.Struct, frozen=True, gc=False):
@@ -40,5 +54,5 @@ class EvaluationContext(msgspec.Struct, frozen=True, gc=False):
     block: int
     time_seconds: float
     network: bytes
-    held: Mapping[tuple[bytes, bytes], Held] = NOTHING_HELD
+    held: Mapping[tuple[bytes, bytes], StoredEntry] = NOTHING_HELD
     is_stale: bool = False

@@ -61,6 +61,17 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     receipts: tuple[Receipt, ...]
 
 
+class ReceiptedEntry(msgspec.Struct, frozen=True, gc=False):
+    """What is stored under a key and author, without the value."""
+
+    value_digest: bytes
+    expiration_time: float
+    epoch: int
+    value_bytes: int
+    receipts: tuple[Receipt, ...]
+    """In order of replica, one a replica."""
+
+
 def merge_receipts(before: Iterable[Receipt], receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
     """One receipt a replica, and the first one stays: the same record always gets the same receipt. In order of replica."""
     merged: dict[bytes, Receipt] = {}

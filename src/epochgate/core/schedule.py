@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from epochgate.core.epoch import compute_epoch_data
-from epochgate.core.evaluation import NOTHING_HELD, READABLE_EPOCHS, EvaluationContext, Held
+from epochgate.core.evaluation import NOTHING_HELD, READABLE_EPOCHS, EvaluationContext, StoredEntry
 from epochgate.core.policy import Policy
 from epochgate.core.roster import Roster
 from epochgate.core.rule import KeyRule, Rule
@@ -73,7 +73,7 @@ class EpochSchedule:
         self,
         block: int,
         time_seconds: float,
-        held: Mapping[tuple[bytes, bytes], Held] = NOTHING_HELD,
+        held: Mapping[tuple[bytes, bytes], StoredEntry] = NOTHING_HELD,
         *,
         is_stale: bool = False,
     ) -> EvaluationContext:

@@ -7,10 +7,10 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from epochgate.core.admission import Capacity, Stored
+from epochgate.core.admission import Capacity
 from epochgate.core.claim import Shown
 from epochgate.core.evaluation import EvaluationContext
-from epochgate.core.receipt import Proof, Receipt
+from epochgate.core.receipt import Proof, Receipt, ReceiptedEntry
 from epochgate.core.record import Record
 from epochgate.core.record_set import RecordSet, Section
 from epochgate.core.schema import EpochContext
@@ -19,16 +19,6 @@ from epochgate.core.verdict import Denied
 from epochgate.ports import OnChain
 
 Decided = Literal["submitted", "agreed", "refused", "abstained"]
-
-
-class Holding(Stored, Protocol):
-    """What a replica holds under a key and author."""
-
-    @property
-    def epoch(self) -> int: ...
-
-    @property
-    def receipts(self) -> tuple[Receipt, ...]: ...
 
 
 class Situation(msgspec.Struct, frozen=True):
@@ -46,7 +36,7 @@ class Situation(msgspec.Struct, frozen=True):
     time_seconds: float
     oldest_epoch: int | None
     contexts: Sequence[EpochContext]
-    held: Mapping[tuple[bytes, bytes], Holding]
+    held: Mapping[tuple[bytes, bytes], ReceiptedEntry]
 
 
 class Decision(msgspec.Struct, frozen=True):

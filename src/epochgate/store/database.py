@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from epochgate.core.commitment import Opening
-from epochgate.core.receipt import Entry, Proof, Receipt, RecordId, compute_record_id, merge_receipts
+from epochgate.core.receipt import Entry, Proof, Receipt, ReceiptedEntry, RecordId, compute_record_id, merge_receipts
 from epochgate.core.record import Record
 from epochgate.core.storage_usage import StorageUsage
 
@@ -51,17 +51,6 @@ class NodeDatabaseError(RuntimeError):
     """A ledger that cannot be used; the message says why and what to do."""
 
 
-class Held(msgspec.Struct, frozen=True, gc=False):
-    """What is stored under a key and author, without the value."""
-
-    value_digest: bytes
-    expiration_time: float
-    epoch: int
-    value_bytes: int
-    receipts: tuple[Receipt, ...]
-    """In order of replica, one a replica."""
-
-
 _ADVICE = "move it away and start again; what it stored for others is repaired, but this epoch's own openings are lost"
 
 
@@ -75,7 +64,7 @@ class NodeDatabase:
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
-        self.held: dict[tuple[bytes, bytes], Held] = {}
+        self.held: dict[tuple[bytes, bytes], ReceiptedEntry] = {}
         self._by_key: dict[bytes, set[bytes]] = {}
         self.usage = StorageUsage()
         self._listed: dict[bytes, tuple[Entry, ...]] = {}
@@ -103,7 +92,7 @@ class NodeDatabase:
         place, before = (record.key, record.author), self.held.get((record.key, record.author))
         is_same = before is not None and before.value_digest == record_id.value_digest
         merged = merge_receipts(before.receipts if before is not None and is_same else (), receipts)
-        held = Held(record_id.value_digest, record.expiration_time, epoch, len(record.value), merged)
+        held = ReceiptedEntry(record_id.value_digest, record.expiration_time, epoch, len(record.value), merged)
         with self._writing() as connection:
             self._write_held(place, held)
             if not is_same:
@@ -234,12 +223,12 @@ class NodeDatabase:
         query = "SELECT key, author, digest, expiration_time, epoch, value_bytes, receipts FROM held"
         for key, author, digest, expiration_time, epoch, value_bytes, receipts in self._query(query):
             try:
-                held = Held(digest, expiration_time, epoch, value_bytes, _decode_receipts(receipts))
+                held = ReceiptedEntry(digest, expiration_time, epoch, value_bytes, _decode_receipts(receipts))
             except msgspec.MsgspecError as error:
                 raise NodeDatabaseError(f"{self._path} is damaged ({error}): {_ADVICE}") from None
             self._remember(key, author, held)
 
-    def _remember(self, key: bytes, author: bytes, held: Held) -> None:
+    def _remember(self, key: bytes, author: bytes, held: ReceiptedEntry) -> None:
         before = self.held.get((key, author))
         self.usage.count(key, author, held.epoch, 1, held.value_bytes)
         self._listed.pop(key, None)
@@ -249,7 +238,7 @@ class NodeDatabase:
             self.usage.count(key, author, before.epoch, -1, -before.value_bytes)
         self.held[key, author] = held
 
-    def _write_held(self, place: tuple[bytes, bytes], held: Held) -> None:
+    def _write_held(self, place: tuple[bytes, bytes], held: ReceiptedEntry) -> None:
         row = (*place, held.value_digest, held.expiration_time, held.epoch, held.value_bytes, _encode(held.receipts))
         self._connection.execute("REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 

@@ -21,8 +21,8 @@ from epochgate.keys import format_peer_id
 from epochgate.transcript import lines
 from epochgate.transcript.lines import ADMITTED, REPEATED, AnyLine, DecisionMade, Pairs, Scored
 from epochgate.transcript.reader import Damage, Place, read_transcript
+from epochgate.transcript.replayed_entries import ReplayedEntries
 from epochgate.transcript.resettlement import Resettlement
-from epochgate.transcript.stock import ReplayedStock
 
 MakeJudge = Callable[[EpochSchedule], Judge]
 NOT_RECOMPUTED = frozenset({Reason.RATE.value, Reason.MALFORMED.value, Reason.PREDICATE_ERROR.value})
@@ -53,7 +53,7 @@ class Replay:
         self._schedule = EpochSchedule(policy)
         self._judge: Judge = policy
         self._begun: lines.Begun | None = None
-        self._stock: ReplayedStock | None = None
+        self._stored: ReplayedEntries | None = None
         self._values: dict[bytes, bytes] = {}
         self._proofs: dict[RecordId, Proof] = {}
         self._muted: set[bytes] = set()
@@ -118,7 +118,7 @@ class Replay:
         if self._begun is not None and line.node != self._begun.node:
             self._differ(place, f"written by {format_peer_id(line.node)}, before by {format_peer_id(self._begun.node)}")
         self._compare_held(place, line)
-        self._begun, self._stock = line, ReplayedStock(line.held)
+        self._begun, self._stored = line, ReplayedEntries(line.held)
         self._schedule = EpochSchedule(self._policy)
         for context in line.contexts:
             self._learn(place, context)
@@ -127,13 +127,13 @@ class Replay:
 
     def _compare_held(self, place: Place, line: lines.Begun) -> None:
         """What the node says it holds must be what its transcript made it hold, but for what a killed node could not write."""
-        if self._stock is None or line.lost or self._muted or self._result.gaps:
+        if self._stored is None or line.lost or self._muted or self._result.gaps:
             if line.lost:
                 self._result.gaps.append(f"{place}: {line.lost} lines were lost: the disk did not take them")
             return
         if line.oldest_epoch is not None:
-            self._stock.forget(line.time_seconds, line.oldest_epoch)
-        ours, theirs = self._stock.held, {(it.key, it.author): it for it in line.held}
+            self._stored.forget(line.time_seconds, line.oldest_epoch)
+        ours, theirs = self._stored.held, {(it.key, it.author): it for it in line.held}
         changed = [held for held in ours.keys() | theirs.keys() if ours.get(held) != theirs.get(held)]
         if not changed:
             return
@@ -155,14 +155,16 @@ class Replay:
 
     def _check_post(self, place: Place, line: lines.Posted) -> None:
         self._result.counts[line.verdict] += 1
-        if line.sender in self._muted or self._begun is None or self._stock is None:
+        if line.sender in self._muted or self._begun is None or self._stored is None:
             return
         value = self._take_value(place, line.value_digest, line.value)
         record = Record(line.key, line.author, value, float(line.expiration_time))
-        now = self._schedule.compute_evaluation_context(line.block, line.time_seconds, self._stock.held, is_stale=line.is_stale)
+        now = self._schedule.compute_evaluation_context(
+            line.block, line.time_seconds, self._stored.held, is_stale=line.is_stale
+        )
         key_rule = self._judge.find_key_rule(record.key, now)
         capacity = Capacity(self._begun.max_value_bytes, self._policy.limits, self._policy.held_epochs)
-        answer = judge_post(self._judge, key_rule, line.sender, record, now, self._begun.node, self._stock, capacity)
+        answer = judge_post(self._judge, key_rule, line.sender, record, now, self._begun.node, self._stored, capacity)
         verdict, reasons = REPEATED if isinstance(answer, Receipt) else ADMITTED, None
         if isinstance(answer, Denied):
             verdict, reasons = answer.reason.value, lines.Reasons.from_denied(answer)
@@ -173,7 +175,7 @@ class Replay:
         if line.verdict in (ADMITTED, REPEATED) and not self._is_backtest:
             self._check_receipt(place, line, compute_receipt_epoch(key_rule, now))
         if line.verdict == ADMITTED:
-            self._stock.keep(
+            self._stored.keep(
                 lines.HeldRecord(
                     line.key, line.author, line.value_digest, record.expiration_time, now.data.epoch, len(value), line.receipt
                 )
@@ -220,12 +222,12 @@ class Replay:
         if key_rule is None or key_rule.receipt_rule.compute_standing(record_id, proof.receipts) < Standing.PROVEN:
             self._differ(place, f"a copy of a record by {format_peer_id(line.author)} that is not proven")
         assert self._begun is not None  # noqa: S101 - nothing is checked before it
-        assert self._stock is not None  # noqa: S101 - likewise
+        assert self._stored is not None  # noqa: S101 - likewise
         own = next((receipt for receipt in proof.receipts if receipt.replica == self._begun.node), None)
         size, expiration_time = len(proof.record.value), proof.record.expiration_time
         copy = lines.HeldRecord(line.key, line.author, line.value_digest, expiration_time, line.epoch, size, own)
-        if not self._stock.add_receipt(copy):
-            self._stock.keep(copy)
+        if not self._stored.add_receipt(copy):
+            self._stored.keep(copy)
 
     def _check_settlement(self, place: Place, line: Scored | lines.Relisted | DecisionMade) -> None:
         assert self._begun is not None  # noqa: S101 - nothing is checked before it

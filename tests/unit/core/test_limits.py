@@ -20,7 +20,7 @@ from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Digest, EpochContext
 from epochgate.core.verdict import Denied
 from epochgate.transcript.lines import HeldRecord
-from epochgate.transcript.stock import ReplayedStock
+from epochgate.transcript.replayed_entries import ReplayedEntries
 from people import NETWORK, TIMING, meet
 
 RULE = Rule("note", by=HOSTER, ttl=epochs(2), schema=Digest())
@@ -58,43 +58,43 @@ def test_records_are_held_until_they_expired_and_nobody_can_read_their_epoch() -
 @given(st.lists(st.tuples(rosters, posts), min_size=1, max_size=6))
 def test_whoever_keeps_to_its_share_finds_room_whatever_others_store(story: list[tuple[set[int], list[Post]]]) -> None:
     """Rosters change altogether from epoch to epoch, and everybody stores as much as it is let: its share, and no more."""
-    stock = ReplayedStock()
+    stored = ReplayedEntries()
     for epoch, (members, posted) in enumerate(story):
-        stock.forget(epoch, epoch - 2)
+        stored.forget(epoch, epoch - 2)
         authors = [AUTHORS[number] for number in sorted(members)]
         key_rule = bind(epoch, authors)
         for number, place, size in posted:
             author = authors[number % len(authors)]
             record = Record(key_rule.key[:-1] + bytes([place]), author, bytes(size), epoch + 3.0)
-            is_due = is_within_share(record, len(authors), epoch, stock)
-            denied = store(stock, record, key_rule, epoch)
+            is_due = is_within_share(record, len(authors), epoch, stored)
+            denied = store(stored, record, key_rule, epoch)
             assert (denied is None) == is_due, denied
-            assert stock.usage.get_all().entries <= LIMITS.total.entries
-            assert stock.usage.get_all().value_bytes <= LIMITS.total.value_bytes
-            assert stock.usage.get_keys(record.key).value_bytes <= LIMITS.key.value_bytes
-            assert stock.usage.get_keys(record.key).entries <= LIMITS.key.entries
+            assert stored.usage.get_all().entries <= LIMITS.total.entries
+            assert stored.usage.get_all().value_bytes <= LIMITS.total.value_bytes
+            assert stored.usage.get_keys(record.key).value_bytes <= LIMITS.key.value_bytes
+            assert stored.usage.get_keys(record.key).entries <= LIMITS.key.entries
 
 
 def test_a_renewed_record_counts_in_the_epoch_that_renewed_it() -> None:
     """Here a roster of twelve leaves each of them one record an epoch."""
-    stock = ReplayedStock()
+    stored = ReplayedEntries()
     key_rules = [bind(epoch, AUTHORS) for epoch in range(3)]
     first = Record(key_rules[0].key, AUTHORS[0], bytes(1), 9.0)
     other = msgspec.structs.replace(first, key=bytes(20))
-    assert store(stock, first, key_rules[0], 0) is None
-    assert store(stock, first, key_rules[0], 0) is None
-    assert store(stock, other, key_rules[0], 0) is not None
-    assert store(stock, other, key_rules[1], 1) is None
-    assert store(stock, first, key_rules[1], 1) is not None
-    assert store(stock, first, key_rules[2], 2) is None
+    assert store(stored, first, key_rules[0], 0) is None
+    assert store(stored, first, key_rules[0], 0) is None
+    assert store(stored, other, key_rules[0], 0) is not None
+    assert store(stored, other, key_rules[1], 1) is None
+    assert store(stored, first, key_rules[1], 1) is not None
+    assert store(stored, first, key_rules[2], 2) is None
 
 
-def store(stock: ReplayedStock, record: Record, key_rule: KeyRule, epoch: int) -> Denied | None:
+def store(stored: ReplayedEntries, record: Record, key_rule: KeyRule, epoch: int) -> Denied | None:
     """The refusal; a record that fits is kept."""
-    denied = find_excess(record, stock.held.get((record.key, record.author)), key_rule, epoch, stock.usage, CAPACITY)
+    denied = find_excess(record, stored.held.get((record.key, record.author)), key_rule, epoch, stored.usage, CAPACITY)
     if denied is None:
         size = len(record.value)
-        stock.keep(HeldRecord(record.key, record.author, bytes(32), record.expiration_time, epoch, size, None))
+        stored.keep(HeldRecord(record.key, record.author, bytes(32), record.expiration_time, epoch, size, None))
     return denied
 
 
@@ -105,10 +105,10 @@ def bind(epoch: int, authors: list[bytes]) -> KeyRule:
     return schedule.get_key_rule(RULE, epoch)
 
 
-def is_within_share(record: Record, authors: int, epoch: int, stock: ReplayedStock) -> bool:
+def is_within_share(record: Record, authors: int, epoch: int, stored: ReplayedEntries) -> bool:
     """Counted anew, and by the words of the promise."""
     own = [
-        held for held in stock.held.values() if held.author == record.author and held.epoch == epoch and held.key != record.key
+        held for held in stored.held.values() if held.author == record.author and held.epoch == epoch and held.key != record.key
     ]
     parts = authors * 3
     return (

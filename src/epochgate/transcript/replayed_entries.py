@@ -11,7 +11,7 @@ from epochgate.core.storage_usage import StorageUsage
 from epochgate.transcript.lines import HeldRecord
 
 
-class ReplayedStock:
+class ReplayedEntries:
     """A `core.admission.Stock` without values."""
 
     def __init__(self, held: Iterable[HeldRecord] = ()) -> None:
