@@ -142,11 +142,11 @@ async def _read_on_demand(folder: Path) -> None:
         while layout := (await asyncio.to_thread(sys.stdin.readline)).strip():
             before_mib = _forget_peak()
             start = time.perf_counter()
-            section = await node.store.read_all(LAYOUTS[layout], 0, is_thorough=True)
+            rule_reading = await node.store.read_all(LAYOUTS[layout], 0, wait_for_all=True)
             seconds = time.perf_counter() - start
-            assert set(section.get_proofs(Standing.COMPLETE)) == set(section.roster.hosters)
+            assert set(rule_reading.get_proofs(Standing.COMPLETE)) == set(rule_reading.roster.hosters)
             print(json.dumps((seconds, _get_mib(STATUS, "VmHWM") - before_mib)), flush=True)
-            del section
+            del rule_reading
 
 
 def _forget_peak() -> float:

@@ -163,8 +163,8 @@ class Neighbour:
         """Past the store, as a dishonest author would."""
         return [await self.store.ask(replica.author, Post(record)) for replica in replicas]
 
-    async def read(self, rule: Rule, *, is_thorough: bool = False) -> KeyReading:
-        return await self.store.read(self.town.get_key_rule(rule, 0, self), is_thorough=is_thorough)
+    async def read(self, rule: Rule, *, wait_for_all: bool = False) -> KeyReading:
+        return await self.store.read(self.town.get_key_rule(rule, 0, self), wait_for_all=wait_for_all)
 
     async def repair(self, epoch: int = 0) -> int:
         return await Repair(POLICY, self.store, self.replica, self.chain_clock, epoch).take()

@@ -44,7 +44,7 @@ class Network(Protocol):
         """Raises Unreachable when no reply came within `timeout_seconds`, ValueError for a message over the limit."""
         ...
 
-    def note_members(self, members: Iterable[bytes]) -> None:
+    def set_protected_peers(self, members: Iterable[bytes]) -> None:
         """Whose connections to keep: peer ids on the newest roster, which take the place of those noted before.
 
         Others may connect, ask and be asked, for a newcomer has to find its place; but who is on it no more is hung up on at

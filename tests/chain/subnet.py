@@ -25,7 +25,7 @@ from epochgate.chain.hypertensor.registration import (
 from epochgate.chain.hypertensor.rpc import Rpc
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id
-from epochgate.observe.events import AnyEvent, Trouble
+from epochgate.observe.events import AnyEvent, NodeWarning
 from people import alice, bob, carol, dave, victor
 
 ROLES = {alice: "hoster", bob: "hoster", carol: "", victor: "validator"}
@@ -121,7 +121,7 @@ class ChainSubnet:
 
     @property
     def troubles(self) -> list[str]:
-        return [fact.what for fact in self.facts if isinstance(fact, Trouble)]
+        return [fact.what for fact in self.facts if isinstance(fact, NodeWarning)]
 
     async def close(self) -> None:
         for chain in self._open:

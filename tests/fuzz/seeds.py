@@ -51,7 +51,7 @@ def make_seeds() -> Iterator[tuple[str, str, bytes]]:
         wire.Refused.from_denied(Denied(Reason.EARLY, "rule", 1, b"x", 3, 18.0)),
         wire.Listing((entry,), True),
         wire.Values((record,)),
-        wire.Shown((proof,), ((record, record),), False),
+        wire.SetPage((proof,), ((record, record),), False),
     )
     for target, messages in (("request", requests), ("reply", replies)):
         for message in messages:

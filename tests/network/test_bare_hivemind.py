@@ -198,11 +198,11 @@ async def test_ours_replies_in_pages(town: Town) -> None:
     page = await town.visitor.store.ask(alice.author, Fetch(records[0].key, tuple(record.author for record in records)))
     assert isinstance(page, Values)
     assert 0 < len(page.records) < len(records)
-    reading = await town.visitor.read(LARGE, is_thorough=True)
+    reading = await town.visitor.read(LARGE, wait_for_all=True)
     assert len(reading.proofs) == len(records)
     assert reading.answered == {them.author for them in town.neighbours}
     assert (await alice.post(NOTE, alice.write(NOTE))).is_complete
-    assert len((await town.visitor.read(NOTE, is_thorough=True)).answered) == len(town.neighbours), "nobody was dropped"
+    assert len((await town.visitor.read(NOTE, wait_for_all=True)).answered) == len(town.neighbours), "nobody was dropped"
 
 
 # A refused store with an earlier expiry shortens the stored record's life: an old record, replayed, deletes the new one.

@@ -18,7 +18,7 @@ from hivemind.proto import p2pd_pb2
 from epochgate.engine import libp2p
 from epochgate.engine.libp2p import EngineError, Libp2pNetwork
 from epochgate.keys import FILE_PREFIX, KeyFileError, format_peer_id
-from epochgate.observe.events import AnyEvent, Trouble
+from epochgate.observe.events import AnyEvent, NodeWarning
 from epochgate.ports import Unreachable
 from people import meet
 from suites.network_suite import LIMIT, LONG_SECONDS, SHORT_SECONDS, Behaviour, every_behaviour, greet
@@ -54,7 +54,7 @@ class Libp2pWorld:
         return network
 
     def get_troubles(self) -> list[str]:
-        return [event.what for event in self.events if isinstance(event, Trouble)]
+        return [event.what for event in self.events if isinstance(event, NodeWarning)]
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ class Host:
     async def look_at_the_door(self) -> set[bytes]:
         """Who is connected afterwards."""
         assert self.network._daemon is not None
-        await self.network._keep_door(self.network._daemon)
+        await self.network._trim_connections(self.network._daemon)
         return await self.network._daemon.list_connected()
 
     async def drop_most(self, favourite: bytes) -> None:
@@ -209,10 +209,10 @@ async def test_who_left_the_roster_is_hung_up_on_and_so_are_many_strangers_while
     of_ivan, of_bob, of_carol = [await host.welcome(visitor) for visitor in (ivan, bob, carol)]
     everybody = {ivan.peer_id, bob.peer_id, carol.peer_id}
     assert await host.look_at_the_door() >= everybody, "no roster is known"
-    alice.note_members([alice.peer_id, bob.peer_id, carol.peer_id])
-    alice.note_members([])
+    alice.set_protected_peers([alice.peer_id, bob.peer_id, carol.peer_id])
+    alice.set_protected_peers([])
     assert await host.look_at_the_door() >= everybody, "an empty roster is none"
-    alice.note_members([alice.peer_id, bob.peer_id])
+    alice.set_protected_peers([alice.peer_id, bob.peer_id])
     await end_by_hanging_up(of_carol)
     of_carol = await host.welcome(carol)
     assert await host.look_at_the_door() >= everybody, "one stranger may look for her place"
@@ -234,7 +234,7 @@ async def test_a_member_is_the_last_whom_the_daemon_drops_also_after_a_restart(
     alice = await world.join("alice", initial_peers=places)
     host = Host(alice)
     await alice.serve(host.answer)
-    alice.note_members([alice.peer_id, member.peer_id])
+    alice.set_protected_peers([alice.peer_id, member.peer_id])
     await host.look_at_the_door()
     assert alice.daemon_pid is not None
     os.kill(alice.daemon_pid, signal.SIGKILL)

@@ -16,7 +16,7 @@ from epochgate.core.receipt import Proof, Receipt, compute_record_id, merge_rece
 from epochgate.core.record import Record
 from epochgate.store import peers
 from epochgate.store.database import NodeDatabase
-from epochgate.store.wire import Reply, Shown, Values, decode_reply
+from epochgate.store.wire import Reply, SetPage, Values, decode_reply
 
 MAX_REPLIES, LONG_BYTES = 1 << 10, 1 << 12
 """A replica answers a thousand readers with the same listing, all within a block. Short replies are seldom the same."""
@@ -34,7 +34,7 @@ class Pool:
         reply = decode_reply(data) if len(data) < LONG_BYTES else self._decode_long(data)
         if isinstance(reply, Values):
             return Values(tuple(map(self._share, reply.records)))
-        if isinstance(reply, Shown):
+        if isinstance(reply, SetPage):
             proofs = tuple(Proof(self._share(proof.record), proof.receipts) for proof in reply.proofs)
             return msgspec.structs.replace(reply, proofs=proofs)
         return reply

@@ -22,7 +22,7 @@ from epochgate.core.limits import Allowance, Limits, Rate
 from epochgate.core.policy import Policy, Scoring
 from epochgate.core.receipt import ReceiptRule, Standing
 from epochgate.core.record import Record, compute_key
-from epochgate.core.record_set import RecordSet, Section, compute_set
+from epochgate.core.record_set import RecordSet, RuleReading, compute_set
 from epochgate.core.roster import HOSTER, Member, ReplicaSet, Roster
 from epochgate.core.scoring import MAX_SCORE
 from epochgate.core.verdict import Verdict
@@ -179,17 +179,17 @@ def test_an_equivocator_is_paid_where_either_of_its_commitments_counts(tmp_path:
     """It opens the one that others' openings favour. Which of the two a set then names is a matter of their digests, and so
     of the seed."""
 
-    def take_either(sections: Sequence[Section]) -> RecordSet:
+    def take_either(rule_readings: Sequence[RuleReading]) -> RecordSet:
         firsts = []
-        for section in sections:
-            kept = {proofs[0] for proofs in section.get_proofs(Standing.PROVEN).values()}
+        for rule_reading in rule_readings:
+            kept = {proofs[0] for proofs in rule_reading.get_proofs(Standing.PROVEN).values()}
             readings = [
                 msgspec.structs.replace(
                     reading, proofs={record_id: it for record_id, it in reading.proofs.items() if it in kept}
                 )
-                for reading in section.readings
+                for reading in rule_reading.readings
             ]
-            firsts.append(msgspec.structs.replace(section, readings=tuple(readings)))
+            firsts.append(msgspec.structs.replace(rule_reading, readings=tuple(readings)))
         return compute_set(firsts)
 
     for module in (submitter, validator):

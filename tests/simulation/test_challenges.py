@@ -212,11 +212,11 @@ def test_of_two_proven_values_of_one_publisher_all_take_that_of_the_smaller_dige
         everybody = list(world.residents.values())
         await publish(elected, 1, encode(values[0]), everybody[:4])  # f + 1 of 7 are 3
         await publish(elected, 1, encode(values[1]), everybody[4:])
-        section = await elected.get_live_node().context.store.read_all(RULE, 1, is_thorough=True)
-        proofs = section.get_proofs(Standing.PROVEN)[elected.key.author]
+        rule_reading = await elected.get_live_node().context.store.read_all(RULE, 1, wait_for_all=True)
+        proofs = rule_reading.get_proofs(Standing.PROVEN)[elected.key.author]
         assert len(proofs) == 2
         smaller = min((proof.record for proof in proofs), key=lambda record: compute_value_digest(record.value))
-        expected = compute_challenge_digest(section.readings[0].key_rule.decode(smaller.payload))
+        expected = compute_challenge_digest(rule_reading.readings[0].key_rule.decode(smaller.payload))
         await world.run_until(2, 50)
         await assert_complete(world, 1)
         opening = world["alice"].get_live_node().context.database.get_own_opening("hoster-commit", 1)

@@ -18,7 +18,7 @@ from epochgate.observe.events import (
     DutyMissed,
     ElectionChanged,
     EpochBegan,
-    Trouble,
+    NodeWarning,
 )
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import OnChain
@@ -98,7 +98,7 @@ def test_the_newly_elected_node_submits_and_the_former_one_attests(
             assert len(resident.get(EpochBegan, EPOCH)) == 1
             assert [fact.author for fact in resident.get(ChallengeSeen, EPOCH)] == [published.peer_id]
             assert not resident.get(AttestationRefused)
-            assert not resident.get(Trouble)
+            assert not resident.get(NodeWarning)
         await world.stop()
         for resident in world.residents.values():
             files = find_transcript(resident.transcript)

@@ -25,10 +25,10 @@ from epochgate.observe.events import (
     Gathered,
     NodeReady,
     NodeStopped,
+    NodeWarning,
     Scored,
     Stored,
     Submitted,
-    Trouble,
     Verdicts,
 )
 from epochgate.policies.inference import INFERENCE_POLICY
@@ -56,7 +56,7 @@ def test_every_epoch_is_complete(tmp_path: Path) -> None:
                     assert [sorted(fact.validator_openings) for fact in world[name].get(Gathered, epoch)] == [validators]
         await world.stop()
         for resident in world.residents.values():
-            assert resident.get(DutyMissed) == resident.get(Trouble) == resident.get(AttestationRefused) == []
+            assert resident.get(DutyMissed) == resident.get(NodeWarning) == resident.get(AttestationRefused) == []
             assert sum(fact.admitted for fact in resident.get(Verdicts)) > 0
             assert all(not fact.denied for fact in resident.get(Verdicts))
             assert isinstance(resident.facts[0], NodeReady)
@@ -160,8 +160,8 @@ def test_a_copier_gets_nothing_and_costs_nobody_anything(tmp_path: Path) -> None
     async def copy(world: World, kind: str, epoch: int) -> None:
         node_context = world["dave"].get_live_node().context
         rule = INFERENCE_POLICY.get_rule(kind)
-        section = await node_context.store.read_all(rule, epoch)
-        copied = section.get_proofs(Standing.PROVEN)[world["alice"].key.author][0].record.payload
+        rule_reading = await node_context.store.read_all(rule, epoch)
+        copied = rule_reading.get_proofs(Standing.PROVEN)[world["alice"].key.author][0].record.payload
         record = node_context.sign_once(rule, epoch, copied)
         posting = await node_context.store.post(
             record, node_context.get_key_rule(rule, epoch), node_context.get_unix_seconds() + 60
@@ -265,7 +265,7 @@ def test_a_submitter_that_hears_too_few_replicas_submits_nothing(tmp_path: Path)
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(1, 0.01)
-        elected = world.chain.foresee_elected(2)
+        elected = world.chain.predict_elected(2)
         submitter = next(resident for resident in world.residents.values() if resident.key.author == elected)
         await kill_more_than_f(world, submitter)
         await world.run_until(2, 50)
@@ -320,8 +320,8 @@ def test_a_second_commitment_after_the_first_is_refused_and_kept_as_evidence(tmp
         await world.start()
         await world.run_until(1, 30)
         node_context = world["dave"].get_live_node().context
-        with node_context.database._database as database:
-            database.execute("DELETE FROM own")
+        with node_context.database._connection as connection:
+            connection.execute("DELETE FROM own")
         record = commit(node_context, COMMIT, 1, bytes(32), b"something else")
         key_rule = node_context.get_key_rule(COMMIT, 1)
         posting = await node_context.store.post(record, key_rule, node_context.get_unix_seconds() + 10)
@@ -342,7 +342,7 @@ def test_every_replica_is_asked_for_what_decides(tmp_path: Path) -> None:
         await world.start()
         await world.run_until(0, 55)
         node_context = world["victor"].get_live_node().context
-        (reading,) = (await node_context.read_section(COMMIT, 0)).readings
+        (reading,) = (await node_context.read_rule(COMMIT, 0)).readings
         assert reading.answered == frozenset(reading.key_rule.replica_set.replicas)
 
     live(tmp_path, story)
@@ -402,5 +402,5 @@ def test_the_network_hears_of_every_roster_and_of_who_left_when_the_epoch_is_ove
         assert noted[-1] == everybody - {dave.author} | {newcomer.author}
 
     newcomer = meet("erin")
-    monkeypatch.setattr(MemoryNetwork, "note_members", note)
+    monkeypatch.setattr(MemoryNetwork, "set_protected_peers", note)
     live(tmp_path, story)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from epochgate.observe.events import Trouble
+from epochgate.observe.events import NodeWarning
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.schemas import Heartbeat, ServerState
 from epochgate.store.client import get_latest
@@ -17,8 +17,8 @@ async def read_state(world: World, reader: Resident, of: Resident, kind: str) ->
     node = reader.get_live_node()
     moment = node.chain_clock.get_evaluation_context()
     rule = INFERENCE_POLICY.get_rule(kind)
-    section = await node.store.read_all(rule, moment.data.epoch)
-    proof = get_latest(section.readings, moment).get(of.key.author)
+    rule_reading = await node.store.read_all(rule, moment.data.epoch)
+    proof = get_latest(rule_reading.readings, moment).get(of.key.author)
     if proof is None:
         return None
     beat = node.schedule.get_key_rule(rule, moment.data.epoch).decode(proof.record.payload)
@@ -56,7 +56,7 @@ def test_a_failed_renewal_ends_nothing(tmp_path: Path) -> None:
         world.hub.is_cut = lambda sender, receiver: dave.key.author in (sender, receiver)
         await world.run_until(2, 20)
         assert await read_state(world, alice, dave, "hoster") is None
-        assert [fact.where for fact in dave.get(Trouble)] == ["heartbeat"]
+        assert [fact.where for fact in dave.get(NodeWarning)] == ["heartbeat"]
         world.hub.is_cut = lambda _sender, _receiver: False
         await world.run_until(2, 40)
         assert await read_state(world, alice, dave, "hoster") is ServerState.ONLINE

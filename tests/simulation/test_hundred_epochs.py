@@ -7,7 +7,7 @@ from pathlib import Path
 
 from epochgate.core.scoring import TOTAL_PAY
 from epochgate.engine.memory import Hub
-from epochgate.observe.events import Abstained, AttestationRefused, DutyMissed, Scored, Trouble
+from epochgate.observe.events import Abstained, AttestationRefused, DutyMissed, NodeWarning, Scored
 from simulation.world import VALIDATORS, World, assert_complete, live
 
 EPOCHS = 100
@@ -25,7 +25,7 @@ def test_a_hundred_epochs_end_with_identical_scores_on_every_validator(tmp_path:
             submitted = (await world.get_submission(epoch + 1)).submission.scores
             assert sum(submitted.values()) == (TOTAL_PAY if epoch > 0 else 0)
         for resident in world.residents.values():
-            for unwanted in (DutyMissed, AttestationRefused, Abstained, Trouble):
+            for unwanted in (DutyMissed, AttestationRefused, Abstained, NodeWarning):
                 assert not resident.get(unwanted)
 
     live(tmp_path, story, both=("erin",), hub=Hub(random.Random(0)))

@@ -11,7 +11,7 @@ from epochgate.core.policy import Policy
 from epochgate.core.receipt import Standing
 from epochgate.core.roster import MAX_REPLICAS
 from epochgate.core.verdict import Reason
-from epochgate.observe.events import AttestationRefused, DutyMissed, Scored, Trouble, Verdicts
+from epochgate.observe.events import AttestationRefused, DutyMissed, NodeWarning, Scored, Verdicts
 from epochgate.policies.inference import INFERENCE_POLICY
 from simulation.world import World, assert_complete, live
 
@@ -27,7 +27,7 @@ def test_epochs_are_complete_when_every_hoster_opens_under_its_own_key(tmp_path:
         for epoch in range(3):
             await assert_complete(world, epoch)
         for resident in world.residents.values():
-            assert resident.get(DutyMissed) == resident.get(Trouble) == resident.get(AttestationRefused) == []
+            assert resident.get(DutyMissed) == resident.get(NodeWarning) == resident.get(AttestationRefused) == []
             assert all(not fact.denied for fact in resident.get(Verdicts))
 
     live(tmp_path, story, policy=POLICY)
@@ -48,13 +48,13 @@ def test_several_readers_of_many_keys_stay_within_their_limits(tmp_path: Path) -
         for _ in range(3):
             began_seconds = loop.time()
             readers = [validator.get_live_node().context.store for validator in validators]
-            for section in await asyncio.gather(*(store.read_all(OPENING, 0, is_thorough=True) for store in readers)):
-                assert section.is_enough
-                assert len(section.get_proofs(Standing.PROVEN)) == len(MANY)
-                assert all(len(reading.key_rule.replica_set.replicas) == MAX_REPLICAS for reading in section.readings)
+            for rule_reading in await asyncio.gather(*(store.read_all(OPENING, 0, wait_for_all=True) for store in readers)):
+                assert rule_reading.is_enough
+                assert len(rule_reading.get_proofs(Standing.PROVEN)) == len(MANY)
+                assert all(len(reading.key_rule.replica_set.replicas) == MAX_REPLICAS for reading in rule_reading.readings)
             assert loop.time() - began_seconds < 5, "virtual seconds: a silent replica is waited for once, not key after key"
         for resident in world.residents.values():
             assert not resident.get_live_node().replica.denied[Reason.RATE]
-            assert not resident.get(Trouble)
+            assert not resident.get(NodeWarning)
 
     live(tmp_path, story, policy=POLICY, hosters=MANY)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from epochgate.core.claim import Agreed, Shown, compute_claim, judge_claim
+from epochgate.core.claim import Agreed, ShownSet, compute_claim, judge_claim
 from epochgate.core.receipt import Entry, Receipt, Standing, compute_receipt_bytes, compute_record_id
 from epochgate.core.record import Record
-from epochgate.core.record_set import RecordSet, Section, compute_set
+from epochgate.core.record_set import RecordSet, RuleReading, compute_set
 from epochgate.core.settlement import collect_openings
 from epochgate.core.verdict import Reason
 from epochgate.policies.inference import INFERENCE_POLICY
@@ -32,8 +32,8 @@ async def find_verified(world: World, reader: str, epoch: int) -> set[str]:
     It asks the store and not the reader's own memory of what it read before.
     """
     node = world[reader].get_live_node()
-    sections = [await node.store.read_all(rule, epoch, is_thorough=True) for rule in (COMMIT, OPENING)]
-    opened = collect_openings(INFERENCE_POLICY, node.schedule, compute_set(sections), OPENING, epoch)
+    rule_readings = [await node.store.read_all(rule, epoch, wait_for_all=True) for rule in (COMMIT, OPENING)]
+    opened = collect_openings(INFERENCE_POLICY, node.schedule, compute_set(rule_readings), OPENING, epoch)
     return {name for name in HOSTERS if world[name].key.author in opened}
 
 
@@ -103,14 +103,14 @@ class Gang:
             member._line.handler = answer
 
 
-async def read_section(reader: Neighbour) -> Section:
-    reading = await reader.read(NOTE, is_thorough=True)
-    return Section(NOTE, 0, reading.key_rule.context.roster, (reading,))
+async def read_rule(reader: Neighbour) -> RuleReading:
+    reading = await reader.read(NOTE, wait_for_all=True)
+    return RuleReading(NOTE, 0, reading.key_rule.context.roster, (reading,))
 
 
-def judge(records: RecordSet, submitter: Section, attestor: Section) -> object:
+def judge(records: RecordSet, submitter: RuleReading, attestor: RuleReading) -> object:
     """What an attestor makes of a set, which the submitter also shows it."""
-    return judge_claim(compute_claim(records), [attestor], Shown(submitter.readings))
+    return judge_claim(compute_claim(records), [attestor], ShownSet(submitter.readings))
 
 
 async def post_late(town: Town, gang: Gang, author: Neighbour) -> Record:
@@ -128,7 +128,7 @@ def test_f_colluding_replicas_cannot_bring_in_a_late_record(tmp_path: Path) -> N
         late = await post_late(town, gang, town.neighbours[0])
         gang.show(late, gang.back_date(late), to=gang.honest)
         for reader in gang.honest:
-            assert not (await read_section(reader)).get_proofs(Standing.PROVEN)
+            assert not (await read_rule(reader)).get_proofs(Standing.PROVEN)
             assert await reader.repair() == 0
 
     live_in_town(tmp_path, story, 7)
@@ -141,9 +141,9 @@ def test_f_colluding_replicas_cannot_hide_an_honest_record(tmp_path: Path) -> No
         await alice.post_to(gang.honest, record)
         gang.show(other, (), to=[])
         for reader in gang.honest:
-            section = await read_section(reader)
-            assert section.is_enough
-            assert [proof.record for proof in section.get_proofs(Standing.COMPLETE)[alice.author]] == [record]
+            rule_reading = await read_rule(reader)
+            assert rule_reading.is_enough
+            assert [proof.record for proof in rule_reading.get_proofs(Standing.COMPLETE)[alice.author]] == [record]
 
     live_in_town(tmp_path, story, 7)
 
@@ -162,7 +162,7 @@ def test_f_colluding_replicas_cannot_make_honest_validators_disagree(tmp_path: P
         assert isinstance(posted, Posted)
         receipts = tuple(sorted((posted.receipt, *gang.back_date(record)), key=lambda receipt: receipt.replica))
         gang.show(record, receipts, to=[bob])
-        seen, unseen = await read_section(bob), await read_section(carol)
+        seen, unseen = await read_rule(bob), await read_rule(carol)
         assert (len(seen.get_proofs(Standing.PROVEN)), len(unseen.get_proofs(Standing.PROVEN))) == (1, 0)
         for submitter, attestor in ((seen, unseen), (unseen, seen)):
             records = compute_set([submitter])
@@ -182,13 +182,13 @@ def test_more_than_f_break_agreement_at_their_key(tmp_path: Path) -> None:
         _, bob, carol = town.neighbours[:3]
         late = await post_late(town, gang, town.neighbours[0])
         gang.show(late, gang.back_date(late), to=[bob])
-        fooled, other = await read_section(bob), await read_section(carol)
+        fooled, other = await read_rule(bob), await read_rule(carol)
         assert (len(fooled.get_proofs(Standing.PROVEN)), len(other.get_proofs(Standing.PROVEN))) == (1, 0)
         assert isinstance(judge(compute_set([fooled]), fooled, other), Agreed), "the late record counts"
         assert await bob.repair() == 1
         for member in gang.members:
             member.fall_silent()
-        assert not (await read_section(carol)).is_enough, "and so nobody is led to a wrong verdict, but to none"
+        assert not (await read_rule(carol)).is_enough, "and so nobody is led to a wrong verdict, but to none"
 
     live_in_town(tmp_path, story, 7)
 
@@ -203,15 +203,15 @@ def test_more_than_f_break_neither_signatures_nor_windows_nor_other_keys_nor_wha
         forged = gang.members[0].write(NOTE)
         forged = Record(forged.key, carol.author, forged.value, forged.expiration_time)
         gang.show(forged, gang.back_date(forged), to=gang.honest)
-        section = await read_section(bob)
-        assert carol.author not in section.get_proofs(Standing.PROVEN), "nobody speaks in another's name"
+        rule_reading = await read_rule(bob)
+        assert carol.author not in rule_reading.get_proofs(Standing.PROVEN), "nobody speaks in another's name"
         changed = Record(committed.key, alice.author, committed.value[:-1] + b"!", committed.expiration_time)
         gang.show(changed, gang.back_date(changed), to=gang.honest)
-        section = await read_section(bob)
-        proven = section.get_proofs(Standing.PROVEN)[alice.author]
+        rule_reading = await read_rule(bob)
+        proven = rule_reading.get_proofs(Standing.PROVEN)[alice.author]
         assert [proof.record for proof in proven] == [committed], "what is committed stays as it is"
-        assert not section.is_enough, "what seems proven and nobody can show keeps readers from judging"
-        assert len((await bob.read(OTHER, is_thorough=True)).signers[compute_record_id(elsewhere)]) == 7, "other keys are well"
+        assert not rule_reading.is_enough, "what seems proven and nobody can show keeps readers from judging"
+        assert len((await bob.read(OTHER, wait_for_all=True)).signers[compute_record_id(elsewhere)]) == 7, "other keys are well"
         await post_late(town, gang, carol)
 
     live_in_town(tmp_path, story, 7)

@@ -14,14 +14,14 @@ from epochgate.core import settlement
 from epochgate.core.commitment import Opening
 from epochgate.core.receipt import Proof, Receipt, compute_receipt_bytes, compute_record_id
 from epochgate.core.record import Record
-from epochgate.core.record_set import KeyReading, Section, read_bitmap
+from epochgate.core.record_set import KeyReading, RuleReading, read_bitmap
 from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Rule
 from epochgate.core.verdict import Reason
 from epochgate.node.attestor import ask_for_set
 from epochgate.node.challenge import get_challenge
 from epochgate.node.hoster import commit
-from epochgate.observe.events import Abstained, AttestationRefused, Attested, DutyMissed, Scored, Stored, Trouble
+from epochgate.observe.events import Abstained, AttestationRefused, Attested, DutyMissed, NodeWarning, Scored, Stored
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import ChainRefused, Submission
 from epochgate.store.wire import Fetch, List, Listing, Post, Posted, Values, decode_reply, decode_request, encode
@@ -83,7 +83,7 @@ def test_a_late_commitment_that_two_faced_replicas_show_to_half_gets_nowhere(tmp
             opening, node_context.get_key_rule(OPEN, 1), node_context.get_unix_seconds() + 10
         )
         assert posting.is_complete
-        seen = await world["victor"].get_live_node().context.read_section(COMMIT, 1)
+        seen = await world["victor"].get_live_node().context.read_rule(COMMIT, 1)
         assert len(seen.readings[0].signers[compute_record_id(record)]) == 2, "victor is among those who are shown it"
         await world.run_until(3, 50)
         await assert_complete(world, 1, without=("dave",))
@@ -146,13 +146,13 @@ def test_replicas_that_hide_an_honest_record_change_nothing(tmp_path: Path) -> N
     live(tmp_path, story)
 
 
-def leave_out(section: Section, author: bytes) -> Section:
+def leave_out(rule_reading: RuleReading, author: bytes) -> RuleReading:
     def drop(reading: KeyReading) -> KeyReading:
         proofs = {record_id: proof for record_id, proof in reading.proofs.items() if record_id.author != author}
         signers = {record_id: who for record_id, who in reading.signers.items() if record_id.author != author}
         return KeyReading(reading.key_rule, proofs, signers, reading.answered)
 
-    return msgspec.structs.replace(section, readings=tuple(map(drop, section.readings)))
+    return msgspec.structs.replace(rule_reading, readings=tuple(map(drop, rule_reading.readings)))
 
 
 def cheat(submitter: Resident, how: str, author: bytes) -> None:
@@ -160,12 +160,15 @@ def cheat(submitter: Resident, how: str, author: bytes) -> None:
     node_context = submitter.get_live_node().context
     gather, submit = node_context.gather, node_context.chain.submit
 
-    async def gather_less(pairs: Sequence[tuple[Rule, int]], closes: float) -> tuple[Section, ...]:
-        sections = await gather(pairs, closes)
+    async def gather_less(pairs: Sequence[tuple[Rule, int]], closes: float) -> tuple[RuleReading, ...]:
+        rule_readings = await gather(pairs, closes)
         if (COMMIT, 1) not in pairs:
-            return sections  # what it reads for its own list it takes as it is
+            return rule_readings  # what it reads for its own list it takes as it is
         hosting = (COMMIT.kind, OPEN.kind)
-        return tuple(leave_out(section, author) if section.rule.kind in hosting else section for section in sections)
+        return tuple(
+            leave_out(rule_reading, author) if rule_reading.rule.kind in hosting else rule_reading
+            for rule_reading in rule_readings
+        )
 
     async def submit_other(honest: Submission) -> None:
         if how == "wrong root":
@@ -223,12 +226,12 @@ def test_a_submission_with_a_record_below_f_plus_1_receipts_is_refused_by_all(tm
         node_context = submitter.get_live_node().context
         gather = node_context.gather
 
-        async def gather_more(pairs: Sequence[tuple[Rule, int]], closes: float) -> tuple[Section, ...]:
-            sections = await gather(pairs, closes)
-            reading = sections[0].readings[0]
+        async def gather_more(pairs: Sequence[tuple[Rule, int]], closes: float) -> tuple[RuleReading, ...]:
+            rule_readings = await gather(pairs, closes)
+            reading = rule_readings[0].readings[0]
             reading.proofs[record_id] = Proof(record, tuple(back_date(world[name], record, 1) for name in ("carol", "dave")))
             reading.signers[record_id] = frozenset(reading.key_rule.replica_set.replicas)
-            return sections
+            return rule_readings
 
         node_context.gather = gather_more  # type: ignore[method-assign]  # dishonest in this
         await world.run_until(2, 50)
@@ -458,7 +461,7 @@ def test_a_hoster_whose_ledger_was_lost_keeps_to_the_commitment_that_is_there(tm
         world["dave"].lose_ledger()
         await world["dave"].start()
         await world.run_until(3, 50)
-        (trouble,) = world["dave"].get(Trouble)
+        (trouble,) = world["dave"].get(NodeWarning)
         assert "hoster-commit of epoch 1" in trouble.what
         (failed,) = [fact.why for fact in world["dave"].get(DutyMissed, 1) if fact.duty == "open-output"]
         assert "ledger knows nothing" in failed

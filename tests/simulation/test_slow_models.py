@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from epochgate.core.receipt import Standing
-from epochgate.observe.events import Attested, DutyMissed, Scored, Trouble
+from epochgate.observe.events import Attested, DutyMissed, NodeWarning, Scored
 from epochgate.schemas import Heartbeat
 from epochgate.store.client import get_latest
 from simulation.world import HOSTERS, HonestModel, World, assert_complete, live
@@ -25,8 +25,8 @@ class SlowModel(HonestModel):
 async def read_throughputs(world: World) -> dict[str, float]:
     """What hosters say of themselves, by name."""
     node_context = world["victor"].get_live_node().context
-    section = await node_context.store.read_all(node_context.policy.get_rule("hoster"), 0)
-    latest = get_latest(section.readings, node_context.chain_clock.get_evaluation_context())
+    rule_reading = await node_context.store.read_all(node_context.policy.get_rule("hoster"), 0)
+    latest = get_latest(rule_reading.readings, node_context.chain_clock.get_evaluation_context())
     names = {world[name].key.author: name for name in HOSTERS}
     key_rule = node_context.schedule.get_key_rule(node_context.policy.get_rule("hoster"), 0)
     said: dict[str, float] = {}
@@ -69,7 +69,7 @@ def test_a_model_that_is_too_slow_is_told_with_the_time_it_had(tmp_path: Path) -
         assert world["dave"].get(Attested, 2)
         assert world["dave"].peer_id not in world["victor"].get(Scored, 1)[0].commitments
         assert (await read_throughputs(world))["dave"] == 0.0
-        assert not world["dave"].get(Trouble), "it ended long before it was asked again"
+        assert not world["dave"].get(NodeWarning), "it ended long before it was asked again"
         model.virtual_seconds = 60.0
         await world.run_until(4, 30)
         await assert_complete(world, 3)
@@ -84,13 +84,13 @@ def test_a_model_that_hangs_is_told_when_it_is_asked_again(tmp_path: Path) -> No
         first, second = [fact.why for fact in world["dave"].get(DutyMissed) if fact.duty == "commit-output"][:2]
         assert first == second
         assert f"after the {HAD_SECONDS} s it had; it never answered since this node started: serve a smaller" in first
-        troubles = [(fact.where, fact.what) for fact in world["dave"].get(Trouble)]
+        troubles = [(fact.where, fact.what) for fact in world["dave"].get(NodeWarning)]
         assert troubles == [
             ("model", f"{runs} runs of the model were given up and still go on, each in a thread of its own") for runs in (2, 3)
         ]
         node_context = world["victor"].get_live_node().context
-        section = await node_context.store.read_all(node_context.policy.get_rule("hoster-commit"), 2)
-        assert sorted(section.get_proofs(Standing.PROVEN)) == sorted(
+        rule_reading = await node_context.store.read_all(node_context.policy.get_rule("hoster-commit"), 2)
+        assert sorted(rule_reading.get_proofs(Standing.PROVEN)) == sorted(
             world[name].key.author for name in ("alice", "bob", "carol")
         )
 

@@ -11,7 +11,7 @@ from epochgate.core.verdict import Reason
 from epochgate.node.attestor import attest
 from epochgate.node.context import NodeContext
 from epochgate.node.duties import ATTEST, Duty
-from epochgate.observe.events import Abstained, AttestationRefused, Attested, DutyMissed, Trouble, Verdicts
+from epochgate.observe.events import Abstained, AttestationRefused, Attested, DutyMissed, NodeWarning, Verdicts
 from simulation.world import BLOCK_SECONDS, BLOCKS_PER_EPOCH, HOSTERS, Resident, World, assert_complete, live
 
 SLOT = 10
@@ -86,7 +86,7 @@ def test_while_the_chain_stands_still_nothing_is_stored_and_then_all_goes_on(tmp
             (failed,) = resident.get(DutyMissed)
             assert (failed.epoch, failed.duty) == (1, duty)
             assert f"chain-stale; by rule {rule}_epoch_1; expected a fresh chain head; saw {last_block}" in failed.why
-            assert ["chain-stale; by rule" in trouble.what for trouble in resident.get(Trouble)] == [True]
+            assert ["chain-stale; by rule" in trouble.what for trouble in resident.get(NodeWarning)] == [True]
             assert not resident.get(AttestationRefused)
             assert not resident.get(Abstained)
         for epoch in (2, 3):

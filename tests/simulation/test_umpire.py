@@ -13,7 +13,7 @@ from epochgate.core import claim, record_set, rule, settlement
 from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.receipt import Proof, Receipt, ReceiptRule, Standing, compute_receipt_bytes, compute_record_id
 from epochgate.core.record import Record, compute_key
-from epochgate.core.record_set import Section
+from epochgate.core.record_set import RuleReading
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Rule
 from epochgate.core.settlement import HosterOutcome
@@ -306,14 +306,14 @@ def prove_by_one_receipt(patch: Patch) -> None:
 
 
 def leave_one_out(patch: Patch) -> None:
-    get_proofs = Section.get_proofs
+    get_proofs = RuleReading.get_proofs
 
-    def get_but_one(self: Section, standing: Standing) -> dict[bytes, list[Proof]]:
+    def get_but_one(self: RuleReading, standing: Standing) -> dict[bytes, list[Proof]]:
         found = get_proofs(self, standing)
         found.pop(meet(HOSTERS[0]).author, None)
         return found
 
-    patch.setattr(Section, "get_proofs", get_but_one)
+    patch.setattr(RuleReading, "get_proofs", get_but_one)
 
 
 def name_another_root(patch: Patch) -> None:

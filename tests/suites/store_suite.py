@@ -76,8 +76,8 @@ async def a_two_faced_author_is_seen_with_both_faces(town: Town) -> None:
     records = [alice.write(NOTE, bytes([number]) * 32) for number in range(2)]
     await alice.post_to(town.neighbours[:half], records[0])
     await alice.post_to(town.neighbours[half:], records[1])
-    section = await town.neighbours[-1].store.read_all(NOTE, 0)
-    proven = section.get_proofs(Standing.PROVEN)[alice.author]
+    rule_reading = await town.neighbours[-1].store.read_all(NOTE, 0)
+    proven = rule_reading.get_proofs(Standing.PROVEN)[alice.author]
     assert sorted(proof.record.payload for proof in proven) == [record.payload for record in records]
 
 
@@ -160,7 +160,7 @@ async def who_is_caught_forging_is_not_believed_at_all(town: Town) -> None:
     alice, liar = town.neighbours[0], town.neighbours[1]
     await alice.post_to(town.neighbours, alice.write(NOTE))
     liar.lie(invent_records)
-    reading = await town.visitor.read(NOTE, is_thorough=True)
+    reading = await town.visitor.read(NOTE, wait_for_all=True)
     assert reading.answered == frozenset(them.author for them in town.neighbours if them is not liar)
     assert len(reading.signers) == 1
 
@@ -170,7 +170,7 @@ async def what_too_few_have_seen_does_not_exist(town: Town) -> None:
     record = alice.write(NOTE)
     await alice.post_to(town.neighbours[: town.f], record)
     assert (await reader.read(NOTE)).is_enough
-    reading = await reader.read(NOTE, is_thorough=True)
+    reading = await reader.read(NOTE, wait_for_all=True)
     assert not reading.proofs
     assert len(reading.signers[compute_record_id(record)]) == town.f
     await alice.post_to(town.neighbours[town.f : town.f + 1], record)
@@ -192,9 +192,9 @@ async def large_values_are_read_whole(town: Town) -> None:
 async def keys_of_their_own_are_read_as_one_section(town: Town) -> None:
     for them in town.neighbours:
         assert (await them.post(OWN, them.write(OWN))).is_complete
-    section = await town.neighbours[0].store.read_all(OWN, 0)
-    assert section.is_enough
-    assert list(section.get_proofs(Standing.COMPLETE)) == sorted(them.author for them in town.neighbours)
+    rule_reading = await town.neighbours[0].store.read_all(OWN, 0)
+    assert rule_reading.is_enough
+    assert list(rule_reading.get_proofs(Standing.COMPLETE)) == sorted(them.author for them in town.neighbours)
     alice, bob = town.neighbours[:2]
     key_rule = town.get_key_rule(OWN, 0, alice)
     foreign = bob.key.sign_record(key_rule.context.network, key_rule.key, bytes(32), town.clock.get_unix_seconds() + 600)
@@ -209,9 +209,9 @@ async def large_values_under_keys_of_their_own_are_read_whole_whoever_is_silent(
         assert (await them.post(OWN_LARGE, them.write(OWN_LARGE, bytes([number]) * LARGE_BYTES))).is_complete
     for them in town.neighbours[-town.f :]:
         them.fall_silent()
-    section = await town.visitor.store.read_all(OWN_LARGE, 0, is_thorough=True)
-    assert section.is_enough
-    payloads = {author: proofs[0].record.payload for author, proofs in section.get_proofs(Standing.PROVEN).items()}
+    rule_reading = await town.visitor.store.read_all(OWN_LARGE, 0, wait_for_all=True)
+    assert rule_reading.is_enough
+    payloads = {author: proofs[0].record.payload for author, proofs in rule_reading.get_proofs(Standing.PROVEN).items()}
     assert payloads == {them.author: bytes([number]) * LARGE_BYTES for number, them in enumerate(town.neighbours)}
 
 
@@ -238,7 +238,7 @@ async def a_restart_keeps_records_and_receipts(town: Town) -> None:
     before = await alice.post_to(town.neighbours, record)
     for them in town.neighbours:
         await them.restart()
-    reading = await town.neighbours[-1].read(NOTE, is_thorough=True)
+    reading = await town.neighbours[-1].read(NOTE, wait_for_all=True)
     assert reading.signers[compute_record_id(record)] == frozenset(them.author for them in town.neighbours)
     assert await alice.post_to(town.neighbours, record) == before
 

@@ -49,8 +49,8 @@ def get_replicas(node: NodeContext, rule: Rule, epoch: int) -> Sequence[bytes]:
 async def watch_for_others(node: NodeContext, rule: Rule, epoch: int, closes: float) -> dict[bytes, Proof]:
     """What others have posted by `rule`, as soon as something of theirs is proven. Raises Missed when nothing comes."""
     while node.compute_seconds_until(closes) > node.block_seconds:
-        section = await node.store.read_all(rule, epoch)
-        proven = section.get_proofs(Standing.PROVEN)
+        rule_reading = await node.store.read_all(rule, epoch)
+        proven = rule_reading.get_proofs(Standing.PROVEN)
         others = {author: proofs[0] for author, proofs in proven.items() if author != node.author}
         if others:
             return others

@@ -205,7 +205,7 @@ class LocalChain:
             self._waiting_rosters[version] = Roster(0, self._compute_seed(0), self._read_members(block))
         return self._waiting_rosters[version]
 
-    def foresee_elected(self, epoch: int) -> bytes | None:
+    def predict_elected(self, epoch: int) -> bytes | None:
         """Whom the chain is going to elect if nobody joins or leaves before: whoever has the file knows all its seeds."""
         block = self._compute_snapshot_block(epoch)
         if block is None:

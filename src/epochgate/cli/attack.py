@@ -16,7 +16,7 @@ from epochgate.devnet.attack import AttackOutcome, describe_end, render_markdown
 from epochgate.devnet.supervisor import make_console
 from epochgate.runtime.loading import InputError
 
-KINDS_A_SUBNET = 2
+KINDS_PER_SUBNET = 2
 """Of nine nodes; f is 2, so two dishonest ones are a minority at every key."""
 BEGIN, END = "<!-- attack: begin -->\n", "<!-- attack: end -->\n"
 
@@ -55,8 +55,8 @@ def attack(
 
 
 def _group(names: list[str]) -> Iterator[list[str]]:
-    for first in range(0, len(names), KINDS_A_SUBNET):
-        yield names[first : first + KINDS_A_SUBNET]
+    for first in range(0, len(names), KINDS_PER_SUBNET):
+        yield names[first : first + KINDS_PER_SUBNET]
 
 
 def _run_devnet(kinds: list[str], epochs: int, epoch_seconds: float) -> tuple[list[AttackOutcome], str]:

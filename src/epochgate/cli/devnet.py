@@ -220,7 +220,7 @@ def _plan_outages(options: DevnetOptions, cast: Cast, chain: LocalChain) -> Iter
         yield plan_restart(hosters[-2 if faults.has_late_node else -1], options.epochs, faults.restart_at)
     if faults.has_absent_elected:
         epoch = choose_absent_epoch(options.epochs)
-        elected = chain.foresee_elected(epoch)
+        elected = chain.predict_elected(epoch)
         if elected is not None:
             yield plan_absent_elected(format_peer_id(elected), epoch)
     if faults.has_late_node:

@@ -16,14 +16,14 @@ import typer
 from epochgate.core.policy import Policy
 from epochgate.core.roster import HOSTER
 from epochgate.engine.listening import is_loopback
-from epochgate.engine.system import SystemClock, SystemEntropy, ThreadCompute, leave_now
+from epochgate.engine.system import SystemClock, SystemEntropy, ThreadCompute, exit_immediately
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.models import load_model
 from epochgate.observe.cast import Cast
 from epochgate.observe.describe import describe_fact
 from epochgate.observe.events import AnyEvent, Emit, Line, encode_line
 from epochgate.ports import Clock, Compute
-from epochgate.runtime.chains import OpenedChain, Seat, check_node, open_chain
+from epochgate.runtime.chains import ChainIdentity, OpenedChain, check_node, open_chain
 from epochgate.runtime.loading import InputError, load_challenger, load_policy
 from epochgate.runtime.settings import NodeSettings, RoleName, explain, find_unknown_variables, load_settings
 from epochgate.store.database import NodeDatabase
@@ -103,7 +103,7 @@ def run_node(settings: NodeSettings, *, make_node: MakeNode | None = None) -> in
     finally:
         compute.close()
     if compute.is_working():
-        leave_now(0)  # a model that hangs must not keep the process
+        exit_immediately(0)  # a model that hangs must not keep the process
     return 0
 
 
@@ -113,8 +113,8 @@ async def _run(settings: NodeSettings, compute: Compute, make_node: MakeNode | N
     key = SigningKey.load(settings.identity)
     clock = SystemClock()
     emit = _make_emit(format_peer_id(key.author), clock, leaving.set, is_json=settings.events == "-")
-    seat = Seat(settings.subnet_id, settings.hotkey, policy.role_field, settings.block_seconds, emit)
-    opened = await _unless(leaving, open_chain(settings.chain, author=key.author, clock=clock, seat=seat))
+    chain_identity = ChainIdentity(settings.subnet_id, settings.hotkey, policy.role_field, settings.block_seconds, emit)
+    opened = await _unless(leaving, open_chain(settings.chain, author=key.author, clock=clock, chain_identity=chain_identity))
     async with AsyncExitStack() as closing:
         closing.push_async_callback(opened.chain.close)
         check_node(opened, key.author, settings.roles, policy)

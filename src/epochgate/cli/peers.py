@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from epochgate.core.roster import Role, Roster
-from epochgate.engine.address_book import FILE_NAME, MAX_PEERS, AddressBook
+from epochgate.engine.peerstore import FILE_NAME, MAX_PEERS, PeerStore
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id, parse_peer_id
 from epochgate.ports import Network, Unreachable
-from epochgate.runtime.chains import Seat, open_chain
+from epochgate.runtime.chains import ChainIdentity, open_chain
 from epochgate.runtime.loading import DEFAULT_POLICY, InputError, load_policy
 from epochgate.runtime.settings import explain
 
@@ -50,8 +50,8 @@ def peers(
     """Show the peers in a node's address book, with the chain's roster and whether each answers now, where asked."""
     if not data.is_dir():
         raise InputError(f"--data {data}: there is no such folder: name the one that the node was started with")
-    seat = Seat(subnet_id, role_field=load_policy(policy).role_field)
-    found = asyncio.run(_find_peers(data, chain, seat, is_pinging=ping))
+    chain_identity = ChainIdentity(subnet_id, role_field=load_policy(policy).role_field)
+    found = asyncio.run(_find_peers(data, chain, chain_identity, is_pinging=ping))
     if addresses:
         for peer in found:
             if peer.answers is not False:
@@ -65,18 +65,18 @@ def peers(
     return 0
 
 
-async def _find_peers(data: Path, chain: str | None, seat: Seat, *, is_pinging: bool) -> list[Peer]:
+async def _find_peers(data: Path, chain: str | None, chain_identity: ChainIdentity, *, is_pinging: bool) -> list[Peer]:
     known: dict[str, list[str]] = {}
-    for peer, address in AddressBook(data / FILE_NAME).get_recent(MAX_PEERS):
+    for peer, address in PeerStore(data / FILE_NAME).get_recent(MAX_PEERS):
         known.setdefault(peer, []).append(address)
-    roster = None if chain is None else await _read_roster(chain, seat)
+    roster = None if chain is None else await _read_roster(chain, chain_identity)
     answering = await _ping_all(known) if is_pinging else {}
     return list(_merge(known, roster, answering))
 
 
-async def _read_roster(url: str, seat: Seat) -> Roster:
+async def _read_roster(url: str, chain_identity: ChainIdentity) -> Roster:
     """Who is registered now."""
-    opened = await open_chain(url, author=None, clock=SystemClock(), seat=seat)
+    opened = await open_chain(url, author=None, clock=SystemClock(), chain_identity=chain_identity)
     try:
         return opened.chain.get_waiting_roster()
     finally:

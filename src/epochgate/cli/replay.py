@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from epochgate.runtime.loading import DEFAULT_POLICY, InputError, load_object, load_policy
-from epochgate.transcript.lines import Begun
+from epochgate.transcript.lines import EpochStarted
 from epochgate.transcript.reader import TranscriptError, find_transcript, read_transcript
 from epochgate.transcript.replay import EpochReplay, Replay, compare_epochs, compute_scores_digest, replay_files
 
@@ -40,7 +40,7 @@ def _replay(folder: Path, policy_name: str | None, judge_name: str | None, epoch
         files = find_transcript(folder)
         if epoch is not None:
             files = {epoch: files[epoch]} if epoch in files else {}
-        begun = next((it for path in files.values() for _, it in read_transcript(path) if isinstance(it, Begun)), None)
+        begun = next((it for path in files.values() for _, it in read_transcript(path) if isinstance(it, EpochStarted)), None)
         if begun is None:
             raise InputError(f"{folder}: no epoch begins in it: it has {', '.join(map(str, find_transcript(folder)))}")
         return list(replay_files(_make_replay(begun, policy_name, judge_name), files))
@@ -48,7 +48,7 @@ def _replay(folder: Path, policy_name: str | None, judge_name: str | None, epoch
         raise InputError(str(error)) from None
 
 
-def _make_replay(begun: Begun, policy_name: str | None, judge_name: str | None) -> Replay:
+def _make_replay(begun: EpochStarted, policy_name: str | None, judge_name: str | None) -> Replay:
     """A module is imported because a person names it, never because a transcript does."""
     policy = load_policy(policy_name or DEFAULT_POLICY)
     is_backtest = policy.digest.hex() != begun.policy_digest

@@ -42,7 +42,7 @@ class KeyReading(msgspec.Struct, frozen=True):
                 yield record_id
 
 
-class Section(msgspec.Struct, frozen=True):
+class RuleReading(msgspec.Struct, frozen=True):
     """All keys of one rule in one epoch: one, or one an author."""
 
     rule: Rule
@@ -75,17 +75,17 @@ class RecordSet(msgspec.Struct, frozen=True):
         return self.included.get((kind, epoch), {})
 
 
-def compute_set(sections: Sequence[Section]) -> RecordSet:
+def compute_set(rule_readings: Sequence[RuleReading]) -> RecordSet:
     """Exactly what is proven; an author with two proven values under a once-key is left out, with both as evidence."""
     included: dict[tuple[str, int], dict[bytes, Proof]] = {}
     excluded: dict[tuple[str, int], dict[bytes, tuple[Proof, ...]]] = {}
     bitmaps = []
-    for section in sections:
-        name = (section.rule.kind, section.epoch)
-        proven = section.get_proofs(Standing.PROVEN)
+    for rule_reading in rule_readings:
+        name = (rule_reading.rule.kind, rule_reading.epoch)
+        proven = rule_reading.get_proofs(Standing.PROVEN)
         included[name] = {author: proofs[0] for author, proofs in proven.items() if len(proofs) == 1}
         excluded[name] = {author: tuple(proofs) for author, proofs in proven.items() if len(proofs) > 1}
-        bitmaps.append(compute_bitmap(section.roster, included[name]))
+        bitmaps.append(compute_bitmap(rule_reading.roster, included[name]))
     leaves = [compute_record_id(proof.record) for records in included.values() for proof in records.values()]
     return RecordSet(included, excluded, tuple(bitmaps), compute_root(leaves))
 

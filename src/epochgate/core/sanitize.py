@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import re
 
-_UNSHOWABLE = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+_UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
 
-SHOWABLE = rf"^[^{_UNSHOWABLE}]*$"
+PRINTABLE = rf"^[^{_UNPRINTABLE}]*$"
 """A regular expression that showable text matches, for schemas that refuse any other."""
-_UNSHOWABLE_CHARACTER = re.compile(f"[{_UNSHOWABLE}]")
+_UNPRINTABLE_CHARACTER = re.compile(f"[{_UNPRINTABLE}]")
 
 
-def make_showable(text: str) -> str:
+def sanitize_for_terminal(text: str) -> str:
     """The text with a replacement character for each that is not to be shown."""
-    return _UNSHOWABLE_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text)
+    return _UNPRINTABLE_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -12,14 +12,14 @@ from epochgate.observe.cast import shorten
 
 UNIT = 10**18
 """The chain's scores are shares of this."""
-EPOCHS_A_TABLE = 3
+EPOCHS_PER_TABLE = 3
 """So many fit into 100 columns."""
 
 
 def render_scores(chronicle: Chronicle, summaries: Sequence[EpochSummary]) -> Iterator[Table]:
     """A row a node; two columns an epoch: how its output was judged, and its share of what the chain pays."""
-    for first in range(0, len(summaries), EPOCHS_A_TABLE):
-        shown = summaries[first : first + EPOCHS_A_TABLE]
+    for first in range(0, len(summaries), EPOCHS_PER_TABLE):
+        shown = summaries[first : first + EPOCHS_PER_TABLE]
         table = Table(title="Scores", title_justify="left", title_style="bold", header_style="dim")
         table.add_column("node")
         table.add_column("peer")

@@ -27,9 +27,9 @@ from epochgate.observe.events import (
     EpochBegan,
     NodeReady,
     NodeStopped,
+    NodeWarning,
     Stored,
     Submitted,
-    Trouble,
 )
 
 COLUMNS = 100
@@ -72,7 +72,7 @@ class Screen:
         if isinstance(fact, EpochBegan | ElectionChanged | ChallengeSeen):
             return self._take_common(fact)
         words = describe_fact(fact, self._cast)
-        if words is None or (isinstance(fact, Trouble) and not self._is_up):
+        if words is None or (isinstance(fact, NodeWarning) and not self._is_up):
             return None  # while nodes start they miss each other, and say so
         return self.note(f"{self._cast.get_name(node):<12} {words}", "red" if is_bad(fact) else "")
 

@@ -18,7 +18,7 @@ from hivemind.p2p.p2p_daemon_bindings.utils import DispatchFailure, raise_if_fai
 from hivemind.proto import p2pd_pb2
 from hivemind.utils.multiaddr import Multiaddr
 
-from epochgate.core.sanitize import make_showable
+from epochgate.core.sanitize import sanitize_for_terminal
 from epochgate.engine.listening import EngineError
 from epochgate.ports import Handler
 
@@ -159,13 +159,13 @@ class Daemon:
         """The ids of the peers that are connected now."""
         return {peer.peer_id.to_bytes() for peer in await self._p2p.list_peers()}
 
-    async def keep(self, peers: Iterable[bytes]) -> None:
+    async def protect(self, peers: Iterable[bytes]) -> None:
         """Close others' connections before those of `peers` when there are too many. It is forgotten when they disconnect."""
         put = p2pd_pb2.ConnManagerRequest.TAG_PEER
         tags = [p2pd_pb2.ConnManagerRequest(type=put, peer=peer, tag=KEPT_TAG, weight=KEPT_WEIGHT) for peer in peers]
         await self._ask([p2pd_pb2.Request(type=p2pd_pb2.Request.CONNMANAGER, connManager=tag) for tag in tags])
 
-    async def hang_up(self, peers: Iterable[bytes]) -> None:
+    async def disconnect(self, peers: Iterable[bytes]) -> None:
         """Their requests under way fail. They may call again."""
         ends = [p2pd_pb2.DisconnectRequest(peer=peer) for peer in peers]
         await self._ask([p2pd_pb2.Request(type=p2pd_pb2.Request.DISCONNECT, disconnect=end) for end in ends])
@@ -209,4 +209,4 @@ class Daemon:
 
 def shorten(error: BaseException) -> str:
     """The first line, and not all of it: a peer may have written it."""
-    return make_showable(str(error).partition("\n")[0] or type(error).__name__)[:MAX_WHY_CHARACTERS]
+    return sanitize_for_terminal(str(error).partition("\n")[0] or type(error).__name__)[:MAX_WHY_CHARACTERS]

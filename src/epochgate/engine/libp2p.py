@@ -17,12 +17,12 @@ from typing import Any
 from hivemind.p2p import P2PDaemonError
 from hivemind.utils.multiaddr import Multiaddr
 
-from epochgate.engine.address_book import FILE_NAME, AddressBook, parse_peer_address
 from epochgate.engine.answer import check_size, get_answer
 from epochgate.engine.daemon import FAILURES, STOP_SECONDS, Daemon, shorten
 from epochgate.engine.listening import EngineError, check_announced_addresses, check_listen_address, fix_port
+from epochgate.engine.peerstore import FILE_NAME, PeerStore, parse_peer_address
 from epochgate.keys import SigningKey, format_peer_id, parse_peer_id
-from epochgate.observe.events import Emit, Trouble
+from epochgate.observe.events import Emit, NodeWarning
 from epochgate.ports import Handler, Unreachable
 
 ENVELOPE_BYTES = 1 << 16
@@ -52,13 +52,15 @@ class Libp2pNetwork:
     An empty reply means that the peer's handler raised or replied too much. Requests to oneself do not leave the process.
     """
 
-    def __init__(self, author: bytes, options: dict[str, Any], book: AddressBook, max_message_bytes: int, emit: Emit) -> None:
+    def __init__(
+        self, author: bytes, options: dict[str, Any], peerstore: PeerStore, max_message_bytes: int, emit: Emit
+    ) -> None:
         self.peer_id = author
         self.max_message_bytes = max_message_bytes
         self.restarted = asyncio.Event()
         """Set when the watchdog has brought a dead daemon back."""
         self._options = options
-        self._book = book
+        self._peerstore = peerstore
         self._emit = emit
         self._initial_peers: list[tuple[str, str]] = []
         self._addresses: list[str] = []
@@ -100,17 +102,17 @@ class Libp2pNetwork:
             "persistent_conn_max_msg_size": max_message_bytes + ENVELOPE_BYTES,
         }
         options |= dict.fromkeys(("nat_port_map", "auto_nat", "use_relay", "use_auto_relay"), is_behind_nat)
-        network = Libp2pNetwork(author, options, AddressBook(folder / FILE_NAME), max_message_bytes, emit)
+        network = Libp2pNetwork(author, options, PeerStore(folder / FILE_NAME), max_message_bytes, emit)
         network._initial_peers = network._parse_initial_peers(initial_peers)
         await network._launch()
         try:
             if not await network._connect() and network._initial_peers:
-                emit(Trouble("network", "no known peer answers yet", "they are tried again; look at --initial-peers"))
+                emit(NodeWarning("network", "no known peer answers yet", "they are tried again; look at --initial-peers"))
         except BaseException:
             await network.close()
             raise
-        keep = (network._keep_running(watch_seconds), network._keep_connected(watch_seconds))
-        network._tasks = [asyncio.create_task(task) for task in keep]
+        protect = (network._keep_running(watch_seconds), network._keep_connected(watch_seconds))
+        network._tasks = [asyncio.create_task(task) for task in protect]
         return network
 
     @property
@@ -141,7 +143,7 @@ class Libp2pNetwork:
         except FAILURES as error:
             raise Unreachable(f"{format_peer_id(peer)} cannot be reached: {shorten(error)}") from None
 
-    def note_members(self, members: Iterable[bytes]) -> None:
+    def set_protected_peers(self, members: Iterable[bytes]) -> None:
         members = frozenset(members)
         if members != self._members:
             self._leavers = (self._leavers | self._members) - members
@@ -170,7 +172,7 @@ class Libp2pNetwork:
         others = [(peer, address) for peer, address in peers if peer != format_peer_id(self.peer_id)]
         if 0 < len({peer for peer, _ in others}) < MIN_BOOTSTRAP_PEERS:
             advice = "give at least two: with the only one gone, nobody can be found"
-            self._emit(Trouble("network", "only one initial peer is known", advice))
+            self._emit(NodeWarning("network", "only one initial peer is known", advice))
         return others
 
     async def _launch(self) -> None:
@@ -192,7 +194,7 @@ class Libp2pNetwork:
         to minutes, so a node that comes back must announce itself.
         """
         daemon = self._daemon
-        known = self._initial_peers + ([] if connected else self._book.get_recent(MAX_RECONNECTED_PEERS))
+        known = self._initial_peers + ([] if connected else self._peerstore.get_recent(MAX_RECONNECTED_PEERS))
         if daemon is None:
             return False
         calls = [daemon.connect(*place) for place in dict.fromkeys(known) if place[0] not in connected]
@@ -209,12 +211,14 @@ class Libp2pNetwork:
             if self._daemon is not None:
                 await self._watch(self._daemon, watch_seconds)
                 dead, self._daemon = self._daemon, None
-                self._emit(Trouble("network", "the libp2p daemon died", "it is started again; look at memory and open files"))
+                self._emit(
+                    NodeWarning("network", "the libp2p daemon died", "it is started again; look at memory and open files")
+                )
                 await dead.stop()
             try:
                 await self._launch()
             except (EngineError, TimeoutError, *FAILURES) as error:
-                self._emit(Trouble("network", f"the libp2p daemon does not start: {error}", "it is tried again"))
+                self._emit(NodeWarning("network", f"the libp2p daemon does not start: {error}", "it is tried again"))
                 await asyncio.sleep(RESTART_SECONDS)
             else:
                 await self._connect()
@@ -240,21 +244,21 @@ class Libp2pNetwork:
             self._members_changed.clear()
             if self._daemon is not None:
                 with suppress(*FAILURES):  # the watchdog sees to it
-                    await self._keep_door(self._daemon)
+                    await self._trim_connections(self._daemon)
                     await self._connect(await self._note_peers(self._daemon))
 
-    async def _keep_door(self, daemon: Daemon) -> None:
+    async def _trim_connections(self, daemon: Daemon) -> None:
         """While no roster is known the door is open."""
         if not self._members:
             return
         connected, leavers = await daemon.list_connected(), self._leavers
-        await daemon.keep(connected & self._members)
+        await daemon.protect(connected & self._members)
         strangers = connected - self._members - {parse_peer_id(peer) for peer, _ in self._initial_peers}
-        await daemon.hang_up(strangers if len(strangers) > MAX_STRANGERS_CONNECTED else strangers & leavers)
+        await daemon.disconnect(strangers if len(strangers) > MAX_STRANGERS_CONNECTED else strangers & leavers)
         self._leavers -= leavers
 
     async def _note_peers(self, daemon: Daemon) -> frozenset[str]:
         """Who is connected."""
         peers = await daemon.get_peers()
-        self._book.note({peer: addresses for peer, addresses in peers.items() if addresses})
+        self._peerstore.note({peer: addresses for peer, addresses in peers.items() if addresses})
         return frozenset(peers)

@@ -138,7 +138,7 @@ class MemoryNetwork:
         except TimeoutError:
             raise Unreachable(f"{format_peer_id(peer)} did not answer within {timeout_seconds:g} s") from None
 
-    def note_members(self, members: Iterable[bytes]) -> None:
+    def set_protected_peers(self, members: Iterable[bytes]) -> None:
         """Nothing: there are no connections here that strangers could use up, and none to hang up on."""
 
     async def close(self) -> None:

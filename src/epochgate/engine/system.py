@@ -68,7 +68,7 @@ class ThreadCompute:
         return self._own.count_unfinished() + self._limited.count_unfinished() > 0
 
 
-def leave_now(code: int) -> NoReturn:
+def exit_immediately(code: int) -> NoReturn:
     """End the process without Python's own ending, which a thread that is inside torch turns into an abort (SIGABRT)."""
     sys.stdout.flush()
     sys.stderr.flush()

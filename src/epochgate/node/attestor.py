@@ -8,10 +8,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from epochgate.core.claim import Agreed, Claim, Disputed, Shown, Undecided, judge_claim
+from epochgate.core.claim import Agreed, Disputed, ShownSet, SubmissionClaim, Undecided, judge_claim
 from epochgate.core.receipt import Proof, RecordId, compute_record_id
 from epochgate.core.record import Record, is_record_signed
-from epochgate.core.record_set import KeyReading, Section
+from epochgate.core.record_set import KeyReading, RuleReading
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.keys import format_peer_id
 from epochgate.node.context import DutyFailed, NodeContext
@@ -20,15 +20,14 @@ from epochgate.node.settling import find_attested_list, read_deciding, settle
 from epochgate.observe.events import Abstained, AttestationRefused, Attested
 from epochgate.observe.recorder import Decision
 from epochgate.ports import ChainRefused, OnChain
-from epochgate.store.wire import Shown as ShownPage
-from epochgate.store.wire import ShowSet
+from epochgate.store.wire import SetPage, ShowSet
 
 MAX_PAGES = 256
 """Of a submitter's set; it is not to keep its attestors busy for the rest of the epoch."""
 
 
 async def attest(node: NodeContext, duty: Duty) -> str:
-    sections = await read_deciding(node, duty)
+    rule_readings = await read_deciding(node, duty)
     on_chain = await _wait_for_submission(node, duty)
     submitter = format_peer_id(on_chain.submitter)
     if node.author in on_chain.attested_by:
@@ -39,8 +38,8 @@ async def attest(node: NodeContext, duty: Duty) -> str:
     except DutyFailed as failed:
         node.emit(Abstained(duty.epoch, str(failed)))
         raise DutyFailed(f"abstained: {failed}") from None
-    verdict, shown = await _judge(node, duty, on_chain, sections)
-    decision = Decision(duty.epoch, "refused", attested_list, sections, on_chain, shown)
+    verdict, shown = await _judge(node, duty, on_chain, rule_readings)
+    decision = Decision(duty.epoch, "refused", attested_list, rule_readings, on_chain, shown)
     if isinstance(verdict, Undecided):
         _note(node, decision, decided="abstained", differences=(verdict.why,))
         node.emit(Abstained(duty.epoch, verdict.why))
@@ -77,26 +76,26 @@ def _note(node: NodeContext, decision: Decision, **changes: Any) -> None:
 
 
 async def _judge(
-    node: NodeContext, duty: Duty, on_chain: OnChain, sections: Sequence[Section]
-) -> tuple[Agreed | Disputed | Undecided, Shown]:
+    node: NodeContext, duty: Duty, on_chain: OnChain, rule_readings: Sequence[RuleReading]
+) -> tuple[Agreed | Disputed | Undecided, ShownSet]:
     """By what this node has read; where that does not do, also by what the submitter shows."""
-    claim = Claim(on_chain.submission.bitmaps, on_chain.submission.root)
-    shown = Shown()
-    verdict = judge_claim(claim, sections, shown)
+    claim = SubmissionClaim(on_chain.submission.bitmaps, on_chain.submission.root)
+    shown = ShownSet()
+    verdict = judge_claim(claim, rule_readings, shown)
     if isinstance(verdict, Disputed):
-        pairs = tuple((section.rule, section.epoch) for section in sections)
+        pairs = tuple((rule_reading.rule, rule_reading.epoch) for rule_reading in rule_readings)
         shown = await ask_for_set(node, on_chain.submitter, duty.epoch, pairs)
-        verdict = judge_claim(claim, sections, shown)
+        verdict = judge_claim(claim, rule_readings, shown)
     return verdict, shown
 
 
-async def ask_for_set(node: NodeContext, submitter: bytes, epoch: int, pairs: Sequence[tuple[Rule, int]]) -> Shown:
+async def ask_for_set(node: NodeContext, submitter: bytes, epoch: int, pairs: Sequence[tuple[Rule, int]]) -> ShownSet:
     """What `submitter` shows of the set it named in `epoch`: only what is signed, and belongs to one of `pairs`."""
     proofs: list[Proof] = []
     evidence: list[tuple[Record, Record]] = []
     for _ in range(MAX_PAGES):
         page = await node.store.ask(submitter, ShowSet(epoch, len(proofs) + len(evidence)))
-        if not isinstance(page, ShownPage):
+        if not isinstance(page, SetPage):
             break
         proofs += page.proofs
         evidence += page.evidence
@@ -105,7 +104,7 @@ async def ask_for_set(node: NodeContext, submitter: bytes, epoch: int, pairs: Se
     key_rules = {key_rule.key: key_rule for rule, of in pairs for key_rule in node.schedule.get_key_rules(rule, of)}
     network = node.chain.network_id
     signed = [pair for pair in evidence if all(is_record_signed(network, record) for record in pair)]
-    return Shown(tuple(_read_proofs(node, key_rules, proofs)), tuple(signed))
+    return ShownSet(tuple(_read_proofs(node, key_rules, proofs)), tuple(signed))
 
 
 def _read_proofs(node: NodeContext, key_rules: Mapping[bytes, KeyRule], proofs: Sequence[Proof]) -> Iterator[KeyReading]:

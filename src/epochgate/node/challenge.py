@@ -21,7 +21,7 @@ async def publish_challenge(node: NodeContext, duty: Duty) -> str:
     time, and what it publishes beside another's costs nobody anything."""
     rule = node.policy.get_challenge_rule()
     context = node.schedule.get_context(duty.epoch)
-    if context.elected != node.author and (seen := await _read_proven(node, duty.epoch, is_thorough=False)) is not None:
+    if context.elected != node.author and (seen := await _read_proven(node, duty.epoch, wait_for_all=False)) is not None:
         return f"not needed, {format_peer_id(seen.record.author)} has published"
     record = await node.find_own_record(rule, duty.epoch)
     if record is None:
@@ -30,7 +30,7 @@ async def publish_challenge(node: NodeContext, duty: Duty) -> str:
 
 
 async def see_challenge(node: NodeContext, duty: Duty) -> str:
-    seen = await _read_proven(node, duty.epoch, is_thorough=True)
+    seen = await _read_proven(node, duty.epoch, wait_for_all=True)
     if seen is None:
         is_derived = isinstance(node.policy.get_challenge_rule().schema, Derived)
         consequence = (
@@ -52,7 +52,7 @@ async def get_challenge(node: NodeContext, epoch: int) -> tuple[Any, bytes]:
         return np.empty(0, np.float32), bytes(32)  # a subnet without challenges: openings name nothing
     if isinstance(rule.schema, Derived):
         return rule.schema.compute(context), rule.schema.compute_digest(context)
-    seen = await _read_proven(node, epoch, is_thorough=True)
+    seen = await _read_proven(node, epoch, wait_for_all=True)
     if seen is None:
         raise DutyFailed("nobody has published a challenge")
     array = _decode(node, context, seen)
@@ -81,12 +81,12 @@ def _decode(node: NodeContext, context: EpochContext, proof: Proof) -> Any:
     return node.schedule.get_key_rule(rule, context.epoch).decode(proof.record.payload)
 
 
-async def _read_proven(node: NodeContext, epoch: int, *, is_thorough: bool) -> Proof | None:
+async def _read_proven(node: NodeContext, epoch: int, *, wait_for_all: bool) -> Proof | None:
     """The proven challenge: the elected node's before any stand-in's, and of two values of one author that of the smaller
     digest, so that all who see the same take the same. Who works on it asks every replica, since what one misses costs it
     the epoch."""
     context = node.schedule.get_context(epoch)
-    section = await node.store.read_all(node.policy.get_challenge_rule(), epoch, is_thorough=is_thorough)
-    proven = section.get_proofs(Standing.PROVEN)
+    rule_reading = await node.store.read_all(node.policy.get_challenge_rule(), epoch, wait_for_all=wait_for_all)
+    proven = rule_reading.get_proofs(Standing.PROVEN)
     order = (context.elected, *context.roster.compute_stand_ins(context.elected))
     return next((proven[author][0] for author in order if author in proven), None)

@@ -11,13 +11,13 @@ from epochgate.core.evaluation import READABLE_EPOCHS
 from epochgate.core.policy import Judge, Policy
 from epochgate.core.receipt import Proof, RecordId, Standing, compute_record_id, merge_receipts
 from epochgate.core.record import Record
-from epochgate.core.record_set import KeyReading, Section
+from epochgate.core.record_set import KeyReading, RuleReading
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.keys import SigningKey
 from epochgate.node.duties import Duty
 from epochgate.node.latency import LatencyTracker
-from epochgate.observe.events import Emit, Stored, Trouble
+from epochgate.observe.events import Emit, NodeWarning, Stored
 from epochgate.observe.recorder import Recorder
 from epochgate.ports import Chain, Challenger, Compute, Entropy, Model
 from epochgate.store.chain_clock import ChainClock
@@ -123,12 +123,12 @@ class NodeContext:
         own = self.database.get_own_record(rule.kind, epoch)
         if own is not None or epoch != self.began_epoch:
             return own
-        reading = await self.store.read(self.get_key_rule(rule, epoch), is_thorough=True)
+        reading = await self.store.read(self.get_key_rule(rule, epoch), wait_for_all=True)
         said = [proof.record for proof in reading.proofs.values() if proof.record.author == self.author]
         if not said:
             return None
         what = f"this node has written {rule.kind} of epoch {epoch}, and its ledger knows nothing of it"
-        self.emit(Trouble("ledger", what, "it keeps to that record; a commitment it cannot open: keep the ledger's file"))
+        self.emit(NodeWarning("ledger", what, "it keeps to that record; a commitment it cannot open: keep the ledger's file"))
         return self.database.keep_own(rule.kind, epoch, said[0])
 
     async def post(self, rule: Rule, duty: Duty, record: Record) -> str:
@@ -144,31 +144,34 @@ class NodeContext:
             raise DutyFailed(str(posting))
         return f"{receipts} of {replica_set.k} receipts"
 
-    async def read_section(self, rule: Rule, epoch: int) -> Section:
+    async def read_rule(self, rule: Rule, epoch: int) -> RuleReading:
         """All that the replicas hold by `rule` in `epoch`, and what this node has read of it before.
 
         What is proven is kept in the ledger, since it may expire before it is settled.
         """
         self._answered = {place: who for place, who in self._answered.items() if place[0] > epoch - READABLE_EPOCHS}
-        section = await self.store.read_all(rule, epoch, is_thorough=True)
-        merged = Section(
-            section.rule, section.epoch, section.roster, tuple(self._recall(them, epoch) for them in section.readings)
+        rule_reading = await self.store.read_all(rule, epoch, wait_for_all=True)
+        merged = RuleReading(
+            rule_reading.rule,
+            rule_reading.epoch,
+            rule_reading.roster,
+            tuple(self._recall(them, epoch) for them in rule_reading.readings),
         )
-        proofs = [proof for them in section.get_proofs(Standing.PROVEN).values() for proof in them]
+        proofs = [proof for them in rule_reading.get_proofs(Standing.PROVEN).values() for proof in them]
         self.database.keep_proofs(epoch, proofs)
         return merged
 
-    async def gather(self, pairs: Sequence[tuple[Rule, int]], closes: float) -> tuple[Section, ...]:
+    async def gather(self, pairs: Sequence[tuple[Rule, int]], closes: float) -> tuple[RuleReading, ...]:
         """The sections of (rule, epoch) pairs; those with too few answers are asked again, a block apart, until `closes`."""
-        sections = list(await asyncio.gather(*(self.read_section(rule, epoch) for rule, epoch in pairs)))
-        while not all(section.is_enough for section in sections):
+        rule_readings = list(await asyncio.gather(*(self.read_rule(rule, epoch) for rule, epoch in pairs)))
+        while not all(rule_reading.is_enough for rule_reading in rule_readings):
             if self.compute_seconds_until(closes) <= 2 * self.block_seconds:
                 break  # a block is left to do something with what there is
             await asyncio.sleep(self.block_seconds)
-            for index, section in enumerate(sections):
-                if not section.is_enough:
-                    sections[index] = await self.read_section(section.rule, section.epoch)
-        return tuple(sections)
+            for index, rule_reading in enumerate(rule_readings):
+                if not rule_reading.is_enough:
+                    rule_readings[index] = await self.read_rule(rule_reading.rule, rule_reading.epoch)
+        return tuple(rule_readings)
 
     def _recall(self, reading: KeyReading, epoch: int) -> KeyReading:
         remembered = self.database.get_proofs(reading.key_rule.key)

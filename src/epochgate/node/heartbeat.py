@@ -11,7 +11,7 @@ from epochgate.core.epoch import compute_seconds
 from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Rule
 from epochgate.node.context import NodeContext
-from epochgate.observe.events import Trouble
+from epochgate.observe.events import NodeWarning
 from epochgate.schemas import Heartbeat, Map, ServerState
 
 SPARE_SECONDS = 6.0
@@ -68,7 +68,7 @@ class HeartbeatPublisher:
             failures = [f"{type(error).__name__}: {error}"]
         if failures and self._is_well and self.state is ServerState.ONLINE:
             advice = "it is tried again; if it stays so, see whether this node is registered and reaches its peers"
-            self._node.emit(Trouble("heartbeat", failures[0], advice))
+            self._node.emit(NodeWarning("heartbeat", failures[0], advice))
         self._is_well = not failures
         return self._is_well
 

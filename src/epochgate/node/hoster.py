@@ -11,7 +11,7 @@ from epochgate.core.settlement import get_commitment_rule
 from epochgate.node.challenge import get_challenge
 from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.duties import Duty
-from epochgate.observe.events import Trouble
+from epochgate.observe.events import NodeWarning
 from epochgate.ports import Model, OutOfTime
 
 MAX_SENDING_SHARE = 0.25
@@ -93,6 +93,6 @@ def _describe_slow(had_seconds: float, usual_seconds: float | None) -> str:
     return f"the model had not answered after the {had_seconds:.3g} s it had; {usual}: {advice}"
 
 
-def _describe_stuck(runs: int) -> Trouble:
+def _describe_stuck(runs: int) -> NodeWarning:
     what = f"{runs} runs of the model were given up and still go on, each in a thread of its own"
-    return Trouble("model", what, "if it hangs, see why, and start the node again: a thread cannot be ended")
+    return NodeWarning("model", what, "if it hangs, see why, and start the node again: a thread cannot be ended")

@@ -25,7 +25,7 @@ from epochgate.node.hoster import commit_output, open_output
 from epochgate.node.scheduler import DutyScheduler
 from epochgate.node.submitter import submit
 from epochgate.node.validator import commit_scores, open_scores, see_commitments, see_openings
-from epochgate.observe.events import ElectionChanged, Emit, EpochBegan, NodeReady, NodeStopped, Trouble, Verdicts
+from epochgate.observe.events import ElectionChanged, Emit, EpochBegan, NodeReady, NodeStopped, NodeWarning, Verdicts
 from epochgate.observe.recorder import Recorder, Situation, Unrecorded
 from epochgate.ports import Chain, Challenger, Clock, Compute, Entropy, Handler, Model, Network
 from epochgate.store.chain_clock import ChainClock
@@ -203,7 +203,7 @@ class Node:
 
     def _add_context(self, context: EpochContext) -> None:
         self.schedule.add(context)
-        self.network.note_members(self.schedule.get_members(self._get_epoch()))
+        self.network.set_protected_peers(self.schedule.get_members(self._get_epoch()))
         self._recorder.note_context(context)
 
     def _note_begun(self, epoch: int, now_seconds: float, oldest_epoch: int | None) -> None:
@@ -228,7 +228,7 @@ class Node:
                 await self._learn_roster(earlier)
             except Exception as error:  # noqa: BLE001 - without the past a node cannot settle it, and still does the rest
                 advice = "a chain node that keeps its history is needed"
-                self._emit(Trouble(f"roster of epoch {earlier}", f"{type(error).__name__}: {error}", advice))
+                self._emit(NodeWarning(f"roster of epoch {earlier}", f"{type(error).__name__}: {error}", advice))
         await self._learn_roster(epoch)
         elected = await self._get_elected(epoch)
         roster = self.schedule.get_context(epoch).roster
@@ -287,7 +287,7 @@ class Node:
             try:
                 await repair.take()
             except Exception as error:  # noqa: BLE001 - a node without old records still does its duties
-                self._emit(Trouble("repair", f"{type(error).__name__}: {error}", "it is tried again"))
+                self._emit(NodeWarning("repair", f"{type(error).__name__}: {error}", "it is tried again"))
             self._heartbeat.set_online()
             await asyncio.sleep(REPAIR_PAUSE_BLOCKS * self._chain.timing.block_seconds)
         self._heartbeat.set_online()
@@ -303,7 +303,7 @@ class Node:
             try:
                 await work()
             except Exception as error:  # noqa: BLE001 - a chain that hiccups must not end the node
-                self._emit(Trouble(name, f"{type(error).__name__}: {error}", "it is tried again in a block's time"))
+                self._emit(NodeWarning(name, f"{type(error).__name__}: {error}", "it is tried again in a block's time"))
             await asyncio.sleep(self._chain.timing.block_seconds)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

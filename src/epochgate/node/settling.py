@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from epochgate.core.receipt import Proof, Standing
-from epochgate.core.record_set import RecordSet, Section, read_bitmap
+from epochgate.core.record_set import RecordSet, RuleReading, read_bitmap
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.settlement import (
     Settlement,
@@ -16,7 +16,7 @@ from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.duties import Duty
 
 
-async def read_deciding(node: NodeContext, duty: Duty) -> tuple[Section, ...]:
+async def read_deciding(node: NodeContext, duty: Duty) -> tuple[RuleReading, ...]:
     """All that the submission made in `duty.epoch` rests on, as far as the replicas show it.
 
     It is read before anything else is waited for: replicas may be gone by then, and the next submission may rest on it too.
@@ -47,29 +47,30 @@ async def _rebuild_list(node: NodeContext, duty: Duty, epoch: int, bitmaps: tupl
     """
     opening = node.policy.get_opening_rule(HOSTER)
     pairs = ((get_commitment_rule(node.policy, opening), epoch - opening.epochs_ago), (opening, epoch))
-    sections = await node.gather(pairs, duty.closes)
+    rule_readings = await node.gather(pairs, duty.closes)
     included = {
-        (section.rule.kind, section.epoch): _select(section, bitmap)
-        for section, bitmap in zip(sections, bitmaps[: len(pairs)], strict=True)
+        (rule_reading.rule.kind, rule_reading.epoch): _select(rule_reading, bitmap)
+        for rule_reading, bitmap in zip(rule_readings, bitmaps[: len(pairs)], strict=True)
     }
     records = RecordSet(included, {}, bitmaps, b"")
     outcome = await node.compute.run(compute_hoster_outcome, node.policy, node.schedule, records, epoch)
     node.database.keep_score_list(epoch, outcome.score_list)
-    node.recorder.note_list(node.chain_clock.get_evaluation_context(), epoch, sections, bitmaps[: len(pairs)], outcome)
+    node.recorder.note_list(node.chain_clock.get_evaluation_context(), epoch, rule_readings, bitmaps[: len(pairs)], outcome)
     return outcome.score_list
 
 
-def _select(section: Section, bitmap: bytes) -> dict[bytes, Proof]:
-    proven = section.get_proofs(Standing.PROVEN)
-    named = read_bitmap(section.roster, bitmap)
+def _select(rule_reading: RuleReading, bitmap: bytes) -> dict[bytes, Proof]:
+    proven = rule_reading.get_proofs(Standing.PROVEN)
+    named = read_bitmap(rule_reading.roster, bitmap)
     lost = [author for author in named if author not in proven]
     if lost:
         raise DutyFailed(
-            f"{section.rule.kind} of epoch {section.epoch} by {lost[0].hex()} was attested, and cannot be found any more"
+            f"{rule_reading.rule.kind} of epoch {rule_reading.epoch} by {lost[0].hex()} was attested, "
+            "and cannot be found any more"
         )
     if unclear := [author for author in named if len(proven[author]) > 1]:
         raise DutyFailed(
-            f"{section.rule.kind} of epoch {section.epoch} by {unclear[0].hex()} was attested, and two values of it are proven:"
-            " only those who were there know which one counted"
+            f"{rule_reading.rule.kind} of epoch {rule_reading.epoch} by {unclear[0].hex()} was attested, "
+            "and two values of it are proven: only those who were there know which one counted"
         )
     return {author: proven[author][0] for author in named}

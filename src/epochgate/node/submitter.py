@@ -16,10 +16,14 @@ from epochgate.ports import ChainRefused, OnChain, Submission
 
 async def submit(node: NodeContext, duty: Duty) -> str:
     """Also after a restart: what is on the chain already is not submitted again, but its set is shown again."""
-    sections = await read_deciding(node, duty)
-    if too_few := [f"{section.rule.kind} of epoch {section.epoch}" for section in sections if not section.is_enough]:
+    rule_readings = await read_deciding(node, duty)
+    if too_few := [
+        f"{rule_reading.rule.kind} of epoch {rule_reading.epoch}"
+        for rule_reading in rule_readings
+        if not rule_reading.is_enough
+    ]:
         raise DutyFailed(f"too few replicas answered for {', '.join(too_few)}: what they hide may count")
-    records = compute_set(sections)
+    records = compute_set(rule_readings)
     _show(node, duty, records)
     attested_list = await find_attested_list(node, duty)
     settlement = await settle(node, duty, records, attested_list)
@@ -36,7 +40,7 @@ async def submit(node: NodeContext, duty: Duty) -> str:
     if submission.root == records.root:
         node.database.keep_score_list(duty.epoch - 1, settlement.outcome.score_list)
     scores = {format_peer_id(author): score for author, score in submission.scores.items()}
-    decision = Decision(duty.epoch, "submitted", attested_list, sections, on_chain, records=records, settlement=settlement)
+    decision = Decision(duty.epoch, "submitted", attested_list, rule_readings, on_chain, records=records, settlement=settlement)
     node.recorder.note_decision(node.chain_clock.get_evaluation_context(), decision)
     node.emit(Submitted(duty.epoch, duty.epoch - 1, scores, submission.root.hex()))
     return f"the scores of epoch {duty.epoch - 1}, at block {on_chain.block}"

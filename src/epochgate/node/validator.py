@@ -58,10 +58,10 @@ async def _score(node: NodeContext, duty: Duty) -> HosterOutcome:
     opening = node.policy.get_opening_rule(HOSTER)
     commitment = get_commitment_rule(node.policy, opening)
     pairs = ((commitment, duty.epoch - opening.epochs_ago), (opening, duty.epoch))
-    sections = await node.gather(pairs, duty.closes)
-    records = compute_set(sections)
+    rule_readings = await node.gather(pairs, duty.closes)
+    records = compute_set(rule_readings)
     outcome = await node.compute.run(compute_hoster_outcome, node.policy, node.schedule, records, duty.epoch)
-    node.recorder.note_scores(node.chain_clock.get_evaluation_context(), duty.epoch, sections, records, outcome)
+    node.recorder.note_scores(node.chain_clock.get_evaluation_context(), duty.epoch, rule_readings, records, outcome)
     scores = {format_peer_id(author): score for author, score in outcome.scores.items()}
     committed, opened = (list(map(format_peer_id, authors)) for authors in (outcome.committed, outcome.opened))
     node.emit(Scored(duty.epoch, scores, committed, opened))

@@ -15,10 +15,10 @@ from epochgate.observe.events import (
     ElectionChanged,
     EpochBegan,
     NodeReady,
+    NodeWarning,
     Scored,
     Stored,
     Submitted,
-    Trouble,
 )
 
 QUIET_DUTIES = frozenset({"see-challenge", "see-openings", "see-commitments", "submit", "attest"})
@@ -56,7 +56,7 @@ def _describe(fact: AnyEvent, cast: Cast) -> str | None:
             return f"refused to attest the submission of {cast.get_name(submitter)}: {'; '.join(differences)}"
         case Abstained(why=why):
             return f"abstained: {why}"
-        case Trouble(where=where, what=what, advice=advice):
+        case NodeWarning(where=where, what=what, advice=advice):
             return f"trouble in {where}: {what}{f' ({advice})' if advice else ''}"
     return None
 
@@ -72,6 +72,6 @@ def describe_epoch(fact: EpochBegan, cast: Cast) -> str:
 
 def is_bad(fact: AnyEvent) -> bool:
     """Whether the fact is one to worry about."""
-    return isinstance(fact, DutyMissed | AttestationRefused | Abstained | Trouble) or (
+    return isinstance(fact, DutyMissed | AttestationRefused | Abstained | NodeWarning) or (
         isinstance(fact, Stored) and not fact.is_complete
     )

@@ -146,7 +146,7 @@ class Verdicts(Event, frozen=True):
     denied: dict[str, int]
 
 
-class Trouble(Event, frozen=True):
+class NodeWarning(Event, frozen=True):
     """Something went wrong that the node survives; `advice` says what its operator can do."""
 
     where: str
@@ -172,7 +172,7 @@ AnyEvent = (
     | AttestationRefused
     | Abstained
     | Verdicts
-    | Trouble
+    | NodeWarning
 )
 
 Emit = Callable[[AnyEvent], None]

@@ -8,11 +8,11 @@ from typing import Literal, Protocol
 import msgspec
 
 from epochgate.core.admission import Capacity
-from epochgate.core.claim import Shown
+from epochgate.core.claim import ShownSet
 from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.receipt import Proof, Receipt, ReceiptedEntry
 from epochgate.core.record import Record
-from epochgate.core.record_set import RecordSet, Section
+from epochgate.core.record_set import RecordSet, RuleReading
 from epochgate.core.schema import EpochContext
 from epochgate.core.settlement import HosterOutcome, Settlement
 from epochgate.core.verdict import Denied
@@ -49,9 +49,9 @@ class Decision(msgspec.Struct, frozen=True):
     epoch: int
     decided: Decided
     attested_list: tuple[int, ...] | None
-    sections: Sequence[Section]
+    rule_readings: Sequence[RuleReading]
     submission: OnChain | None = None
-    shown: Shown | None = None
+    shown: ShownSet | None = None
     records: RecordSet | None = None
     settlement: Settlement | None = None
     differences: Sequence[str] = ()
@@ -87,13 +87,18 @@ class Recorder(Protocol):
         ...
 
     def note_scores(
-        self, now: EvaluationContext, epoch: int, sections: Sequence[Section], records: RecordSet, it: HosterOutcome
+        self, now: EvaluationContext, epoch: int, rule_readings: Sequence[RuleReading], records: RecordSet, it: HosterOutcome
     ) -> None:
         """A validator scored the hosters of `epoch`."""
         ...
 
     def note_list(
-        self, now: EvaluationContext, epoch: int, sections: Sequence[Section], bitmaps: Sequence[bytes], it: HosterOutcome
+        self,
+        now: EvaluationContext,
+        epoch: int,
+        rule_readings: Sequence[RuleReading],
+        bitmaps: Sequence[bytes],
+        it: HosterOutcome,
     ) -> None:
         """The list attested for `epoch` was computed again, from the records that the attested submission named."""
         ...
@@ -119,11 +124,16 @@ class Unrecorded:
     def note_copy(self, proof: Proof, now: EvaluationContext, epoch: int) -> None: ...
 
     def note_scores(
-        self, now: EvaluationContext, epoch: int, sections: Sequence[Section], records: RecordSet, it: HosterOutcome
+        self, now: EvaluationContext, epoch: int, rule_readings: Sequence[RuleReading], records: RecordSet, it: HosterOutcome
     ) -> None: ...
 
     def note_list(
-        self, now: EvaluationContext, epoch: int, sections: Sequence[Section], bitmaps: Sequence[bytes], it: HosterOutcome
+        self,
+        now: EvaluationContext,
+        epoch: int,
+        rule_readings: Sequence[RuleReading],
+        bitmaps: Sequence[bytes],
+        it: HosterOutcome,
     ) -> None: ...
 
     def note_decision(self, now: EvaluationContext, decision: Decision) -> None: ...

@@ -32,7 +32,7 @@ class OpenedChain(msgspec.Struct, frozen=True):
     how_to_register: str
 
 
-class Seat(msgspec.Struct, frozen=True):
+class ChainIdentity(msgspec.Struct, frozen=True):
     """Which subnet of a chain with many, and as whom; the local chain needs none of it.
 
     `role_field` is the policy's; `block_seconds` is for development chains that keep a pace of their own.
@@ -45,7 +45,9 @@ class Seat(msgspec.Struct, frozen=True):
     emit: Emit | None = None
 
 
-async def open_chain(url: str, *, author: bytes | None, clock: Clock, seat: Seat | None = None) -> OpenedChain:
+async def open_chain(
+    url: str, *, author: bytes | None, clock: Clock, chain_identity: ChainIdentity | None = None
+) -> OpenedChain:
     """The chain that `url` names, for the node `author`; None for one that only looks.
 
     Raises InputError for a URL of no kind, for a chain that does not answer, and where this machine's clock does not fit
@@ -54,7 +56,7 @@ async def open_chain(url: str, *, author: bytes | None, clock: Clock, seat: Seat
     if url.startswith(LOCAL):
         return await _open_local(Path(url.removeprefix(LOCAL)), author, clock)
     if url.startswith(RPC):
-        return await _open_hypertensor(url, author, clock, seat or Seat())
+        return await _open_hypertensor(url, author, clock, chain_identity or ChainIdentity())
     raise InputError(f"--chain {url!r}: write local:FILE, ws://HOST:PORT or wss://HOST")
 
 
@@ -95,27 +97,27 @@ async def _open_local(file: Path, author: bytes | None, clock: Clock) -> OpenedC
     return OpenedChain(chain, f"the chain in {file}", how)
 
 
-async def _open_hypertensor(url: str, author: bytes | None, clock: Clock, seat: Seat) -> OpenedChain:
+async def _open_hypertensor(url: str, author: bytes | None, clock: Clock, chain_identity: ChainIdentity) -> OpenedChain:
     """Without a hotkey a node that acts on the chain cannot start; one that only looks needs none."""
     require_hypertensor()
     from epochgate.chain.hypertensor.account import find_account  # noqa: PLC0415 - of the extra [hypertensor]
     from epochgate.chain.hypertensor.chain import HypertensorChain  # noqa: PLC0415 - likewise
 
-    if seat.subnet_id is None:
+    if chain_identity.subnet_id is None:
         raise InputError(f"--chain {url} has many subnets: say which with --subnet-id N")
-    account = None if author is None else find_account(seat.hotkey, HOTKEY_VARIABLE, os.environ)
+    account = None if author is None else find_account(chain_identity.hotkey, HOTKEY_VARIABLE, os.environ)
     try:
         chain = await HypertensorChain.open(
             url,
-            seat.subnet_id,
+            chain_identity.subnet_id,
             clock,
             author=author,
             account=account,
-            role_field=seat.role_field,
-            block_seconds=seat.block_seconds,
-            emit=seat.emit,
+            role_field=chain_identity.role_field,
+            block_seconds=chain_identity.block_seconds,
+            emit=chain_identity.emit,
         )
     except (ChainRefused, ConnectionError, LookupError) as error:
         raise InputError(str(error)) from None
-    how = f"`epochgate chain register-node --chain {url} --subnet-id {seat.subnet_id}` does it"
-    return OpenedChain(chain, f"subnet {seat.subnet_id} of {url}", how)
+    how = f"`epochgate chain register-node --chain {url} --subnet-id {chain_identity.subnet_id}` does it"
+    return OpenedChain(chain, f"subnet {chain_identity.subnet_id} of {url}", how)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
-from epochgate.core.sanitize import SHOWABLE
+from epochgate.core.sanitize import PRINTABLE
 
 
 class ServerState(enum.IntEnum):
@@ -19,8 +19,8 @@ class ServerState(enum.IntEnum):
     ONLINE = 2
 
 
-Name = Annotated[str, Field(max_length=64, pattern=SHOWABLE)]
-Version = Annotated[str, Field(max_length=32, pattern=SHOWABLE)]
+Name = Annotated[str, Field(max_length=64, pattern=PRINTABLE)]
+Version = Annotated[str, Field(max_length=32, pattern=PRINTABLE)]
 
 
 class Heartbeat(BaseModel):

@@ -10,7 +10,7 @@ from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.policy import Judge
 from epochgate.core.receipt import Proof, Receipt, ReceiptRule, RecordId, Standing, compute_record_id
 from epochgate.core.record import Record
-from epochgate.core.record_set import KeyReading, Section
+from epochgate.core.record_set import KeyReading, RuleReading
 from epochgate.core.roster import ReplicaSet
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.verdict import Denied, Reason
@@ -133,22 +133,22 @@ class Store:
         await is_over.wait()
         return posting
 
-    async def read(self, key_rule: KeyRule, *, is_thorough: bool = False) -> KeyReading:
+    async def read(self, key_rule: KeyRule, *, wait_for_all: bool = False) -> KeyReading:
         """What the replicas of one key hold, proven by receipts; the values of all that is proven.
 
-        So many replicas are waited for that nothing complete is missed; `is_thorough` waits for all of them.
+        So many replicas are waited for that nothing complete is missed; `wait_for_all` waits for all of them.
         """
         async with self._reads:
-            return await self._reader.read(key_rule, is_thorough=is_thorough)
+            return await self._reader.read(key_rule, wait_for_all=wait_for_all)
 
-    async def read_all(self, rule: Rule, epoch: int, *, is_thorough: bool = False) -> Section:
+    async def read_all(self, rule: Rule, epoch: int, *, wait_for_all: bool = False) -> RuleReading:
         """All keys of a rule in one epoch: one, or one an author. Raises KeyError for an epoch the calendar lacks."""
         schedule = self._chain_clock.schedule
         roster = schedule.get_context(epoch).roster
         readings = await asyncio.gather(
-            *(self.read(key_rule, is_thorough=is_thorough) for key_rule in schedule.get_key_rules(rule, epoch))
+            *(self.read(key_rule, wait_for_all=wait_for_all) for key_rule in schedule.get_key_rules(rule, epoch))
         )
-        return Section(rule, epoch, roster, tuple(readings))
+        return RuleReading(rule, epoch, roster, tuple(readings))
 
     async def ask(self, peer: bytes, request: Request) -> Reply | None:
         """One request to one peer; None when it is unreachable or answers what is no reply."""

@@ -30,7 +30,7 @@ TRIES = 2
 _is_receipt_signed = functools.lru_cache(MAX_CACHED_RECEIPTS)(is_receipt_signed)
 
 
-class Survey:
+class QuorumListing:
     """What the replicas of one key have listed so far, as far as it is proven: `receipts` holds the valid ones of each
     record by replica, `holders` who lists it."""
 
@@ -104,37 +104,37 @@ class Reader:
         self._hedge_seconds = hedge_seconds
         self._stand_in_seconds = stand_in_seconds
 
-    async def read(self, key_rule: KeyRule, *, is_thorough: bool) -> KeyReading:
+    async def read(self, key_rule: KeyRule, *, wait_for_all: bool) -> KeyReading:
         """Thorough is to wait for every replica, and so to find also what more than f of them have lost."""
-        survey = await self._survey(key_rule, is_thorough=is_thorough)
-        proven = survey.get_proven()
+        quorum_listing = await self._list_quorum(key_rule, wait_for_all=wait_for_all)
+        proven = quorum_listing.get_proven()
         fetching = _Fetching(proven)
-        await self._fetch_all(key_rule, survey, fetching)
+        await self._fetch_all(key_rule, quorum_listing, fetching)
         proofs = {
-            record_id: Proof(fetching.records[record_id], _in_order(survey.receipts[record_id]))
+            record_id: Proof(fetching.records[record_id], _in_order(quorum_listing.receipts[record_id]))
             for record_id in proven
             if record_id in fetching.records
         }
         signers = {
             record_id: frozenset(receipts)
-            for record_id, receipts in survey.receipts.items()
+            for record_id, receipts in quorum_listing.receipts.items()
             if receipts and record_id not in fetching.impossible
         }
-        return KeyReading(key_rule, proofs, signers, frozenset(survey.answered))
+        return KeyReading(key_rule, proofs, signers, frozenset(quorum_listing.answered))
 
-    async def _survey(self, key_rule: KeyRule, *, is_thorough: bool) -> Survey:
+    async def _list_quorum(self, key_rule: KeyRule, *, wait_for_all: bool) -> QuorumListing:
         """Asks K - f replicas, whose answers mostly settle it; the others too where those are slow, or do not agree."""
-        survey, changed = Survey(key_rule), asyncio.Event()
+        quorum_listing, changed = QuorumListing(key_rule), asyncio.Event()
         others = self._order(key_rule.replica_set.replicas, self._peers.own[-1])  # readers begin at different ones
         waiting: dict[bytes, None] = {}
 
         async def ask(replica: bytes) -> None:
             for _ in range(TRIES):
                 listing = await self._list(replica, key_rule)
-                if survey.is_over:
+                if quorum_listing.is_over:
                     return
                 if listing is not None:
-                    survey.add(replica, listing, self.verifier)
+                    quorum_listing.add(replica, listing, self.verifier)
                     break
             del waiting[replica]
             changed.set()
@@ -145,14 +145,14 @@ class Reader:
                 self._peers.spawn(ask(replica))
             del others[:count]
 
-        ask_next(key_rule.replica_set.k if is_thorough else key_rule.replica_set.quorum)
+        ask_next(key_rule.replica_set.k if wait_for_all else key_rule.replica_set.quorum)
         try:
-            while (waiting or others) and (is_thorough or not survey.is_settled(len(waiting) + len(others))):
+            while (waiting or others) and (wait_for_all or not quorum_listing.is_settled(len(waiting) + len(others))):
                 if not waiting or not await _is_told(changed, self._hedge_seconds if others else None):
                     ask_next(len(others))
         finally:
-            survey.is_over = True
-        return survey
+            quorum_listing.is_over = True
+        return quorum_listing
 
     async def _list(self, replica: bytes, key_rule: KeyRule) -> dict[RecordId, Entry] | None:
         """All pages of one replica's listing; None when it does not end in time, or is none.
@@ -179,9 +179,11 @@ class Reader:
             self._peers.suspects.add(replica)
             return None
 
-    async def _fetch_all(self, key_rule: KeyRule, survey: Survey, fetching: _Fetching) -> None:
+    async def _fetch_all(self, key_rule: KeyRule, quorum_listing: QuorumListing, fetching: _Fetching) -> None:
         """From this node's own replica where it can, from the others in turn, so that the load is spread."""
-        orders = {record_id: self._order(survey.holders[record_id], index) for index, record_id in enumerate(fetching.wanted)}
+        orders = {
+            record_id: self._order(quorum_listing.holders[record_id], index) for index, record_id in enumerate(fetching.wanted)
+        }
         tasks: list[asyncio.Task[None]] = []
         for turn in range(key_rule.replica_set.k):
             batches: dict[bytes, list[RecordId]] = {}

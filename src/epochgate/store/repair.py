@@ -49,7 +49,7 @@ class Repair:
         """
         copied, left = 0, []
         for key_rule in self.left:
-            reading = await self._store.read(key_rule, is_thorough=True)
+            reading = await self._store.read(key_rule, wait_for_all=True)
             for record_id in reading.get_record_ids(Standing.PROVEN):
                 copied += _take(
                     reading.proofs[record_id], key_rule, self._replica, self._chain_clock, self._epoch, self._recorder

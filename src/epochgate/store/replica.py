@@ -34,7 +34,7 @@ from epochgate.store.wire import (
     Post,
     Posted,
     Refused,
-    Shown,
+    SetPage,
     ShowSet,
     Values,
     decode_request,
@@ -198,7 +198,7 @@ class Replica:
                 records.append(record)
         return Values(tuple(records))
 
-    def _show(self, epoch: int, start: int) -> Shown:
+    def _show(self, epoch: int, start: int) -> SetPage:
         proofs, evidence = self._sets.get(epoch, ((), ()))
         left_bytes = self._max_reply_bytes
         end = start
@@ -209,7 +209,7 @@ class Replica:
                 break
             end += 1
         first_pair, last_pair = max(0, start - len(proofs)), max(0, end - len(proofs))
-        return Shown(proofs[start:end], evidence[first_pair:last_pair], is_last=end >= len(row))
+        return SetPage(proofs[start:end], evidence[first_pair:last_pair], is_last=end >= len(row))
 
     def _put_off(self, wait_seconds: float) -> bytes:
         """Refuse a sender that was told to wait and does not: a flood costs a look and a count, whatever is in it."""

@@ -12,7 +12,7 @@ import msgspec
 
 from epochgate.core.receipt import Entry, Proof, Receipt
 from epochgate.core.record import AUTHOR_BYTES, KEY_BYTES, Record
-from epochgate.core.sanitize import SHOWABLE, make_showable
+from epochgate.core.sanitize import PRINTABLE, sanitize_for_terminal
 from epochgate.core.verdict import Denied, Reason
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ MAX_WORDS = 400
 
 Key = Annotated[bytes, msgspec.Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
 Author = Annotated[bytes, msgspec.Meta(max_length=AUTHOR_BYTES)]
-Words = Annotated[str, msgspec.Meta(max_length=MAX_WORDS, pattern=SHOWABLE)]
+Words = Annotated[str, msgspec.Meta(max_length=MAX_WORDS, pattern=PRINTABLE)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
@@ -106,7 +106,7 @@ class Values(msgspec.Struct, frozen=True, array_like=True, tag="values"):
     records: tuple[Record, ...]
 
 
-class Shown(msgspec.Struct, frozen=True, array_like=True, tag="shown"):
+class SetPage(msgspec.Struct, frozen=True, array_like=True, tag="shown"):
     """Proofs and pairs of evidence of a submission; `is_last` when nothing follows them."""
 
     proofs: tuple[Proof, ...]
@@ -114,7 +114,7 @@ class Shown(msgspec.Struct, frozen=True, array_like=True, tag="shown"):
     is_last: bool
 
 
-Reply = Posted | Refused | Listing | Values | Shown
+Reply = Posted | Refused | Listing | Values | SetPage
 
 _encoder = msgspec.msgpack.Encoder()
 _request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
@@ -155,5 +155,5 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
 def _to_words(fact: object) -> str | None:
     if fact is None:
         return None
-    words = fact[:MAX_WORDS].hex() if isinstance(fact, bytes) else make_showable(str(fact))
+    words = fact[:MAX_WORDS].hex() if isinstance(fact, bytes) else sanitize_for_terminal(str(fact))
     return words if len(words) <= MAX_WORDS else words[: MAX_WORDS - 3] + "..."

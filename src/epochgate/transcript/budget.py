@@ -6,7 +6,7 @@ from collections import Counter
 
 from epochgate.core.limits import Quota
 
-REFUSALS_A_SENDER = 64
+REFUSALS_PER_SENDER = 64
 """Of each reason, in a file."""
 REFUSED_BYTES_A_SENDER = 1 << 20
 """Of values in refusals, in a file."""
@@ -24,7 +24,7 @@ class Budget:
 
     def has_room_for_refusal(self, verdict: str, size_bytes: int) -> bool:
         """Whether it is to be written; it is counted as written then."""
-        if self._refusals[verdict] >= REFUSALS_A_SENDER or self._refused_bytes + size_bytes > REFUSED_BYTES_A_SENDER:
+        if self._refusals[verdict] >= REFUSALS_PER_SENDER or self._refused_bytes + size_bytes > REFUSED_BYTES_A_SENDER:
             return False
         self._refusals[verdict] += 1
         self._refused_bytes += size_bytes

@@ -67,7 +67,7 @@ class HeldRecord(msgspec.Struct, frozen=True, array_like=True):
     receipt: Receipt | None
 
 
-class Begun(Line, frozen=True, tag="begun"):
+class EpochStarted(Line, frozen=True, tag="begun"):
     """The node has started, or has begun an epoch. `lost` counts lines that the disk did not take since the last `begun`.
 
     What it grants is in its policy; `max_value_bytes`, the longest value that it can hand out again, is its network's.
@@ -89,7 +89,7 @@ class Begun(Line, frozen=True, tag="begun"):
     lost: int = 0
 
 
-class Learnt(Line, frozen=True, tag="learnt"):
+class ContextLearned(Line, frozen=True, tag="learnt"):
     """An epoch's roster, or its election, came from the chain."""
 
     context: Context
@@ -131,7 +131,7 @@ class Posted(Line, frozen=True, tag="posted"):
     is_stale: bool = False
 
 
-class TurnedAway(Line, frozen=True, tag="turned-away"):
+class RequestRejected(Line, frozen=True, tag="turned-away"):
     """A request was refused before it was read as a record: who sent it, how long it was, and the reason."""
 
     block: int
@@ -149,7 +149,7 @@ class Counted(Line, frozen=True, tag="counted"):
     count: int
 
 
-class Muted(Line, frozen=True, tag="muted"):
+class SenderMuted(Line, frozen=True, tag="muted"):
     """More records of `sender` were admitted than are written down; what it posts from here on is counted."""
 
     sender: bytes
@@ -184,7 +184,7 @@ class Reading(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     key: bytes
     answered: tuple[bytes, ...] = ()
     proven: tuple[tuple[bytes, bytes], ...] = ()
-    hearsay: tuple[tuple[bytes, bytes, tuple[bytes, ...]], ...] = ()
+    unverified: tuple[tuple[bytes, bytes, tuple[bytes, ...]], ...] = ()
 
 
 class SectionRead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -218,18 +218,18 @@ class Scored(Line, frozen=True, tag="scored"):
     epoch: int
     block: int
     time_seconds: float
-    sections: tuple[SectionRead, ...]
+    rule_readings: tuple[SectionRead, ...]
     set: Set
     outcome: Outcome
 
 
-class Relisted(Line, frozen=True, tag="relisted"):
+class ScoreListRebuilt(Line, frozen=True, tag="relisted"):
     """The list attested for `epoch`, computed again from what the attested submission's bitmaps name."""
 
     epoch: int
     block: int
     time_seconds: float
-    sections: tuple[SectionRead, ...]
+    rule_readings: tuple[SectionRead, ...]
     bitmaps: tuple[str, ...]
     outcome: Outcome
 
@@ -260,7 +260,7 @@ class DecisionMade(Line, frozen=True, tag="decision"):
     time_seconds: float
     decided: Decided
     attested_list: tuple[int, ...] | None
-    sections: tuple[SectionRead, ...]
+    rule_readings: tuple[SectionRead, ...]
     on_chain: OnChain | None = None
     settled: Settled | None = None
     shown: tuple[Reading, ...] = ()
@@ -268,7 +268,19 @@ class DecisionMade(Line, frozen=True, tag="decision"):
     differences: tuple[str, ...] = ()
 
 
-AnyLine = Begun | Learnt | Posted | TurnedAway | Counted | Muted | Proven | Copied | Scored | Relisted | DecisionMade
+AnyLine = (
+    EpochStarted
+    | ContextLearned
+    | Posted
+    | RequestRejected
+    | Counted
+    | SenderMuted
+    | Proven
+    | Copied
+    | Scored
+    | ScoreListRebuilt
+    | DecisionMade
+)
 
 _decoder: msgspec.json.Decoder[AnyLine] = msgspec.json.Decoder(AnyLine)
 _encoder = msgspec.json.Encoder()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from epochgate.transcript.files import find_files, read_lines
-from epochgate.transcript.lines import AnyLine, Begun, decode_line
+from epochgate.transcript.lines import AnyLine, EpochStarted, decode_line
 
 
 class TranscriptError(RuntimeError):
@@ -54,7 +54,7 @@ def read_transcript(path: Path) -> Iterator[tuple[Place, AnyLine | Damage]]:
             place = Place(path.name, number)
             line, why = _read(data)
             if waiting is not None:
-                yield waiting[0], Damage(waiting[1], isinstance(line, Begun) and line.why == "start")
+                yield waiting[0], Damage(waiting[1], isinstance(line, EpochStarted) and line.why == "start")
                 waiting = None
             if line is None:
                 waiting = (place, why)

@@ -52,7 +52,7 @@ class Replay:
         self._is_backtest = is_backtest
         self._schedule = EpochSchedule(policy)
         self._judge: Judge = policy
-        self._begun: lines.Begun | None = None
+        self._begun: lines.EpochStarted | None = None
         self._stored: ReplayedEntries | None = None
         self._values: dict[bytes, bytes] = {}
         self._proofs: dict[RecordId, Proof] = {}
@@ -78,29 +78,29 @@ class Replay:
         self._result.differences.append(f"{place}: {what}")
 
     def _take(self, place: Place, line: AnyLine | Damage) -> None:
-        if self._begun is None and not isinstance(line, lines.Begun | Damage):
+        if self._begun is None and not isinstance(line, lines.EpochStarted | Damage):
             self._differ(place, "no begun line stands before it")
             return
         match line:
             case Damage(why, is_torn):
                 self._take_damage(place, why, is_torn)
-            case lines.Begun():
+            case lines.EpochStarted():
                 self._begin(place, line)
-            case lines.Learnt(context):
+            case lines.ContextLearned(context):
                 self._learn(place, context)
             case lines.Posted():
                 self._check_post(place, line)
-            case lines.TurnedAway():
+            case lines.RequestRejected():
                 self._check_turned_away(place, line)
             case lines.Counted(verdict, count):
                 self._counted[verdict] = count
-            case lines.Muted(sender):
+            case lines.SenderMuted(sender):
                 self._muted.add(sender)
             case lines.Proven():
                 self._take_proof(place, line)
             case lines.Copied():
                 self._check_copy(place, line)
-            case lines.Scored() | lines.Relisted() | lines.DecisionMade():
+            case lines.Scored() | lines.ScoreListRebuilt() | lines.DecisionMade():
                 self._check_settlement(place, line)
 
     def _take_damage(self, place: Place, why: str, is_torn: bool) -> None:
@@ -109,7 +109,7 @@ class Replay:
         else:
             self._differ(place, f"it is no line of a transcript: {why}")
 
-    def _begin(self, place: Place, line: lines.Begun) -> None:
+    def _begin(self, place: Place, line: lines.EpochStarted) -> None:
         self._end_counts()
         if line.format != lines.FORMAT:
             self._differ(place, f"format {line.format}, this program reads {lines.FORMAT}")
@@ -125,7 +125,7 @@ class Replay:
         self._judge = self._make_judge(self._schedule)
         self._muted.clear()
 
-    def _compare_held(self, place: Place, line: lines.Begun) -> None:
+    def _compare_held(self, place: Place, line: lines.EpochStarted) -> None:
         """What the node says it holds must be what its transcript made it hold, but for what a killed node could not write."""
         if self._stored is None or line.lost or self._muted or self._result.gaps:
             if line.lost:
@@ -191,7 +191,7 @@ class Replay:
         if receipt is None or not is_own or not is_timely or not is_receipt_signed(network, record_id, receipt):
             self._differ(place, "the receipt does not hold")
 
-    def _check_turned_away(self, place: Place, line: lines.TurnedAway) -> None:
+    def _check_turned_away(self, place: Place, line: lines.RequestRejected) -> None:
         self._result.counts[line.verdict] += 1
         if line.verdict in NOT_RECOMPUTED:
             return
@@ -229,7 +229,7 @@ class Replay:
         if not self._stored.add_receipt(copy):
             self._stored.keep(copy)
 
-    def _check_settlement(self, place: Place, line: Scored | lines.Relisted | DecisionMade) -> None:
+    def _check_settlement(self, place: Place, line: Scored | lines.ScoreListRebuilt | DecisionMade) -> None:
         assert self._begun is not None  # noqa: S101 - nothing is checked before it
         now = self._get_moment(line.block, line.time_seconds)
         again = Resettlement(self._policy, self._judge, self._schedule, now, self._proofs)
@@ -237,7 +237,7 @@ class Replay:
             case Scored():
                 self._result.scored = line
                 again.check_scores(line)
-            case lines.Relisted():
+            case lines.ScoreListRebuilt():
                 again.check_list(line)
                 self._lists[line.epoch] = line.outcome.score_list
             case DecisionMade():

@@ -12,7 +12,7 @@ from epochgate.transcript.lines import HeldRecord
 
 
 class ReplayedEntries:
-    """A `core.admission.Stock` without values."""
+    """A `core.admission.StoredEntries` without values."""
 
     def __init__(self, held: Iterable[HeldRecord] = ()) -> None:
         self.held: dict[tuple[bytes, bytes], HeldRecord] = {}

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from epochgate.core.claim import Agreed, Claim, Shown, Undecided, judge_claim
+from epochgate.core.claim import Agreed, ShownSet, SubmissionClaim, Undecided, judge_claim
 from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.policy import Judge, Policy
 from epochgate.core.receipt import Proof, RecordId, Standing
 from epochgate.core.record import is_record_signed
-from epochgate.core.record_set import KeyReading, RecordSet, Section, compute_set, read_bitmap
+from epochgate.core.record_set import KeyReading, RecordSet, RuleReading, compute_set, read_bitmap
 from epochgate.core.rule import KeyRule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.settlement import HosterOutcome, Settlement, compute_deciding, compute_hoster_outcome, compute_settlement
 from epochgate.core.verdict import Denied
 from epochgate.keys import format_peer_id
-from epochgate.transcript.lines import DecisionMade, Outcome, Pairs, Reading, Relisted, Scored, SectionRead, Set
+from epochgate.transcript.lines import DecisionMade, Outcome, Pairs, Reading, Scored, ScoreListRebuilt, SectionRead, Set
 
 
 class Resettlement:
@@ -32,31 +32,35 @@ class Resettlement:
         self._proofs = proofs
 
     def check_scores(self, line: Scored) -> None:
-        records = compute_set(self._read_sections(line.sections))
+        records = compute_set(self._read_sections(line.rule_readings))
         self._compare_set(line.set, records)
         self._compare_outcome(line.outcome, self._compute_outcome(records, line.epoch))
 
-    def check_list(self, line: Relisted) -> None:
-        sections = self._read_sections(line.sections)
+    def check_list(self, line: ScoreListRebuilt) -> None:
+        rule_readings = self._read_sections(line.rule_readings)
         included: dict[tuple[str, int], dict[bytes, Proof]] = {}
-        for section, bitmap in zip(sections, line.bitmaps, strict=True):
-            proven = {author: proofs[0] for author, proofs in section.get_proofs(Standing.PROVEN).items()}
-            named = read_bitmap(section.roster, bytes.fromhex(bitmap))
+        for rule_reading, bitmap in zip(rule_readings, line.bitmaps, strict=True):
+            proven = {author: proofs[0] for author, proofs in rule_reading.get_proofs(Standing.PROVEN).items()}
+            named = read_bitmap(rule_reading.roster, bytes.fromhex(bitmap))
             self.differences += [
                 f"{format_peer_id(author)} is named, but not proven" for author in named if author not in proven
             ]
-            included[section.rule.kind, section.epoch] = {author: proven[author] for author in named if author in proven}
+            included[rule_reading.rule.kind, rule_reading.epoch] = {
+                author: proven[author] for author in named if author in proven
+            }
         self._compare_outcome(line.outcome, self._compute_outcome(RecordSet(included, {}, (), b""), line.epoch))
 
     def check_decision(self, line: DecisionMade, node: bytes) -> None:
-        sections = self._read_sections(line.sections)
+        rule_readings = self._read_sections(line.rule_readings)
         deciding = compute_deciding(self._policy, line.epoch, is_attested=line.attested_list is not None)
-        if [(rule, epoch) for rule, epoch in deciding] != [(section.rule, section.epoch) for section in sections]:
+        if [(rule, epoch) for rule, epoch in deciding] != [
+            (rule_reading.rule, rule_reading.epoch) for rule_reading in rule_readings
+        ]:
             self.differences.append("the sections are not those that decide")
         if line.decided == "submitted":
-            self._check_submission(line, compute_set(sections), node)
+            self._check_submission(line, compute_set(rule_readings), node)
         else:
-            self._check_attestation(line, sections)
+            self._check_attestation(line, rule_readings)
 
     def _check_submission(self, line: DecisionMade, records: RecordSet, node: bytes) -> None:
         self._compare_settled(line, records)
@@ -65,13 +69,13 @@ class Resettlement:
         elif line.settled and line.on_chain.set == line.settled.set:
             self.differences += _compare_pairs("on the chain", line.on_chain.scores, dict(line.settled.pay))
 
-    def _check_attestation(self, line: DecisionMade, sections: Sequence[Section]) -> None:
+    def _check_attestation(self, line: DecisionMade, rule_readings: Sequence[RuleReading]) -> None:
         if line.on_chain is None:
             self.differences.append("there is no submission to decide on")
             return
         named = line.on_chain.set
-        claim = Claim(tuple(map(bytes.fromhex, named.bitmaps)), bytes.fromhex(named.root))
-        verdict = judge_claim(claim, sections, self._read_shown(line))
+        claim = SubmissionClaim(tuple(map(bytes.fromhex, named.bitmaps)), bytes.fromhex(named.root))
+        verdict = judge_claim(claim, rule_readings, self._read_shown(line))
         decided, differences = "refused", getattr(verdict, "differences", ())
         if isinstance(verdict, Agreed):
             settlement = self._compare_settled(line, verdict.records)
@@ -111,16 +115,16 @@ class Resettlement:
             if getattr(written, name) != getattr(outcome, name):
                 self.differences.append(f"{name} is not what the set gives")
 
-    def _read_sections(self, sections: Sequence[SectionRead]) -> tuple[Section, ...]:
-        return tuple(map(self._read_section, sections))
+    def _read_sections(self, rule_readings: Sequence[SectionRead]) -> tuple[RuleReading, ...]:
+        return tuple(map(self._read_section, rule_readings))
 
-    def _read_section(self, it: SectionRead) -> Section:
+    def _read_section(self, it: SectionRead) -> RuleReading:
         """Raises KeyError for a rule or an epoch that is not known."""
         rule = self._policy.get_rule(it.kind)
         key_rules = {key_rule.key: key_rule for key_rule in self._schedule.get_key_rules(rule, it.epoch)}
         roster = self._schedule.get_context(it.epoch).roster
         readings = (self._read_key(key_rules[reading.key], reading, is_own=True) for reading in it.readings)
-        return Section(rule, it.epoch, roster, tuple(readings))
+        return RuleReading(rule, it.epoch, roster, tuple(readings))
 
     def _read_key(self, key_rule: KeyRule, reading: Reading, *, is_own: bool) -> KeyReading:
         """What is proven is judged and verified again. Of its own readings a node keeps no receipt that does not hold."""
@@ -137,20 +141,20 @@ class Resettlement:
                 false = [receipt.replica for receipt in proof.receipts if receipt.replica not in who]
                 words = ", ".join(map(format_peer_id, false))
                 self.differences.append(f"{key_rule.name} by {format_peer_id(author)}: no receipt holds of {words}")
-        for author, digest, replicas in reading.hearsay:
+        for author, digest, replicas in reading.unverified:
             signers[RecordId(reading.key, author, digest)] = frozenset(replicas)
         return KeyReading(key_rule, proofs, signers, frozenset(reading.answered))
 
-    def _read_shown(self, line: DecisionMade) -> Shown:
+    def _read_shown(self, line: DecisionMade) -> ShownSet:
         key_rules = {
             key_rule.key: key_rule
-            for it in line.sections
+            for it in line.rule_readings
             for key_rule in self._schedule.get_key_rules(self._policy.get_rule(it.kind), it.epoch)
         }
         readings = tuple(self._read_key(key_rules[reading.key], reading, is_own=False) for reading in line.shown)
         network = self._now.network
         evidence = [pair for pair in line.evidence if all(is_record_signed(network, record) for record in pair)]
-        return Shown(readings, tuple(evidence))
+        return ShownSet(readings, tuple(evidence))
 
 
 def _compare_pairs(what: str, written: Pairs, recomputed: Mapping[bytes, int]) -> Iterator[str]:

@@ -14,11 +14,11 @@ from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.limits import Quota
 from epochgate.core.receipt import Proof, Receipt, RecordId, compute_record_id
 from epochgate.core.record import Record, compute_value_digest
-from epochgate.core.record_set import KeyReading, RecordSet, Section
+from epochgate.core.record_set import KeyReading, RecordSet, RuleReading
 from epochgate.core.schema import EpochContext
 from epochgate.core.settlement import HosterOutcome
 from epochgate.core.verdict import Denied, Reason
-from epochgate.observe.events import Emit, Trouble
+from epochgate.observe.events import Emit, NodeWarning
 from epochgate.observe.recorder import Decision, Situation
 from epochgate.transcript import lines
 from epochgate.transcript.budget import Budget
@@ -70,7 +70,7 @@ class TranscriptWriter:
             )
             for place, it in situation.held.items()
         )
-        begun = lines.Begun(
+        begun = lines.EpochStarted(
             format=lines.FORMAT,
             why="start" if situation.oldest_epoch is None else "epoch",
             epoch=situation.epoch,
@@ -92,7 +92,7 @@ class TranscriptWriter:
         before = self._contexts.get(context.epoch)
         line = self._remember(context)
         if line != before:  # before the subnet starts, the roster is looked at again and again
-            self._write(lines.Learnt(line))
+            self._write(lines.ContextLearned(line))
 
     def note_post(
         self, sender: bytes, record: Record, now: EvaluationContext, answer: Receipt | Denied, *, is_new: bool
@@ -101,7 +101,7 @@ class TranscriptWriter:
         verdict = answer.reason.value if isinstance(answer, Denied) else ADMITTED if is_new else REPEATED
         if verdict == ADMITTED and not budget.is_muted and not budget.has_room_for_record(size, self._quota):
             budget.is_muted = True
-            self._write(lines.Muted(sender))
+            self._write(lines.SenderMuted(sender))
         if budget.is_muted or (verdict != ADMITTED and not budget.has_room_for_refusal(verdict, size)):
             self._count(verdict)
             return
@@ -129,7 +129,7 @@ class TranscriptWriter:
             self._count(verdict)
             return
         reasons = lines.Reasons.from_denied(denied)
-        self._write(lines.TurnedAway(now.block, now.time_seconds, sender, size_bytes, verdict, reasons))
+        self._write(lines.RequestRejected(now.block, now.time_seconds, sender, size_bytes, verdict, reasons))
 
     def note_put_off(self) -> None:
         self._count(_RATE)
@@ -139,9 +139,9 @@ class TranscriptWriter:
         self._write(lines.Copied(now.block, now.time_seconds, record_id.key, record_id.author, record_id.value_digest, epoch))
 
     def note_scores(
-        self, now: EvaluationContext, epoch: int, sections: Sequence[Section], records: RecordSet, it: HosterOutcome
+        self, now: EvaluationContext, epoch: int, rule_readings: Sequence[RuleReading], records: RecordSet, it: HosterOutcome
     ) -> None:
-        read = self._write_sections(sections)
+        read = self._write_sections(rule_readings)
         self._write(
             lines.Scored(
                 epoch, now.block, now.time_seconds, read, _write_set(records.bitmaps, records.root), _write_outcome(it)
@@ -149,14 +149,19 @@ class TranscriptWriter:
         )
 
     def note_list(
-        self, now: EvaluationContext, epoch: int, sections: Sequence[Section], bitmaps: Sequence[bytes], it: HosterOutcome
+        self,
+        now: EvaluationContext,
+        epoch: int,
+        rule_readings: Sequence[RuleReading],
+        bitmaps: Sequence[bytes],
+        it: HosterOutcome,
     ) -> None:
-        read = self._write_sections(sections)
+        read = self._write_sections(rule_readings)
         named = tuple(bitmap.hex() for bitmap in bitmaps)
-        self._write(lines.Relisted(epoch, now.block, now.time_seconds, read, named, _write_outcome(it)))
+        self._write(lines.ScoreListRebuilt(epoch, now.block, now.time_seconds, read, named, _write_outcome(it)))
 
     def note_decision(self, now: EvaluationContext, decision: Decision) -> None:
-        read = self._write_sections(decision.sections)
+        read = self._write_sections(decision.rule_readings)
         shown = tuple(map(self._write_reading, decision.shown.readings)) if decision.shown else ()
         self._write(
             lines.DecisionMade(
@@ -165,7 +170,7 @@ class TranscriptWriter:
                 time_seconds=now.time_seconds,
                 decided=decision.decided,
                 attested_list=decision.attested_list,
-                sections=read,
+                rule_readings=read,
                 on_chain=_write_on_chain(decision),
                 settled=_write_settled(decision),
                 shown=shown,
@@ -214,23 +219,25 @@ class TranscriptWriter:
             self._write(lines.Proven(*_get_fields(record_id), record.expiration_time, proof.receipts, value))
         return record_id
 
-    def _write_sections(self, sections: Iterable[Section]) -> tuple[lines.SectionRead, ...]:
+    def _write_sections(self, rule_readings: Iterable[RuleReading]) -> tuple[lines.SectionRead, ...]:
         return tuple(
-            lines.SectionRead(section.rule.kind, section.epoch, tuple(map(self._write_reading, section.readings)))
-            for section in sections
+            lines.SectionRead(
+                rule_reading.rule.kind, rule_reading.epoch, tuple(map(self._write_reading, rule_reading.readings))
+            )
+            for rule_reading in rule_readings
         )
 
     def _write_reading(self, reading: KeyReading) -> lines.Reading:
         record_ids = [self._write_proof(proof) for proof in reading.proofs.values()]
-        hearsay = tuple(
+        unverified = tuple(
             (record_id.author, record_id.value_digest, tuple(sorted(signers)))
             for record_id, signers in reading.signers.items()
             if record_id not in reading.proofs
         )
         proven = tuple((record_id.author, record_id.value_digest) for record_id in record_ids)
-        return lines.Reading(reading.key_rule.key, tuple(sorted(reading.answered)), proven, hearsay)
+        return lines.Reading(reading.key_rule.key, tuple(sorted(reading.answered)), proven, unverified)
 
-    def _begin(self, begun: lines.Begun) -> None:
+    def _begin(self, begun: lines.EpochStarted) -> None:
         try:
             if self._is_broken or self._file.epoch != begun.epoch:
                 self._file.open(begun.epoch)
@@ -253,7 +260,7 @@ class TranscriptWriter:
         """Nothing more until an epoch begins, for what follows would rest on what is missing. Said once."""
         self._lost += 1
         if not self._is_broken or self._lost == 1:
-            self._emit(Trouble("transcript", f"{type(error).__name__}: {error}", _FULL))
+            self._emit(NodeWarning("transcript", f"{type(error).__name__}: {error}", _FULL))
         self._is_broken = True
 
 

@@ -7,7 +7,7 @@ import pytest
 from epochgate import HOSTER, VALIDATOR
 from epochgate.chain.local import LocalChain
 from epochgate.cli import run_command
-from epochgate.engine.address_book import FILE_NAME, AddressBook
+from epochgate.engine.peerstore import FILE_NAME, PeerStore
 from epochgate.engine.system import SystemClock
 from epochgate.keys import format_peer_id
 from people import alice, bob, carol
@@ -23,8 +23,8 @@ def data(tmp_path: Path) -> Path:
     subnet = chain(tmp_path / "chain.sqlite", None, SystemClock())
     subnet.register(alice.author, HOSTER, stake=7)
     subnet.register(bob.author, HOSTER | VALIDATOR, stake=9)
-    book = AddressBook(tmp_path / FILE_NAME)
-    book.note({ALICE: ["/ip4/10.0.0.1/tcp/4001", "/ip4/10.0.0.2/tcp/4001"], CAROL: ["/ip4/10.0.0.3/tcp/4001"]})
+    peerstore = PeerStore(tmp_path / FILE_NAME)
+    peerstore.note({ALICE: ["/ip4/10.0.0.1/tcp/4001", "/ip4/10.0.0.2/tcp/4001"], CAROL: ["/ip4/10.0.0.3/tcp/4001"]})
     return tmp_path
 
 

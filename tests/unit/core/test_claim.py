@@ -13,12 +13,12 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from epochgate.core.claim import Agreed, Claim, Disputed, Shown, Undecided, compute_claim, judge_claim
+from epochgate.core.claim import Agreed, Disputed, ShownSet, SubmissionClaim, Undecided, compute_claim, judge_claim
 from epochgate.core.epoch import epochs, percent
 from epochgate.core.policy import Policy
 from epochgate.core.receipt import Proof, RecordId, Standing, compute_record_id
 from epochgate.core.record import Record
-from epochgate.core.record_set import KeyReading, RecordSet, Section, compute_bitmap, compute_root, compute_set, read_bitmap
+from epochgate.core.record_set import KeyReading, RecordSet, RuleReading, compute_bitmap, compute_root, compute_set, read_bitmap
 from epochgate.core.roster import HOSTER, Member, Roster
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schedule import EpochSchedule
@@ -49,7 +49,7 @@ class World:
             self.records[compute_record_id(record)] = record
         self.a, self.b = self.records
 
-    def read(self, honest: tuple[frozenset[RecordId], ...], faulty: tuple[frozenset[RecordId] | None, ...]) -> Section:
+    def read(self, honest: tuple[frozenset[RecordId], ...], faulty: tuple[frozenset[RecordId] | None, ...]) -> RuleReading:
         """What a reader gets when each replica shows these values; None is silence."""
         shown = dict(zip(self.honest + self.faulty, honest + faulty, strict=True))
         signers = {
@@ -59,7 +59,7 @@ class World:
         signers = {record_id: who for record_id, who in signers.items() if who}
         proofs = {record_id: Proof(self.records[record_id], ()) for record_id in signers}
         answered = frozenset(who for who, record_ids in shown.items() if record_ids is not None)
-        return Section(RULE, 0, self.roster, (KeyReading(self.key_rule, proofs, signers, answered),))
+        return RuleReading(RULE, 0, self.roster, (KeyReading(self.key_rule, proofs, signers, answered),))
 
     def holdings(self) -> Iterator[tuple[frozenset[RecordId], ...]]:
         """Every way in which the honest replicas, each of which holds one value at most, can hold them."""
@@ -72,14 +72,14 @@ class World:
         return itertools.product(options, repeat=self.f)
 
 
-def show(section: Section, records: RecordSet) -> Shown:
+def show(rule_reading: RuleReading, records: RecordSet) -> ShownSet:
     """What an honest submitter serves: the proofs of what it included, and the evidence for what it left out."""
     included = {compute_record_id(proof.record) for proofs in records.included.values() for proof in proofs.values()}
-    reading = section.readings[0]
+    reading = rule_reading.readings[0]
     signers = {record_id: who for record_id, who in reading.signers.items() if record_id in included}
     proofs = {record_id: proof for record_id, proof in reading.proofs.items() if record_id in included}
     pairs = [tuple(proof.record for proof in pair[:2]) for authors in records.excluded.values() for pair in authors.values()]
-    return Shown((msgspec.structs.replace(reading, proofs=proofs, signers=signers),), tuple((a, b) for a, b in pairs))
+    return ShownSet((msgspec.structs.replace(reading, proofs=proofs, signers=signers),), tuple((a, b) for a, b in pairs))
 
 
 @pytest.mark.parametrize("k", [4, 7])
@@ -87,9 +87,9 @@ def test_a_late_record_is_never_proven(k: int) -> None:
     world = World(k)
     nobody = (NOTHING,) * len(world.honest)
     for lie in world.lies():
-        section = world.read(nobody, lie)
-        assert not section.get_proofs(Standing.PROVEN)
-        assert compute_set([section]).included == {("commit", 0): {}}
+        rule_reading = world.read(nobody, lie)
+        assert not rule_reading.get_proofs(Standing.PROVEN)
+        assert compute_set([rule_reading]).included == {("commit", 0): {}}
 
 
 @pytest.mark.parametrize("k", [4, 7])
@@ -118,12 +118,12 @@ def test_a_dishonest_submitter_is_refused(k: int) -> None:
     everyone, silent = (frozenset({world.a}),) * len(world.honest), (NOTHING,) * world.f
     attestor = world.read(everyone, silent)
     empty = compute_set([world.read((NOTHING,) * len(world.honest), silent)])
-    left_out = judge_claim(compute_claim(empty), [attestor], Shown())
+    left_out = judge_claim(compute_claim(empty), [attestor], ShownSet())
     assert isinstance(left_out, Disputed)
     assert "left out without evidence" in left_out.differences[0]
 
-    made_up = Claim((compute_bitmap(world.roster, [world.author.author]),), compute_root([world.b]))
-    assert isinstance(judge_claim(made_up, [attestor], Shown()), Disputed)
+    made_up = SubmissionClaim((compute_bitmap(world.roster, [world.author.author]),), compute_root([world.b]))
+    assert isinstance(judge_claim(made_up, [attestor], ShownSet()), Disputed)
     late = world.read((NOTHING,) * len(world.honest), (frozenset({world.b}),) * world.f)
     unproven = judge_claim(made_up, [late], show(late, compute_set([late])))
     assert isinstance(unproven, Disputed)
@@ -132,23 +132,23 @@ def test_a_dishonest_submitter_is_refused(k: int) -> None:
 
 def test_evidence_must_be_two_values_of_one_author_under_this_key() -> None:
     world = World(4)
-    section = world.read((frozenset({world.a}),) * 3, (NOTHING,))
-    claim = Claim((compute_bitmap(world.roster, []),), compute_root([]))
+    rule_reading = world.read((frozenset({world.a}),) * 3, (NOTHING,))
+    claim = SubmissionClaim((compute_bitmap(world.roster, []),), compute_root([]))
     first, second = world.records.values()
     elsewhere = msgspec.structs.replace(second, key=bytes(20))
     somebody_else = msgspec.structs.replace(second, author=meet("peer 1").author)
-    assert isinstance(judge_claim(claim, [section], Shown((), ((first, second),))), Agreed)
+    assert isinstance(judge_claim(claim, [rule_reading], ShownSet((), ((first, second),))), Agreed)
     for evidence in ((), ((first, first),), ((first, elsewhere),), ((first, somebody_else),)):
-        assert isinstance(judge_claim(claim, [section], Shown((), evidence)), Disputed)
+        assert isinstance(judge_claim(claim, [rule_reading], ShownSet((), evidence)), Disputed)
 
 
 def test_too_few_answers_mean_abstaining() -> None:
     world = World(4)
-    section = world.read((frozenset({world.a}),) * 3, (None,))
-    records = compute_set([section])
-    reading = section.readings[0]
+    rule_reading = world.read((frozenset({world.a}),) * 3, (None,))
+    records = compute_set([rule_reading])
+    reading = rule_reading.readings[0]
     lonely = msgspec.structs.replace(reading, answered=frozenset(list(reading.answered)[:2]))
-    verdict = judge_claim(compute_claim(records), [msgspec.structs.replace(section, readings=(lonely,))], Shown())
+    verdict = judge_claim(compute_claim(records), [msgspec.structs.replace(rule_reading, readings=(lonely,))], ShownSet())
     assert isinstance(verdict, Undecided)
     assert "commit of epoch 0" in verdict.why
 
@@ -162,9 +162,9 @@ def test_a_proven_record_whose_value_nobody_handed_over_leaves_the_reading_open(
 
 def test_a_claim_that_does_not_fit_the_roster_is_disputed() -> None:
     world = World(4)
-    section = world.read((NOTHING,) * 3, (NOTHING,))
+    rule_reading = world.read((NOTHING,) * 3, (NOTHING,))
     for bitmaps in ((), (b"",), (b"\xff",), (b"\0\0",)):
-        assert isinstance(judge_claim(Claim(bitmaps, compute_root([])), [section], Shown()), Disputed)
+        assert isinstance(judge_claim(SubmissionClaim(bitmaps, compute_root([])), [rule_reading], ShownSet()), Disputed)
 
 
 def test_bitmaps_name_authors_and_nothing_else() -> None:
@@ -182,5 +182,5 @@ def test_roots_differ_with_every_set_of_leaves_and_not_with_their_order() -> Non
 
 def test_a_submitter_that_shows_nothing_is_believed_where_ones_own_reading_proves_its_set() -> None:
     world = World(7)
-    section = world.read((frozenset({world.a}),) * len(world.honest), (NOTHING,) * world.f)
-    assert isinstance(judge_claim(compute_claim(compute_set([section])), [section], Shown()), Agreed)
+    rule_reading = world.read((frozenset({world.a}),) * len(world.honest), (NOTHING,) * world.f)
+    assert isinstance(judge_claim(compute_claim(compute_set([rule_reading])), [rule_reading], ShownSet()), Agreed)

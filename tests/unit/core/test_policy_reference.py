@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from epochgate.core.challenge import compute_challenge
 from epochgate.core.commitment import Opening
 from epochgate.core.epoch import Timing
+from epochgate.core.receipt import ReceiptedEntry
 from epochgate.core.record import Record, compute_key
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import EpochContext
@@ -21,7 +22,6 @@ from epochgate.core.verdict import Denied, Reason
 from epochgate.keys import SigningKey
 from epochgate.policies.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
 from epochgate.schemas import Heartbeat, ServerState
-from epochgate.store.database import Held
 from people import NETWORK, alice, bob, dave, make_roster, vera, victor
 from reference_policy import TABLE, Row, World, judge
 
@@ -117,7 +117,7 @@ def compare(data: st.DataObject) -> None:
     schedule = EpochSchedule(INFERENCE_POLICY)
     for known in range(max(0, now_epoch - 2), now_epoch + 1):
         schedule.add(EpochContext(NETWORK, timing, make_roster(known), elected.author if elected else None))
-    kept = {pair: Held(bytes(32), expiry, now_epoch, 96, ()) for pair, expiry in held.items()}
+    kept = {pair: ReceiptedEntry(bytes(32), expiry, now_epoch, 96, ()) for pair, expiry in held.items()}
     moment = schedule.compute_evaluation_context(block, NOW_SECONDS, kept, is_stale=is_stale)
     verdict = INFERENCE_POLICY.admit(record, moment)
 

@@ -82,12 +82,12 @@ class Book:
 
 
 def make_usual_book() -> Book:
-    book = Book()
+    peerstore = Book()
     for hoster in (alice, bob, carol):
-        book.host(hoster, HONEST)
+        peerstore.host(hoster, HONEST)
     for validator in (victor, vera, vito):
-        book.list_scores(validator, (MAX_SCORE,) * 3)
-    return book
+        peerstore.list_scores(validator, (MAX_SCORE,) * 3)
+    return peerstore
 
 
 def test_honest_work_shares_both_pots_exactly() -> None:
@@ -99,14 +99,14 @@ def test_honest_work_shares_both_pots_exactly() -> None:
 
 
 def test_a_copied_commitment_earns_its_copier_nothing_and_costs_the_others_nothing() -> None:
-    book = Book()
+    peerstore = Book()
     for hoster in (alice, bob, carol):
-        book.host(hoster, HONEST)
-    copied = book.included["hoster-commit", 8][alice.author].record.payload
-    opened = book.included["hoster-reveal", 8][alice.author].record.payload
-    book.put("hoster-commit", 8, carol, copied)
-    book.put("hoster-reveal", 8, carol, opened)
-    outcome = compute_hoster_outcome(INFERENCE_POLICY, book.schedule, book.records, 8)
+        peerstore.host(hoster, HONEST)
+    copied = peerstore.included["hoster-commit", 8][alice.author].record.payload
+    opened = peerstore.included["hoster-reveal", 8][alice.author].record.payload
+    peerstore.put("hoster-commit", 8, carol, copied)
+    peerstore.put("hoster-reveal", 8, carol, opened)
+    outcome = compute_hoster_outcome(INFERENCE_POLICY, peerstore.schedule, peerstore.records, 8)
     assert carol.author in outcome.committed
     assert carol.author not in outcome.opened
     assert outcome.scores[carol.author] == 0
@@ -114,34 +114,36 @@ def test_a_copied_commitment_earns_its_copier_nothing_and_costs_the_others_nothi
 
 @pytest.mark.parametrize("what", ["other challenge", "never opened", "opened something else", "another epoch's"])
 def test_an_opening_that_does_not_fit_counts_as_none(what: str) -> None:
-    book = make_usual_book()
+    peerstore = make_usual_book()
     if what == "other challenge":
-        book.host(alice, HONEST, challenge=book.challenge(EPOCH - 2))
+        peerstore.host(alice, HONEST, challenge=peerstore.challenge(EPOCH - 2))
     elif what == "never opened":
-        del book.included["hoster-reveal", 8][alice.author]
+        del peerstore.included["hoster-reveal", 8][alice.author]
     elif what == "opened something else":
-        book.put("hoster-reveal", 8, alice, Opening(bytes(32), book.challenge(8), OUTPUT.encode(HONEST * 2)).to_bytes())
+        peerstore.put(
+            "hoster-reveal", 8, alice, Opening(bytes(32), peerstore.challenge(8), OUTPUT.encode(HONEST * 2)).to_bytes()
+        )
     else:
-        opening = Opening(bytes(32), book.challenge(8), OUTPUT.encode(HONEST))
-        book.put("hoster-commit", 8, alice, compute_commitment(NETWORK, "hoster-commit", 7, alice.author, opening))
-    outcome = compute_hoster_outcome(INFERENCE_POLICY, book.schedule, book.records, 8)
+        opening = Opening(bytes(32), peerstore.challenge(8), OUTPUT.encode(HONEST))
+        peerstore.put("hoster-commit", 8, alice, compute_commitment(NETWORK, "hoster-commit", 7, alice.author, opening))
+    outcome = compute_hoster_outcome(INFERENCE_POLICY, peerstore.schedule, peerstore.records, 8)
     assert alice.author not in outcome.opened
     assert set(outcome.scores) == {hoster.author for hoster in (alice, bob, carol)}
 
 
 def test_openings_held_back_do_not_make_a_majority_of_what_is_left() -> None:
-    book = make_usual_book()
-    del book.included["hoster-reveal", 8][alice.author]
-    settlement = book.settle()
+    peerstore = make_usual_book()
+    del peerstore.included["hoster-reveal", 8][alice.author]
+    settlement = peerstore.settle()
     assert settlement.outcome.scores == {hoster.author: 0 for hoster in (alice, bob, carol)}
     assert set(settlement.pay.values()) == {0}
 
 
 def test_a_list_is_paid_by_the_entries_that_fit_the_recomputed_one() -> None:
-    book = make_usual_book()
-    book.list_scores(vera, (MAX_SCORE, MAX_SCORE, 0))
-    book.list_scores(vito, (MAX_SCORE,) * 4)
-    weights = book.settle().list_weights
+    peerstore = make_usual_book()
+    peerstore.list_scores(vera, (MAX_SCORE, MAX_SCORE, 0))
+    peerstore.list_scores(vito, (MAX_SCORE,) * 4)
+    weights = peerstore.settle().list_weights
     assert [weights[v.author] for v in (victor, vera, vito)] == [3, 2, 0]
 
 
@@ -161,10 +163,10 @@ def test_the_first_submission_finds_no_lists_and_pays_nobody() -> None:
 
 
 def test_without_an_attested_list_it_follows_from_the_set_itself() -> None:
-    book = make_usual_book()
+    peerstore = make_usual_book()
     for hoster in (alice, bob, carol):
-        book.host(hoster, HONEST, epoch=EPOCH - 2)
-    assert book.settle(attested_list=None).list_weights == book.settle().list_weights
+        peerstore.host(hoster, HONEST, epoch=EPOCH - 2)
+    assert peerstore.settle(attested_list=None).list_weights == peerstore.settle().list_weights
 
 
 def test_which_records_decide() -> None:
@@ -178,31 +180,31 @@ def test_which_records_decide() -> None:
 
 
 def test_where_the_publisher_chooses_the_challenge_most_openings_name_counts() -> None:
-    book = Book(CHOSEN)
+    peerstore = Book(CHOSEN)
     one, other = bytes([1]) * 32, bytes([2]) * 32
     for hoster, challenge in ((alice, one), (bob, one), (carol, other)):
-        book.host(hoster, HONEST, challenge=challenge)
-    outcome = compute_hoster_outcome(CHOSEN, book.schedule, book.records, 8)
+        peerstore.host(hoster, HONEST, challenge=challenge)
+    outcome = compute_hoster_outcome(CHOSEN, peerstore.schedule, peerstore.records, 8)
     assert outcome.opened == tuple(sorted([alice.author, bob.author]))
     assert outcome.challenge_digest == one
 
 
 def test_of_two_challenges_that_equally_many_openings_name_the_smaller_digest_counts() -> None:
-    book = Book(CHOSEN)
+    peerstore = Book(CHOSEN)
     one, other = bytes([1]) * 32, bytes([2]) * 32
     for hoster, challenge in ((alice, other), (bob, one)):
-        book.host(hoster, HONEST, challenge=challenge)
-    assert compute_hoster_outcome(CHOSEN, book.schedule, book.records, 8).challenge_digest == one
+        peerstore.host(hoster, HONEST, challenge=challenge)
+    assert compute_hoster_outcome(CHOSEN, peerstore.schedule, peerstore.records, 8).challenge_digest == one
 
 
 def test_an_opening_that_does_not_fit_its_commitment_has_no_say_in_what_the_challenge_is() -> None:
-    book = Book(CHOSEN)
+    peerstore = Book(CHOSEN)
     one, other = bytes([1]) * 32, bytes([2]) * 32
     for hoster, challenge in ((alice, one), (bob, one), (carol, other)):
-        book.host(hoster, HONEST, challenge=challenge)
+        peerstore.host(hoster, HONEST, challenge=challenge)
     for hoster in (alice, bob):
-        del book.included["hoster-commit", 8][hoster.author]
-    assert compute_hoster_outcome(CHOSEN, book.schedule, book.records, 8).challenge_digest == other
+        del peerstore.included["hoster-commit", 8][hoster.author]
+    assert compute_hoster_outcome(CHOSEN, peerstore.schedule, peerstore.records, 8).challenge_digest == other
 
 
 def test_without_a_challenge_there_is_nothing_to_score_and_nobody_to_pay() -> None:

@@ -14,8 +14,8 @@ from epochgate.observe.events import (
     DutyMissed,
     ElectionChanged,
     EpochBegan,
+    NodeWarning,
     Stored,
-    Trouble,
 )
 
 TIMING = Timing(0, 100, 0.3)
@@ -95,7 +95,7 @@ def test_what_all_nodes_see_alike_is_one_line() -> None:
 
 def test_troubles_of_nodes_that_start_are_not_worth_a_line_but_later_ones_are() -> None:
     screen = Screen(CAST, INFERENCE_POLICY, epochs=2)
-    trouble = Trouble("heartbeat", "1 of 7 receipts", "it is tried again")
+    trouble = NodeWarning("heartbeat", "1 of 7 receipts", "it is tried again")
     assert screen.take(ALICE, trouble) is None
     for line in tell_start():
         screen.take(line.node, line.fact)

@@ -132,7 +132,7 @@ async def test_who_goes_away_leaves_the_thread_to_itself(hanging: Hanging) -> No
 
 NODE = """
 import asyncio, threading, torch
-from epochgate.engine.system import ThreadCompute, leave_now
+from epochgate.engine.system import ThreadCompute, exit_immediately
 from epochgate.ports import OutOfTime
 
 def hang():
@@ -152,7 +152,7 @@ compute = ThreadCompute()
 asyncio.run(live(compute))
 compute.close()
 if compute.is_working():
-    leave_now(0)
+    exit_immediately(0)
 """
 
 

@@ -72,11 +72,11 @@ def test_who_answers_again_is_not_suspected_any_more(tmp_path: Path) -> None:
         for is_silent in (True, False):
             for them in silent:
                 them.fall_silent() if is_silent else them.speak()
-            reading = await town.visitor.read(NOTE, is_thorough=True)
+            reading = await town.visitor.read(NOTE, wait_for_all=True)
             assert len(reading.answered) == (2 if is_silent else 4)
         for them in silent:
             them.answer_after(1.5)
-        assert len((await town.visitor.read(NOTE, is_thorough=True)).answered) == 4
+        assert len((await town.visitor.read(NOTE, wait_for_all=True)).answered) == 4
 
     live(tmp_path, story, latency_seconds=0.0)
 
@@ -239,7 +239,7 @@ def test_the_records_of_another_epoch_are_none_of_this_one(tmp_path: Path) -> No
         new_key = town.get_key_rule(NOTE, 1, alice).key
         for liar in town.neighbours[:-1]:
             liar.lie(show_last_epochs)
-        reading = await reader.store.read(town.get_key_rule(NOTE, 1, reader), is_thorough=True)
+        reading = await reader.store.read(town.get_key_rule(NOTE, 1, reader), wait_for_all=True)
         assert not reading.proofs
         assert not any(reading.signers.values())
         assert list((await town.visitor.store.read(town.get_key_rule(NOTE, 0, reader))).proofs) == [compute_record_id(old)]
@@ -275,9 +275,9 @@ def test_an_epoch_whose_roster_was_empty_reads_as_nothing(tmp_path: Path) -> Non
 
     async def story(town: Town) -> None:
         town.schedule.add(EpochContext(town.chain.network_id, town.chain.timing, Roster(1, bytes(32), ())))
-        section = await town.visitor.store.read_all(NOTE, 1, is_thorough=True)
-        assert section.is_enough
-        assert section.get_proofs(Standing.PROVEN) == {}
+        rule_reading = await town.visitor.store.read_all(NOTE, 1, wait_for_all=True)
+        assert rule_reading.is_enough
+        assert rule_reading.get_proofs(Standing.PROVEN) == {}
 
     live(tmp_path, story)
 

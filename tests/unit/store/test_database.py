@@ -368,7 +368,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_a_write_that_fails_changes_nothing(path: Path) -> None:
     database = NodeDatabase(path)
     database.keep(commit(alice), [], epoch=5)
-    database._database.execute("PRAGMA max_page_count = 30")  # a disk that is full
+    database._connection.execute("PRAGMA max_page_count = 30")  # a disk that is full
 
     with pytest.raises(NodeDatabaseError, match="see that its disk has room"):
         database.keep(sign(bob, "hoster", b"x" * (1 << 20), LATER_SECONDS), [], epoch=5)

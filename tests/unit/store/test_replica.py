@@ -30,7 +30,7 @@ from epochgate.store.wire import (
     Refused,
     Reply,
     Request,
-    Shown,
+    SetPage,
     ShowSet,
     Values,
     decode_reply,
@@ -395,17 +395,17 @@ async def test_a_submitters_set_is_shown_in_pages(alice: Neighbour, bob: Neighbo
     bob.replica.show_set(1, [proof] * 3, [(record, record)] * 2)
     proofs: list[Proof] = []
     pairs: list[tuple[Record, Record]] = []
-    page = Shown((), (), is_last=False)
+    page = SetPage((), (), is_last=False)
     while not page.is_last:
         data = await bob.replica.handle(alice.author, encode(ShowSet(1, len(proofs) + len(pairs))))
         assert len(data) <= MAX_MESSAGE_BYTES
         reply = decode_reply(data)
-        assert isinstance(reply, Shown)
+        assert isinstance(reply, SetPage)
         page = reply
         proofs += page.proofs
         pairs += page.evidence
     assert (proofs, pairs) == ([proof] * 3, [(record, record)] * 2)
-    nothing = Shown((), (), is_last=True)
+    nothing = SetPage((), (), is_last=True)
     assert await ask(bob.replica, alice.author, ShowSet(1, 99)) == nothing
     assert await ask(bob.replica, alice.author, ShowSet(2)) == nothing
 

@@ -25,7 +25,7 @@ from epochgate.store.wire import (
     Refused,
     Reply,
     Request,
-    Shown,
+    SetPage,
     ShowSet,
     Values,
     decode_reply,
@@ -44,7 +44,7 @@ REPLIES = [
     Refused("early", "note", "blocks 1 to 2", "0", 1, 6.0),
     Listing((ENTRY, ENTRY), is_last=True),
     Values((RECORD,)),
-    Shown((Proof(RECORD, (RECEIPT,)),), ((RECORD, RECORD),), is_last=False),
+    SetPage((Proof(RECORD, (RECEIPT,)),), ((RECORD, RECORD),), is_last=False),
 ]
 
 

@@ -17,10 +17,10 @@ from epochgate.core.receipt import Receipt
 from epochgate.core.record import Record
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.verdict import Denied, Reason
-from epochgate.observe.events import AnyEvent, Trouble
+from epochgate.observe.events import AnyEvent, NodeWarning
 from epochgate.observe.recorder import Situation
 from epochgate.policies.inference import INFERENCE_POLICY
-from epochgate.transcript.budget import REFUSALS_A_SENDER
+from epochgate.transcript.budget import REFUSALS_PER_SENDER
 from epochgate.transcript.reader import Damage, TranscriptError, find_transcript, read_transcript
 from epochgate.transcript.writer import TranscriptWriter
 from people import GENESIS_SECONDS, alice, bob, carol, dave, make_context, sign
@@ -134,8 +134,8 @@ def test_a_flood_of_refusals_is_counted_and_hides_nobody_else(desk: Desk) -> Non
         desk.refuse(alice)
     desk.refuse(bob)
     desk.writer.close()
-    assert desk.count("posted") == REFUSALS_A_SENDER + 1
-    assert [row["count"] for row in desk.read() if row["line"] == "counted"][-1] == 500 - REFUSALS_A_SENDER
+    assert desk.count("posted") == REFUSALS_PER_SENDER + 1
+    assert [row["count"] for row in desk.read() if row["line"] == "counted"][-1] == 500 - REFUSALS_PER_SENDER
     assert desk.count("counted") <= 11
 
 
@@ -160,7 +160,7 @@ def test_strangers_share_one_part(desk: Desk) -> None:
     denied = Denied(Reason.NOT_ON_ROSTER, None, "a sender on the roster")
     for number in range(200):
         desk.writer.note_turned_away(number.to_bytes(38, "big"), desk.now, denied, 10)
-    assert desk.count("turned-away") == REFUSALS_A_SENDER
+    assert desk.count("turned-away") == REFUSALS_PER_SENDER
 
 
 def test_whoever_has_more_admitted_than_it_may_store_is_muted(desk: Desk) -> None:
@@ -194,7 +194,7 @@ def test_a_disk_that_takes_nothing_is_told_once_and_harms_nobody(desk: Desk, mon
         for _ in range(3):
             desk.refuse()
         desk.begin(1, -1)
-    assert [type(fact) for fact in desk.facts] == [Trouble]
+    assert [type(fact) for fact in desk.facts] == [NodeWarning]
     desk.begin(2, 0)
     assert desk.read(2)[0]["lost"] == 4
     desk.refuse()

@@ -20,7 +20,7 @@ from epochgate.chain.hypertensor.subnet import SubnetFacts, SubnetReader
 from epochgate.core.epoch import Head, Timing
 from epochgate.core.record import compute_network_id
 from epochgate.core.roster import Roster
-from epochgate.observe.events import Emit, Trouble
+from epochgate.observe.events import Emit, NodeWarning
 from epochgate.ports import ChainRefused, Clock, OnChain, Submission
 
 SNAPSHOT_BLOCKS = 5
@@ -253,7 +253,7 @@ class HypertensorChain:
         """Once, until something else was said."""
         if self._emit is not None and (again or what != self._said):
             self._said = what
-            self._emit(Trouble("chain", what, advice))
+            self._emit(NodeWarning("chain", what, advice))
 
     # Reads that are kept.
 

@@ -27,7 +27,7 @@ def parse_peer_address(text: str) -> tuple[str, str]:
     return peer, address
 
 
-class AddressBook:
+class PeerStore:
     """Peers by the text form of their id, those seen last at the end. A missing or damaged file is an empty book."""
 
     def __init__(self, path: Path) -> None:
