@@ -16,6 +16,12 @@ def measure() -> Iterator[Row]:
     clock = SystemClock()
     heads = HeadClock(clock, 5_000_000)
     (seconds,) = time_alternately(
-        lambda: compute_deciding_block(heads.get_head(), clock.get_unix_seconds(), BLOCK_SECONDS), number=100_000
+        lambda: compute_deciding_block(heads.get_head(), clock.get_unix_seconds(), BLOCK_SECONDS),
+        number=100_000,
     )
-    yield Row("the deciding block from the cached head", f"{seconds * 1e6:.2f} us", "5 us", seconds <= 5e-6)
+    yield Row(
+        "the deciding block from the cached head",
+        f"{seconds * 1e6:.2f} us",
+        "5 us",
+        seconds <= 5e-6,
+    )

@@ -1,4 +1,6 @@
-"""What an epoch of a whole subnet costs on the memory engine: production nodes, every signature, virtual time."""
+"""What an epoch of a whole subnet costs on the memory engine: production nodes, every signature,
+virtual time.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +13,32 @@ from benchmarks.timing import Row
 from epochgate.observe.events import Scored
 from simulation.world import World, live
 
-SMALL, LARGE = 12, 1000
-SMALL_VALIDATORS, LARGE_VALIDATORS = 4, 8
+SMALL = 12
+LARGE = 1000
+SMALL_VALIDATORS = 4
+LARGE_VALIDATORS = 8
 
 
 def measure() -> Iterator[Row]:
     seconds = time_epoch(SMALL, SMALL_VALIDATORS, epoch=1)
-    yield Row(f"an epoch of {SMALL} nodes on the memory engine, submitted and attested by all", f"{seconds * 1e3:.0f} ms", "")
+    yield Row(
+        f"an epoch of {SMALL} nodes on the memory engine, submitted and attested by all",
+        f"{seconds * 1e3:.0f} ms",
+        "",
+    )
     seconds = time_epoch(LARGE, LARGE_VALIDATORS, epoch=0)
-    yield Row(f"the first epoch of {LARGE} nodes, in which no submission is due yet", f"{seconds:.0f} s", "")
+    yield Row(
+        f"the first epoch of {LARGE} nodes, in which no submission is due yet",
+        f"{seconds:.0f} s",
+        "",
+    )
 
 
 def time_epoch(nodes: int, validators: int, epoch: int) -> float:
-    """Seconds that an epoch takes. From the second on everybody reads every deciding record and attests, which grows with
-    the square of the nodes in time and, since all of them live in one process here, in memory."""
+    """Seconds that an epoch takes. From the second on everybody reads every deciding record and
+    attests, which grows with the square of the nodes in time and, since all of them live in one
+    process here, in memory.
+    """
 
     async def story(world: World) -> float:
         await world.start()

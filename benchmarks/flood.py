@@ -1,4 +1,6 @@
-"""What a flood costs a replica: refusals a second by reason, honest posts beside it, and memory over an hour of it."""
+"""What a flood costs a replica: refusals a second by reason, honest posts beside it, and memory
+over an hour of it.
+"""
 
 from __future__ import annotations
 
@@ -35,19 +37,34 @@ MAX_MESSAGE_BYTES = 4 << 20
 PLENTY = Allowance(Rate(1e12, 1e12), Rate(1e15, 1e15))
 NO_LIMITS = Limits(member=PLENTY, spare=PLENTY, stranger=PLENTY, strangers=PLENTY)
 FLOOD_A_SECOND = 50_000
-HONEST_POSTS, PAUSE_SECONDS, ROUNDS = 100, 0.003, 8
-"""A post at each pause, with and without the flood in turn, so that what else the machine does falls on both."""
+HONEST_POSTS = 100
+PAUSE_SECONDS = 0.003
+ROUNDS = 8
+"""A post at each pause, with and without the flood in turn, so that what else the machine does
+falls on both.
+"""
 FIRST_POSTS = 20
 """Not counted: meanwhile the flooder spends what it may send at once."""
-HOUR_SECONDS, STEP_SECONDS, STRANGERS_A_STEP = 3600, 0.25, 20
-BEAT, COMMIT, OPEN = (INFERENCE_POLICY.get_rule(kind) for kind in ("hoster", "hoster-commit", "hoster-reveal"))
+HOUR_SECONDS = 3600
+STEP_SECONDS = 0.25
+STRANGERS_A_STEP = 20
+BEAT, COMMIT, OPEN = (
+    INFERENCE_POLICY.get_rule(kind) for kind in ("hoster", "hoster-commit", "hoster-reveal")
+)
 HEARTBEAT = Heartbeat(
-    state=ServerState.ONLINE, role="hoster", throughput=1.0, public_name="", version="0", policy_digest="00" * 32
+    state=ServerState.ONLINE,
+    role="hoster",
+    throughput=1.0,
+    public_name="",
+    version="0",
+    policy_digest="00" * 32,
 )
 
 
 class Stage:
-    """One replica among thirteen in the thirtieth percent of epoch 2, on a clock that is moved by hand."""
+    """One replica among thirteen in the thirtieth percent of epoch 2, on a clock that is moved by
+    hand.
+    """
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         self.seconds = time.time()
@@ -64,22 +81,36 @@ class Stage:
         schedule = EpochSchedule(policy)
         for epoch in range(3):
             roster = asyncio.run(self.chain.get_roster(epoch))
-            schedule.add(EpochContext(self.chain.network_id, self.chain.timing, roster, self.validators[0].author))
+            schedule.add(
+                EpochContext(
+                    self.chain.network_id, self.chain.timing, roster, self.validators[0].author
+                )
+            )
         self.schedule = schedule
         self.database = NodeDatabase(folder / "ledger.sqlite")
         chain_clock = ChainClock(self.chain, self, schedule, self.database)
-        self.replica = Replica(self.hosters[0], policy, self.database, chain_clock, MAX_MESSAGE_BYTES)
+        self.replica = Replica(
+            self.hosters[0], policy, self.database, chain_clock, MAX_MESSAGE_BYTES
+        )
 
     def get_unix_seconds(self) -> float:
         return self.seconds
 
-    def sign(self, key: SigningKey, rule: Rule = COMMIT, epoch: int = 2, payload: bytes = bytes(32)) -> Record:
+    def sign(
+        self, key: SigningKey, rule: Rule = COMMIT, epoch: int = 2, payload: bytes = bytes(32)
+    ) -> Record:
         key_rule = self.schedule.get_key_rule(rule, epoch)
-        return key.sign_record(self.chain.network_id, key_rule.key, payload, self.seconds + key_rule.longest_seconds - 12)
+        return key.sign_record(
+            self.chain.network_id,
+            key_rule.key,
+            payload,
+            self.seconds + key_rule.longest_seconds - 12,
+        )
 
     def renew(self, key: SigningKey, seconds: float) -> Record:
         """A heartbeat that lives for so long."""
-        key_rule, beat = self.schedule.get_key_rule(BEAT, 2), BEAT.schema.encode(HEARTBEAT)
+        key_rule = self.schedule.get_key_rule(BEAT, 2)
+        beat = BEAT.schema.encode(HEARTBEAT)
         return key.sign_record(self.chain.network_id, key_rule.key, beat, self.seconds + seconds)
 
     async def post(self, sender: SigningKey, message: bytes) -> Posted | Refused:
@@ -127,10 +158,13 @@ def _measure_refusals(stage: Stage) -> Iterator[Row]:
 
 def _measure_rate(stage: Stage) -> Row:
     """A member that has spent all it may, and does not wait."""
-    sender, message = stage.hosters[1], encode(List(bytes(20)))
+    sender = stage.hosters[1]
+    message = encode(List(bytes(20)))
 
     async def spend() -> None:
-        while not isinstance(decode_reply(await stage.replica.handle(sender.author, message)), Refused):
+        while not isinstance(
+            decode_reply(await stage.replica.handle(sender.author, message)), Refused
+        ):
             pass
 
     with closing(stage.database):
@@ -138,7 +172,9 @@ def _measure_rate(stage: Stage) -> Row:
         return asyncio.run(_count_refusals(stage, Reason.RATE, sender, message))
 
 
-async def _count_refusals(stage: Stage, reason: Reason, sender: SigningKey, message: bytes, number: int = 3000) -> Row:
+async def _count_refusals(
+    stage: Stage, reason: Reason, sender: SigningKey, message: bytes, number: int = 3000
+) -> Row:
     reply = await stage.post(sender, message)
     assert isinstance(reply, Refused)
     assert reply.reason == reason.value, reply
@@ -150,23 +186,31 @@ async def _count_refusals(stage: Stage, reason: Reason, sender: SigningKey, mess
 
 
 class Arrivals:
-    """Requests that come by the clock, whatever the replica does: each is due at its time, is handled by a task of its own in
-    the order of arrival, as the engine does it, and what it took is counted from when it was due. The clock is the time that
-    this thread has computed, so that what else the machine does counts for neither side."""
+    """Requests that come by the clock, whatever the replica does: each is due at its time, is
+    handled by a task of its own in the order of arrival, as the engine does it, and what it took is
+    counted from when it was due. The clock is the time that this thread has computed, so that what
+    else the machine does counts for neither side.
+    """
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._flooder = stage.hosters[1]
-        self._rubbish = encode(Post(msgspec.structs.replace(stage.sign(self._flooder), value=bytes(600))))
+        self._rubbish = encode(
+            Post(msgspec.structs.replace(stage.sign(self._flooder), value=bytes(600)))
+        )
         self._posts = 0
         self._tasks: set[asyncio.Task[object]] = set()
-        self.arrived, self.seconds = 0, 0.0
+        self.arrived = 0
+        self.seconds = 0.0
 
     async def take(self, flood_a_second: int, posts: int = HONEST_POSTS) -> list[float]:
         """What each of so many heartbeats took, beside so much of a flood."""
         heartbeats = [self._renew() for _ in range(posts)]
         took: list[float] = []
-        began, began_seconds, sent, arrived = time.thread_time(), self._stage.seconds, 0, 0
+        began = time.thread_time()
+        began_seconds = self._stage.seconds
+        sent = 0
+        arrived = 0
         while len(took) < posts:
             passed = time.thread_time() - began
             self._stage.seconds = began_seconds + passed
@@ -180,10 +224,13 @@ class Arrivals:
                 sent += 1
             await asyncio.sleep(0)
         if flood_a_second:
-            self.arrived, self.seconds = self.arrived + arrived, self.seconds + time.thread_time() - began
+            self.arrived = self.arrived + arrived
+            self.seconds = self.seconds + time.thread_time() - began
         return took
 
-    async def _post(self, sender: SigningKey, message: bytes, due_seconds: float, took: list[float]) -> None:
+    async def _post(
+        self, sender: SigningKey, message: bytes, due_seconds: float, took: list[float]
+    ) -> None:
         reply = await self._stage.post(sender, message)
         took.append(time.thread_time() - due_seconds)
         assert isinstance(reply, Posted), reply
@@ -200,7 +247,9 @@ class Arrivals:
 
 
 def _measure_latency(stage: Stage) -> Iterator[Row]:
-    """A member floods at a fixed rate while others renew their heartbeats: what a post takes, with and without."""
+    """A member floods at a fixed rate while others renew their heartbeats: what a post takes, with
+    and without.
+    """
     arrivals = Arrivals(stage)
 
     async def compare() -> tuple[list[float], list[float]]:
@@ -216,19 +265,30 @@ def _measure_latency(stage: Stage) -> Iterator[Row]:
         quiet, loud = (sorted(posts) for posts in asyncio.run(compare()))
     reached = arrivals.arrived / arrivals.seconds
     for name, share in (("p50", 0.5), ("p99", 0.99), ("slowest", 1.0)):
-        one, other = (posts[min(len(posts) - 1, int(share * len(posts)))] for posts in (quiet, loud))
-        what = f"an honest post beside {FLOOD_A_SECOND:,} records a second of one member, against a quiet replica ({name})"
-        seen = f"{other / one:.2f} x ({other * 1e6:.0f} us against {one * 1e6:.0f}), {reached:,.0f} a second arrived"
+        one, other = (
+            posts[min(len(posts) - 1, int(share * len(posts)))] for posts in (quiet, loud)
+        )
+        what = (
+            f"an honest post beside {FLOOD_A_SECOND:,} records a second of one member, against a"
+            f" quiet replica ({name})"
+        )
+        seen = (
+            f"{other / one:.2f} x ({other * 1e6:.0f} us against {one * 1e6:.0f}), {reached:,.0f} a"
+            " second arrived"
+        )
         is_met = other <= 2 * one and reached >= 0.9 * FLOOD_A_SECOND
         yield Row(what, seen, "at most 2 x" if share < 1 else "", is_met if share < 1 else None)
 
 
 def _measure_memory(stage: Stage) -> Row:
-    """All other hosters send as much as they like, and strangers that were never seen before ask, for an hour of a clock
-    moved by hand. What is there after ten minutes is what is there after sixty."""
+    """All other hosters send as much as they like, and strangers that were never seen before ask,
+    for an hour of a clock moved by hand. What is there after ten minutes is what is there after
+    sixty.
+    """
     rubbish = encode(Post(msgspec.structs.replace(stage.sign(stage.hosters[1]), value=bytes(600))))
     read = encode(List(bytes(20)))
-    sizes, numbers = [], itertools.count()
+    sizes = []
+    numbers = itertools.count()
 
     async def flood(seconds: float) -> None:
         until_seconds = stage.seconds + seconds
@@ -248,10 +308,21 @@ def _measure_memory(stage: Stage) -> Row:
         tracemalloc.stop()
     sent = int(HOUR_SECONDS / STEP_SECONDS) * (len(stage.hosters) - 1 + STRANGERS_A_STEP)
     grown = sizes[-1] - sizes[0]
-    what = f"memory that a replica gains in an hour of flood, {sent:,} requests, after its first ten minutes"
-    return Row(what, f"{grown / 1024:.0f} KiB (in all {sizes[-1] / 1024:.0f} KiB)", "at most 1 MiB", grown <= 1 << 20)
+    what = (
+        f"memory that a replica gains in an hour of flood, {sent:,} requests, after its first ten"
+        " minutes"
+    )
+    return Row(
+        what,
+        f"{grown / 1024:.0f} KiB (in all {sizes[-1] / 1024:.0f} KiB)",
+        "at most 1 MiB",
+        grown <= 1 << 20,
+    )
 
 
 if __name__ == "__main__":
     for row in measure():
-        print(f"{row.what}: {row.seen} {({True: 'met', False: 'missed', None: ''})[row.is_met]}", flush=True)
+        print(
+            f"{row.what}: {row.seen} {({True: 'met', False: 'missed', None: ''})[row.is_met]}",
+            flush=True,
+        )

@@ -1,6 +1,8 @@
-"""What it takes one validator to read 64 hosters' outputs of 256 KiB, from real libp2p daemons, in either layout of keys.
+"""What it takes one validator to read 64 hosters' outputs of 256 KiB, from real libp2p daemons, in
+either layout of keys.
 
-The validator is a process of its own, so that the memory counted is its alone: `python -m benchmarks.large_outputs FOLDER`.
+The validator is a process of its own, so that the memory counted is its alone: `python -m
+benchmarks.large_outputs FOLDER`.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ OUTPUT = Tensor("float32", (256, 256))
 SCHEMA = OpeningOf(OUTPUT)
 LAYOUTS = {
     "one key": Rule("output", by=HOSTER, ttl=epochs(2), schema=SCHEMA, max_bytes=300_000),
-    "a key an author": Rule("own-output_{author}", by=HOSTER, ttl=epochs(2), schema=SCHEMA, max_bytes=300_000),
+    "a key an author": Rule(
+        "own-output_{author}", by=HOSTER, ttl=epochs(2), schema=SCHEMA, max_bytes=300_000
+    ),
 }
 POLICY = Policy(*LAYOUTS.values())
 READS = 3
@@ -55,12 +59,16 @@ STATUS = "/proc/self/status"
 class BenchNode:
     """One node's store over its own daemon, among everybody who waits on the chain in `folder`."""
 
-    def __init__(self, folder: Path, name: str, network: Libp2pNetwork, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, folder: Path, name: str, network: Libp2pNetwork, stack: AsyncExitStack
+    ) -> None:
         clock = SystemClock()
         self.key = SigningKey.load(folder / f"{name}.key")
         self.chain = LocalChain(folder / "chain.sqlite", None, clock)
         self.schedule = EpochSchedule(POLICY)
-        self.schedule.add(EpochContext(self.chain.network_id, self.chain.timing, self.chain.get_waiting_roster()))
+        self.schedule.add(
+            EpochContext(self.chain.network_id, self.chain.timing, self.chain.get_waiting_roster())
+        )
         database = NodeDatabase(folder / f"{name}.sqlite")
         chain_clock = ChainClock(self.chain, clock, self.schedule, database)
         self.network = network
@@ -74,17 +82,24 @@ class BenchNode:
     async def start(folder: Path, name: str, peers: list[str], stack: AsyncExitStack) -> BenchNode:
         (folder / name).mkdir()
         node = BenchNode(
-            folder, name, await Libp2pNetwork.start(folder / f"{name}.key", folder / name, initial_peers=peers), stack
+            folder,
+            name,
+            await Libp2pNetwork.start(folder / f"{name}.key", folder / name, initial_peers=peers),
+            stack,
         )
         await node.network.serve(node.replica.handle)
         return node
 
     async def post(self, rule: Rule, seed: int) -> None:
         output = np.random.default_rng(seed).standard_normal((256, 256)).astype(np.float32)
-        key_rule = self.schedule.get_key_rule(rule, 0, self.key.author if "{author}" in rule.name else None)
+        key_rule = self.schedule.get_key_rule(
+            rule, 0, self.key.author if "{author}" in rule.name else None
+        )
         now_seconds = time.time()
         payload = SCHEMA.encode(Opening(bytes(32), bytes(32), OUTPUT.encode(output)))
-        record = self.key.sign_record(self.chain.network_id, key_rule.key, payload, now_seconds + LIFETIME_SECONDS)
+        record = self.key.sign_record(
+            self.chain.network_id, key_rule.key, payload, now_seconds + LIFETIME_SECONDS
+        )
         posting = await self.store.post(record, key_rule, now_seconds + 60)
         assert posting.is_complete, str(posting)
         await posting.wait_for_stragglers(60)
@@ -94,10 +109,12 @@ def measure() -> Iterator[Row]:
     """With fewer hosters where the machine has no room for a real daemon of each."""
     hosters = min(MOST_HOSTERS, int(_get_mib("/proc/meminfo", "MemAvailable")) // NODE_MIB - 1)
     for layout, reads in asyncio.run(_run(hosters)).items():
-        seconds, peak_mib = min(read[0] for read in reads), max(read[1] for read in reads)
+        seconds = min(read[0] for read in reads)
+        peak_mib = max(read[1] for read in reads)
         size_mib = hosters * OUTPUT.longest_bytes / (1 << 20)
         yield Row(
-            f"{hosters} hosters x {OUTPUT.longest_bytes >> 10} KiB ({size_mib:.0f} MiB) read by one validator, {layout}",
+            f"{hosters} hosters x {OUTPUT.longest_bytes >> 10} KiB ({size_mib:.0f} MiB) read by one"
+            f" validator, {layout}",
             f"{seconds:.2f} s, its memory grows by {peak_mib:.0f} MiB at most",
             "",
         )
@@ -111,9 +128,17 @@ async def _run(hosters: int) -> dict[str, list[tuple[float, float]]]:
         owner = LocalChain(folder / "chain.sqlite", None, SystemClock())
         names = [f"hoster-{number}" for number in range(hosters)]
         for name in (*names, READER):
-            owner.register(SigningKey.create(folder / f"{name}.key").author, int(VALIDATOR if name == READER else HOSTER))
+            owner.register(
+                SigningKey.create(folder / f"{name}.key").author,
+                int(VALIDATOR if name == READER else HOSTER),
+            )
         reader = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", __spec__.name, str(folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            sys.executable,
+            "-m",
+            __spec__.name,
+            str(folder),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         stack.push_async_callback(reader.wait)
         assert reader.stdin is not None
@@ -144,13 +169,17 @@ async def _read_on_demand(folder: Path) -> None:
             start = time.perf_counter()
             rule_reading = await node.store.read_all(LAYOUTS[layout], 0, wait_for_all=True)
             seconds = time.perf_counter() - start
-            assert set(rule_reading.get_proofs(Standing.COMPLETE)) == set(rule_reading.roster.hosters)
+            assert set(rule_reading.get_proofs(Standing.COMPLETE)) == set(
+                rule_reading.roster.hosters
+            )
             print(json.dumps((seconds, _get_mib(STATUS, "VmHWM") - before_mib)), flush=True)
             del rule_reading
 
 
 def _forget_peak() -> float:
-    """The MiB that the process holds now; from here on its peak is counted anew (proc(5), clear_refs)."""
+    """The MiB that the process holds now; from here on its peak is counted anew (proc(5),
+    clear_refs).
+    """
     Path("/proc/self/clear_refs").write_text("5")
     return _get_mib(STATUS, "VmRSS")
 

@@ -1,4 +1,6 @@
-"""The pictures of docs/scoring.md: `python -m benchmarks.plots`. The real scores, of the real default model's outputs."""
+"""The pictures of docs/scoring.md: `python -m benchmarks.plots`. The real scores, of the real
+default model's outputs.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,13 @@ LIE = -9.0
 NOISE = 1e-3
 """Of the honest among liars, a coordinate, relative to the answer's own size."""
 
-GOOD, PARTLY, BAD, INK = "#0072b2", "#e69f00", "#d55e00", "#444444"
+GOOD = "#0072b2"
+PARTLY = "#e69f00"
+BAD = "#d55e00"
+INK = "#444444"
 STYLE = {
-    "svg.hashsalt": "epochgate",  # names inside the file follow from it, so that a rerun gives the same file
+    # names inside the file follow from it, so that a rerun gives the same file
+    "svg.hashsalt": "epochgate",
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 10,
@@ -52,13 +58,21 @@ def draw_score_by_distance() -> Figure:
     distances = np.linspace(0, 5, 1001)
     norm = 10**12
     tolerance_ppm = 1000
-    scores = [compute_score(round((d * tolerance_ppm / 1e6) ** 2 * norm), norm, tolerance_ppm) for d in distances]
+    scores = [
+        compute_score(round((d * tolerance_ppm / 1e6) ** 2 * norm), norm, tolerance_ppm)
+        for d in distances
+    ]
     axes.plot(distances, scores, color=GOOD, linewidth=2)
     for at in (1, 1.5, 2, 4):
         score = compute_score(round((at * tolerance_ppm / 1e6) ** 2 * norm), norm, tolerance_ppm)
         axes.plot([at], [score], "o", color=GOOD)
         axes.annotate(f"{score:,}", (at, score), textcoords="offset points", xytext=(8, 6))
-    axes.set(xlabel="distance from the centre, in tolerances", ylabel="score", xlim=(0, 5), ylim=(0, 1.1 * MAX_SCORE))
+    axes.set(
+        xlabel="distance from the centre, in tolerances",
+        ylabel="score",
+        xlim=(0, 5),
+        ylim=(0, 1.1 * MAX_SCORE),
+    )
     axes.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,.0f}"))
     return figure
 
@@ -72,15 +86,41 @@ def draw_hosters() -> Figure:
         scores = sorted(it.scores[b"x"] for it in consensuses)
         median = scores[(len(scores) - 1) // 2]
         colour = GOOD if median == MAX_SCORE else PARTLY if median else BAD
-        axes.plot(distances, [index] * len(distances), "o", color=colour, alpha=0.6, markersize=6, markeredgewidth=0)
-        axes.text(1.02, index, f"{median:,}", transform=axes.get_yaxis_transform(), va="center", ha="left", color=colour)
+        axes.plot(
+            distances,
+            [index] * len(distances),
+            "o",
+            color=colour,
+            alpha=0.6,
+            markersize=6,
+            markeredgewidth=0,
+        )
+        axes.text(
+            1.02,
+            index,
+            f"{median:,}",
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            ha="left",
+            color=colour,
+        )
         axes.axhline(index, color="#eeeeee", linewidth=0.8, zorder=0)
     for at, words in ((1, "tolerance "), (4, " four times")):
         axes.axvline(at * TOLERANCE_PPM, color=INK, linewidth=0.8, linestyle="--")
-        axes.text(at * TOLERANCE_PPM, len(rows) - 0.3, words, fontsize=8, ha="right" if at == 1 else "left")
+        axes.text(
+            at * TOLERANCE_PPM,
+            len(rows) - 0.3,
+            words,
+            fontsize=8,
+            ha="right" if at == 1 else "left",
+        )
     axes.text(1.02, len(rows) - 0.3, "score", transform=axes.get_yaxis_transform(), fontsize=8)
     axes.set_xscale("log")
-    axes.set(xlabel="distance from the centre in ppm, 0 drawn at 0.5", xlim=(0.4, 2e7), ylim=(-0.6, len(rows)))
+    axes.set(
+        xlabel="distance from the centre in ppm, 0 drawn at 0.5",
+        xlim=(0.4, 2e7),
+        ylim=(-0.6, len(rows)),
+    )
     axes.set_yticks(range(len(rows)), [name for name, _ in reversed(rows)])
     axes.tick_params(axis="y", length=0)
     return figure
@@ -90,11 +130,16 @@ def measure_hosters() -> Iterator[tuple[str, list[Consensus]]]:
     """Name, and the consensus on each challenge, in which the hoster in question is called x."""
     challenges = make_challenges(INFERENCE_POLICY, CHALLENGES + 1)
     served = load_model()
-    honest = [[InBatch(served, rows).infer(challenge) for rows in range(1, 10)] for challenge in challenges]
+    honest = [
+        [InBatch(served, rows).infer(challenge) for rows in range(1, 10)]
+        for challenge in challenges
+    ]
     for name, answer in make_answers(challenges, served):
         consensuses = []
         for number in range(1, CHALLENGES + 1):
-            outputs = {bytes([i]): output for i, output in enumerate(honest[number])} | {b"x": answer(number)}
+            outputs = {bytes([i]): output for i, output in enumerate(honest[number])} | {
+                b"x": answer(number)
+            }
             consensuses.append(compute_consensus(outputs, outputs, TOLERANCE_PPM))
         yield name, consensuses
 
@@ -104,7 +149,9 @@ def make_answers(challenges: list[Output], served: Model) -> Iterator[tuple[str,
 
     def add_noise(relative: float, number: int) -> Output:
         output = served.infer(challenges[number])
-        return (output + relative * np.std(output) * random.standard_normal(output.shape)).astype(np.float32)
+        return (output + relative * np.std(output) * random.standard_normal(output.shape)).astype(
+            np.float32
+        )
 
     def run(model: Model, number: int) -> Output:
         return model.infer(challenges[number])
@@ -118,7 +165,10 @@ def make_answers(challenges: list[Output], served: Model) -> Iterator[tuple[str,
     yield "lazy: last epoch's answer", lambda number: served.infer(challenges[number - 1])
     yield "lazy: zeros", lambda number: np.zeros_like(challenges[number])
     yield "lying: minus the answer", lambda number: -served.infer(challenges[number])
-    yield "lying: -9 times the answer", lambda number: np.float32(LIE) * served.infer(challenges[number])
+    yield (
+        "lying: -9 times the answer",
+        lambda number: np.float32(LIE) * served.infer(challenges[number]),
+    )
 
 
 def drop_a_layer(model: Model) -> Model:
@@ -127,11 +177,15 @@ def drop_a_layer(model: Model) -> Model:
 
 
 def draw_liars() -> Figure:
-    """How far the result moves with 0 to 15 liars of 16, and what honest and liars are then paid."""
+    """How far the result moves with 0 to 15 liars of 16, and what honest and liars are then
+    paid.
+    """
     counts = range(HOSTERS)
     measured = [measure_liars(count) for count in counts]
     figure, (above, below) = make_figure(6.8, 5.2, rows=2)
-    for index, (name, colour, marker) in enumerate((("mean", BAD, "s"), ("median, as scored", GOOD, "o"))):
+    for index, (name, colour, marker) in enumerate(
+        (("mean", BAD, "s"), ("median, as scored", GOOD, "o"))
+    ):
         above.plot(counts, [it[index] for it in measured], marker=marker, color=colour, label=name)
     above.set_yscale("log")
     above.set(ylabel="relative error of the result", ylim=(1e-4, 40))
@@ -139,11 +193,30 @@ def draw_liars() -> Figure:
     for count in (1, 7):
         for index in (0, 1):
             value = measured[count][index]
-            above.annotate(f"{value:.2g}", (count, value), textcoords="offset points", xytext=(-4, 9), ha="center", fontsize=9)
-    for index, (name, colour, marker) in enumerate((("an honest hoster", GOOD, "o"), ("a liar", BAD, "s")), 2):
-        pairs = [(count, it[index]) for count, it in zip(counts, measured, strict=True) if it[index] is not None]
-        below.plot(*zip(*pairs, strict=True), marker=marker, color=colour, label=name, linestyle=":")
-    below.set(xlabel=f"liars among {HOSTERS} hosters", ylabel="score", ylim=(-0.08 * MAX_SCORE, 1.15 * MAX_SCORE))
+            above.annotate(
+                f"{value:.2g}",
+                (count, value),
+                textcoords="offset points",
+                xytext=(-4, 9),
+                ha="center",
+                fontsize=9,
+            )
+    for index, (name, colour, marker) in enumerate(
+        (("an honest hoster", GOOD, "o"), ("a liar", BAD, "s")), 2
+    ):
+        pairs = [
+            (count, it[index])
+            for count, it in zip(counts, measured, strict=True)
+            if it[index] is not None
+        ]
+        below.plot(
+            *zip(*pairs, strict=True), marker=marker, color=colour, label=name, linestyle=":"
+        )
+    below.set(
+        xlabel=f"liars among {HOSTERS} hosters",
+        ylabel="score",
+        ylim=(-0.08 * MAX_SCORE, 1.15 * MAX_SCORE),
+    )
     below.yaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,.0f}"))
     below.legend(frameon=False, loc="center left")
     for axes in (above, below):
@@ -155,7 +228,9 @@ def draw_liars() -> Figure:
 
 
 def measure_liars(count: int) -> tuple[float, float, int | None, int | None]:
-    """Relative errors of mean and centre, and the least score of an honest hoster and the best of a liar, if there is one."""
+    """Relative errors of mean and centre, and the least score of an honest hoster and the best of a
+    liar, if there is one.
+    """
     (challenge,) = make_challenges(INFERENCE_POLICY, 1)
     answer = load_model().infer(challenge).astype(np.float64)
     random = np.random.default_rng(16)
@@ -168,7 +243,12 @@ def measure_liars(count: int) -> tuple[float, float, int | None, int | None]:
         for result in (np.mean(list(outputs.values()), axis=0), centre)
     ]
     scores = list(consensus.scores.values())
-    return errors[0], errors[1], min(scores[count:], default=None), max(scores[:count], default=None)
+    return (
+        errors[0],
+        errors[1],
+        min(scores[count:], default=None),
+        max(scores[:count], default=None),
+    )
 
 
 def make_figure(width: float, height: float, rows: int = 1):
@@ -176,7 +256,11 @@ def make_figure(width: float, height: float, rows: int = 1):
     return figure, figure.subplots(rows, 1, sharex=rows > 1)
 
 
-PICTURES = {"score-by-distance": draw_score_by_distance, "hosters": draw_hosters, "liars": draw_liars}
+PICTURES = {
+    "score-by-distance": draw_score_by_distance,
+    "hosters": draw_hosters,
+    "liars": draw_liars,
+}
 
 
 def main() -> None:

@@ -19,7 +19,9 @@ TOLERANCE_PPM = 1000
 def measure() -> Iterator[Row]:
     outputs = make_outputs()
     assert compute_consensus(outputs, outputs, TOLERANCE_PPM).is_reached
-    (seconds,) = time_alternately(lambda: compute_consensus(outputs, outputs, TOLERANCE_PPM), number=1)
+    (seconds,) = time_alternately(
+        lambda: compute_consensus(outputs, outputs, TOLERANCE_PPM), number=1
+    )
     yield Row(
         f"scoring {HOSTERS} hosters x {ELEMENTS:,} values",
         f"{seconds * 1e3:.0f} ms",

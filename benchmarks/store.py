@@ -1,4 +1,6 @@
-"""Store and read over real libp2p daemons, against hivemind's own DHT with as many replicas, side by side in one process."""
+"""Store and read over real libp2p daemons, against hivemind's own DHT with as many replicas, side
+by side in one process.
+"""
 
 from __future__ import annotations
 
@@ -48,11 +50,19 @@ async def _compare(nodes: int) -> list[Row]:
         ours = await _start_ours(nodes, folder, stack)
         theirs = await _start_hivemind(nodes, stack)
         rows = []
-        for what, our_operation, their_operation in zip(("store", "read"), ours, theirs, strict=True):
+        for what, our_operation, their_operation in zip(
+            ("store", "read"), ours, theirs, strict=True
+        ):
             our_seconds, their_seconds = await _time_alternately(our_operation, their_operation)
             ratio = their_seconds / our_seconds
-            name = f"{what} on {nodes} nodes, {min(nodes, MAX_REPLICAS)} replicas, against bare hivemind (p50)"
-            seen = f"{ratio:.1f} x as fast ({our_seconds * 1e3:.1f} ms against {their_seconds * 1e3:.1f})"
+            name = (
+                f"{what} on {nodes} nodes, {min(nodes, MAX_REPLICAS)} replicas, against bare"
+                " hivemind (p50)"
+            )
+            seen = (
+                f"{ratio:.1f} x as fast ({our_seconds * 1e3:.1f} ms against"
+                f" {their_seconds * 1e3:.1f})"
+            )
             rows.append(Row(name, seen, "2 x", ratio >= 2))
         return rows
 
@@ -69,8 +79,12 @@ async def _time_alternately(*operations: Operation) -> list[float]:
     return [statistics.median(some) for some in seconds]
 
 
-async def _start_ours(nodes: int, folder: Path, stack: AsyncExitStack) -> tuple[Operation, Operation]:
-    clock, policy, path = SystemClock(), Policy(RULE), folder / "chain.sqlite"
+async def _start_ours(
+    nodes: int, folder: Path, stack: AsyncExitStack
+) -> tuple[Operation, Operation]:
+    clock = SystemClock()
+    policy = Policy(RULE)
+    path = folder / "chain.sqlite"
     LocalChain.create(path, clock, block_seconds=6.0)
     keys = [SigningKey.create(folder / f"key-{number}") for number in range(nodes)]
     owner = LocalChain(path, None, clock)
@@ -82,11 +96,9 @@ async def _start_ours(nodes: int, folder: Path, stack: AsyncExitStack) -> tuple[
     for number, key in enumerate(keys):
         home = folder / f"node-{number}"
         home.mkdir()
-        chain, database, schedule = (
-            LocalChain(path, key.author, clock),
-            NodeDatabase(home / "ledger.sqlite"),
-            EpochSchedule(policy),
-        )
+        chain = LocalChain(path, key.author, clock)
+        database = NodeDatabase(home / "ledger.sqlite")
+        schedule = EpochSchedule(policy)
         schedule.add(EpochContext(chain.network_id, chain.timing, roster))
         network = await Libp2pNetwork.start(folder / f"key-{number}", home, initial_peers=peers[:2])
         peers += network.get_listen_addresses()
@@ -115,16 +127,26 @@ async def _start_ours(nodes: int, folder: Path, stack: AsyncExitStack) -> tuple[
 
 async def _start_hivemind(nodes: int, stack: AsyncExitStack) -> tuple[Operation, Operation]:
     swarm: list[DHTNode] = []
-    options = {"nat_port_map": False, "auto_nat": False, "use_relay": False, "cache_locally": False, "cache_nearest": 0}
+    options = {
+        "nat_port_map": False,
+        "auto_nat": False,
+        "use_relay": False,
+        "cache_locally": False,
+        "cache_nearest": 0,
+    }
     for _ in range(nodes):
         peers = [str(address) for node in swarm[:2] for address in await node.get_visible_maddrs()]
-        node = await DHTNode.create(initial_peers=peers or None, num_replicas=min(nodes, MAX_REPLICAS), **options)
+        node = await DHTNode.create(
+            initial_peers=peers or None, num_replicas=min(nodes, MAX_REPLICAS), **options
+        )
         stack.push_async_callback(node.shutdown)
         swarm.append(node)
 
     async def store(number: int) -> None:
         expiration_time = get_dht_time() + LIFETIME_SECONDS
-        assert await swarm[number % nodes].store("benchmark", bytes(96), expiration_time, subkey=f"{number % nodes}")
+        assert await swarm[number % nodes].store(
+            "benchmark", bytes(96), expiration_time, subkey=f"{number % nodes}"
+        )
 
     async def read(number: int) -> None:
         found = await swarm[(number + nodes // 2) % nodes].get("benchmark", latest=True)

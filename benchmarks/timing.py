@@ -1,4 +1,6 @@
-"""Timing two things side by side: rounds alternate, so that what else the machine does falls on both."""
+"""Timing two things side by side: rounds alternate, so that what else the machine does falls on
+both.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ ROUNDS = 7
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the report: what was compared, the ratio or figure seen, and what was aimed at."""
+    """One line of the report: what was compared, the ratio or figure seen, and what was
+    aimed at.
+    """
 
     what: str
     seen: str
@@ -20,7 +24,9 @@ class Row:
 
 
 def time_alternately(*works: Callable[[], object], number: int) -> tuple[float, ...]:
-    """Seconds a call of each of `works`, the best of several alternating rounds of `number` calls."""
+    """Seconds a call of each of `works`, the best of several alternating rounds of `number`
+    calls.
+    """
     best = [float("inf")] * len(works)
     for _ in range(ROUNDS):
         for index, work in enumerate(works):

@@ -1,12 +1,14 @@
-"""A subnet without tensors: reporters commit to a price, open it, and are paid for being near the median of all.
+"""A subnet without tensors: reporters commit to a price, open it, and are paid for being near the
+median of all.
 
-Policy, roles, commitments, receipts and chain are the same as an inference subnet's. A hoster is a reporter, its "model"
-is a source of prices; validators compute the median again and are paid for that. Run it whole, in one process and on
-virtual time, with one reporter that lies:
+Policy, roles, commitments, receipts and chain are the same as an inference subnet's. A hoster is a
+reporter, its "model" is a source of prices; validators compute the median again and are paid for
+that. Run it whole, in one process and on virtual time, with one reporter that lies:
 
     python examples/price_oracle.py
 
-or as processes on loopback, from this folder: `epochgate devnet --policy price_oracle:POLICY --model price_oracle:Feed`.
+or as processes on loopback, from this folder: `epochgate devnet --policy price_oracle:POLICY
+--model price_oracle:Feed`.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ from epochgate.store.database import NodeDatabase
 
 
 class Price(msgspec.Struct, frozen=True):
-    """The schema of a price: one float64, big-endian, finite and above zero; an array of one element for the scores."""
+    """The schema of a price: one float64, big-endian, finite and above zero; an array of one
+    element for the scores.
+    """
 
     def bind(self, context: eg.EpochContext) -> Callable[[bytes], NDArray[Any]]:
         return self.decode
@@ -57,20 +61,55 @@ class Price(msgspec.Struct, frozen=True):
 POLICY = eg.Policy(
     eg.Rule("hoster", by=eg.HOSTER, ttl=eg.epochs("1.1"), schema=eg.Map(eg.Heartbeat)),
     eg.Rule("validator", by=eg.VALIDATOR, ttl=eg.epochs("1.1"), schema=eg.Map(eg.Heartbeat)),
-    eg.Rule("price-commit_epoch_{epoch}", by=eg.HOSTER, during=eg.percent("[0, 50]"), ttl=eg.epochs("2.2"), once=True,
-         schema=eg.Digest(), kept_until=eg.epochs(2)),
-    eg.Rule("price-reveal_epoch_{epoch}", by=eg.HOSTER, during=eg.percent("(50, 60]"), ttl=eg.epochs(2), once=True,
-         schema=eg.OpeningOf(Price()), kept_until=eg.epochs(2), opens="price-commit"),
-    eg.Rule("list-commit_epoch_{epoch}", by=eg.VALIDATOR, during=eg.percent("[60, 100)"), ttl=eg.epochs(2), once=True,
-         schema=eg.Digest(), kept_until=eg.epochs("2.5")),
-    eg.Rule("list-reveal_epoch_{epoch}", by=eg.VALIDATOR, during=eg.percent("[0, 50]"), ttl=eg.epochs("2.2"), once=True,
-         schema=eg.OpeningOf(eg.ScoreList()), max_bytes=65_536, kept_until=eg.epochs(2), opens="list-commit", epochs_ago=1),
-    scoring=eg.Scoring(tolerance_ppm=2000),  # markets differ by a tenth of a percent or so; twice that is no lie
-)  # fmt: skip
+    eg.Rule(
+        "price-commit_epoch_{epoch}",
+        by=eg.HOSTER,
+        during=eg.percent("[0, 50]"),
+        ttl=eg.epochs("2.2"),
+        once=True,
+        schema=eg.Digest(),
+        kept_until=eg.epochs(2),
+    ),
+    eg.Rule(
+        "price-reveal_epoch_{epoch}",
+        by=eg.HOSTER,
+        during=eg.percent("(50, 60]"),
+        ttl=eg.epochs(2),
+        once=True,
+        schema=eg.OpeningOf(Price()),
+        kept_until=eg.epochs(2),
+        opens="price-commit",
+    ),
+    eg.Rule(
+        "list-commit_epoch_{epoch}",
+        by=eg.VALIDATOR,
+        during=eg.percent("[60, 100)"),
+        ttl=eg.epochs(2),
+        once=True,
+        schema=eg.Digest(),
+        kept_until=eg.epochs("2.5"),
+    ),
+    eg.Rule(
+        "list-reveal_epoch_{epoch}",
+        by=eg.VALIDATOR,
+        during=eg.percent("[0, 50]"),
+        ttl=eg.epochs("2.2"),
+        once=True,
+        schema=eg.OpeningOf(eg.ScoreList()),
+        max_bytes=65_536,
+        kept_until=eg.epochs(2),
+        opens="list-commit",
+        epochs_ago=1,
+    ),
+    # markets differ by a tenth of a percent or so; twice that is no lie
+    scoring=eg.Scoring(tolerance_ppm=2000),
+)
 
 
 class Feed:
-    """A reporter's source. A real one asks its exchange; this one draws around `price`, so that no two are the same."""
+    """A reporter's source. A real one asks its exchange; this one draws around `price`, so that no
+    two are the same.
+    """
 
     def __init__(self, price: float = 2500.0, rng: random.Random | None = None) -> None:
         self._price = price
@@ -82,15 +121,23 @@ class Feed:
 
 
 class Town:
-    """Four honest reporters, one that lies, three validators: production nodes on one machine's memory and virtual time."""
+    """Four honest reporters, one that lies, three validators: production nodes on one machine's
+    memory and virtual time.
+    """
 
     def __init__(self, rng: random.Random, folder: Path) -> None:
         self.clock = VirtualClock()
-        file, hub = folder / "chain.sqlite", Hub(rng, latency_seconds=0.05)
+        file = folder / "chain.sqlite"
+        hub = Hub(rng, latency_seconds=0.05)
         LocalChain.create(file, self.clock, block_seconds=6.0, genesis=rng.randbytes(32))
         self.chain = LocalChain(file, None, self.clock)
-        self.feeds = {name: Feed(rng=rng) for name in ("ann", "ben", "cleo", "dan")} | {"liar": Feed(9999.0, rng)}
-        self.keys = {name: eg.SigningKey.from_seed(rng.randbytes(32)) for name in (*self.feeds, "val", "vic", "viv")}
+        self.feeds = {name: Feed(rng=rng) for name in ("ann", "ben", "cleo", "dan")} | {
+            "liar": Feed(9999.0, rng)
+        }
+        self.keys = {
+            name: eg.SigningKey.from_seed(rng.randbytes(32))
+            for name in (*self.feeds, "val", "vic", "viv")
+        }
         self.nodes = [self._make_node(name, hub, rng) for name in self.keys]
         self.chain.start(10)
 
@@ -111,17 +158,29 @@ class Town:
         )
 
     async def live_through(self, epoch: int) -> tuple[int, float, dict[str, int]]:
-        """How many prices of `epoch` are proven, their robust median, and what the submission about it pays."""
+        """How many prices of `epoch` are proven, their robust median, and what the submission about
+        it pays.
+        """
         settled_block = self.chain.timing.compute_first_block(epoch + 1) + 50
-        await asyncio.sleep(self.chain.compute_unix_seconds(settled_block) - self.clock.get_unix_seconds())
+        await asyncio.sleep(
+            self.chain.compute_unix_seconds(settled_block) - self.clock.get_unix_seconds()
+        )
         rule = POLICY.get_rule("price-reveal")
         section = await self.nodes[0].store.read_all(rule, epoch)
         decode = section.readings[0].key_rule.decode
         proven = section.get_proofs(Standing.PROVEN)
-        prices = {author: decode(proof.record.payload).value for author, (proof, *_) in proven.items()}
-        agreed = compute_consensus(prices, tuple(prices), POLICY.scoring.tolerance_ppm).compute_centre_values()
+        prices = {
+            author: decode(proof.record.payload).value for author, (proof, *_) in proven.items()
+        }
+        agreed = compute_consensus(
+            prices, tuple(prices), POLICY.scoring.tolerance_ppm
+        ).compute_centre_values()
         on_chain = await self.chain.get_submission(epoch + 1)
-        pay = {name: on_chain.submission.scores[key.author] for name, key in self.keys.items()} if on_chain else {}
+        pay = (
+            {name: on_chain.submission.scores[key.author] for name, key in self.keys.items()}
+            if on_chain
+            else {}
+        )
         return len(prices), agreed.item(), pay
 
 

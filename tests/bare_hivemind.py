@@ -16,10 +16,16 @@ LOOPBACK: dict[str, Any] = {
 }
 
 
-async def start_node(known: Sequence[DHTNode], *validators: RecordValidatorBase, **options: Any) -> DHTNode:
-    """One that knows the others and keeps every record on three nodes; its cache is off, for it hides what those hold."""
+async def start_node(
+    known: Sequence[DHTNode], *validators: RecordValidatorBase, **options: Any
+) -> DHTNode:
+    """One that knows the others and keeps every record on three nodes; its cache is off, for it
+    hides what those hold.
+    """
     return await DHTNode.create(
-        initial_peers=[str(address) for node in known for address in await node.get_visible_maddrs()],
+        initial_peers=[
+            str(address) for node in known for address in await node.get_visible_maddrs()
+        ],
         record_validator=CompositeValidator(validators),
         **LOOPBACK | {"num_replicas": 3, "cache_locally": False, "cache_nearest": 0} | options,
     )

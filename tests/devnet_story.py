@@ -1,4 +1,6 @@
-"""A small devnet told in events: alice and bob host, victor and vera validate, victor is elected, vera is elected next."""
+"""A small devnet told in events: alice and bob host, victor and vera validate, victor is elected,
+vera is elected next.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from epochgate.observe.events import (
 from people import alice, bob, vera, victor
 
 ALICE, BOB, VICTOR, VERA = (format_peer_id(key.author) for key in (alice, bob, victor, vera))
-HOSTERS, VALIDATORS = [ALICE, BOB], [VICTOR, VERA]
+HOSTERS = [ALICE, BOB]
+VALIDATORS = [VICTOR, VERA]
 EVERYBODY = HOSTERS + VALIDATORS
 CAST = Cast(
     (
@@ -40,13 +43,21 @@ def tell(node: str, fact: AnyEvent) -> Line:
 
 
 def tell_start() -> Iterable[Line]:
-    return [tell(node, NodeReady(["hoster"], ["/ip4/127.0.0.1/tcp/4001/p2p/" + node], "00" * 32)) for node in EVERYBODY]
+    return [
+        tell(node, NodeReady(["hoster"], ["/ip4/127.0.0.1/tcp/4001/p2p/" + node], "00" * 32))
+        for node in EVERYBODY
+    ]
 
 
 def tell_epoch(epoch: int, pay: dict[str, int] | None = None) -> list[Line]:
-    """Everything that a complete epoch makes its nodes say, to the last attestation, made in the next one."""
+    """Everything that a complete epoch makes its nodes say, to the last attestation, made in the
+    next one.
+    """
     submitter = VERA if epoch % 2 == 0 else VICTOR
-    lines = [tell(node, EpochBegan(epoch, VICTOR if epoch % 2 == 0 else VERA, 2, 2)) for node in EVERYBODY]
+    lines = [
+        tell(node, EpochBegan(epoch, VICTOR if epoch % 2 == 0 else VERA, 2, 2))
+        for node in EVERYBODY
+    ]
     lines += [tell(node, ChallengeSeen(epoch, VICTOR)) for node in VALIDATORS]
     lines += [tell(node, Gathered(epoch, VALIDATORS if epoch else [])) for node in VALIDATORS]
     lines += [tell(node, Scored(epoch, OUTPUT_SCORES, HOSTERS, HOSTERS)) for node in VALIDATORS]

@@ -6,7 +6,8 @@ import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
 
-LISTENING, UNCONNECTED = "0A", "07"
+LISTENING = "0A"
+UNCONNECTED = "07"
 """States of TCP and UDP sockets that take what anybody sends (Linux, include/net/tcp_states.h)."""
 
 
@@ -27,7 +28,12 @@ def find_sockets(pids: Iterator[int] | list[int]) -> set[str]:
 def find_doors(pids: list[int]) -> Iterator[tuple[str, str, int]]:
     """Protocol, address and port of every socket through which these processes can be reached."""
     held = find_sockets(pids)
-    for protocol, state in (("tcp", LISTENING), ("tcp6", LISTENING), ("udp", UNCONNECTED), ("udp6", UNCONNECTED)):
+    for protocol, state in (
+        ("tcp", LISTENING),
+        ("tcp6", LISTENING),
+        ("udp", UNCONNECTED),
+        ("udp6", UNCONNECTED),
+    ):
         for line in Path(f"/proc/net/{protocol}").read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == state and fields[9] in held:

@@ -1,8 +1,10 @@
-"""Hosts of their own on one machine: network namespaces, joined by a switch that is slow and loses frames.
+"""Hosts of their own on one machine: network namespaces, joined by a switch that is slow and loses
+frames.
 
-The switch runs here, on a TAP device in each namespace, and not in the kernel as netem does: so it needs no kernel module
-that a machine may lack, its losses follow from a seed, and a host's cable is pulled by a flag. The machine's own network
-is never touched; what was made goes with the namespaces.
+The switch runs here, on a TAP device in each namespace, and not in the kernel as netem does: so it
+needs no kernel module that a machine may lack, its losses follow from a seed, and a host's cable is
+pulled by a flag. The machine's own network is never touched; what was made goes with the
+namespaces.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
-TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
+TUNSETIFF = 0x400454CA
+IFF_TAP = 0x0002
+IFF_NO_PI = 0x1000
 MAX_FRAME_BYTES = 1 << 16
 LOOK_SECONDS = 0.1
 
@@ -46,9 +50,13 @@ def find_hindrance() -> str:
 
 
 class Hosts:
-    """Used as `with`. `delay_seconds` is one way; `loss` is the share of frames that never arrive."""
+    """Used as `with`. `delay_seconds` is one way; `loss` is the share of frames that never
+    arrive.
+    """
 
-    def __init__(self, names: Sequence[str], delay_seconds: float, loss: float, seed: int = 1) -> None:
+    def __init__(
+        self, names: Sequence[str], delay_seconds: float, loss: float, seed: int = 1
+    ) -> None:
         self.addresses = {name: f"10.77.0.{number}" for number, name in enumerate(names, 1)}
         self.lost_frames = 0
         self.unplugged: set[str] = set()
@@ -96,11 +104,17 @@ class Hosts:
                 _run_ip("netns", "del", _get_namespace(name))
 
     def _forward(self) -> None:
-        """A switch that has not learnt who is where: every frame goes to all others, and a kernel drops what is not its."""
+        """A switch that has not learnt who is where: every frame goes to all others, and a kernel
+        drops what is not its.
+        """
         under_way: list[tuple[float, int, int, bytes]] = []
         count = 0
         while not self._is_ending.is_set():
-            patience = min(LOOK_SECONDS, max(0.0, under_way[0][0] - time.monotonic())) if under_way else LOOK_SECONDS
+            patience = (
+                min(LOOK_SECONDS, max(0.0, under_way[0][0] - time.monotonic()))
+                if under_way
+                else LOOK_SECONDS
+            )
             for tap in select.select(list(self._taps), [], [], patience)[0]:
                 frame = os.read(tap, MAX_FRAME_BYTES)
                 if self._chance.random() < self._loss:
@@ -109,7 +123,9 @@ class Hosts:
                 for other in self._taps:
                     if other != tap and not {self._taps[tap], self._taps[other]} & self.unplugged:
                         count += 1
-                        heapq.heappush(under_way, (time.monotonic() + self._delay_seconds, count, other, frame))
+                        heapq.heappush(
+                            under_way, (time.monotonic() + self._delay_seconds, count, other, frame)
+                        )
             while under_way and under_way[0][0] <= time.monotonic():
                 _, _, other, frame = heapq.heappop(under_way)
                 if self._taps[other] not in self.unplugged:
@@ -126,7 +142,9 @@ def _get_namespace(name: str) -> str:
 
 @contextmanager
 def _inside(namespace: str) -> Iterator[None]:
-    """This thread's sockets and devices belong to `namespace` meanwhile. `os.setns` came with Python 3.12."""
+    """This thread's sockets and devices belong to `namespace` meanwhile. `os.setns` came with
+    Python 3.12.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     there = os.open(f"/run/netns/{namespace}", os.O_RDONLY)

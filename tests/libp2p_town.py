@@ -1,4 +1,6 @@
-"""Lines over real libp2p daemons, so that a town lives on the network that nodes use; a module's tests share them."""
+"""Lines over real libp2p daemons, so that a town lives on the network that nodes use; a module's
+tests share them.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,18 @@ async def lay_lines(folder: Path, names: Sequence[str]) -> AsyncIterator[list[tu
         for name in names:
             home = folder / name
             home.mkdir()
-            (home / "key").write_bytes(FILE_PREFIX + bytes(meet(name)._key) + bytes(meet(name)._key.verify_key))
+            (home / "key").write_bytes(
+                FILE_PREFIX + bytes(meet(name)._key) + bytes(meet(name)._key.verify_key)
+            )
             (home / "key").chmod(0o600)
-            peers = [address for network in networks[:2] for address in network.get_listen_addresses()]
-            network = await Libp2pNetwork.start(home / "key", home, initial_peers=peers, max_message_bytes=MAX_MESSAGE_BYTES)
+            peers = [
+                address for network in networks[:2] for address in network.get_listen_addresses()
+            ]
+            network = await Libp2pNetwork.start(
+                home / "key", home, initial_peers=peers, max_message_bytes=MAX_MESSAGE_BYTES
+            )
             stack.push_async_callback(network.close)
             networks.append(network)
-        yield [(name, await Line.lay(network)) for name, network in zip(names, networks, strict=True)]
+        yield [
+            (name, await Line.lay(network)) for name, network in zip(names, networks, strict=True)
+        ]

@@ -20,22 +20,39 @@ def meet(name: str) -> SigningKey:
     return SigningKey.from_seed(hashlib.sha256(name.encode()).digest())
 
 
-alice, bob, carol, dave = meet("alice"), meet("bob"), meet("carol"), meet("dave")
+alice = meet("alice")
+bob = meet("bob")
+carol = meet("carol")
+dave = meet("dave")
 """Three hosters and a stranger ..."""
-victor, vera, vito = meet("victor"), meet("vera"), meet("vito")
+victor = meet("victor")
+vera = meet("vera")
+vito = meet("vito")
 """... and three validators."""
 
 
 def make_roster(epoch: int = 0, roles: dict[SigningKey, int] | None = None) -> Roster:
-    roles = roles or {alice: HOSTER, bob: HOSTER, carol: HOSTER, victor: VALIDATOR, vera: VALIDATOR, vito: VALIDATOR}
+    roles = roles or {
+        alice: HOSTER,
+        bob: HOSTER,
+        carol: HOSTER,
+        victor: VALIDATOR,
+        vera: VALIDATOR,
+        vito: VALIDATOR,
+    }
     seed = hashlib.sha256(f"seed of {epoch}".encode()).digest()
     return Roster(epoch, seed, [Member(key.author, int(role), 100) for key, role in roles.items()])
 
 
 def make_context(
-    epoch: int = 0, roster: Roster | None = None, elected: SigningKey | None = victor, timing: Timing = TIMING
+    epoch: int = 0,
+    roster: Roster | None = None,
+    elected: SigningKey | None = victor,
+    timing: Timing = TIMING,
 ) -> EpochContext:
-    return EpochContext(NETWORK, timing, roster or make_roster(epoch), elected.author if elected else None)
+    return EpochContext(
+        NETWORK, timing, roster or make_roster(epoch), elected.author if elected else None
+    )
 
 
 def compute_unix_seconds(block: int, timing: Timing = TIMING) -> float:
@@ -43,5 +60,7 @@ def compute_unix_seconds(block: int, timing: Timing = TIMING) -> float:
     return GENESIS_SECONDS + block * timing.block_seconds
 
 
-def sign(author: SigningKey, name: str, payload: bytes, expiration_time: float, network: bytes = NETWORK) -> Record:
+def sign(
+    author: SigningKey, name: str, payload: bytes, expiration_time: float, network: bytes = NETWORK
+) -> Record:
     return author.sign_record(network, compute_key(name), payload, expiration_time)

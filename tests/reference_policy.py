@@ -1,7 +1,9 @@
-"""What SPEC sections 1 and 2 say of the default policy's POSTs, again: slowly, obviously, and without a float.
+"""What SPEC sections 1 and 2 say of the default policy's POSTs, again: slowly, obviously, and
+without a float.
 
-It shares data types with `core/policy.py` and nothing else: keys, windows, lifetimes, signatures, payloads and the challenge
-are worked out here once more, from the text. A disagreement is a bug on one side or a hole in the text.
+It shares data types with `core/policy.py` and nothing else: keys, windows, lifetimes, signatures,
+payloads and the challenge are worked out here once more, from the text. A disagreement is a bug on
+one side or a hole in the text.
 """
 
 from __future__ import annotations
@@ -22,12 +24,15 @@ from epochgate.core.record import Record
 from epochgate.core.roster import Roster
 from epochgate.core.verdict import Reason
 
-HOSTER, VALIDATOR = 1, 2
+HOSTER = 1
+VALIDATOR = 2
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of SPEC section 2's table. `first` and `last` are shares of an epoch; `after` leaves out the first block itself."""
+    """A row of SPEC section 2's table. `first` and `last` are shares of an epoch; `after` leaves
+    out the first block itself.
+    """
 
     name: str
     by: int
@@ -38,29 +43,45 @@ class Row:
     most_bytes: int
     once: bool
     read_until: Fraction | None
-    """Epochs after the beginning of its own at which a record that decides something is last read."""
+    """Epochs after the beginning of its own at which a record that decides something is last read.
+    """
 
 
 def share(percent: int) -> Fraction:
     return Fraction(percent, 100)
 
 
-LONG, TWO = Fraction(11, 10), Fraction(2)
+LONG = Fraction(11, 10)
+TWO = Fraction(2)
 TABLE = (
     Row("hoster", HOSTER, share(0), share(100), False, LONG, 4096, False, None),
     Row("validator", VALIDATOR, share(0), share(100), False, LONG, 4096, False, None),
-    Row("consensus-epoch_{}", VALIDATOR, share(0), share(15), False, LONG, 16_384, True, Fraction(1)),
+    Row(
+        "consensus-epoch_{}", VALIDATOR, share(0), share(15), False, LONG, 16_384, True, Fraction(1)
+    ),
     Row("hoster-commit_epoch_{}", HOSTER, share(15), share(50), True, TWO, 4096, True, TWO),
     Row("validator-reveal_epoch_{}", VALIDATOR, share(15), share(50), True, TWO, 65_536, True, TWO),
     Row("hoster-reveal_epoch_{}", HOSTER, share(50), share(60), True, TWO, 16_384, True, TWO),
-    Row("validator-commit_epoch_{}", VALIDATOR, share(60), share(100), False, TWO, 4096, True, Fraction(5, 2)),
+    Row(
+        "validator-commit_epoch_{}",
+        VALIDATOR,
+        share(60),
+        share(100),
+        False,
+        TWO,
+        4096,
+        True,
+        Fraction(5, 2),
+    ),
 )
 LAG_BLOCKS = 2
 
 
 @dataclass(frozen=True)
 class World:
-    """All that a verdict depends on beside the record. Seconds are exact, `held` maps (key, author) to an expiry."""
+    """All that a verdict depends on beside the record. Seconds are exact, `held` maps (key, author)
+    to an expiry.
+    """
 
     network: bytes
     slot: int | None
@@ -103,7 +124,9 @@ def is_started(world: World) -> bool:
 
 
 def find_row(key: bytes, world: World) -> tuple[Row, int | None] | None:
-    """A key is known by trying every legal name; of neighbouring epochs only to say early or late."""
+    """A key is known by trying every legal name; of neighbouring epochs only to say early
+    or late.
+    """
     for row in TABLE:
         if "{}" not in row.name:
             if key == digest_name(row.name):
@@ -136,7 +159,9 @@ def judge_expiry(row: Row, epoch: int | None, record: Record, world: World) -> R
     if not 0 < left_seconds <= row.epochs * world.length * world.block_seconds:
         return Reason.EXPIRY
     if row.read_until is not None and epoch is not None:
-        read_block = (world.slot or 0) + epoch * world.length + math.floor(row.read_until * world.length)
+        read_block = (
+            (world.slot or 0) + epoch * world.length + math.floor(row.read_until * world.length)
+        )
         if left_seconds < (read_block - world.block - LAG_BLOCKS) * world.block_seconds:
             return Reason.EXPIRY
     return None
@@ -146,11 +171,15 @@ def judge_author(row: Row, epoch: int | None, record: Record, world: World) -> R
     roles = {member.author: member.roles for member in world.roster.members}
     if record.author not in roles:
         return Reason.NOT_ON_ROSTER
-    is_elected = row.name.startswith("consensus") and record.author == world.elected  # the chain may elect a hoster
+    is_elected = (
+        row.name.startswith("consensus") and record.author == world.elected
+    )  # the chain may elect a hoster
     if not roles[record.author] & row.by and not is_elected:
         return Reason.WRONG_ROLE
     if row.name.startswith("consensus") and record.author != world.elected:
-        passed = Fraction(world.block - (world.slot or 0) - (epoch or 0) * world.length, world.length)
+        passed = Fraction(
+            world.block - (world.slot or 0) - (epoch or 0) * world.length, world.length
+        )
         if passed * world.length < math.floor(Fraction(1, 10) * world.length) + 1:
             return Reason.NOT_ELECTED
     held = world.held.get((record.key, record.author))
@@ -160,9 +189,16 @@ def judge_author(row: Row, epoch: int | None, record: Record, world: World) -> R
 
 
 def judge_content(row: Row, epoch: int | None, record: Record, world: World) -> Reason | None:
-    signature, payload = record.value[:64], record.value[64:]
+    signature = record.value[:64]
+    payload = record.value[64:]
     domain = b"epochgate/record/1\0" + struct.pack(">I", len(world.network)) + world.network
-    message = domain + record.key + record.author + struct.pack(">d", record.expiration_time) + hashlib.sha256(payload).digest()
+    message = (
+        domain
+        + record.key
+        + record.author
+        + struct.pack(">d", record.expiration_time)
+        + hashlib.sha256(payload).digest()
+    )
     try:
         nacl.signing.VerifyKey(record.author[-32:]).verify(message, signature)
     except (nacl.exceptions.BadSignatureError, nacl.exceptions.ValueError):
@@ -184,11 +220,15 @@ def is_payload(row: Row, epoch: int | None, payload: bytes, world: World) -> boo
     if row.name.startswith("hoster-reveal"):
         return len(read_tensor(payload[64:])) == 1024
     scores = payload[64:]
-    return len(payload) >= 64 and all(score <= 10**6 for (score,) in struct.iter_unpack(">I", scores))
+    return len(payload) >= 64 and all(
+        score <= 10**6 for (score,) in struct.iter_unpack(">I", scores)
+    )
 
 
 def is_heartbeat(payload: bytes) -> bool:
-    """State, role, throughput, public name, software version and policy digest, each of its own type (SPEC section 8)."""
+    """State, role, throughput, public name, software version and policy digest, each of its own
+    type (SPEC section 8).
+    """
     value: Any = msgpack.unpackb(payload, strict_map_key=True)
     known = {"state", "role", "throughput", "public_name", "version", "policy_digest"}
     return (
@@ -204,7 +244,8 @@ def is_heartbeat(payload: bytes) -> bool:
 def read_tensor(payload: bytes) -> tuple[float, ...]:
     """1,024 finite float32, 16 by 64, as safetensors."""
     length = int.from_bytes(payload[:8], "little")
-    header, data = json.loads(payload[8 : 8 + length]), payload[8 + length :]
+    header = json.loads(payload[8 : 8 + length])
+    data = payload[8 + length :]
     entry = header["tensor"]
     assert set(header) == {"tensor"}
     assert (entry["dtype"], entry["shape"], entry["data_offsets"]) == ("F32", [16, 64], [0, 4096])
@@ -216,6 +257,10 @@ def read_tensor(payload: bytes) -> tuple[float, ...]:
 
 def derive_challenge(world: World, epoch: int) -> tuple[float, ...]:
     fields = (world.network, struct.pack(">Q", epoch), world.roster.seed)
-    text = b"epochgate/challenge/1\0" + b"".join(struct.pack(">I", len(part)) + part for part in fields)
+    text = b"epochgate/challenge/1\0" + b"".join(
+        struct.pack(">I", len(part)) + part for part in fields
+    )
     stream = hashlib.shake_256(text).digest(3 * 1024)
-    return tuple((int.from_bytes(stream[i : i + 3], "big") - 2**23) / 2**23 for i in range(0, 3 * 1024, 3))
+    return tuple(
+        (int.from_bytes(stream[i : i + 3], "big") - 2**23) / 2**23 for i in range(0, 3 * 1024, 3)
+    )

@@ -1,4 +1,6 @@
-"""A subnet of processes whose nodes a test ends and starts again one by one, and hears all that they say."""
+"""A subnet of processes whose nodes a test ends and starts again one by one, and hears all that
+they say.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ ROLES = {"hoster": HOSTER, "validator": VALIDATOR}
 
 
 class SmallSubnet:
-    """Nodes named hoster-1, validator-1 ...; `addresses` and `get_prefix` put each on a host of its own."""
+    """Nodes named hoster-1, validator-1 ...; `addresses` and `get_prefix` put each on a host of its
+    own.
+    """
 
     def __init__(
         self,
@@ -49,7 +53,8 @@ class SmallSubnet:
         self._ports = dict(zip(names, _find_free_ports(len(names)), strict=True))
         actors = []
         for name in names:
-            key, role = SigningKey.create(folder / f"{name}.key"), name.partition("-")[0]
+            key = SigningKey.create(folder / f"{name}.key")
+            role = name.partition("-")[0]
             self.chain.register(key.author, ROLES[role])
             actors.append(Actor(name, role, format_peer_id(key.author)))
         self.cast = Cast(tuple(actors))
@@ -62,10 +67,15 @@ class SmallSubnet:
 
     @asynccontextmanager
     async def live(self) -> AsyncIterator[SmallSubnet]:
-        """All nodes ready and the chain started. Ends every node it has started, whatever happens."""
+        """All nodes ready and the chain started. Ends every node it has started, whatever
+        happens.
+        """
         try:
             names = list(self._peer_id_of)
-            for wave in (names[:BOOTSTRAP_NODES], names[BOOTSTRAP_NODES:]):  # who calls nobody is called again after 5 s only
+            for wave in (
+                names[:BOOTSTRAP_NODES],
+                names[BOOTSTRAP_NODES:],
+            ):  # who calls nobody is called again after 5 s only
                 for name in wave:
                     await self.start(name)
                 for name in wave:
@@ -78,7 +88,9 @@ class SmallSubnet:
             await self.chain.close()
 
     async def start(self, name: str) -> None:
-        node = self._nodes[name] = await NodeProcess.start(name, self.get_command(name), self.folder)
+        node = self._nodes[name] = await NodeProcess.start(
+            name, self.get_command(name), self.folder
+        )
         self._listeners.append(asyncio.create_task(node.listen(self._take)))
 
     async def kill_and_start_again(self, name: str) -> None:
@@ -91,11 +103,29 @@ class SmallSubnet:
 
     def get_command(self, name: str) -> list[str]:
         known = [other for other in list(self._peer_id_of)[:BOOTSTRAP_NODES] if other != name]
-        command = [*self._get_prefix(name), sys.executable, "-m", "epochgate", "node", "--role", name.partition("-")[0]]
-        command += ["--chain", f"local:{self.chain_file}", "--identity", f"{self.folder / name}.key", "--events", "-"]
+        command = [
+            *self._get_prefix(name),
+            sys.executable,
+            "-m",
+            "epochgate",
+            "node",
+            "--role",
+            name.partition("-")[0],
+        ]
+        command += [
+            "--chain",
+            f"local:{self.chain_file}",
+            "--identity",
+            f"{self.folder / name}.key",
+            "--events",
+            "-",
+        ]
         command += ["--data", f"{self.folder / name}", "--listen", self.get_address(name)]
         for other in known:
-            command += ["--initial-peers", f"{self.get_address(other)}/p2p/{self._peer_id_of[other]}"]
+            command += [
+                "--initial-peers",
+                f"{self.get_address(other)}/p2p/{self._peer_id_of[other]}",
+            ]
         return command
 
     def get_address(self, name: str) -> str:
@@ -103,13 +133,21 @@ class SmallSubnet:
 
     def get_facts(self, name: str, kind: type[AnyEvent], **fields: object) -> list[AnyEvent]:
         peer = self._peer_id_of[name]
-        said = [line.fact for line in self.lines if line.node == peer and isinstance(line.fact, kind)]
-        return [fact for fact in said if all(getattr(fact, field) == value for field, value in fields.items())]
+        said = [
+            line.fact for line in self.lines if line.node == peer and isinstance(line.fact, kind)
+        ]
+        return [
+            fact
+            for fact in said
+            if all(getattr(fact, field) == value for field, value in fields.items())
+        ]
 
     def count(self, name: str, kind: type[AnyEvent], **fields: object) -> int:
         return len(self.get_facts(name, kind, **fields))
 
-    async def wait_for(self, name: str, kind: type[AnyEvent], at_least: int = 1, **fields: object) -> None:
+    async def wait_for(
+        self, name: str, kind: type[AnyEvent], at_least: int = 1, **fields: object
+    ) -> None:
         """Until `name` has said so."""
         async with asyncio.timeout(READY_SECONDS), self._heard:
             await self._heard.wait_for(lambda: self.count(name, kind, **fields) >= at_least)
@@ -117,7 +155,10 @@ class SmallSubnet:
     async def wait_for_block(self, epoch: int, block: int) -> None:
         slot = self.chain.timing.slot
         assert slot is not None
-        left = self.chain.compute_unix_seconds(slot + epoch * BLOCKS_PER_EPOCH + block) - SystemClock().get_unix_seconds()
+        left = (
+            self.chain.compute_unix_seconds(slot + epoch * BLOCKS_PER_EPOCH + block)
+            - SystemClock().get_unix_seconds()
+        )
         await asyncio.sleep(max(0.0, left))
 
     async def wait_until_settled(self, epoch: int) -> None:

@@ -1,5 +1,5 @@
-"""A town of nodes for the tests of the store, on whichever engine: one chain, policy and calendar, and a clock that can be
-moved on. Every node is a replica of every key, since a town is small.
+"""A town of nodes for the tests of the store, on whichever engine: one chain, policy and calendar,
+and a clock that can be moved on. Every node is a replica of every key, since a town is small.
 """
 
 from __future__ import annotations
@@ -39,9 +39,30 @@ TIMEOUT_SECONDS = 2.0
 LONG_SECONDS = 60.0
 
 HEARTBEAT = Rule("hoster", by=HOSTER, ttl=epochs("1.1"), schema=Digest())
-NOTE = Rule("note_epoch_{epoch}", by=HOSTER, during=percent("[10, 60]"), ttl=epochs(2), once=True, schema=Digest())
-OTHER = Rule("other_epoch_{epoch}", by=HOSTER, during=percent("[10, 60]"), ttl=epochs(2), once=True, schema=Digest())
-LARGE = Rule("large_epoch_{epoch}", by=HOSTER, ttl=epochs(2), once=True, schema=Digest(LARGE_BYTES), max_bytes=2 * LARGE_BYTES)
+NOTE = Rule(
+    "note_epoch_{epoch}",
+    by=HOSTER,
+    during=percent("[10, 60]"),
+    ttl=epochs(2),
+    once=True,
+    schema=Digest(),
+)
+OTHER = Rule(
+    "other_epoch_{epoch}",
+    by=HOSTER,
+    during=percent("[10, 60]"),
+    ttl=epochs(2),
+    once=True,
+    schema=Digest(),
+)
+LARGE = Rule(
+    "large_epoch_{epoch}",
+    by=HOSTER,
+    ttl=epochs(2),
+    once=True,
+    schema=Digest(LARGE_BYTES),
+    max_bytes=2 * LARGE_BYTES,
+)
 OWN = Rule("own_epoch_{epoch}_{author}", by=HOSTER, ttl=epochs(2), once=True, schema=Digest())
 OWN_LARGE = msgspec.structs.replace(LARGE, name="own-large_epoch_{epoch}_{author}")
 LIMITS = Limits(stranger=Limits().member, strangers=Limits().spare)
@@ -65,7 +86,9 @@ class TownClock:
 
 
 class Line:
-    """A peer's network, with a handler that may change: a port serves once, and neighbours come to lie."""
+    """A peer's network, with a handler that may change: a port serves once, and neighbours come to
+    lie.
+    """
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -95,11 +118,16 @@ class Neighbour:
         self.open()
 
     def open(self) -> None:
-        town, network = self.town, self.network
+        town = self.town
+        network = self.network
         self.database = NodeDatabase(self._path)
         self.chain_clock = ChainClock(town.chain, town.clock, town.schedule, self.database)
-        self.replica = Replica(self.key, POLICY, self.database, self.chain_clock, network.max_message_bytes)
-        self.store = Store(network, self.replica, POLICY, self.chain_clock, timeout_seconds=TIMEOUT_SECONDS)
+        self.replica = Replica(
+            self.key, POLICY, self.database, self.chain_clock, network.max_message_bytes
+        )
+        self.store = Store(
+            network, self.replica, POLICY, self.chain_clock, timeout_seconds=TIMEOUT_SECONDS
+        )
         self._line.handler = self.replica.handle
 
     async def close(self) -> None:
@@ -150,12 +178,22 @@ class Neighbour:
 
         self._line.handler = answer
 
-    def write(self, rule: Rule, payload: bytes = bytes(32), lifetime_seconds: float = 600.0, epoch: int = 0) -> Record:
+    def write(
+        self,
+        rule: Rule,
+        payload: bytes = bytes(32),
+        lifetime_seconds: float = 600.0,
+        epoch: int = 0,
+    ) -> Record:
         key_rule = self.town.get_key_rule(rule, epoch, self)
         expiration_time = self.town.clock.get_unix_seconds() + lifetime_seconds
-        return self.key.sign_record(key_rule.context.network, key_rule.key, payload, expiration_time)
+        return self.key.sign_record(
+            key_rule.context.network, key_rule.key, payload, expiration_time
+        )
 
-    async def post(self, rule: Rule, record: Record, within_seconds: float = LONG_SECONDS) -> Posting:
+    async def post(
+        self, rule: Rule, record: Record, within_seconds: float = LONG_SECONDS
+    ) -> Posting:
         until_seconds = self.town.clock.get_unix_seconds() + within_seconds
         return await self.store.post(record, self.town.get_key_rule(rule, 0, self), until_seconds)
 
@@ -164,7 +202,9 @@ class Neighbour:
         return [await self.store.ask(replica.author, Post(record)) for replica in replicas]
 
     async def read(self, rule: Rule, *, wait_for_all: bool = False) -> KeyReading:
-        return await self.store.read(self.town.get_key_rule(rule, 0, self), wait_for_all=wait_for_all)
+        return await self.store.read(
+            self.town.get_key_rule(rule, 0, self), wait_for_all=wait_for_all
+        )
 
     async def repair(self, epoch: int = 0) -> int:
         return await Repair(POLICY, self.store, self.replica, self.chain_clock, epoch).take()
@@ -175,8 +215,9 @@ class Neighbour:
 
 
 class Town:
-    """`settle` makes one in the twentieth percent of epoch 0. The visitor is on the network and not on the roster, so it is
-    nobody's replica and reads everything from others."""
+    """`settle` makes one in the twentieth percent of epoch 0. The visitor is on the network and not
+    on the roster, so it is nobody's replica and reads everything from others.
+    """
 
     visitor: Neighbour
 
@@ -190,7 +231,9 @@ class Town:
         self.neighbours: list[Neighbour] = []
 
     @staticmethod
-    async def settle(folder: Path, clock: Clock, lines: Sequence[tuple[str, Line]], visitors: Line) -> Town:
+    async def settle(
+        folder: Path, clock: Clock, lines: Sequence[tuple[str, Line]], visitors: Line
+    ) -> Town:
         town = Town(folder, clock)
         for name, _ in lines:
             town.chain.register(meet(name).author, HOSTER)
@@ -203,13 +246,17 @@ class Town:
     async def move_to(self, percent_complete: int, epoch: int = 0) -> None:
         """The middle of a block, so that a slow machine stays in it."""
         block = 1 + epoch * 100 + percent_complete + 0.5
-        self.clock.ahead_seconds += self.chain.genesis_seconds + block * 6.0 - self.clock.get_unix_seconds()
+        self.clock.ahead_seconds += (
+            self.chain.genesis_seconds + block * 6.0 - self.clock.get_unix_seconds()
+        )
         for number in range(max(0, epoch - 2), epoch + 1):
             roster = await self.chain.get_roster(number)
             self.schedule.add(EpochContext(self.chain.network_id, self.chain.timing, roster))
 
     def get_key_rule(self, rule: Rule, epoch: int, author: Neighbour) -> KeyRule:
-        return self.schedule.get_key_rule(rule, epoch, author.author if "{author}" in rule.name else None)
+        return self.schedule.get_key_rule(
+            rule, epoch, author.author if "{author}" in rule.name else None
+        )
 
     @property
     def f(self) -> int:

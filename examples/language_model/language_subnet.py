@@ -1,7 +1,9 @@
-"""A subnet whose hosters serve a language model: the epoch's challenge is a row of token ids, outputs are logits.
+"""A subnet whose hosters serve a language model: the epoch's challenge is a row of token ids,
+outputs are logits.
 
-It is the default policy with another challenge and other openings. Take VOCABULARY from your model's config.json, and
-POSITIONS and WIDTH as in `--model transformers:FOLDER?positions=...&width=...`.
+It is the default policy with another challenge and other openings. Take VOCABULARY from your
+model's config.json, and POSITIONS and WIDTH as in `--model
+transformers:FOLDER?positions=...&width=...`.
 """
 
 from __future__ import annotations
@@ -10,8 +12,10 @@ import msgspec
 
 from epochgate import INFERENCE_POLICY, Derived, OpeningOf, Policy, Rule, Tensor, TensorSpec
 
-VOCABULARY, SEQUENCE = 512, 64
-POSITIONS, WIDTH = 16, 64
+VOCABULARY = 512
+SEQUENCE = 64
+POSITIONS = 16
+WIDTH = 64
 TOKENS = Tensor("int64", (1, SEQUENCE))
 OUTPUT = Tensor("float32", (POSITIONS, WIDTH))
 ENVELOPE_BYTES = 8192
@@ -23,7 +27,8 @@ CHANGES = {
         "max_bytes": TOKENS.longest_bytes + ENVELOPE_BYTES,
     },
     "hoster-reveal": {
-        "name": "hoster-reveal_epoch_{epoch}_{author}",  # a key and replicas for each hoster: outputs may be large
+        # a key and replicas for each hoster: outputs may be large
+        "name": "hoster-reveal_epoch_{epoch}_{author}",
         "schema": OpeningOf(OUTPUT),
         "max_bytes": OUTPUT.longest_bytes + ENVELOPE_BYTES,
     },

@@ -1,4 +1,6 @@
-"""Write a tiny Llama with random weights, the same each time: `python make_tiny_model.py FOLDER`."""
+"""Write a tiny Llama with random weights, the same each time: `python make_tiny_model.py
+FOLDER`.
+"""
 
 from __future__ import annotations
 

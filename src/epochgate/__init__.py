@@ -1,6 +1,8 @@
-"""epochgate: a record store in which every replica enforces what may be stored, by whom, when and for how long.
+"""epochgate: a record store in which every replica enforces what may be stored, by whom, when and
+for how long.
 
-The public API on one screen. Names are imported when they are first used, so `import epochgate` stays light.
+The public API on one screen. Names are imported when they are first used, so `import epochgate`
+stays light.
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich"):
             raise
-        sys.exit("epochgate: the command line comes with nodes: run `pip install 'epochgate[node]'`")
+        sys.exit(
+            "epochgate: the command line comes with nodes: run `pip install 'epochgate[node]'`"
+        )
     sys.exit(run_command())
 
 

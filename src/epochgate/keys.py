@@ -1,7 +1,8 @@
 """Ed25519 keys: create and load a node's identity file, sign records, and name peers in text.
 
-The file is libp2p's own: a protobuf `PrivateKey` of type Ed25519 whose data is seed and public key (libp2p peer id
-specification), so the libp2p daemon and the signer of records read the same one and cannot disagree.
+The file is libp2p's own: a protobuf `PrivateKey` of type Ed25519 whose data is seed and public key
+(libp2p peer id specification), so the libp2p daemon and the signer of records read the same one and
+cannot disagree.
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ from pathlib import Path
 
 import nacl.signing
 
-from epochgate.core.record import PEER_ID_PREFIX, Record, compute_signed_bytes, compute_signing_prefix, is_author
+from epochgate.core.record import (
+    PEER_ID_PREFIX,
+    Record,
+    compute_signed_bytes,
+    compute_signing_prefix,
+    is_author,
+)
 
 FILE_PREFIX = bytes.fromhex("08011240")
 """Field 1, key type: 1, Ed25519. Field 2, data: 64 bytes."""
@@ -39,13 +46,17 @@ def write_secret_file(path: Path, data: bytes) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise KeyFileError(f"{path} exists already: a key is never overwritten, choose another name") from None
+        raise KeyFileError(
+            f"{path} exists already: a key is never overwritten, choose another name"
+        ) from None
     except OSError as error:
         raise KeyFileError(f"{path} cannot be written: {error.strerror}") from None
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())  # a node that has registered with this key must not lose it with the power
+        os.fsync(
+            file.fileno()
+        )  # a node that has registered with this key must not lose it with the power
 
 
 def read_secret_file(path: Path, how_to_make: str) -> bytes:
@@ -76,12 +87,16 @@ class SigningKey:
 
     @staticmethod
     def from_seed(seed: bytes) -> SigningKey:
-        """The key of a 32-byte seed, always the same: for tests and simulations. Raises ValueError for another length."""
+        """The key of a 32-byte seed, always the same: for tests and simulations. Raises ValueError
+        for another length.
+        """
         return SigningKey(nacl.signing.SigningKey(seed))
 
     @staticmethod
     def create(path: Path, key: SigningKey | None = None) -> SigningKey:
-        """A new key, or this one, in a new file that only its owner can read. Raises KeyFileError when there is one already."""
+        """A new key, or this one, in a new file that only its owner can read. Raises KeyFileError
+        when there is one already.
+        """
         key = key or SigningKey.generate()
         write_secret_file(path, FILE_PREFIX + bytes(key._key) + bytes(key._key.verify_key))
         return key
@@ -91,14 +106,21 @@ class SigningKey:
         """Raises KeyFileError: missing, readable by others, no Ed25519 identity, or damaged."""
         data = read_secret_file(path, f"make a key with `epochgate keygen {path}`")
         if data.startswith(RSA_FILE_PREFIX):
-            raise KeyFileError(f"{path} holds an RSA key, which no peer id contains: make one with `epochgate keygen FILE`")
+            raise KeyFileError(
+                f"{path} holds an RSA key, which no peer id contains: make one with `epochgate"
+                " keygen FILE`"
+            )
         if len(data) != FILE_BYTES or not data.startswith(FILE_PREFIX):
-            raise KeyFileError(f"{path} is no Ed25519 identity of libp2p: make one with `epochgate keygen FILE`")
-        seed, public_key = data[len(FILE_PREFIX) : -32], data[-32:]
+            raise KeyFileError(
+                f"{path} is no Ed25519 identity of libp2p: make one with `epochgate keygen FILE`"
+            )
+        seed = data[len(FILE_PREFIX) : -32]
+        public_key = data[-32:]
         key = SigningKey.from_seed(seed)
         if bytes(key._key.verify_key) != public_key:
             raise KeyFileError(
-                f"{path} is damaged, its public half does not belong to its secret half: restore it from a backup"
+                f"{path} is damaged, its public half does not belong to its secret half: restore it"
+                " from a backup"
             )
         return key
 
@@ -106,8 +128,12 @@ class SigningKey:
         """64 bytes; the same message always gets the same signature (RFC 8032)."""
         return self._key.sign(message).signature
 
-    def sign_record(self, network: bytes, key: bytes, payload: bytes, expiration_time: float) -> Record:
-        message = compute_signed_bytes(compute_signing_prefix(network, key), self.author, expiration_time, payload)
+    def sign_record(
+        self, network: bytes, key: bytes, payload: bytes, expiration_time: float
+    ) -> Record:
+        message = compute_signed_bytes(
+            compute_signing_prefix(network, key), self.author, expiration_time, payload
+        )
         return Record(key, self.author, self.sign(message) + payload, expiration_time)
 
     def __repr__(self) -> str:
@@ -117,7 +143,8 @@ class SigningKey:
 @functools.lru_cache(MAX_REMEMBERED_NAMES)
 def format_peer_id(peer_id: bytes) -> str:
     """The text form that libp2p uses, `12D3KooW...`: base58 with Bitcoin's alphabet."""
-    number, text = int.from_bytes(peer_id, "big"), ""
+    number = int.from_bytes(peer_id, "big")
+    text = ""
     while number:
         number, digit = divmod(number, 58)
         text = _ALPHABET[digit] + text

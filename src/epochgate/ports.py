@@ -1,6 +1,8 @@
-"""What the edges provide. Engines and chains implement these; the store, the replica and the node know nothing else.
+"""What the edges provide. Engines and chains implement these; the store, the replica and the node
+know nothing else.
 
-Every port has a twin fit for real use that runs in one process on virtual time (`engine/memory.py`, `chain/local.py`).
+Every port has a twin fit for real use that runs in one process on virtual time (`engine/memory.py`,
+`chain/local.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from epochgate.core.roster import Roster
 T = TypeVar("T")
 
 Handler = Callable[[bytes, bytes], Awaitable[bytes]]
-"""(authenticated sender's peer id, request) -> reply. Where it raises, or its reply is too long, the caller gets no bytes."""
+"""(authenticated sender's peer id, request) -> reply. Where it raises, or its reply is too long,
+the caller gets no bytes.
+"""
 
 
 class Unreachable(ConnectionError):
@@ -24,7 +28,9 @@ class Unreachable(ConnectionError):
 
 
 class Network(Protocol):
-    """Requests and replies between peers that are known by id. Connections are encrypted and the sender authenticated."""
+    """Requests and replies between peers that are known by id. Connections are encrypted and the
+    sender authenticated.
+    """
 
     @property
     def peer_id(self) -> bytes:
@@ -41,15 +47,18 @@ class Network(Protocol):
         ...
 
     async def request(self, peer: bytes, message: bytes, timeout_seconds: float) -> bytes:
-        """Raises Unreachable when no reply came within `timeout_seconds`, ValueError for a message over the limit."""
+        """Raises Unreachable when no reply came within `timeout_seconds`, ValueError for a message
+        over the limit.
+        """
         ...
 
     def set_protected_peers(self, members: Iterable[bytes]) -> None:
-        """Whose connections to keep: peer ids on the newest roster, which take the place of those noted before.
+        """Whose connections to keep: peer ids on the newest roster, which take the place of those
+        noted before.
 
-        Others may connect, ask and be asked, for a newcomer has to find its place; but who is on it no more is hung up on at
-        once, and strangers are when they are many. No members at all mean that no roster is known: nobody is hung up on.
-        Never waits or raises.
+        Others may connect, ask and be asked, for a newcomer has to find its place; but who is on it
+        no more is hung up on at once, and strangers are when they are many. No members at all mean
+        that no roster is known: nobody is hung up on. Never waits or raises.
         """
         ...
 
@@ -67,7 +76,8 @@ class Entropy(Protocol):
 
 
 class OutOfTime(Exception):
-    """Work had not ended after the `longest_seconds` it had; its outcome, if it ever has one, is thrown away.
+    """Work had not ended after the `longest_seconds` it had; its outcome, if it ever has one, is
+    thrown away.
 
     `unfinished` works, this one among them, were given up and still go on.
     """
@@ -81,8 +91,11 @@ class OutOfTime(Exception):
 class Compute(Protocol):
     """Where heavy work runs: a thread beside the event loop, or at once in a simulation."""
 
-    async def run(self, work: Callable[..., T], *arguments: Any, longest_seconds: float | None = None) -> T:
-        """One work at a time. What a user brings, such as a model, has `longest_seconds` and holds up nothing else.
+    async def run(
+        self, work: Callable[..., T], *arguments: Any, longest_seconds: float | None = None
+    ) -> T:
+        """One work at a time. What a user brings, such as a model, has `longest_seconds` and holds
+        up nothing else.
 
         Raises OutOfTime when they have passed, and whatever the work raises.
         """
@@ -90,7 +103,9 @@ class Compute(Protocol):
 
 
 class Model(Protocol):
-    """What a hoster serves: an array in, an array out, deterministic up to the policy's tolerance."""
+    """What a hoster serves: an array in, an array out, deterministic up to the policy's
+    tolerance.
+    """
 
     def infer(self, challenge: Any) -> Any:
         """Both are numpy arrays; shapes and types as the policy declares them."""
@@ -98,18 +113,22 @@ class Model(Protocol):
 
 
 class Challenger(Protocol):
-    """Who chooses the challenge, where the policy leaves it to its publisher: prompts from a data set, say."""
+    """Who chooses the challenge, where the policy leaves it to its publisher: prompts from a data
+    set, say.
+    """
 
     def choose(self, epoch: int, seed: bytes) -> Any:
-        """A numpy array of the shape and type that the policy declares. `seed` is the epoch's, the same for everybody."""
+        """A numpy array of the shape and type that the policy declares. `seed` is the epoch's, the
+        same for everybody.
+        """
         ...
 
 
 class Submission(msgspec.Struct, frozen=True):
     """What the elected node puts on the chain in `epoch` about the epochs before it.
 
-    `scores` is in order of author, `bitmaps` one a deciding key (bit i is member i of the roster of that key's epoch),
-    `root` the Merkle root of the set that the scores were computed from.
+    `scores` is in order of author, `bitmaps` one a deciding key (bit i is member i of the roster of
+    that key's epoch), `root` the Merkle root of the set that the scores were computed from.
     """
 
     epoch: int
@@ -130,7 +149,9 @@ class OnChain(msgspec.Struct, frozen=True):
 
 
 class ChainRefused(RuntimeError):
-    """The chain did not take a submission or an attestation; the message says why and what to do."""
+    """The chain did not take a submission or an attestation; the message says why and what
+    to do.
+    """
 
 
 class Chain(Protocol):
@@ -149,7 +170,8 @@ class Chain(Protocol):
         ...
 
     async def get_roster(self, epoch: int) -> Roster:
-        """The snapshot of `epoch`: five blocks before its first block, for epoch 0 at its first. Waits until there is one.
+        """The snapshot of `epoch`: five blocks before its first block, for epoch 0 at its first.
+        Waits until there is one.
 
         Raises ValueError for an epoch below 0.
         """
@@ -162,7 +184,8 @@ class Chain(Protocol):
     async def get_elected(self, epoch: int) -> bytes | None:
         """The node elected to submit in `epoch`, readable from the epoch's first block on.
 
-        A reorganisation of that block may elect another, so it is asked again before something is done upon it.
+        A reorganisation of that block may elect another, so it is asked again before something is
+        done upon it.
         """
         ...
 
@@ -173,7 +196,9 @@ class Chain(Protocol):
     async def get_submission(self, epoch: int) -> OnChain | None: ...
 
     async def attest(self, epoch: int) -> None:
-        """Attest the submission made in `epoch`. Raises ChainRefused: none there, attested already, not on the roster."""
+        """Attest the submission made in `epoch`. Raises ChainRefused: none there, attested already,
+        not on the roster.
+        """
         ...
 
     async def close(self) -> None: ...

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # its helpers need the extra [hypertensor], so they stay here
+sys.path.insert(
+    0, str(Path(__file__).parent)
+)  # its helpers need the extra [hypertensor], so they stay here
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""The real runtime of Hypertensor on this machine: booted offline from the chain's raw spec, with blocks on demand."""
+"""The real runtime of Hypertensor on this machine: booted offline from the chain's raw spec, with
+blocks on demand.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ COLDKEYS = {
     "charleth": "0b6e18cafb6ed99687ec547bd28139cafdd2bffe70e6b688025de6b445aa5c5b",
     "dorothy": "39539ab1876910bbf3a223d84a29e28f1cb4e2e456503e7e91ed39b2e7223d68",
 }
-"""The well-known development accounts of Frontier chains: they hold all that the chain's genesis gives out."""
+"""The well-known development accounts of Frontier chains: they hold all that the chain's genesis
+gives out.
+"""
 
 
 def find_spec() -> Path:
@@ -29,11 +33,13 @@ def find_spec() -> Path:
     path = os.environ.get(SPEC_VARIABLE)
     if not path:
         pytest.skip(
-            f"set {SPEC_VARIABLE} to the file hoskinsonSpecRaw.json of github.com/hayotensor/hypertensor-blockchain,"
-            " and run `make test-chain`"
+            f"set {SPEC_VARIABLE} to the file hoskinsonSpecRaw.json of"
+            " github.com/hayotensor/hypertensor-blockchain, and run `make test-chain`"
         )
     if not (HERE / "node_modules").is_dir():
-        pytest.skip("the chain's helper is not installed: run `make test-chain`, which does it with npm")
+        pytest.skip(
+            "the chain's helper is not installed: run `make test-chain`, which does it with npm"
+        )
     return Path(path)
 
 
@@ -44,7 +50,9 @@ def find_port() -> int:
 
 
 class DevChain:
-    """One chain in a process of its own. A block is made at once for each extrinsic, and whenever it is asked for."""
+    """One chain in a process of its own. A block is made at once for each extrinsic, and whenever
+    it is asked for.
+    """
 
     def __init__(self, process: subprocess.Popen[str], url: str) -> None:
         self._process = process
@@ -55,12 +63,16 @@ class DevChain:
         port = port or find_port()
         command = ["node", str(HERE / "devchain.mjs"), str(spec), str(port), "Instant"]
         environment = os.environ | {"LOG_LEVEL": "error"}
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+        )
         assert process.stdout is not None
         line = process.stdout.readline()
         while line and not line.startswith("READY"):
             line = process.stdout.readline()
-        assert line, "the chain ended before it was ready: run tests/chain/devchain.mjs by hand to see why"
+        assert line, (
+            "the chain ended before it was ready: run tests/chain/devchain.mjs by hand to see why"
+        )
         return DevChain(process, f"ws://{LOOPBACK}:{port}")
 
     def stop(self) -> None:
@@ -71,7 +83,11 @@ class DevChain:
 
     async def ask(self, method: str, *parameters: Any) -> Any:
         async with websockets.connect(self.url, max_size=1 << 24) as connection:
-            await connection.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": list(parameters)}))
+            await connection.send(
+                json.dumps(
+                    {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(parameters)}
+                )
+            )
             answer = json.loads(await connection.recv())
         assert "error" not in answer, answer
         return answer["result"]

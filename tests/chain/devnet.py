@@ -1,4 +1,6 @@
-"""The devnet's nodes on Hypertensor's own runtime: `make devnet CHAIN=hypertensor`. Blocks come at a steady period."""
+"""The devnet's nodes on Hypertensor's own runtime: `make devnet CHAIN=hypertensor`. Blocks come at
+a steady period.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ ROLES = ("hoster", "hoster", "hoster", "validator")
 BLOCK_SECONDS = 1.5
 EPOCHS = 3
 LEAD_BLOCKS = 2
-"""So long before the first epoch the steady period begins; the blocks before that are made at once."""
+"""So long before the first epoch the steady period begins; the blocks before that are made at once.
+"""
 
 
 Look = Callable[[HypertensorChain, int], Awaitable[None]]
@@ -35,9 +38,12 @@ Look = Callable[[HypertensorChain, int], Awaitable[None]]
 async def run_devnet(
     devchain: DevChain, folder: Path, look: Look | None = None
 ) -> tuple[list[EpochSummary], dict[bytes, int], dict[bytes, int]]:
-    """EPOCHS epochs. Returns their summaries, and the stakes before and after. `look` may ask the chain before it is closed."""
+    """EPOCHS epochs. Returns their summaries, and the stakes before and after. `look` may ask the
+    chain before it is closed.
+    """
     subnet = await ChainSubnet.register(devchain)
-    actors, commands = [], {}
+    actors = []
+    commands = {}
     for number, (coldkey, role) in enumerate(zip(COLDKEYS, ROLES, strict=True), start=1):
         name = f"{role}-{number}"
         key = SigningKey.create(folder / f"{name}.key")
@@ -54,8 +60,11 @@ async def run_devnet(
         driving.append(asyncio.create_task(drive(subnet, chain, first_epoch)))
         return ()
 
-    cast, waves = Cast(tuple(actors)), make_waves(actors, commands)
-    plan = Plan(cast, INFERENCE_POLICY, first_epoch + EPOCHS, waves, folder, first_epoch=first_epoch)
+    cast = Cast(tuple(actors))
+    waves = make_waves(actors, commands)
+    plan = Plan(
+        cast, INFERENCE_POLICY, first_epoch + EPOCHS, waves, folder, first_epoch=first_epoch
+    )
     try:
         summaries = await Devnet(plan, chain, start_chain, make_console()).run()
         if look is not None:
@@ -74,7 +83,9 @@ async def drive(subnet: ChainSubnet, chain: HypertensorChain, first_epoch: int) 
     await subnet.activate()
     assert chain.facts is not None
     await subnet.devchain.ask("dev_setBlockBuildMode", "Manual")
-    slot = await subnet.rpc.query("SubnetSlot", [subnet.subnet_id], await subnet.rpc.request("chain_getBlockHash"))
+    slot = await subnet.rpc.query(
+        "SubnetSlot", [subnet.subnet_id], await subnet.rpc.request("chain_getBlockHash")
+    )
     await subnet.devchain.reach(slot + first_epoch * chain.timing.blocks_per_epoch - LEAD_BLOCKS)
     loop = asyncio.get_running_loop()
     due = loop.time()
@@ -88,10 +99,17 @@ def get_stakes(chain: HypertensorChain) -> dict[bytes, int]:
     return {node.author: node.stake for node in chain.nodes if node.author is not None}
 
 
-def make_command(devchain: DevChain, subnet_id: int, folder: Path, name: str, role: str) -> list[str]:
+def make_command(
+    devchain: DevChain, subnet_id: int, folder: Path, name: str, role: str
+) -> list[str]:
     command = [sys.executable, "-m", "epochgate", "node", "--role", role, "--chain", devchain.url]
     command += ["--subnet-id", str(subnet_id), "--block-seconds", str(BLOCK_SECONDS)]
-    command += ["--identity", str(folder / f"{name}.key"), "--hotkey", str(folder / f"{name}.hotkey")]
+    command += [
+        "--identity",
+        str(folder / f"{name}.key"),
+        "--hotkey",
+        str(folder / f"{name}.hotkey"),
+    ]
     return [*command, "--data", str(folder / name), "--events", "-"]
 
 
@@ -101,8 +119,13 @@ def make_waves(actors: list[Actor], commands: dict[str, list[str]]) -> list[dict
     addresses = [f"/ip4/{LOOPBACK}/tcp/{server.getsockname()[1]}" for server in servers]
     for server in servers:
         server.close()
-    peers = [f"{address}/p2p/{actor.peer_id}" for address, actor in zip(addresses, actors, strict=False)]
-    first = {actor.name: [*commands[actor.name], "--listen", at] for actor, at in zip(actors, addresses, strict=False)}
+    peers = [
+        f"{address}/p2p/{actor.peer_id}" for address, actor in zip(addresses, actors, strict=False)
+    ]
+    first = {
+        actor.name: [*commands[actor.name], "--listen", at]
+        for actor, at in zip(actors, addresses, strict=False)
+    }
     known = [part for peer in peers for part in ("--initial-peers", peer)]
     return [first, {actor.name: [*commands[actor.name], *known] for actor in actors[2:]}]
 
@@ -111,7 +134,9 @@ def main() -> int:
     spec = os.environ.get(SPEC_VARIABLE)
     if not spec:
         print(
-            f"set {SPEC_VARIABLE} to the chain's hoskinsonSpecRaw.json: docs/hypertensor.md says where it is", file=sys.stderr
+            f"set {SPEC_VARIABLE} to the chain's hoskinsonSpecRaw.json: docs/hypertensor.md says"
+            " where it is",
+            file=sys.stderr,
         )
         return 2
     devchain = DevChain.start(Path(spec))
@@ -124,7 +149,10 @@ def main() -> int:
     finally:
         devchain.stop()
     for author, stake in after.items():
-        print(f"{format_peer_id(author)}: stake {stake / 10**18:,.4f} TENSOR, {(stake - before[author]) / 10**18:+,.4f}")
+        print(
+            f"{format_peer_id(author)}: stake {stake / 10**18:,.4f} TENSOR,"
+            f" {(stake - before[author]) / 10**18:+,.4f}"
+        )
     return 0 if all(summary.complete for summary in summaries) else 1
 
 

@@ -1,4 +1,6 @@
-"""A connection that can be cut, and a server that can fall silent, at the moment that a test chooses."""
+"""A connection that can be cut, and a server that can fall silent, at the moment that a test
+chooses.
+"""
 
 from __future__ import annotations
 

@@ -54,7 +54,9 @@ class ChainSubnet:
         peer = format_peer_id(dave.author)
         bootnodes = [(peer, Multiaddr(f"/ip4/127.0.0.1/tcp/31330/p2p/{peer}").to_bytes())]
         coldkeys = {get_coldkey(name).address: 1 for name in COLDKEYS}
-        new = NewSubnet("a subnet", "a repository", 100 * UNIT, 100 * UNIT, 1000 * UNIT, coldkeys, bootnodes)
+        new = NewSubnet(
+            "a subnet", "a repository", 100 * UNIT, 100 * UNIT, 1000 * UNIT, coldkeys, bootnodes
+        )
         await send(subnet.rpc, await plan_subnet(subnet.rpc, owner, new))
         found = await find_subnet(subnet.rpc, owner.address)
         assert found is not None
@@ -66,11 +68,26 @@ class ChainSubnet:
             await self.add_node(name, key, role, hotkey_balance=hotkey_balance)
 
     async def add_node(
-        self, coldkey: str, key: SigningKey, role: str = "", *, hotkey: Account | None = None, hotkey_balance: int = UNIT
+        self,
+        coldkey: str,
+        key: SigningKey,
+        role: str = "",
+        *,
+        hotkey: Account | None = None,
+        hotkey_balance: int = UNIT,
     ) -> None:
         self.coldkeys[key] = coldkey
         hotkey = self.hotkeys[key] = hotkey or Account(bytes([len(self.hotkeys) + 1]) * 32)
-        node = NewNode(self.subnet_id, key.author, hotkey.address, 100 * UNIT, 100 * UNIT, hotkey_balance, "non_unique", role)
+        node = NewNode(
+            self.subnet_id,
+            key.author,
+            hotkey.address,
+            100 * UNIT,
+            100 * UNIT,
+            hotkey_balance,
+            "non_unique",
+            role,
+        )
         await send(self.rpc, await plan_node(self.rpc, get_coldkey(coldkey), node))
 
     async def remove_node(self, key: SigningKey) -> None:
@@ -89,16 +106,21 @@ class ChainSubnet:
         chain = await self.see(None)
         assert chain.facts is not None
         assert chain.timing.slot is None
-        await self.devchain.reach(chain.facts.slot + chain.facts.start_epoch * chain.timing.blocks_per_epoch)
+        await self.devchain.reach(
+            chain.facts.slot + chain.facts.start_epoch * chain.timing.blocks_per_epoch
+        )
         await until(lambda: chain.timing.slot is not None)
 
     async def pay_somebody(self, amount: int) -> None:
-        """A transfer, which makes a block that is like no other. It asks anew, for an extrinsic names a final block's hash, and
-        on this chain final blocks are exchanged as well."""
+        """A transfer, which makes a block that is like no other. It asks anew, for an extrinsic
+        names a final block's hash, and on this chain final blocks are exchanged as well.
+        """
         known = {"dest": get_coldkey("dorothy").address, "value": amount}
         rpc = Rpc(self.devchain.url)
         try:
-            await send(rpc, [Step("pay", get_coldkey("alith"), "transfer_keep_alive", known, "Balances")])
+            await send(
+                rpc, [Step("pay", get_coldkey("alith"), "transfer_keep_alive", known, "Balances")]
+            )
         finally:
             await rpc.close()
 

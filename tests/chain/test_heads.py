@@ -1,4 +1,6 @@
-"""Whole nodes on Hypertensor's own runtime, in one process: its blocks are exchanged, and stop coming."""
+"""Whole nodes on Hypertensor's own runtime, in one process: its blocks are exchanged, and stop
+coming.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,15 @@ from epochgate.engine.system import SystemClock, SystemEntropy
 from epochgate.engine.virtual_time import InlineCompute
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.node.runner import Node
-from epochgate.observe.events import AnyEvent, ElectionChanged, EpochBegan, Event, Scored, Submitted, Verdicts
+from epochgate.observe.events import (
+    AnyEvent,
+    ElectionChanged,
+    EpochBegan,
+    Event,
+    Scored,
+    Submitted,
+    Verdicts,
+)
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import OnChain
 from epochgate.store.database import NodeDatabase
@@ -32,8 +42,9 @@ BLOCK_SECONDS = 1.0
 LEAD_BLOCKS = 3
 """So long before the epoch the nodes start."""
 EXCHANGED_BLOCKS = 9
-"""The chain draws from the majority of its blocks' hashes, so exchanging fewer seldom changes whom it elects. The nodes keep
-the roster that they have learnt, for good."""
+"""The chain draws from the majority of its blocks' hashes, so exchanging fewer seldom changes whom
+it elects. The nodes keep the roster that they have learnt, for good.
+"""
 MAX_FORKS = 32
 ATTESTED_SECONDS = 60.0
 """Half an epoch, on a machine that makes its blocks slowly."""
@@ -65,10 +76,16 @@ class Inhabitant:
         )
 
     def get(self, kind: type[Fact], epoch: int) -> list[Fact]:
-        return [fact for fact in self.facts if isinstance(fact, kind) and getattr(fact, "epoch", None) == epoch]
+        return [
+            fact
+            for fact in self.facts
+            if isinstance(fact, kind) and getattr(fact, "epoch", None) == epoch
+        ]
 
     def count_stale(self, epoch: int) -> int:
-        return sum(fact.denied.get(Reason.CHAIN_STALE.value, 0) for fact in self.get(Verdicts, epoch))
+        return sum(
+            fact.denied.get(Reason.CHAIN_STALE.value, 0) for fact in self.get(Verdicts, epoch)
+        )
 
 
 class Blocks:
@@ -104,7 +121,9 @@ class Blocks:
 async def live(subnet: ChainSubnet, blocks: Blocks) -> AsyncIterator[list[Inhabitant]]:
     """The subnet's nodes, and the blocks in which they live; both end with it."""
     hub = Hub(random.Random(0), latency_seconds=0.01)
-    people = [Inhabitant(key, await subnet.see(key, block_seconds=BLOCK_SECONDS), hub) for key in ROLES]
+    people = [
+        Inhabitant(key, await subnet.see(key, block_seconds=BLOCK_SECONDS), hub) for key in ROLES
+    ]
     tasks: list[asyncio.Task[None]] = []
     try:
         await asyncio.gather(*(them.node.start() for them in people))
@@ -120,7 +139,8 @@ async def live(subnet: ChainSubnet, blocks: Blocks) -> AsyncIterator[list[Inhabi
 
 async def exchange_first_block(subnet: ChainSubnet, chain: HypertensorChain, epoch: int) -> bytes:
     """Until the chain elects another; returns whom."""
-    first, before = chain.timing.compute_first_block(epoch), await chain.get_elected(epoch)
+    first = chain.timing.compute_first_block(epoch)
+    before = await chain.get_elected(epoch)
     await subnet.devchain.ask("dev_setBlockBuildMode", "Instant")
     for amount in range(1, MAX_FORKS):
         await subnet.devchain.go_back(first - EXCHANGED_BLOCKS)
@@ -146,8 +166,11 @@ async def wait_for_attested(chain: HypertensorChain, epoch: int) -> OnChain:
             await asyncio.sleep(BLOCK_SECONDS)
 
 
-async def test_nodes_follow_the_election_and_outlast_a_chain_that_stands_still(devchain: DevChain) -> None:
-    subnet, blocks = await ChainSubnet.register(devchain), Blocks(devchain)
+async def test_nodes_follow_the_election_and_outlast_a_chain_that_stands_still(
+    devchain: DevChain,
+) -> None:
+    subnet = await ChainSubnet.register(devchain)
+    blocks = Blocks(devchain)
     await subnet.add_nodes()
     await subnet.activate()
     await subnet.begin()

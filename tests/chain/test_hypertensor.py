@@ -1,4 +1,6 @@
-"""The client against Hypertensor's own runtime. Where its spec is missing these skip, and say how to get it."""
+"""The client against Hypertensor's own runtime. Where its spec is missing these skip, and say how
+to get it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ pytestmark = pytest.mark.chain
 NODES = (alice, bob, carol, victor)
 MAX_FORKS = 16
 FORKED_BLOCKS = 9
-"""The chain draws from the majority of its blocks' hashes, so exchanging one of them seldom changes whom it elects."""
+"""The chain draws from the majority of its blocks' hashes, so exchanging one of them seldom changes
+whom it elects.
+"""
 
 
 @pytest.fixture
@@ -91,7 +95,9 @@ async def test_three_epochs_are_submitted_attested_and_paid(subnet: ChainSubnet)
         stakes.append(get_stakes(seen))
 
     for elected, before, after in zip(elected_then, stakes, stakes[1:], strict=False):
-        assert after[elected.author] > before[elected.author], "the elected node is paid for its submission"
+        assert after[elected.author] > before[elected.author], (
+            "the elected node is paid for its submission"
+        )
 
 
 def get_stakes(chain: HypertensorChain) -> dict[bytes, int]:
@@ -110,7 +116,9 @@ async def test_every_refusal_says_why_and_what_to_do(subnet: ChainSubnet) -> Non
     await refuse(chains[elected].submit(make_submission(epoch - 1)), "is over")
     await refuse(chains[elected].submit(make_submission(epoch + 1)), "has not begun")
     await chains[elected].submit(make_submission(epoch))
-    await refuse(chains[elected].submit(make_submission(epoch, root=b"2" * 32)), "has a submission already")
+    await refuse(
+        chains[elected].submit(make_submission(epoch, root=b"2" * 32)), "has a submission already"
+    )
     await refuse(chains[elected].attest(epoch), "stands by its submission")
     await chains[third].attest(epoch)
     await refuse(chains[third].attest(epoch), "once is enough")
@@ -121,7 +129,9 @@ async def test_every_refusal_says_why_and_what_to_do(subnet: ChainSubnet) -> Non
     assert not found.is_attested
 
 
-async def test_a_cut_line_and_a_silent_server_make_the_head_stale_until_they_are_back(subnet: ChainSubnet) -> None:
+async def test_a_cut_line_and_a_silent_server_make_the_head_stale_until_they_are_back(
+    subnet: ChainSubnet,
+) -> None:
     async with Proxy(subnet.devchain.url) as line:
         epoch = compute_epoch(await subnet.see(None))
         direct = await subnet.see(None)
@@ -157,10 +167,14 @@ def compute_epoch(chain: HypertensorChain) -> int:
 
 
 def is_stale(chain: HypertensorChain) -> bool:
-    return compute_deciding_block(chain.get_head(), SystemClock().get_unix_seconds(), BLOCK_SECONDS)[1]
+    return compute_deciding_block(
+        chain.get_head(), SystemClock().get_unix_seconds(), BLOCK_SECONDS
+    )[1]
 
 
-async def test_when_the_epochs_first_block_is_exchanged_the_other_elected_node_submits(subnet: ChainSubnet) -> None:
+async def test_when_the_epochs_first_block_is_exchanged_the_other_elected_node_submits(
+    subnet: ChainSubnet,
+) -> None:
     chains = {key: await subnet.see(key) for key in NODES}
     chain = chains[alice]
     first = chain.get_head().block
@@ -185,9 +199,12 @@ async def test_when_the_epochs_first_block_is_exchanged_the_other_elected_node_s
     assert found.submitter == after.author
 
 
-async def test_a_submission_that_a_reorganisation_took_away_is_made_again(subnet: ChainSubnet) -> None:
+async def test_a_submission_that_a_reorganisation_took_away_is_made_again(
+    subnet: ChainSubnet,
+) -> None:
     chain = await subnet.see(None)
-    first, epoch = chain.get_head().block, compute_epoch(chain)
+    first = chain.get_head().block
+    epoch = compute_epoch(chain)
     elected = await find_elected(chain, epoch)
     author = await subnet.see(elected)
     await author.submit(make_submission(epoch))
@@ -200,7 +217,9 @@ async def test_a_submission_that_a_reorganisation_took_away_is_made_again(subnet
     assert await chain.get_submission(epoch) is not None
 
 
-async def test_a_node_that_leaves_before_the_submission_is_in_a_block_keeps_its_score(subnet: ChainSubnet) -> None:
+async def test_a_node_that_leaves_before_the_submission_is_in_a_block_keeps_its_score(
+    subnet: ChainSubnet,
+) -> None:
     chain = await subnet.see(None)
     epoch = compute_epoch(chain)
     elected = await find_elected(chain, epoch)
@@ -227,15 +246,27 @@ async def test_an_operator_sees_who_is_registered(
 ) -> None:
     subnet = await ChainSubnet.register(devchain)
     await subnet.add_nodes()
-    command = ["peers", "--data", f"{tmp_path}", "--chain", devchain.url, "--subnet-id", f"{subnet.subnet_id}"]
+    command = [
+        "peers",
+        "--data",
+        f"{tmp_path}",
+        "--chain",
+        devchain.url,
+        "--subnet-id",
+        f"{subnet.subnet_id}",
+    ]
     assert await asyncio.to_thread(run_command, command) == 0
     _, *rows = capsys.readouterr().out.splitlines()
     roles = {alice: "hoster", bob: "hoster", carol: "hoster+validator", victor: "validator"}
-    assert dict(row.split()[:2] for row in rows) == {format_peer_id(key.author): role for key, role in roles.items()}
+    assert dict(row.split()[:2] for row in rows) == {
+        format_peer_id(key.author): role for key, role in roles.items()
+    }
     await subnet.close()
 
 
-async def test_a_subnet_that_is_not_active_and_hotkeys_without_a_balance_are_told_in_words(devchain: DevChain) -> None:
+async def test_a_subnet_that_is_not_active_and_hotkeys_without_a_balance_are_told_in_words(
+    devchain: DevChain,
+) -> None:
     subnet = await ChainSubnet.register(devchain)
     await subnet.add_nodes(hotkey_balance=0)
     chains = {key: await subnet.see(key) for key in NODES}
@@ -253,7 +284,9 @@ async def test_a_subnet_that_is_not_active_and_hotkeys_without_a_balance_are_tol
     await subnet.close()
 
 
-async def test_a_node_that_is_not_in_the_consensus_yet_is_told_so_and_is_on_no_roster(subnet: ChainSubnet) -> None:
+async def test_a_node_that_is_not_in_the_consensus_yet_is_told_so_and_is_on_no_roster(
+    subnet: ChainSubnet,
+) -> None:
     await subnet.add_node("alith", vera)
     chain = await subnet.see(vera)
     assert vera.author in chain.get_waiting_roster().roles

@@ -13,8 +13,12 @@ from epochgate.chain.hypertensor.chain import HypertensorChain
 pytestmark = [pytest.mark.chain, pytest.mark.network]
 
 
-async def test_the_devnets_nodes_go_through_three_epochs(devchain: DevChain, tmp_path: Path) -> None:
-    """Each epoch's challenge, commitments and openings; its scores on the chain, attested, and the submitter paid."""
+async def test_the_devnets_nodes_go_through_three_epochs(
+    devchain: DevChain, tmp_path: Path
+) -> None:
+    """Each epoch's challenge, commitments and openings; its scores on the chain, attested, and the
+    submitter paid.
+    """
     paid: set[bytes] = set()
 
     async def look(chain: HypertensorChain, first_epoch: int) -> None:

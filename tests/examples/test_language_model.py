@@ -1,4 +1,6 @@
-"""The example's subnet: hosters with a real, tiny language model through whole epochs, and one who serves another."""
+"""The example's subnet: hosters with a real, tiny language model through whole epochs, and one who
+serves another.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def test_hosters_of_one_language_model_agree_and_another_model_earns_nothing(
 ) -> None:
     pytest.importorskip("transformers")
     monkeypatch.syspath_prepend(str(EXAMPLE))
-    subnet, maker = (importlib.import_module(name) for name in ("language_subnet", "make_tiny_model"))
+    subnet, maker = (
+        importlib.import_module(name) for name in ("language_subnet", "make_tiny_model")
+    )
     assert list(find_problems(subnet.POLICY, Timing(None, 100, 6.0), 500)) == []
     maker.make_tiny_model(tmp_path / "tiny")
     name = f"transformers:{tmp_path / 'tiny'}?positions={subnet.POSITIONS}&width={subnet.WIDTH}"

@@ -1,4 +1,6 @@
-"""The example without tensors, run as its docstring says, where neither torch nor hivemind can be had."""
+"""The example without tensors, run as its docstring says, where neither torch nor hivemind can be
+had.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,22 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 
 
 def test_reporters_near_the_median_are_paid_and_the_liar_is_not() -> None:
-    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, EXAMPLE], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, EXAMPLE], capture_output=True, text=True, check=True
+    )
     epochs = done.stdout.splitlines()
     assert len(epochs) == 3
     for line in epochs:
         assert "5 prices" in line
         median = float(re.search(r"median is ([\d.]+)", line)[1])
-        assert abs(median / 2500 - 1) < 0.002, "one reporter of five that says 9999 moves it no further than the others differ"
+        assert abs(median / 2500 - 1) < 0.002, (
+            "one reporter of five that says 9999 moves it no further than the others differ"
+        )
     for line in epochs[1:]:
-        assert "ann 0.10, ben 0.10, cleo 0.10, dan 0.10, liar 0.00, val 0.20, vic 0.20, viv 0.20" in line
+        assert (
+            "ann 0.10, ben 0.10, cleo 0.10, dan 0.10, liar 0.00, val 0.20, vic 0.20, viv 0.20"
+            in line
+        )
 
 
 def test_it_stays_short() -> None:

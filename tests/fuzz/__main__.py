@@ -1,7 +1,9 @@
-"""Coverage-guided fuzzing with atheris: `PYTHONPATH=tests python -m fuzz --seconds 60`, or `make fuzz SECONDS=60`.
+"""Coverage-guided fuzzing with atheris: `PYTHONPATH=tests python -m fuzz --seconds 60`, or `make
+fuzz SECONDS=60`.
 
-Each target runs in a process of its own, since libFuzzer never gives one back. What it finds lies in `.fuzz/`, one file a
-failure: put it into the corpus under a name that says what it is, and it stays tested.
+Each target runs in a process of its own, since libFuzzer never gives one back. What it finds lies
+in `.fuzz/`, one file a failure: put it into the corpus under a name that says what it is, and it
+stays tested.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ def main() -> int:
     try:
         import atheris  # noqa: F401
     except ImportError:
-        print("atheris has no wheel for this Python or system: nothing was fuzzed; the corpus is tested by pytest")
+        print(
+            "atheris has no wheel for this Python or system: nothing was fuzzed; the corpus is"
+            " tested by pytest"
+        )
         return 0
     names = [options.target] if options.target else [path.name for path in sorted(CORPUS.iterdir())]
     FOUND.mkdir(exist_ok=True)
@@ -41,12 +46,32 @@ def main() -> int:
 
 def run(name: str, seconds: int) -> bool:
     with tempfile.TemporaryDirectory() as fresh:
-        limits = [f"-max_total_time={seconds}", f"-max_len={MAX_INPUT_BYTES}", f"-rss_limit_mb={RSS_LIMIT_MB}", "-timeout=10"]
+        limits = [
+            f"-max_total_time={seconds}",
+            f"-max_len={MAX_INPUT_BYTES}",
+            f"-rss_limit_mb={RSS_LIMIT_MB}",
+            "-timeout=10",
+        ]
         command = [sys.executable, "-m", "fuzz", "--inside", "--target", name, *limits]
-        command += [f"-artifact_prefix={FOUND}/{name}-", "-print_final_stats=1", fresh, f"{CORPUS / name}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
-    executed = [line.split()[-1] for line in done.stderr.splitlines() if line.startswith("stat::number_of_executed_units")]
-    print(f"{name}: {executed[0] if executed else 'no'} inputs in {seconds} s, exit {done.returncode}", flush=True)
+        command += [
+            f"-artifact_prefix={FOUND}/{name}-",
+            "-print_final_stats=1",
+            fresh,
+            f"{CORPUS / name}",
+        ]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, errors="replace"
+        )
+    executed = [
+        line.split()[-1]
+        for line in done.stderr.splitlines()
+        if line.startswith("stat::number_of_executed_units")
+    ]
+    print(
+        f"{name}: {executed[0] if executed else 'no'} inputs in {seconds} s, exit"
+        f" {done.returncode}",
+        flush=True,
+    )
     if done.returncode:
         print(f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     return done.returncode == 0

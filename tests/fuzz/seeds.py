@@ -1,5 +1,6 @@
-"""Writes the corpus, from what honest encoders make: `PYTHONPATH=tests python -m fuzz.seeds`. What a fuzzer found is kept
-beside it, under a name that says what it was."""
+"""Writes the corpus, from what honest encoders make: `PYTHONPATH=tests python -m fuzz.seeds`. What
+a fuzzer found is kept beside it, under a name that says what it was.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +32,10 @@ def make_tensor_files() -> Iterator[tuple[str, bytes]]:
     for name in ("float32", "int64", "bool"):
         array = np.array([[0, 1], [1, 0]]).astype(name)
         yield f"{name}.safetensors", Tensor(name, array.shape).encode(array)
-    yield "bfloat16.safetensors", Tensor("bfloat16", (3,)).encode(np.array([1.0, -2.0, 0.5], np.float32))
+    yield (
+        "bfloat16.safetensors",
+        Tensor("bfloat16", (3,)).encode(np.array([1.0, -2.0, 0.5], np.float32)),
+    )
     for dtype in (torch.float32, torch.bfloat16, torch.bool):
         file = io.BytesIO()
         torch.save(torch.tensor([[1, 0], [0, 1]]).to(dtype), file)
@@ -44,8 +48,15 @@ def make_seeds() -> Iterator[tuple[str, str, bytes]]:
     record = alice.sign_record(NETWORK, key, bytes(32), EXPIRATION_TIME)
     receipt = Receipt(bob.author, 0, 1020, bob.sign(b"receipt"))
     proof = Proof(record, (receipt,))
-    entry = Entry(alice.author, compute_record_id(record).value_digest, EXPIRATION_TIME, 96, (receipt,))
-    requests = (wire.Post(record), wire.List(key), wire.Fetch(key, (alice.author,)), wire.ShowSet(1, 2))
+    entry = Entry(
+        alice.author, compute_record_id(record).value_digest, EXPIRATION_TIME, 96, (receipt,)
+    )
+    requests = (
+        wire.Post(record),
+        wire.List(key),
+        wire.Fetch(key, (alice.author,)),
+        wire.ShowSet(1, 2),
+    )
     replies = (
         wire.Posted(receipt),
         wire.Refused.from_denied(Denied(Reason.EARLY, "rule", 1, b"x", 3, 18.0)),
@@ -61,14 +72,31 @@ def make_seeds() -> Iterator[tuple[str, str, bytes]]:
         for target in (*targets, "tensor", "safe_torch"):
             yield target, name, content
     heartbeat = Heartbeat(
-        state=ServerState.ONLINE, role="hoster", throughput=1.5, public_name="a", version="0", policy_digest="00" * 32
+        state=ServerState.ONLINE,
+        role="hoster",
+        throughput=1.5,
+        public_name="a",
+        version="0",
+        policy_digest="00" * 32,
     ).to_bytes()
     yield from (("map", "heartbeat", heartbeat), ("payload", "heartbeat", heartbeat))
-    yield "opening", "list", Opening(bytes(32), bytes(32), ScoreList().encode((1, 10**6))).to_bytes()
+    yield (
+        "opening",
+        "list",
+        Opening(bytes(32), bytes(32), ScoreList().encode((1, 10**6))).to_bytes(),
+    )
     yield "peer_id", "alice", format_peer_id(alice.author).encode()
     for fact in (DutyDone(1, "commit", "13 of 13"), Scored(1, {"a": 5}, ["a"], [])):
-        yield "event", type(fact).__name__.lower(), encode_line(Line(format_peer_id(victor.author), 1.5, fact))
-    yield "serializer", "values", MSGPackSerializer.dumps([(1, "two", (b"3", None)), {"four": 5.0}, True])
+        yield (
+            "event",
+            type(fact).__name__.lower(),
+            encode_line(Line(format_peer_id(victor.author), 1.5, fact)),
+        )
+    yield (
+        "serializer",
+        "values",
+        MSGPackSerializer.dumps([(1, "two", (b"3", None)), {"four": 5.0}, True]),
+    )
     yield "record", "commitment", msgspec.msgpack.encode(record)
     yield "record", "strange", msgspec.msgpack.encode(Record(b"", b"", b"", float("inf")))
     heart = alice.sign_record(NETWORK, compute_key("hoster"), heartbeat, EXPIRATION_TIME)

@@ -1,7 +1,9 @@
-"""What strangers' bytes reach, each as a function that takes any bytes and raises only what a decoder may not.
+"""What strangers' bytes reach, each as a function that takes any bytes and raises only what a
+decoder may not.
 
-A target lets pass the one error that its decoder declares. Whatever else comes out of it is a bug; so is a decoded value that
-does not survive its own encoding, since then two nodes could read one record in two ways.
+A target lets pass the one error that its decoder declares. Whatever else comes out of it is a bug;
+so is a decoded value that does not survive its own encoding, since then two nodes could read one
+record in two ways.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from epochgate.schemas import Heartbeat, Map, Tensor, safetensors_file, torch_fi
 from epochgate.store import wire
 from people import NETWORK, alice, compute_unix_seconds, make_context
 
-EPOCH, BLOCK = 0, 1020
+EPOCH = 0
+BLOCK = 1020
 TENSORS = (
     Tensor("float32", ((0, 4), (0, 4))),
     Tensor("bfloat16", ((0, 9),)),
@@ -44,7 +47,11 @@ NOW = CALENDAR.compute_evaluation_context(BLOCK, compute_unix_seconds(BLOCK))
 def decode_request(data: bytes) -> None:
     with suppress(msgspec.MsgspecError):
         request = wire.decode_request(data)
-        assert wire.decode_request(wire.encode(request)) == request or data.count(b"\xcb\x7f") or data.count(b"\xcb\xff")
+        assert (
+            wire.decode_request(wire.encode(request)) == request
+            or data.count(b"\xcb\x7f")
+            or data.count(b"\xcb\xff")
+        )
         assert wire.is_read(wire.encode(request)) != isinstance(request, wire.Post)
         if wire.is_read(data):
             assert not isinstance(request, wire.Post)
@@ -130,7 +137,10 @@ def judge_record(data: bytes) -> None:
     """Any record: what is admitted was signed, and a judgement never fails."""
     with suppress(msgspec.MsgspecError):
         record = msgspec.msgpack.decode(data, type=Record)
-        for verdict in (INFERENCE_POLICY.admit(record, NOW), INFERENCE_POLICY.recognise(record, NOW)):
+        for verdict in (
+            INFERENCE_POLICY.admit(record, NOW),
+            INFERENCE_POLICY.recognise(record, NOW),
+        ):
             assert str(verdict)
 
 

@@ -1,4 +1,6 @@
-"""Every decoder on its corpus, and on what hypothesis makes of it. `make fuzz` goes on from there, led by coverage."""
+"""Every decoder on its corpus, and on what hypothesis makes of it. `make fuzz` goes on from there,
+led by coverage.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ def make_mutants(draw: st.DrawFn, files: list[bytes]) -> bytes:
     for _ in range(draw(st.integers(1, 4))):
         place = draw(st.integers(0, len(content)))
         width = draw(st.integers(0, 8))
-        fresh = draw(st.binary(max_size=8) | st.sampled_from([b"\xff" * 8, b"\x00" * 8, b"\xc1", b"\xcb\x7f\xf8" + bytes(6)]))
+        fresh = draw(
+            st.binary(max_size=8)
+            | st.sampled_from([b"\xff" * 8, b"\x00" * 8, b"\xc1", b"\xcb\x7f\xf8" + bytes(6)])
+        )
         content[place : place + width] = fresh
     return bytes(content)
 

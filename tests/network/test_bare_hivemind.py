@@ -1,8 +1,10 @@
-"""What bare hivemind 1.1.12 gets wrong, line by line, each shown on its own DHT nodes and then its absence on our store.
+"""What bare hivemind 1.1.12 gets wrong, line by line, each shown on its own DHT nodes and then its
+absence on our store.
 
-Three nodes of plain hivemind and a town of four on our engine, all with real daemons, serve all tests of this file. What
-the rest of the engine owes beyond hivemind (a watchdog, silent replicas, lost bootstrap peers, clock errors in words) is
-in `test_libp2p.py` and, where the store shows it, at the end.
+Three nodes of plain hivemind and a town of four on our engine, all with real daemons, serve all
+tests of this file. What the rest of the engine owes beyond hivemind (a watchdog, silent replicas,
+lost bootstrap peers, clock errors in words) is in `test_libp2p.py` and, where the store shows it,
+at the end.
 """
 
 from __future__ import annotations
@@ -57,7 +59,9 @@ LIMIT_BYTES = 1 << 16
 """Of a message, where hivemind's default is 4 MiB: the same happens at any size."""
 SOON_SECONDS = 60.0
 OLD_SECONDS = 1.5
-"""The life of a record that is replayed: a slow machine comes to it in time, and the test to its end."""
+"""The life of a record that is replayed: a slow machine comes to it in time, and the test to its
+end.
+"""
 
 
 class Doorman(RecordValidatorBase):
@@ -87,22 +91,38 @@ class Peer:
 
     async def join(self, known: list[Peer], **options: Any) -> Peer:
         options |= {"persistent_conn_max_msg_size": LIMIT_BYTES}
-        self.node = await start_node([peer.node for peer in known], self.doorman, self.signature, **options)
+        self.node = await start_node(
+            [peer.node for peer in known], self.doorman, self.signature, **options
+        )
         return self
 
-    async def store(self, name: str, value: object, subkey: object = None, lives: float = SOON_SECONDS) -> bool:
+    async def store(
+        self, name: str, value: object, subkey: object = None, lives: float = SOON_SECONDS
+    ) -> bool:
         stored: bool = await self.node.store(name, value, time.time() + lives, subkey=subkey)
         return stored
 
     async def store_all(self, name: str, entries: dict[Any, object]) -> None:
-        values, subkeys = list(entries.values()), list(entries)
-        stored = await self.node.store_many([name] * len(values), values, time.time() + SOON_SECONDS, subkeys=subkeys)
+        values = list(entries.values())
+        subkeys = list(entries)
+        stored = await self.node.store_many(
+            [name] * len(values), values, time.time() + SOON_SECONDS, subkeys=subkeys
+        )
         assert all(stored.values())
 
-    async def send(self, other: Peer, name: str, value: Any, subkey: object = None, expires: float | None = None) -> Any:
+    async def send(
+        self,
+        other: Peer,
+        name: str,
+        value: Any,
+        subkey: object = None,
+        expires: float | None = None,
+    ) -> Any:
         """To one peer alone, and what it answers: None for nothing."""
         expires = time.time() + SOON_SECONDS if expires is None else expires
-        sent = await self.node.protocol.call_store(other.node.peer_id, [find_id(name)], [value], [expires], [subkey])
+        sent = await self.node.protocol.call_store(
+            other.node.peer_id, [find_id(name)], [value], [expires], [subkey]
+        )
         return sent[0] if sent else sent
 
     async def ask(self, other: Peer, name: str) -> Any:
@@ -153,7 +173,9 @@ async def bare(bare_nodes: list[Peer]) -> list[Peer]:
         for other in bare_nodes:
             if other is not peer:
                 await peer.node.protocol.call_ping(other.node.peer_id)
-    await eventually(lambda: all(a is b or a.knows(b) for a, b in itertools.product(bare_nodes, repeat=2)))
+    await eventually(
+        lambda: all(a is b or a.knows(b) for a, b in itertools.product(bare_nodes, repeat=2))
+    )
     return bare_nodes
 
 
@@ -175,7 +197,9 @@ async def town(lines: list[tuple[str, Line]], tmp_path: Path) -> AsyncIterator[T
 # A reply over the limit makes the reader drop healthy peers until the network is dark for it.
 
 
-async def test_bare_hivemind_goes_dark_for_who_reads_a_reply_over_the_limit(bare: list[Peer]) -> None:
+async def test_bare_hivemind_goes_dark_for_who_reads_a_reply_over_the_limit(
+    bare: list[Peer],
+) -> None:
     alice = bare[0]
     reader = await Peer().join(bare, client_mode=True, wait_timeout=1.0)
     try:
@@ -191,21 +215,27 @@ async def test_bare_hivemind_goes_dark_for_who_reads_a_reply_over_the_limit(bare
 
 
 async def test_ours_replies_in_pages(town: Town) -> None:
-    alice, records = town.neighbours[0], [them.write(LARGE, bytes(LARGE_BYTES)) for them in town.neighbours]
+    alice = town.neighbours[0]
+    records = [them.write(LARGE, bytes(LARGE_BYTES)) for them in town.neighbours]
     for them, record in zip(town.neighbours, records, strict=True):
         assert (await them.post(LARGE, record)).is_complete
     assert sum(len(record.value) for record in records) > town.visitor.network.max_message_bytes
-    page = await town.visitor.store.ask(alice.author, Fetch(records[0].key, tuple(record.author for record in records)))
+    page = await town.visitor.store.ask(
+        alice.author, Fetch(records[0].key, tuple(record.author for record in records))
+    )
     assert isinstance(page, Values)
     assert 0 < len(page.records) < len(records)
     reading = await town.visitor.read(LARGE, wait_for_all=True)
     assert len(reading.proofs) == len(records)
     assert reading.answered == {them.author for them in town.neighbours}
     assert (await alice.post(NOTE, alice.write(NOTE))).is_complete
-    assert len((await town.visitor.read(NOTE, wait_for_all=True)).answered) == len(town.neighbours), "nobody was dropped"
+    assert len((await town.visitor.read(NOTE, wait_for_all=True)).answered) == len(
+        town.neighbours
+    ), "nobody was dropped"
 
 
-# A refused store with an earlier expiry shortens the stored record's life: an old record, replayed, deletes the new one.
+# A refused store with an earlier expiry shortens the stored record's life: an old record, replayed,
+# deletes the new one.
 
 
 async def test_bare_hivemind_lets_an_old_signed_record_delete_the_new_one(bare: list[Peer]) -> None:
@@ -214,7 +244,9 @@ async def test_bare_hivemind_lets_an_old_signed_record_delete_the_new_one(bare: 
     assert await alice.store("heartbeat", "old", subkey=alice.owner, lives=OLD_SECONDS)
     old = carol.get_held("heartbeat").get(alice.owner)
     assert await alice.store("heartbeat", "new", subkey=alice.owner)
-    sent = await carol.send(bob, "heartbeat", old.value, subkey=alice.owner, expires=old.expiration_time)
+    sent = await carol.send(
+        bob, "heartbeat", old.value, subkey=alice.owner, expires=old.expiration_time
+    )
     assert sent is False, "it is refused, and works all the same"
     await asyncio.sleep(old_expires - time.time() + 0.1)
     assert carol.get_held("heartbeat").get(alice.owner) is not None
@@ -222,11 +254,15 @@ async def test_bare_hivemind_lets_an_old_signed_record_delete_the_new_one(bare: 
 
 
 async def test_ours_keeps_the_new_record_when_the_old_one_is_replayed(town: Town) -> None:
-    alice, reader = town.neighbours[0], town.neighbours[-1]
-    old, new = alice.write(HEARTBEAT, b"o" * 32, 100), alice.write(HEARTBEAT, b"n" * 32, 200)
+    alice = town.neighbours[0]
+    reader = town.neighbours[-1]
+    old = alice.write(HEARTBEAT, b"o" * 32, 100)
+    new = alice.write(HEARTBEAT, b"n" * 32, 200)
     await alice.post_to(town.neighbours, old)
     await alice.post_to(town.neighbours, new)
-    assert {reply.reason for reply in await alice.post_to(town.neighbours, old)} == {"already-there"}  # type: ignore[union-attr]  # anything else fails
+    assert {reply.reason for reply in await alice.post_to(town.neighbours, old)} == {
+        "already-there"
+    }  # type: ignore[union-attr]  # anything else fails
     town.clock.ahead_seconds += 150
     latest = get_latest([await reader.read(HEARTBEAT)], reader.chain_clock.get_evaluation_context())
     assert latest[alice.author].record == new
@@ -249,8 +285,12 @@ async def test_ours_lets_nobody_touch_what_others_wrote(town: Town) -> None:
     for them in (alice, bob):
         assert (await them.post(HEARTBEAT, them.write(HEARTBEAT))).is_complete
     assert (await carol.post(HEARTBEAT, carol.write(HEARTBEAT, lifetime_seconds=650.0))).is_complete
-    longer = msgspec.structs.replace(carol.write(HEARTBEAT, lifetime_seconds=655.0), author=alice.author)
-    assert {reply.reason for reply in await carol.post_to(town.neighbours, longer)} == {"not-author"}  # type: ignore[union-attr]  # anything else fails
+    longer = msgspec.structs.replace(
+        carol.write(HEARTBEAT, lifetime_seconds=655.0), author=alice.author
+    )
+    assert {reply.reason for reply in await carol.post_to(town.neighbours, longer)} == {
+        "not-author"
+    }  # type: ignore[union-attr]  # anything else fails
     authors = {record_id.author for record_id in (await town.visitor.read(HEARTBEAT)).proofs}
     assert authors == {alice.author, bob.author, carol.author}
 
@@ -285,9 +325,14 @@ async def test_ours_leaves_out_the_bad_entry_alone(town: Town) -> None:
     good = [them.write(NOTE) for them in (alice, carol)]
     bad = bob.write(NOTE, b"not a digest")
     for them, record in zip((alice, carol, bob), (*good, bad), strict=True):
-        assert (await them.post(NOTE, record)).is_complete, "all replicas hold it, and give receipts"
+        assert (await them.post(NOTE, record)).is_complete, (
+            "all replicas hold it, and give receipts"
+        )
     reading = await town.visitor.read(NOTE)
-    assert {proof.record.author for proof in reading.proofs.values()} == {alice.author, carol.author}
+    assert {proof.record.author for proof in reading.proofs.values()} == {
+        alice.author,
+        carol.author,
+    }
 
 
 async def test_bare_hivemind_lets_an_empty_dictionary_hide_the_key(bare: list[Peer]) -> None:
@@ -295,11 +340,15 @@ async def test_bare_hivemind_lets_an_empty_dictionary_hide_the_key(bare: list[Pe
     name = next(name for name in map(str, itertools.count()) if is_nearest(bob, name, bare))
     assert await alice.store(name, "good", subkey="alice")
     bob.node.protocol.storage.clear()
-    bob.node.protocol.storage.store(find_id(name), DictionaryDHTValue(), time.time() + 2 * SOON_SECONDS)
+    bob.node.protocol.storage.store(
+        find_id(name), DictionaryDHTValue(), time.time() + 2 * SOON_SECONDS
+    )
     reader = await Peer().join(bare, client_mode=True)
     try:
         assert await reader.ask(carol, name)
-        assert await reader.read(name, num_workers=1) == {}, "whoever answers first with a later expiry is believed"
+        assert await reader.read(name, num_workers=1) == {}, (
+            "whoever answers first with a later expiry is believed"
+        )
     finally:
         await reader.node.shutdown()
 
@@ -316,7 +365,9 @@ async def test_ours_believes_no_empty_listing(town: Town) -> None:
         for other in town.neighbours:
             other.answer_after(0.05)
         liar.lie(withhold_all)  # and is the first to answer
-        assert list((await town.visitor.read(NOTE)).get_record_ids(Standing.PROVEN)) == [posting.record_id]
+        assert list((await town.visitor.read(NOTE)).get_record_ids(Standing.PROVEN)) == [
+            posting.record_id
+        ]
 
 
 # NaN and 10^9 s expiries pass.
@@ -421,14 +472,20 @@ async def test_bare_hivemind_reads_from_a_local_cache(bare: list[Peer]) -> None:
 
 
 async def test_ours_asks_the_replicas_at_every_reading(town: Town) -> None:
-    alice, visitor = town.neighbours[0], town.visitor
+    alice = town.neighbours[0]
+    visitor = town.visitor
     for payload, lifetime_seconds in ((b"o" * 32, 100.0), (b"n" * 32, 200.0)):
-        assert (await alice.post(HEARTBEAT, alice.write(HEARTBEAT, payload, lifetime_seconds))).is_complete
-        latest = get_latest([await visitor.read(HEARTBEAT)], visitor.chain_clock.get_evaluation_context())
+        assert (
+            await alice.post(HEARTBEAT, alice.write(HEARTBEAT, payload, lifetime_seconds))
+        ).is_complete
+        latest = get_latest(
+            [await visitor.read(HEARTBEAT)], visitor.chain_clock.get_evaluation_context()
+        )
         assert latest[alice.author].record.payload == payload
 
 
-# Records handed to newcomers after a window are refused, so replication decays. Node ids are self-chosen.
+# Records handed to newcomers after a window are refused, so replication decays. Node ids are
+# self-chosen.
 
 
 async def test_bare_hivemind_hands_newcomers_what_they_must_refuse(bare: list[Peer]) -> None:
@@ -447,7 +504,8 @@ async def test_bare_hivemind_hands_newcomers_what_they_must_refuse(bare: list[Pe
 
 
 async def test_ours_repairs_after_the_window(town: Town) -> None:
-    alice, carol = town.neighbours[0], town.neighbours[2]
+    alice = town.neighbours[0]
+    carol = town.neighbours[2]
     record = alice.write(NOTE)
     await alice.post_to(town.neighbours, record)
     await town.move_to(90)
@@ -471,12 +529,15 @@ async def test_bare_hivemind_lets_a_node_choose_its_place(bare: list[Peer]) -> N
     finally:
         await mallory.node.shutdown()
         for peer in bare:
-            await peer.node.protocol.update_routing_table(mallory.node.node_id, mallory.node.peer_id, responded=False)
+            await peer.node.protocol.update_routing_table(
+                mallory.node.node_id, mallory.node.peer_id, responded=False
+            )
 
 
 async def test_ours_gives_places_to_members_alone_and_by_seed(town: Town) -> None:
     """`simulation/test_adversaries.py` grinds an id among sixty members, and wins nothing by it."""
-    alice, visitor = town.neighbours[0], town.visitor
+    alice = town.neighbours[0]
+    visitor = town.visitor
     posting = await alice.post(NOTE, alice.write(NOTE))
     await eventually(lambda: len(posting.receipts) == len(town.neighbours))
     assert visitor.author not in posting.replica_set.replicas

@@ -26,7 +26,9 @@ LEAVE_SECONDS = 10.0
 def run_devnet(folder: Path, *options: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "epochgate", "devnet", "--dir", f"{folder / 'run'}", *options]
     environment = os.environ | variables
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
         try:
             yield process
         finally:
@@ -34,7 +36,9 @@ def run_devnet(folder: Path, *options: str, **variables: str) -> Iterator[subpro
 
 
 def find_processes(folder: Path) -> dict[int, str]:
-    """Command lines of the nodes and daemons of the devnet in `folder`; daemons are given their identity's path."""
+    """Command lines of the nodes and daemons of the devnet in `folder`; daemons are given their
+    identity's path.
+    """
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -62,9 +66,22 @@ def read_until(process: subprocess.Popen[str], words: str) -> None:
     raise AssertionError(f"the devnet never said {words!r}")
 
 
-def test_a_subnet_lives_through_two_epochs_on_loopback_alone_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_subnet_lives_through_two_epochs_on_loopback_alone_and_leaves_nothing_behind(
+    tmp_path: Path,
+) -> None:
     summary_file = tmp_path / "summary.json"
-    options = ("--hosters", "3", "--validators", "2", "--epochs", "2", "--epoch-seconds", "10", "--json", f"{summary_file}")
+    options = (
+        "--hosters",
+        "3",
+        "--validators",
+        "2",
+        "--epochs",
+        "2",
+        "--epoch-seconds",
+        "10",
+        "--json",
+        f"{summary_file}",
+    )
     with run_devnet(tmp_path, *options) as process:
         read_until(process, "epoch 0 began")
         pids = [process.pid, *find_processes(tmp_path)]
@@ -90,7 +107,9 @@ def test_a_subnet_lives_through_two_epochs_on_loopback_alone_and_leaves_nothing_
 
 
 def replay_everybody(folder: Path, root: str) -> None:
-    """Every node's transcript agrees with itself and with its neighbour's, and names the set that was submitted."""
+    """Every node's transcript agrees with itself and with its neighbour's, and names the set that
+    was submitted.
+    """
     nodes = [path.parent for path in sorted(folder.glob("*/transcript"))]
     assert len(nodes) == 5
     for node, other in zip(nodes, [*nodes[1:], nodes[0]], strict=True):
@@ -106,7 +125,9 @@ def test_a_node_that_dies_is_reported_and_ends_in_an_incomplete_epoch(tmp_path: 
     with run_devnet(tmp_path, *options) as process:
         read_until(process, "epoch 0 began")
         hoster = next(
-            pid for pid, command in find_processes(tmp_path).items() if "epochgate node" in command and "hoster-3" in command
+            pid
+            for pid, command in find_processes(tmp_path).items()
+            if "epochgate node" in command and "hoster-3" in command
         )
         os.kill(hoster, signal.SIGKILL)
         out, err = process.communicate(timeout=90)
@@ -118,10 +139,14 @@ def test_a_node_that_dies_is_reported_and_ends_in_an_incomplete_epoch(tmp_path: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_whoever_interrupts_it_finds_everything_ended(tmp_path: Path, number: signal.Signals) -> None:
+def test_whoever_interrupts_it_finds_everything_ended(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     with run_devnet(tmp_path, "--hosters", "1", "--validators", "1", "--epochs", "9") as process:
         read_until(process, "epoch 0 began")
-        assert sum("p2pd" in command for command in find_processes(tmp_path).values()) == 2, "each node has a daemon"
+        assert sum("p2pd" in command for command in find_processes(tmp_path).values()) == 2, (
+            "each node has a daemon"
+        )
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
         assert process.returncode == 130
@@ -130,22 +155,42 @@ def test_whoever_interrupts_it_finds_everything_ended(tmp_path: Path, number: si
 
 
 def test_nodes_whose_devnet_was_killed_leave_by_themselves(tmp_path: Path) -> None:
-    with run_devnet(tmp_path, "--hosters", "1", "--validators", "1", "--epochs", "9", "--epoch-seconds", "5") as process:
+    with run_devnet(
+        tmp_path, "--hosters", "1", "--validators", "1", "--epochs", "9", "--epoch-seconds", "5"
+    ) as process:
         read_until(process, "epoch 0 began")
         process.kill()
         process.wait()
     wait_until_all_are_gone(tmp_path)
 
 
-def test_a_node_killed_between_commitment_and_opening_goes_on_when_it_is_started_again(tmp_path: Path) -> None:
+def test_a_node_killed_between_commitment_and_opening_goes_on_when_it_is_started_again(
+    tmp_path: Path,
+) -> None:
     """Everything that opens its commitment lies in its folder."""
     summary_file = tmp_path / "summary.json"
-    options = ("--hosters", "3", "--validators", "2", "--epochs", "1", "--epoch-seconds", "24", "--restart-node-at", "25%")
+    options = (
+        "--hosters",
+        "3",
+        "--validators",
+        "2",
+        "--epochs",
+        "1",
+        "--epoch-seconds",
+        "24",
+        "--restart-node-at",
+        "25%",
+    )
     with run_devnet(tmp_path, *options, "--json", f"{summary_file}") as process:
         out, err = process.communicate(timeout=150)
         assert process.returncode == 0, out + err
     lines = [line for line in out.splitlines() if "hoster-3 " in line]
-    moments = ("commit-output", "killed (SIGKILL) after 25% of epoch 0", "started again", "open-output")
+    moments = (
+        "commit-output",
+        "killed (SIGKILL) after 25% of epoch 0",
+        "started again",
+        "open-output",
+    )
     assert find_order(lines, moments) == sorted(find_order(lines, moments)), out
     (epoch,) = json.loads(summary_file.read_text())
     assert epoch["complete"]
@@ -160,9 +205,22 @@ def find_order(lines: list[str], words: tuple[str, ...]) -> list[int]:
 
 
 def test_what_an_absent_and_a_late_node_leave_of_an_epoch_is_complete(tmp_path: Path) -> None:
-    """Two of seven: f. A stand-in has three blocks to publish in, so they are long enough for a busy machine."""
+    """Two of seven: f. A stand-in has three blocks to publish in, so they are long enough for a
+    busy machine.
+    """
     summary_file = tmp_path / "summary.json"
-    options = ("--hosters", "4", "--validators", "3", "--epochs", "1", "--epoch-seconds", "30", "--json", f"{summary_file}")
+    options = (
+        "--hosters",
+        "4",
+        "--validators",
+        "3",
+        "--epochs",
+        "1",
+        "--epoch-seconds",
+        "30",
+        "--json",
+        f"{summary_file}",
+    )
     with run_devnet(tmp_path, *options, "--late-node", "--absent-elected") as process:
         out, err = process.communicate(timeout=150)
         assert process.returncode == 0, out + err
@@ -195,12 +253,33 @@ class Prompts:
 """
 
 
-def test_epochs_whose_challenge_their_publisher_chose_are_complete_and_pay_no_adversary(tmp_path: Path) -> None:
+def test_epochs_whose_challenge_their_publisher_chose_are_complete_and_pay_no_adversary(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "chosen.py").write_text(CHOSEN)
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     file = tmp_path / "attack.json"
-    options = ("--hosters", "4", "--validators", "2", "--epochs", "2", "--epoch-seconds", "10", "--policy", "chosen:POLICY")
-    options = (*options, "--challenger", "chosen:Prompts", "--adversary", "two-faced:2", "--attack-json", f"{file}")
+    options = (
+        "--hosters",
+        "4",
+        "--validators",
+        "2",
+        "--epochs",
+        "2",
+        "--epoch-seconds",
+        "10",
+        "--policy",
+        "chosen:POLICY",
+    )
+    options = (
+        *options,
+        "--challenger",
+        "chosen:Prompts",
+        "--adversary",
+        "two-faced:2",
+        "--attack-json",
+        f"{file}",
+    )
     with run_devnet(tmp_path, *options, PYTHONPATH=path) as process:
         out, err = process.communicate(timeout=150)
         assert process.returncode == 0, out + err

@@ -8,11 +8,17 @@ import pytest
 
 from doors import find_doors, is_loopback
 
-pytestmark = [pytest.mark.network, pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's /proc")]
+pytestmark = [
+    pytest.mark.network,
+    pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's /proc"),
+]
 
 
 def test_a_door_is_found_wherever_it_is() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+    ):
         udp.bind(("127.0.0.1", 0))
         doors = set(find_doors([os.getpid()]))
         assert ("tcp", "127.0.0.1", server.getsockname()[1]) in doors

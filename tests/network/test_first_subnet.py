@@ -1,4 +1,6 @@
-"""The page for newcomers, run as it stands but for the installation: what it says is what happens."""
+"""The page for newcomers, run as it stands but for the installation: what it says is what
+happens.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def test_a_newcomer_reaches_the_third_epoch(tmp_path: Path) -> None:
     script = ["/bin/bash", "-euc", "\n".join(find_blocks("sh"))]
     environment = os.environ | {"PATH": f"{command.parent}:{os.environ['PATH']}"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(script, cwd=tmp_path, env=environment, text=True, start_new_session=True, **pipes) as process:
+    with subprocess.Popen(
+        script, cwd=tmp_path, env=environment, text=True, start_new_session=True, **pipes
+    ) as process:
         try:
             out, _ = process.communicate(timeout=240)
         except BaseException:
@@ -54,4 +58,8 @@ def test_a_newcomer_reaches_the_third_epoch(tmp_path: Path) -> None:
     assert "epoch 1: complete" in out
     assert "problem:" not in out
     assert find_nodes(tmp_path) == [], "they left when they were asked to"
-    assert re.search(r"^epoch 3: scores of epoch 2 by 12D3KooW\w+, attested by 4, 5 nodes paid$", out, re.MULTILINE), out + logs
+    assert re.search(
+        r"^epoch 3: scores of epoch 2 by 12D3KooW\w+, attested by 4, 5 nodes paid$",
+        out,
+        re.MULTILINE,
+    ), out + logs

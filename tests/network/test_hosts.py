@@ -1,4 +1,6 @@
-"""Several hosts: each node in a network namespace of its own, 50 ms and a lossy cable away from all others."""
+"""Several hosts: each node in a network namespace of its own, 50 ms and a lossy cable away from all
+others.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +13,31 @@ from hosts import Hosts, find_hindrance
 from small_subnet import SmallSubnet
 
 HINDRANCE = find_hindrance()
-pytestmark = [pytest.mark.network, pytest.mark.skipif(bool(HINDRANCE), reason=HINDRANCE or "it may")]
+pytestmark = [
+    pytest.mark.network,
+    pytest.mark.skipif(bool(HINDRANCE), reason=HINDRANCE or "it may"),
+]
 
 NAMES = ("hoster-1", "hoster-2", "hoster-3", "validator-1", "validator-2")
 EPOCH_SECONDS = 20.0
 
 
-async def test_over_slow_and_lossy_cables_epochs_are_complete_but_for_a_host_that_was_cut_off(tmp_path: Path) -> None:
+async def test_over_slow_and_lossy_cables_epochs_are_complete_but_for_a_host_that_was_cut_off(
+    tmp_path: Path,
+) -> None:
     """It says what it missed, and the next epoch lacks nothing."""
     with Hosts(NAMES, delay_seconds=0.05, loss=0.01) as hosts:
-        async with SmallSubnet(tmp_path, NAMES, EPOCH_SECONDS, hosts.addresses, hosts.get_prefix).live() as subnet:
+        async with SmallSubnet(
+            tmp_path, NAMES, EPOCH_SECONDS, hosts.addresses, hosts.get_prefix
+        ).live() as subnet:
             await subnet.wait_for_block(0, 45)
             hosts.unplugged.add("hoster-3")
             await subnet.wait_for_block(0, 65)
             hosts.unplugged.clear()
             await subnet.wait_until_settled(1)
             assert subnet.chronicle.find_gaps(0) == ["no counted opening of hoster-3"]
-            assert subnet.get_facts("hoster-3", DutyMissed, epoch=0, duty="open-output"), "it says what it missed"
+            assert subnet.get_facts("hoster-3", DutyMissed, epoch=0, duty="open-output"), (
+                "it says what it missed"
+            )
             assert subnet.chronicle.find_gaps(1) == []
         assert hosts.lost_frames > 0

@@ -1,4 +1,6 @@
-"""`epochgate node` as its operators treat it: killed in every phase, stopped, stopped in a hurry."""
+"""`epochgate node` as its operators treat it: killed in every phase, stopped, stopped in a
+hurry.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,13 @@ pytestmark = pytest.mark.network
 NAMES = ("hoster-1", "hoster-2", "hoster-3", "validator-1", "validator-2")
 
 
-async def test_an_epoch_is_complete_though_a_node_is_killed_in_each_of_its_phases(tmp_path: Path) -> None:
-    """One after the other, each started again at once. A hoster dies in the short window for openings when its own is
-    told: whoever dies before and starts slower than a tenth of an epoch is absent from it."""
+async def test_an_epoch_is_complete_though_a_node_is_killed_in_each_of_its_phases(
+    tmp_path: Path,
+) -> None:
+    """One after the other, each started again at once. A hoster dies in the short window for
+    openings when its own is told: whoever dies before and starts slower than a tenth of an epoch is
+    absent from it.
+    """
     async with SmallSubnet(tmp_path, NAMES, 25.0).live() as subnet:
         await subnet.wait_for("hoster-1", EpochBegan, epoch=0)
         elected = await get_elected(subnet, 0)
@@ -39,13 +45,24 @@ async def test_an_epoch_is_complete_though_a_node_is_killed_in_each_of_its_phase
         await subnet.kill_and_start_again(elected)
         await subnet.wait_until_settled(0)
         assert subnet.chronicle.find_gaps(0) == []
-        arguments = ["peers", "--data", f"{tmp_path}/hoster-3", "--chain", f"local:{subnet.chain_file}", "--ping"]
-        asking = await asyncio.create_subprocess_exec(sys.executable, "-m", "epochgate", *arguments, stdout=subprocess.PIPE)
+        arguments = [
+            "peers",
+            "--data",
+            f"{tmp_path}/hoster-3",
+            "--chain",
+            f"local:{subnet.chain_file}",
+            "--ping",
+        ]
+        asking = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "epochgate", *arguments, stdout=subprocess.PIPE
+        )
         told, _ = await asking.communicate()
         assert asking.returncode == 0
         rows = {row.split()[0]: row.split() for row in told.decode().splitlines()}
         others = [actor for actor in subnet.cast.actors if actor.name != "hoster-3"]
-        assert [rows[actor.peer_id][1:4] for actor in others] == [[actor.role, "100", "yes"] for actor in others]
+        assert [rows[actor.peer_id][1:4] for actor in others] == [
+            [actor.role, "100", "yes"] for actor in others
+        ]
 
 
 async def get_elected(subnet: SmallSubnet, epoch: int) -> str:

@@ -1,6 +1,8 @@
-"""The seed's listing on plain, unforked hivemind, beside hivemind's own signature and schema validators.
+"""The seed's listing on plain, unforked hivemind, beside hivemind's own signature and schema
+validators.
 
-Three nodes serve all tests of this file. What is wrong with such a node whatever validates is in `test_bare_hivemind.py`.
+Three nodes serve all tests of this file. What is wrong with such a node whatever validates is in
+`test_bare_hivemind.py`.
 """
 
 from __future__ import annotations
@@ -61,7 +63,9 @@ class Peer:
     def __init__(self, chain: Chain) -> None:
         self.chain = chain
         self.signature = RSASignatureValidator(RSAPrivateKey())
-        self.listing = HypertensorPredicateValidator(hypertensor_consensus_predicate(), chain.get_epoch_data)
+        self.listing = HypertensorPredicateValidator(
+            hypertensor_consensus_predicate(), chain.get_epoch_data
+        )
         self.small = PredicateValidator(lambda record: len(record.value) < 10_000)
         self.schema = SchemaValidator(HeartbeatSchema, allow_extra_keys=True)
         self.node: DHTNode
@@ -74,18 +78,25 @@ class Peer:
         self.node = await start_node(known, self.small, self.listing, self.schema, self.signature)
         mark_reads(self.node)
 
-    async def store(self, key: str, value: object, lifetime: float = 60.0, subkey: bytes | None = None) -> bool:
-        stored: bool = await self.node.store(key, value, get_dht_time() + lifetime, subkey=subkey or self.owner)
+    async def store(
+        self, key: str, value: object, lifetime: float = 60.0, subkey: bytes | None = None
+    ) -> bool:
+        stored: bool = await self.node.store(
+            key, value, get_dht_time() + lifetime, subkey=subkey or self.owner
+        )
         return stored
 
     async def read(self, key: str) -> dict[bytes, object]:
         found = await self.node.get(key, latest=True)
-        return {} if found is None else {subkey: entry.value for subkey, entry in found.value.items()}
+        return (
+            {} if found is None else {subkey: entry.value for subkey, entry in found.value.items()}
+        )
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def nodes() -> AsyncIterator[list[Peer]]:
-    chain, started = Chain(), list[Peer]()
+    chain = Chain()
+    started = list[Peer]()
     try:
         for _ in range(3):
             peer = Peer(chain)
@@ -123,11 +134,17 @@ def save(tensor: torch.Tensor) -> bytes:
 async def test_none_of_the_composed_validators_is_dropped(peers: list[Peer]) -> None:
     alice = peers[0]
     assert await alice.store("hoster", {"state": 2})
-    assert not await alice.store("hoster", {"state": "online"}), "hivemind's schema must still be asked"
-    assert not await alice.store("hoster", {"state": 2, "padding" * 2000: 1}), "the second predicate must still be asked"
+    assert not await alice.store("hoster", {"state": "online"}), (
+        "hivemind's schema must still be asked"
+    )
+    assert not await alice.store("hoster", {"state": 2, "padding" * 2000: 1}), (
+        "the second predicate must still be asked"
+    )
     assert not await alice.store("nonsense", 1), "the listing must still be asked"
     forged = b"mallory" + peers[1].signature.local_public_key
-    assert not await alice.store("hoster", {"state": 2}, subkey=forged), "hivemind's signatures must still be asked"
+    assert not await alice.store("hoster", {"state": 2}, subkey=forged), (
+        "hivemind's signatures must still be asked"
+    )
 
 
 async def test_a_heartbeat_is_stored_and_read_by_others(peers: list[Peer], chain: Chain) -> None:
@@ -141,14 +158,21 @@ async def test_a_heartbeat_is_stored_and_read_by_others(peers: list[Peer], chain
 async def test_a_heartbeat_that_would_live_too_long_is_refused(peers: list[Peer]) -> None:
     alice = peers[0]
     assert not await alice.store("hoster", {"state": 2}, MAX_HEART_BEAT_TIME + 5)
-    assert {refusal.reason for peer in peers for refusal in peer.listing.refusals} == {Reason.PREDICATE}
+    assert {refusal.reason for peer in peers for refusal in peer.listing.refusals} == {
+        Reason.PREDICATE
+    }
     assert not await alice.store("hoster", {"state": 2}, float("nan"))
-    assert {peer.listing.refusals[-1].reason for peer in peers} == {Reason.EXPIRY}, "NaN passes every comparison in the listing"
+    assert {peer.listing.refusals[-1].reason for peer in peers} == {Reason.EXPIRY}, (
+        "NaN passes every comparison in the listing"
+    )
 
 
-async def test_the_challenge_is_stored_inside_its_window_only(peers: list[Peer], chain: Chain) -> None:
+async def test_the_challenge_is_stored_inside_its_window_only(
+    peers: list[Peer], chain: Chain
+) -> None:
     alice, bob, _ = peers
-    key, value = f"consensus-epoch_{EPOCH}", save(torch.rand(2, 2))
+    key = f"consensus-epoch_{EPOCH}"
+    value = save(torch.rand(2, 2))
     chain.blocks_elapsed = 16
     assert not await alice.store(key, value, MAX_CONSENSUS_TIME - 1)
     assert await alice.read(key) == {}
@@ -191,18 +215,25 @@ class Bomb:
     ],
     ids=["pickle", "torch.save", "nan", "integers", "empty", "list"],
 )
-async def test_what_is_no_challenge_is_refused_and_never_runs(peers: list[Peer], tmp_path: Path, make: Any) -> None:
+async def test_what_is_no_challenge_is_refused_and_never_runs(
+    peers: list[Peer], tmp_path: Path, make: Any
+) -> None:
     blast = tmp_path / "blast"
     assert not await peers[0].store(f"consensus-epoch_{EPOCH}", make(Bomb(blast)), 60)
     assert not blast.exists()
     assert all(peer.listing.counts.keys() <= {Reason.PREDICATE} for peer in peers)
 
 
-async def test_a_predicate_that_raises_refuses_and_the_sender_stays_known(peers: list[Peer]) -> None:
+async def test_a_predicate_that_raises_refuses_and_the_sender_stays_known(
+    peers: list[Peer],
+) -> None:
     alice, bob, _ = peers
     bob.listing.predicate = lambda record, request_type, data: 1 // 0
     stored = await alice.node.protocol.call_store(
-        bob.node.peer_id, [hivemind.dht.DHTID.generate(source="validator")], [MSGPackSerializer.dumps(1)], get_dht_time() + 60
+        bob.node.peer_id,
+        [hivemind.dht.DHTID.generate(source="validator")],
+        [MSGPackSerializer.dumps(1)],
+        get_dht_time() + 60,
     )
     assert stored == [False]
     assert bob.listing.refusals[-1].reason is Reason.PREDICATE_ERROR

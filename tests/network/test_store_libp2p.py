@@ -26,7 +26,9 @@ async def lines(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[
 
 
 @every_behaviour
-async def test_store_on_libp2p(behaviour: Behaviour, lines: list[tuple[str, Line]], tmp_path: Path) -> None:
+async def test_store_on_libp2p(
+    behaviour: Behaviour, lines: list[tuple[str, Line]], tmp_path: Path
+) -> None:
     town = await Town.settle(tmp_path, SystemClock(), lines[:-1], lines[-1][1])
     try:
         await behaviour(town)

@@ -1,7 +1,7 @@
 """What goes wrong in a simulated run, drawn from its seed within a declared budget.
 
-Runs of the class *within f* keep at most f nodes faulty at a time: then everything is promised. Runs of the class *wild*
-go beyond: then only safety is.
+Runs of the class *within f* keep at most f nodes faulty at a time: then everything is promised.
+Runs of the class *wild* go beyond: then only safety is.
 """
 
 from __future__ import annotations
@@ -13,19 +13,34 @@ import msgspec
 
 from epochgate.engine.memory import Links
 
-CRASH, WIPE, SILENCE, DEAF, MUTE, ISLAND, LEAVE, JOIN = "crash", "wipe", "silence", "deaf", "mute", "island", "leave", "join"
-SPLIT, STALL, LAG = "split", "stall", "lag"
+CRASH = "crash"
+WIPE = "wipe"
+SILENCE = "silence"
+DEAF = "deaf"
+MUTE = "mute"
+ISLAND = "island"
+LEAVE = "leave"
+JOIN = "join"
+SPLIT = "split"
+STALL = "stall"
+LAG = "lag"
 BENIGN = (CRASH, WIPE, SILENCE, DEAF, MUTE, ISLAND, LEAVE, STALL, LAG)
-"""A node dies and comes back with its disk, or an empty one; takes requests and never answers; hears nothing, is not
-heard, both; goes for good; its chain's head stands still, or comes late."""
+"""A node dies and comes back with its disk, or an empty one; takes requests and never answers;
+hears nothing, is not heard, both; goes for good; its chain's head stands still, or comes late.
+"""
 OF_A_GROUP = (SPLIT, SPLIT, CRASH, WIPE, STALL)
-"""Several nodes at once: parted from all others but not from each other; or one of the above befalls them together."""
+"""Several nodes at once: parted from all others but not from each other; or one of the above
+befalls them together.
+"""
 LAG_BLOCKS = 3
 LARGE = 100
-WITHIN_F, WILD = "within f", "wild"
+WITHIN_F = "within f"
+WILD = "wild"
 
 REST_BLOCKS = 4.0
-"""Between two faults of one slot: what a node that came back needs to take what is proven, at these latencies."""
+"""Between two faults of one slot: what a node that came back needs to take what is proven, at these
+latencies.
+"""
 QUIET_BLOCKS = 10
 """So long before a run's last epoch everything is healed."""
 WILD_SHARE = 0.2
@@ -33,7 +48,9 @@ GROUP_SHARE = 0.4
 
 
 class Incident(msgspec.Struct, frozen=True):
-    """`kind` befalls `nodes` from block `begins` to block `ends`, counted from the subnet's first."""
+    """`kind` befalls `nodes` from block `begins` to block `ends`, counted from the subnet's
+    first.
+    """
 
     kind: str
     nodes: tuple[str, ...]
@@ -71,8 +88,16 @@ class Plan(msgspec.Struct, frozen=True):
         if self.is_large and skews:
             skews = f"{len(self.skews_seconds)} of them wrong"
         villains = ", ".join(f"{name} ({kind})" for name, kind in self.villains.items()) or "none"
-        lines = [f"seed {self.seed}, {self.budget}: {len(self.hosters)} hosters, {len(self.validators)} validators"]
-        lines += [f"links: {self.links}", f"clocks: {skews}", f"adversaries: {villains}", *map(str, self.incidents)]
+        lines = [
+            f"seed {self.seed}, {self.budget}: {len(self.hosters)} hosters, {len(self.validators)}"
+            " validators"
+        ]
+        lines += [
+            f"links: {self.links}",
+            f"clocks: {skews}",
+            f"adversaries: {villains}",
+            *map(str, self.incidents),
+        ]
         return "\n  ".join(lines)
 
 
@@ -81,10 +106,13 @@ def compute_f(nodes: int) -> int:
     return max(0, (min(nodes, 13) - 1) // 3)
 
 
-def draw_plan(seed: int, nodes: int = 12, epochs: int = 0, adversaries: tuple[str, ...] = (), budget: str = "") -> Plan:
+def draw_plan(
+    seed: int, nodes: int = 12, epochs: int = 0, adversaries: tuple[str, ...] = (), budget: str = ""
+) -> Plan:
     """The plan of a seed; the same arguments give the same plan. Blocks are those of epochs of 100.
 
-    All heals in time for the last epoch. `budget` and the number of `epochs` are drawn too unless they are given.
+    All heals in time for the last epoch. `budget` and the number of `epochs` are drawn too unless
+    they are given.
     """
     rng = random.Random(f"plan {seed}")
     drawn_epochs = rng.choices((2, 3, 4), weights=(60, 35, 5))[0]
@@ -97,10 +125,16 @@ def draw_plan(seed: int, nodes: int = 12, epochs: int = 0, adversaries: tuple[st
     budget = budget or drawn
     f = compute_f(nodes)
     slots = f if budget == WITHIN_F else rng.randint(f + 1, max(f + 1, nodes // 2))
-    villains = {name: rng.choice(adversaries) for name in rng.sample(names, rng.randint(0, f))} if adversaries else {}
+    villains = (
+        {name: rng.choice(adversaries) for name in rng.sample(names, rng.randint(0, f))}
+        if adversaries
+        else {}
+    )
     healed_block = (epochs - 1) * 100 - QUIET_BLOCKS
     honest = [name for name in names if name not in villains]
-    incidents = [*_draw_incidents(rng, honest, _draw_sizes(rng, slots - len(villains)), healed_block)]
+    incidents = [
+        *_draw_incidents(rng, honest, _draw_sizes(rng, slots - len(villains)), healed_block)
+    ]
     if rng.random() < 0.3:
         begins = rng.uniform(1, healed_block)
         incidents.append(Incident(JOIN, (f"newcomer-{rng.randint(0, 9)}",), begins, begins))
@@ -112,15 +146,20 @@ def draw_plan(seed: int, nodes: int = 12, epochs: int = 0, adversaries: tuple[st
         validators=validators_named,
         budget=budget,
         links=_draw_links(rng),
-        skews_seconds={name: rng.uniform(-half_margin, half_margin) for name in names} if rng.random() < 0.7 else {},
+        skews_seconds=(
+            {name: rng.uniform(-half_margin, half_margin) for name in names}
+            if rng.random() < 0.7
+            else {}
+        ),
         villains=villains,
         incidents=tuple(sorted(incidents, key=lambda it: it.begins)),
     )
 
 
 def draw_churn(seed: int, nodes: int, epochs: int, percent: int, *, is_for_good: bool) -> Plan:
-    """In each of `epochs` epochs that share of the nodes dies at drawn moments. Each comes back within five blocks with an
-    empty disk; or, `is_for_good`, somebody new registers in its place at once and counts from the next epoch on.
+    """In each of `epochs` epochs that share of the nodes dies at drawn moments. Each comes back
+    within five blocks with an empty disk; or, `is_for_good`, somebody new registers in its place at
+    once and counts from the next epoch on.
 
     Two epochs more follow, in which the last of them are settled.
     """
@@ -139,14 +178,29 @@ def draw_churn(seed: int, nodes: int, epochs: int, percent: int, *, is_for_good:
                 continue
             successor = f"{name.partition('.')[0]}.{epoch}"
             living[living.index(name)] = successor
-            incidents += [Incident(LEAVE, (name,), begins, begins), Incident(JOIN, (successor,), begins, begins)]
+            incidents += [
+                Incident(LEAVE, (name,), begins, begins),
+                Incident(JOIN, (successor,), begins, begins),
+            ]
     budget = WILD if is_for_good else WITHIN_F
     links = Links(latency_seconds=0.05)
-    return Plan(seed, epochs + 2, tuple(hosters_named), tuple(validators_named), budget, links, {}, {}, _never_twice(incidents))
+    return Plan(
+        seed,
+        epochs + 2,
+        tuple(hosters_named),
+        tuple(validators_named),
+        budget,
+        links,
+        {},
+        {},
+        _never_twice(incidents),
+    )
 
 
 def _never_twice(incidents: list[Incident]) -> tuple[Incident, ...]:
-    """A node that dies at the end of an epoch and is drawn at the beginning of the next is left alone then."""
+    """A node that dies at the end of an epoch and is drawn at the beginning of the next is left
+    alone then.
+    """
     kept: list[Incident] = []
     free_from: dict[str, float] = {}
     for it in sorted(incidents, key=lambda it: it.begins):
@@ -173,14 +227,22 @@ def _draw_sizes(rng: random.Random, slots: int) -> list[int]:
     return [group] * (slots // group) + [1] * (slots % group)
 
 
-def _draw_incidents(rng: random.Random, names: list[str], sizes: list[int], healed_block: int) -> Iterator[Incident]:
-    """For each size, so many nodes are faulty at a time, one group after the other; no node is in two at once."""
+def _draw_incidents(
+    rng: random.Random, names: list[str], sizes: list[int], healed_block: int
+) -> Iterator[Incident]:
+    """For each size, so many nodes are faulty at a time, one group after the other; no node is in
+    two at once.
+    """
     busy: list[tuple[float, float, str]] = []
     for size in sizes:
         block = rng.uniform(0, 60)
         while block < healed_block - 1:
             kind = rng.choice(BENIGN if size == 1 else OF_A_GROUP)
-            ends = healed_block if kind == LEAVE else min(healed_block, block + rng.choice((0.3, 2.0, 10.0, 40.0)))
+            ends = (
+                healed_block
+                if kind == LEAVE
+                else min(healed_block, block + rng.choice((0.3, 2.0, 10.0, 40.0)))
+            )
             until = float("inf") if kind == LEAVE else ends + REST_BLOCKS
             taken = {name for begins, ended, name in busy if begins < until and block < ended}
             free = [name for name in names if name not in taken]

@@ -1,8 +1,8 @@
-"""What must hold in every run, checked at every record that a replica takes, every answer it gives, every event a node
-emits, and four times an epoch for what the whole subnet promises.
+"""What must hold in every run, checked at every record that a replica takes, every answer it gives,
+every event a node emits, and four times an epoch for what the whole subnet promises.
 
-The umpire works everything out for itself from SPEC's words (windows, rosters, places, signatures, Merkle roots): it
-consults nothing that it judges.
+The umpire works everything out for itself from SPEC's words (windows, rosters, places, signatures,
+Merkle roots): it consults nothing that it judges.
 """
 
 from __future__ import annotations
@@ -26,13 +26,18 @@ from epochgate.observe.events import AnyEvent, AttestationRefused, Line, Scored,
 from epochgate.ports import OnChain
 from simulation.signatures import open_signed
 
-LENGTH, BLOCK_SECONDS, SLOT = 100, 6.0, 10
-HOSTER, VALIDATOR = 1, 2
+LENGTH = 100
+BLOCK_SECONDS = 6.0
+SLOT = 10
+HOSTER = 1
+VALIDATOR = 2
 SEEN_LAST = 12
 
 
 class Window(msgspec.Struct, frozen=True):
-    """One line of SPEC's table (section 2): blocks of the epoch, both inside; what a record must outlive, in epochs."""
+    """One line of SPEC's table (section 2): blocks of the epoch, both inside; what a record must
+    outlive, in epochs.
+    """
 
     by: int
     first: int
@@ -65,7 +70,8 @@ HONEST_MAY_HEAR = {
     Reason.ALREADY_THERE,
     Reason.EXPIRY,
 }
-"""What clocks, lags, races and one's own lost disk explain. All else would be the fault of another."""
+"""What clocks, lags, races and one's own lost disk explain. All else would be the fault of another.
+"""
 
 Place = tuple[bytes, bytes]
 """Key and author."""
@@ -78,7 +84,9 @@ class Registry:
         self._genesis = genesis
         self._network = network
         self._stays: list[tuple[bytes, int, int, float]] = []
-        self._keys: dict[bytes, tuple[str, int | None]] = {_key(name): (name, None) for name in HEARTBEATS}
+        self._keys: dict[bytes, tuple[str, int | None]] = {
+            _key(name): (name, None) for name in HEARTBEATS
+        }
         self._members: dict[int, dict[bytes, int]] = {}
         self._replicas: dict[tuple[bytes, int], tuple[bytes, ...]] = {}
 
@@ -86,7 +94,10 @@ class Registry:
         self._stays.append((author, roles, block, math.inf))
 
     def leave(self, author: bytes, block: int) -> None:
-        self._stays = [(who, roles, a, min(b, block) if who == author else b) for who, roles, a, b in self._stays]
+        self._stays = [
+            (who, roles, a, min(b, block) if who == author else b)
+            for who, roles, a, b in self._stays
+        ]
 
     def has(self, key: bytes) -> bool:
         """Whether `key` is one of the policy's, in some epoch up to now or soon."""
@@ -99,7 +110,9 @@ class Registry:
     def find_name(self, key: bytes) -> tuple[str, int | None]:
         """The pattern that a key was made of, and its epoch. Raises KeyError."""
         if key not in self._keys:
-            known = 1 + max((epoch for _, epoch in self._keys.values() if epoch is not None), default=-1)
+            known = 1 + max(
+                (epoch for _, epoch in self._keys.values() if epoch is not None), default=-1
+            )
             for epoch in range(known, known + 8):
                 self._keys |= {_key(pattern.format(epoch)): (pattern, epoch) for pattern in TABLE}
         return self._keys[key]
@@ -125,7 +138,9 @@ class Registry:
         _, of = self.find_name(key)
         seed = self._network if of is None else self._get_seed(of)
         if (key, epoch) not in self._replicas:
-            ranked = sorted(self.get_members(epoch), key=lambda who: hashlib.sha256(seed + key + who).digest())
+            ranked = sorted(
+                self.get_members(epoch), key=lambda who: hashlib.sha256(seed + key + who).digest()
+            )
             self._replicas[key, epoch] = tuple(ranked[:13])
         return self._replicas[key, epoch]
 
@@ -143,9 +158,13 @@ class Registry:
 
 
 class Umpire:
-    """Sees everything, and keeps the first thing that was broken. `faults` is the most that may be dishonest."""
+    """Sees everything, and keeps the first thing that was broken. `faults` is the most that may be
+    dishonest.
+    """
 
-    def __init__(self, registry: Registry, network: bytes, genesis_seconds: float, *, is_within_f: bool) -> None:
+    def __init__(
+        self, registry: Registry, network: bytes, genesis_seconds: float, *, is_within_f: bool
+    ) -> None:
         self.registry = registry
         self.is_within_f = is_within_f
         self.broken: str = ""
@@ -179,7 +198,10 @@ class Umpire:
         if isinstance(fact, AttestationRefused) and self.is_within_f:
             submitter = self.registry.get_elected(fact.epoch)
             if submitter not in self.villains and submitter not in self.wiped:
-                self._break(f"{name} refused an honest submitter in epoch {fact.epoch}: {'; '.join(fact.differences)}")
+                self._break(
+                    f"{name} refused an honest submitter in epoch {fact.epoch}:"
+                    f" {'; '.join(fact.differences)}"
+                )
 
     def see_receipt(
         self,
@@ -190,47 +212,70 @@ class Umpire:
         clock_seconds: float,
         head: Head | None = None,
     ) -> None:
-        """`replica`, whose clock shows that, answered a post with a receipt. `head` is what it knows of the chain where that
-        is not what its clock says."""
+        """`replica`, whose clock shows that, answered a post with a receipt. `head` is what it
+        knows of the chain where that is not what its clock says.
+        """
         if replica in self.villains:
             return None
         digest = _sha256(record.value)
         place = (replica, record.key, record.author)
         before = self._given.get(place)
         if before is not None and before[0] == digest:
-            self._check(before[1] == receipt, f"{_name(replica)} gave another receipt for the same record")
+            self._check(
+                before[1] == receipt, f"{_name(replica)} gave another receipt for the same record"
+            )
             return None
         if receipt in self._given_before_loss:
             self._given[place] = (digest, receipt)
             return None
         if not self.registry.has(record.key):
             return self._break("a record was admitted under a key that no rule makes")
-        block = self._compute_block(clock_seconds) if head is None else self._compute_deciding_block(head, clock_seconds)
+        block = (
+            self._compute_block(clock_seconds)
+            if head is None
+            else self._compute_deciding_block(head, clock_seconds)
+        )
         self._judge(record, block, clock_seconds, before)
-        self._check(sender == record.author, "a record was admitted from somebody else than its author")
-        self._check((receipt.replica, receipt.block) == (replica, block), f"{_name(replica)} gave a receipt for another block")
+        self._check(
+            sender == record.author, "a record was admitted from somebody else than its author"
+        )
+        self._check(
+            (receipt.replica, receipt.block) == (replica, block),
+            f"{_name(replica)} gave a receipt for another block",
+        )
         self._check_receipt(record, receipt)
         self._given[place] = (digest, receipt)
         values = self._admitted.setdefault((record.key, record.author), {})
         values.setdefault(digest, {})[replica] = record.expiration_time
         return self._note(msgspec.msgpack.encode((replica, record, receipt)))
 
-    def see_kept(self, replica: bytes, record: Record, receipts: Iterable[Receipt], clock_seconds: float) -> None:
-        """A record came to `replica`'s disk. What it did not admit itself must have come with f + 1 receipts."""
+    def see_kept(
+        self, replica: bytes, record: Record, receipts: Iterable[Receipt], clock_seconds: float
+    ) -> None:
+        """A record came to `replica`'s disk. What it did not admit itself must have come with f + 1
+        receipts.
+        """
         receipts = tuple(receipts)
         if replica in self.villains or replica in {receipt.replica for receipt in receipts}:
             return None
         if not self.registry.has(record.key):
             return self._break("a record was taken under a key that no rule makes")
         epoch = self._find_epoch(record, clock_seconds)
-        replicas, (_, f) = self.registry.get_replicas(record.key, epoch), self.registry.get_tolerance(record.key, epoch)
+        replicas = self.registry.get_replicas(record.key, epoch)
+        (_, f) = self.registry.get_tolerance(record.key, epoch)
         signers = {receipt.replica for receipt in receipts if receipt.replica in replicas}
         for receipt in receipts:
             self._check_receipt(record, receipt)
-        self._check(len(signers) > f, f"{_name(replica)} took a copy that {len(signers)} replicas vouch for, f is {f}")
+        self._check(
+            len(signers) > f,
+            f"{_name(replica)} took a copy that {len(signers)} replicas vouch for, f is {f}",
+        )
         seen = self._admitted.get((record.key, record.author), {}).get(_sha256(record.value), {})
         if len(signers & self.villains) <= f:
-            self._check(bool(signers & seen.keys()), f"{_name(replica)} took a copy that no honest replica admitted in time")
+            self._check(
+                bool(signers & seen.keys()),
+                f"{_name(replica)} took a copy that no honest replica admitted in time",
+            )
         return None
 
     def see_refusal(self, replica: bytes, sender: bytes, record: Record, reason: str) -> None:
@@ -249,7 +294,9 @@ class Umpire:
     # What it looks at, four times an epoch.
 
     def look_at_records(self, held: dict[bytes, dict[Place, Any]], now_seconds: float) -> None:
-        """Nothing with K - f receipts is lost: `held` is what those who run and are honest hold by now."""
+        """Nothing with K - f receipts is lost: `held` is what those who run and are honest hold by
+        now.
+        """
         if not self.is_within_f:
             return
         current = (self._compute_block(now_seconds) - SLOT) // LENGTH
@@ -266,39 +313,70 @@ class Umpire:
             if len(admitters) < k - f or min(admitters.values()) <= now_seconds:
                 continue
             copies = held_by_all.get((key, author), [])
-            signers = {receipt.replica for copy in copies if copy.value_digest == digest for receipt in copy.receipts}
+            signers = {
+                receipt.replica
+                for copy in copies
+                if copy.value_digest == digest
+                for receipt in copy.receipts
+            }
             self._check(
-                len(signers) > f, f"{_name(author)}'s complete record of epoch {epoch} is lost: {len(signers)} receipts"
+                len(signers) > f,
+                f"{_name(author)}'s complete record of epoch {epoch} is lost: {len(signers)}"
+                " receipts",
             )
 
-    def look_at_submission(self, epoch: int, on_chain: OnChain | None, is_before_attested: bool) -> None:
-        """What is on the chain, and attested or an honest node's, names one value an author, admitted in time, and hides
-        nothing complete."""
-        if on_chain is None or not (on_chain.is_attested or on_chain.submitter not in self.villains):
+    def look_at_submission(
+        self, epoch: int, on_chain: OnChain | None, is_before_attested: bool
+    ) -> None:
+        """What is on the chain, and attested or an honest node's, names one value an author,
+        admitted in time, and hides nothing complete.
+        """
+        if on_chain is None or not (
+            on_chain.is_attested or on_chain.submitter not in self.villains
+        ):
             return
-        pairs = [("hoster-commit", epoch - 1), ("hoster-reveal", epoch - 1), ("validator-commit", epoch - 2)]
+        pairs = [
+            ("hoster-commit", epoch - 1),
+            ("hoster-reveal", epoch - 1),
+            ("validator-commit", epoch - 2),
+        ]
         pairs += [("validator-reveal", epoch - 1)]
         if not is_before_attested:
             pairs += [("hoster-commit", epoch - 2), ("hoster-reveal", epoch - 2)]
         choices: list[list[bytes]] = []
         wanted = [pair for pair in pairs if pair[1] >= 0]
-        self._check(len(wanted) == len(on_chain.submission.bitmaps), f"the submission of epoch {epoch} has other bitmaps")
+        self._check(
+            len(wanted) == len(on_chain.submission.bitmaps),
+            f"the submission of epoch {epoch} has other bitmaps",
+        )
         for (kind, of), bitmap in zip(wanted, on_chain.submission.bitmaps, strict=False):
             choices += self._list_choices(_key(f"{kind}_epoch_{of}"), of, bitmap)
         roots = {_compute_root(leaves) for leaves in itertools.product(*choices)}
-        self._check(on_chain.submission.root in roots, f"the root of epoch {epoch} is not of records admitted in time")
+        self._check(
+            on_chain.submission.root in roots,
+            f"the root of epoch {epoch} is not of records admitted in time",
+        )
         total = sum(on_chain.submission.scores.values())
         self._check(total in (0, 10**18), f"the scores of epoch {epoch} add up to {total}")
 
     def look_at_agreement(self, epoch: int, validators: set[bytes]) -> None:
         """Once healed: identical scores on all honest validators."""
         lists = {who: self._scores.get(epoch, {}).get(who) for who in sorted(validators)}
-        self._check(all(scores is not None for scores in lists.values()), f"not everybody scored epoch {epoch} once healed")
-        self._check(len({str(scores) for scores in lists.values()}) == 1, f"validators differ about healed epoch {epoch}")
+        self._check(
+            all(scores is not None for scores in lists.values()),
+            f"not everybody scored epoch {epoch} once healed",
+        )
+        self._check(
+            len({str(scores) for scores in lists.values()}) == 1,
+            f"validators differ about healed epoch {epoch}",
+        )
 
     def look_at_lists(self, epoch: int, lists: dict[bytes, tuple[int, ...]]) -> None:
         """What those who attested an epoch remember of it is the same."""
-        self._check(len(set(lists.values())) <= 1, f"those who attested remember different lists of epoch {epoch}")
+        self._check(
+            len(set(lists.values())) <= 1,
+            f"those who attested remember different lists of epoch {epoch}",
+        )
 
     def require(self, is_so: bool, what: str) -> None:
         self._check(is_so, what)
@@ -308,34 +386,72 @@ class Umpire:
     def _judge(self, record: Record, block: int, clock_seconds: float, before: object) -> None:
         pattern, epoch = self.registry.find_name(record.key)
         current, elapsed = divmod(block - SLOT, LENGTH)
-        name, left_seconds = _name(record.author), record.expiration_time - clock_seconds
+        name = _name(record.author)
+        left_seconds = record.expiration_time - clock_seconds
         if epoch is None:
-            members = self.registry.get_members(current) if block >= SLOT else self.registry.get_registered(block + 1)
-            self._check(bool(members.get(record.author, 0) & HEARTBEATS[pattern]), f"{name} is no {pattern} and was admitted")
-            self._check(0 < left_seconds <= 1.1 * LENGTH * BLOCK_SECONDS, f"{name}'s {pattern} lives {left_seconds:g} s")
+            members = (
+                self.registry.get_members(current)
+                if block >= SLOT
+                else self.registry.get_registered(block + 1)
+            )
+            self._check(
+                bool(members.get(record.author, 0) & HEARTBEATS[pattern]),
+                f"{name} is no {pattern} and was admitted",
+            )
+            self._check(
+                0 < left_seconds <= 1.1 * LENGTH * BLOCK_SECONDS,
+                f"{name}'s {pattern} lives {left_seconds:g} s",
+            )
         else:
             window = TABLE[pattern]
             at = f"{name}'s {pattern.format(epoch)} at block {elapsed} of epoch {current}"
-            self._check(epoch == current and window.first <= elapsed <= window.last, f"outside its window: {at}")
+            self._check(
+                epoch == current and window.first <= elapsed <= window.last,
+                f"outside its window: {at}",
+            )
             members = self.registry.get_members(epoch)
             self._check(bool(members.get(record.author, 0) & window.by), f"not in that role: {at}")
             self._check(before is None, f"a second value under a once-key: {at}")
-            self._check(0 < left_seconds <= window.longest_epochs * LENGTH * BLOCK_SECONDS, f"lives {left_seconds:g} s: {at}")
+            self._check(
+                0 < left_seconds <= window.longest_epochs * LENGTH * BLOCK_SECONDS,
+                f"lives {left_seconds:g} s: {at}",
+            )
             last_read = SLOT + (epoch + window.kept_until) * LENGTH - 3
-            self._check(self._compute_block(record.expiration_time) >= last_read - 1, f"expires before it is last read: {at}")
-            self._check(window.payload_bytes in (None, len(record.value) - 64), f"of {len(record.value) - 64} bytes: {at}")
+            self._check(
+                self._compute_block(record.expiration_time) >= last_read - 1,
+                f"expires before it is last read: {at}",
+            )
+            self._check(
+                window.payload_bytes in (None, len(record.value) - 64),
+                f"of {len(record.value) - 64} bytes: {at}",
+            )
             is_challenge = pattern.startswith("consensus")
             if is_challenge and elapsed < STAND_INS_FROM:
                 self._check(record.author == self.registry.get_elected(epoch), f"not elected: {at}")
-        fields = b"epochgate/record/1\0" + struct.pack(">I", len(self._network)) + self._network + record.key
-        fields += record.author + struct.pack(">d", record.expiration_time) + _sha256(record.value[64:])
-        self._check(_is_signed(record.author, fields, record.value[:64]), f"a record of {name} was admitted unsigned")
+        fields = (
+            b"epochgate/record/1\0"
+            + struct.pack(">I", len(self._network))
+            + self._network
+            + record.key
+        )
+        fields += (
+            record.author + struct.pack(">d", record.expiration_time) + _sha256(record.value[64:])
+        )
+        self._check(
+            _is_signed(record.author, fields, record.value[:64]),
+            f"a record of {name} was admitted unsigned",
+        )
 
     def _check_receipt(self, record: Record, receipt: Receipt) -> None:
         fields = (self._network, record.key, record.author, _sha256(record.value))
-        message = b"epochgate/receipt/1\0" + b"".join(struct.pack(">I", len(field)) + field for field in fields)
+        message = b"epochgate/receipt/1\0" + b"".join(
+            struct.pack(">I", len(field)) + field for field in fields
+        )
         message += struct.pack(">QQ", receipt.epoch, receipt.block)
-        self._check(_is_signed(receipt.replica, message, receipt.signature), f"a false receipt of {_name(receipt.replica)}")
+        self._check(
+            _is_signed(receipt.replica, message, receipt.signature),
+            f"a false receipt of {_name(receipt.replica)}",
+        )
 
     def _list_choices(self, key: bytes, epoch: int, bitmap: bytes) -> Iterator[list[bytes]]:
         """For each author that a bitmap names, the leaves that it may stand for."""
@@ -347,23 +463,41 @@ class Umpire:
             needed = f + 1 - min(f, len(self.villains))
             possible = [digest for digest, admitters in values.items() if len(admitters) >= needed]
             if is_named:
-                self._check(bool(possible), f"{_name(author)} is in the set of epoch {epoch} with nothing proven in time")
+                self._check(
+                    bool(possible),
+                    f"{_name(author)} is in the set of epoch {epoch} with nothing proven in time",
+                )
                 yield [b"\0epochgate/leaf/1" + key + author + digest for digest in possible]
             elif self.is_within_f and len(values) == 1 and author not in self.wiped | self.villains:
                 (admitters,) = values.values()
-                self._check(len(admitters) < k - f, f"{_name(author)}'s record of epoch {epoch} was left out of the set")
+                self._check(
+                    len(admitters) < k - f,
+                    f"{_name(author)}'s record of epoch {epoch} was left out of the set",
+                )
 
     def _find_epoch(self, record: Record, clock_seconds: float) -> int:
         _, epoch = self.registry.find_name(record.key)
-        return max(0, (self._compute_block(clock_seconds) - SLOT) // LENGTH) if epoch is None else epoch
+        return (
+            max(0, (self._compute_block(clock_seconds) - SLOT) // LENGTH)
+            if epoch is None
+            else epoch
+        )
 
     def _compute_block(self, unix_seconds: float) -> int:
-        return max(0, (round(unix_seconds * 1000) - round(self._genesis_seconds * 1000)) // round(BLOCK_SECONDS * 1000))
+        return max(
+            0,
+            (round(unix_seconds * 1000) - round(self._genesis_seconds * 1000))
+            // round(BLOCK_SECONDS * 1000),
+        )
 
     def _compute_deciding_block(self, head: Head, clock_seconds: float) -> int:
-        """The head moved on by a block less than local time, by three at most: beyond that nothing may be admitted."""
+        """The head moved on by a block less than local time, by three at most: beyond that nothing
+        may be admitted.
+        """
         ahead = max(0, math.floor((clock_seconds - head.seen_seconds) / BLOCK_SECONDS) - 1)
-        self._check(ahead <= MOST_AHEAD, f"a record was admitted by a head that is {ahead + 1} blocks old")
+        self._check(
+            ahead <= MOST_AHEAD, f"a record was admitted by a head that is {ahead + 1} blocks old"
+        )
         return head.block + ahead
 
     def _note(self, line: bytes) -> None:
@@ -407,5 +541,8 @@ def _compute_root(leaves: Iterable[bytes]) -> bytes:
         return _sha256(b"\0epochgate/leaf/1")
     while len(layer) > 1:
         odd = layer[-1:] if len(layer) % 2 else []
-        layer = [_sha256(b"\1epochgate/node/1" + a + b) for a, b in zip(layer[::2], layer[1::2], strict=False)] + odd
+        layer = [
+            _sha256(b"\1epochgate/node/1" + a + b)
+            for a, b in zip(layer[::2], layer[1::2], strict=False)
+        ] + odd
     return layer[0]

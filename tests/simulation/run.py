@@ -1,4 +1,6 @@
-"""One simulated run: production nodes in virtual time, the faults of a plan, and an umpire that sees everything."""
+"""One simulated run: production nodes in virtual time, the faults of a plan, and an umpire that
+sees everything.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +36,18 @@ from simulation.world import HonestModel, Resident, World
 LOOKS = (30.0, 52.0, 66.0, 97.0)
 """Percent of each epoch at which the umpire looks at the whole subnet."""
 ENDS_AT = 66.0
-"""Percent of the last epoch: its submission is made and attested by then, and its hosters are scored."""
+"""Percent of the last epoch: its submission is made and attested by then, and its hosters are
+scored.
+"""
 
 try:
     from epochgate.adversaries import ADVERSARIES
 except ImportError:
     ADVERSARIES: Mapping[str, Any] = {}  # type: ignore[no-redef]  # runs without villains where the devnet has none
 COLLECT_AFTER = 100_000
-"""Objects. A run makes many small ones that live for a message, and few rings: looking for those less often saves a tenth."""
+"""Objects. A run makes many small ones that live for a message, and few rings: looking for those
+less often saves a tenth.
+"""
 
 check_once()
 
@@ -53,7 +59,9 @@ def prepare_process() -> None:
 
 
 class Report(msgspec.Struct, frozen=True):
-    """How a run went: what was broken, if anything, and the digest over all events and admitted records."""
+    """How a run went: what was broken, if anything, and the digest over all events and admitted
+    records.
+    """
 
     seed: int
     digest: str
@@ -69,13 +77,16 @@ class Watched(NodeDatabase):
 
     def __init__(self, path: Path | None, stage: Stage, resident: Resident) -> None:
         super().__init__(path)
-        self._stage, self._resident = stage, resident
+        self._stage = stage
+        self._resident = resident
 
     def keep(self, record: Record, receipts: Iterable[Receipt], epoch: int) -> None:
         receipts = tuple(receipts)
         super().keep(record, receipts, epoch)
         resident = self._resident
-        self._stage.umpire.see_kept(resident.key.author, record, receipts, resident.clock.get_unix_seconds())
+        self._stage.umpire.see_kept(
+            resident.key.author, record, receipts, resident.clock.get_unix_seconds()
+        )
 
 
 class WatchedShelf(Watched, ProofShelf):
@@ -83,7 +94,9 @@ class WatchedShelf(Watched, ProofShelf):
 
 
 class DeceivedChain(LocalChain):
-    """The chain as a node sees it whose heads stand still, or come late. What it asks for it gets all the same."""
+    """The chain as a node sees it whose heads stand still, or come late. What it asks for it gets
+    all the same.
+    """
 
     stopped: Head | None = None
     lag_blocks = 0
@@ -105,7 +118,9 @@ class Stage(World):
     def __init__(self, folder: Path, plan: Plan) -> None:
         self.plan = plan
         self._chains: dict[str, DeceivedChain] = {}
-        self._crashing = {name for it in plan.incidents if it.kind == faults.CRASH for name in it.nodes}
+        self._crashing = {
+            name for it in plan.incidents if it.kind == faults.CRASH for name in it.nodes
+        }
         hub = Hub(random.Random(f"hub {plan.seed}"))
         hub.links = plan.links
         hub.is_cut = self._is_cut
@@ -118,10 +133,19 @@ class Stage(World):
         )
         self.registry = Registry(plan.seed.to_bytes(32, "big"), self.chain.network_id)
         is_within_f = plan.budget == faults.WITHIN_F
-        self.umpire = Umpire(self.registry, self.chain.network_id, self.chain.genesis_seconds, is_within_f=is_within_f)
+        self.umpire = Umpire(
+            self.registry,
+            self.chain.network_id,
+            self.chain.genesis_seconds,
+            is_within_f=is_within_f,
+        )
         self.umpire.villains = {self.residents[name].key.author for name in plan.villains}
         for name in plan.names:
-            self.registry.join(self.residents[name].key.author, int(HOSTER if name in plan.hosters else VALIDATOR), 1)
+            self.registry.join(
+                self.residents[name].key.author,
+                int(HOSTER if name in plan.hosters else VALIDATOR),
+                1,
+            )
         self._deaf: set[bytes] = set()
         self._mute: set[bytes] = set()
         self._parted: list[set[bytes]] = []
@@ -136,17 +160,23 @@ class Stage(World):
         return chain
 
     def open_ledger(self, resident: Resident) -> NodeDatabase:
-        """On disk where a crash will read it again; in memory where nothing but a whole new one follows."""
+        """On disk where a crash will read it again; in memory where nothing but a whole new one
+        follows.
+        """
         if resident.name in self._crashing:
             return Watched(self.folder / f"{resident.name}.sqlite", self, resident)
         return (WatchedShelf if self.plan.is_large else Watched)(None, self, resident)
 
     def hear(self, resident: Resident, fact: AnyEvent) -> None:
         super().hear(resident, fact)
-        self.umpire.see_event(resident.name, resident.key.author, fact, self.clock.get_unix_seconds())
+        self.umpire.see_event(
+            resident.name, resident.key.author, fact, self.clock.get_unix_seconds()
+        )
 
     def prepare(self, resident: Resident, node: Node) -> None:
-        author, handle, chain = resident.key.author, node.replica.handle, self._chains[resident.name]
+        author = resident.key.author
+        handle = node.replica.handle
+        chain = self._chains[resident.name]
         if villain := self.plan.villains.get(resident.name):
             ADVERSARIES[villain].corrupt(node)
             return
@@ -162,7 +192,13 @@ class Stage(World):
         node.replica.handle = answer  # type: ignore[method-assign]  # every answer passes the umpire
 
     def _see_answer(
-        self, author: bytes, sender: bytes, data: bytes, answered: bytes, clock_seconds: float, head: Head | None
+        self,
+        author: bytes,
+        sender: bytes,
+        data: bytes,
+        answered: bytes,
+        clock_seconds: float,
+        head: Head | None,
     ) -> None:
         try:
             request = decode_request(data)
@@ -170,7 +206,9 @@ class Stage(World):
             return
         reply = decode_reply(answered)
         if isinstance(request, Post) and isinstance(reply, Posted):
-            self.umpire.see_receipt(author, sender, request.record, reply.receipt, clock_seconds, head)
+            self.umpire.see_receipt(
+                author, sender, request.record, reply.receipt, clock_seconds, head
+            )
         elif isinstance(request, Post) and isinstance(reply, Refused):
             self.umpire.see_refusal(author, sender, request.record, reply.reason)
 
@@ -188,7 +226,9 @@ class Stage(World):
                 await self._wait_for_block(incident.ends)
                 self.hub.silent -= authors
             case faults.DEAF | faults.MUTE | faults.ISLAND:
-                sides = [self._deaf] * (incident.kind != faults.MUTE) + [self._mute] * (incident.kind != faults.DEAF)
+                sides = [self._deaf] * (incident.kind != faults.MUTE) + [self._mute] * (
+                    incident.kind != faults.DEAF
+                )
                 for side in sides:
                     side.update(authors)
                 await self._wait_for_block(incident.ends)
@@ -225,7 +265,8 @@ class Stage(World):
             chain.lag_blocks = faults.LAG_BLOCKS if incident.kind == faults.LAG else 0
         await self._wait_for_block(incident.ends)
         for chain in chains:
-            chain.stopped, chain.lag_blocks = None, 0
+            chain.stopped = None
+            chain.lag_blocks = 0
 
     async def _leave(self, resident: Resident) -> None:
         self.registry.leave(resident.key.author, self.chain.deregister(resident.key.author))
@@ -234,7 +275,9 @@ class Stage(World):
     async def _join(self, name: str) -> None:
         role = VALIDATOR if name.startswith("validator") else HOSTER
         resident = self.residents[name] = Resident(self, name, HonestModel())
-        self.registry.join(resident.key.author, int(role), self.chain.register(resident.key.author, role))
+        self.registry.join(
+            resident.key.author, int(role), self.chain.register(resident.key.author, role)
+        )
         await resident.start()
 
     def _is_cut(self, sender: bytes, receiver: bytes) -> bool:
@@ -255,12 +298,20 @@ class Stage(World):
         if percent == LOOKS[1] and epoch > 0:
             before = await self.chain.get_submission(epoch - 1)
             on_chain = await self.chain.get_submission(epoch)
-            self.umpire.look_at_submission(epoch, on_chain, before is not None and before.is_attested)
+            self.umpire.look_at_submission(
+                epoch, on_chain, before is not None and before.is_attested
+            )
             self.umpire.look_at_lists(epoch - 1, self._get_lists(epoch))
 
     async def look_at_the_end(self, epoch: int) -> None:
-        """Everything has been well for an epoch: whoever is honest agrees, and what an honest node submits is attested."""
-        honest = [them for them in self._get_honest() if them.key.author in self.registry.get_members(epoch)]
+        """Everything has been well for an epoch: whoever is honest agrees, and what an honest node
+        submits is attested.
+        """
+        honest = [
+            them
+            for them in self._get_honest()
+            if them.key.author in self.registry.get_members(epoch)
+        ]
         members = self.registry.get_members(epoch)
         validators = {them.key.author for them in honest if members[them.key.author] & VALIDATOR}
         if self.umpire.is_within_f:
@@ -271,27 +322,48 @@ class Stage(World):
             return
         if elected not in {them.key.author for them in honest}:
             return
-        self.umpire.require(on_chain is not None, f"an honest node submitted nothing in healed epoch {epoch}")
+        self.umpire.require(
+            on_chain is not None, f"an honest node submitted nothing in healed epoch {epoch}"
+        )
         if on_chain is not None:
-            lacking = [them.name for them in honest if them.key.author not in (on_chain.submitter, *on_chain.attested_by)]
-            self.umpire.require(not lacking, f"{', '.join(lacking)} did not attest in healed epoch {epoch}")
+            lacking = [
+                them.name
+                for them in honest
+                if them.key.author not in (on_chain.submitter, *on_chain.attested_by)
+            ]
+            self.umpire.require(
+                not lacking, f"{', '.join(lacking)} did not attest in healed epoch {epoch}"
+            )
 
     def _look_at_records(self) -> None:
-        held = {them.key.author: them.get_live_node().context.database.held for them in self._get_honest()}
+        held = {
+            them.key.author: them.get_live_node().context.database.held
+            for them in self._get_honest()
+        }
         self.umpire.look_at_records(held, self.clock.get_unix_seconds())
 
     def _get_honest(self) -> list[Resident]:
         return [them for them in self.get_running() if them.name not in self.plan.villains]
 
     def _get_lists(self, epoch: int) -> dict[bytes, tuple[int, ...]]:
-        agreed = [them for them in self._get_honest() if them.get(Attested, epoch) or them.get(Submitted, epoch)]
-        lists = {them.key.author: them.get_live_node().context.database.get_score_list(epoch - 1) for them in agreed}
+        agreed = [
+            them
+            for them in self._get_honest()
+            if them.get(Attested, epoch) or them.get(Submitted, epoch)
+        ]
+        lists = {
+            them.key.author: them.get_live_node().context.database.get_score_list(epoch - 1)
+            for them in agreed
+        }
         return {author: scores for author, scores in lists.items() if scores is not None}
 
 
 async def play(stage: Stage) -> tuple[int, ...]:
-    """The plan's run to its end, or to the first thing that is broken. Returns the epochs with an attested submission."""
-    plan, umpire = stage.plan, stage.umpire
+    """The plan's run to its end, or to the first thing that is broken. Returns the epochs with an
+    attested submission.
+    """
+    plan = stage.plan
+    umpire = stage.umpire
     await stage.start()
     incidents = [asyncio.create_task(stage.befall(incident)) for incident in plan.incidents]
     last = plan.epochs - 1
@@ -308,7 +380,11 @@ async def play(stage: Stage) -> tuple[int, ...]:
             incident.result()
     if not umpire.broken:
         await stage.look_at_the_end(last)
-    return tuple(on_chain.submission.epoch for on_chain in await stage.chain.get_submissions() if on_chain.is_attested)
+    return tuple(
+        on_chain.submission.epoch
+        for on_chain in await stage.chain.get_submissions()
+        if on_chain.is_attested
+    )
 
 
 def run_plan(plan: Plan, folder: Path | None = None) -> Report:
@@ -318,7 +394,14 @@ def run_plan(plan: Plan, folder: Path | None = None) -> Report:
         umpire = stage.umpire
         for resident in stage.get_running():
             await resident.kill()
-        return Report(plan.seed, umpire.get_digest(), umpire.events, umpire.broken, tuple(umpire.last), attested)
+        return Report(
+            plan.seed,
+            umpire.get_digest(),
+            umpire.events,
+            umpire.broken,
+            tuple(umpire.last),
+            attested,
+        )
 
     forget()
     with tempfile.TemporaryDirectory(dir=folder) as name, sharing(plan.is_large):

@@ -1,7 +1,8 @@
-"""What a thousand nodes of one process would each keep a copy of is kept once: equal messages, records and proofs.
+"""What a thousand nodes of one process would each keep a copy of is kept once: equal messages,
+records and proofs.
 
-All of it is immutable, and equal to the last byte: a node cannot tell, and what it decides stays the same. Only memory and
-time differ, so runs of few nodes do without.
+All of it is immutable, and equal to the last byte: a node cannot tell, and what it decides stays
+the same. Only memory and time differ, so runs of few nodes do without.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from epochgate.store import peers
 from epochgate.store.database import NodeDatabase
 from epochgate.store.wire import Reply, SetPage, Values, decode_reply
 
-MAX_REPLIES, LONG_BYTES = 1 << 10, 1 << 12
-"""A replica answers a thousand readers with the same listing, all within a block. Short replies are seldom the same."""
+MAX_REPLIES = 1 << 10
+LONG_BYTES = 1 << 12
+"""A replica answers a thousand readers with the same listing, all within a block. Short replies are
+seldom the same.
+"""
 
 
 class Pool:
@@ -35,7 +39,9 @@ class Pool:
         if isinstance(reply, Values):
             return Values(tuple(map(self._share, reply.records)))
         if isinstance(reply, SetPage):
-            proofs = tuple(Proof(self._share(proof.record), proof.receipts) for proof in reply.proofs)
+            proofs = tuple(
+                Proof(self._share(proof.record), proof.receipts) for proof in reply.proofs
+            )
             return msgspec.structs.replace(reply, proofs=proofs)
         return reply
 
@@ -55,7 +61,9 @@ def sharing(is_wanted: bool) -> Iterator[None]:
 
 
 class ProofShelf(NodeDatabase):
-    """A ledger in memory that hands out the records and proofs that it was given, and no copies of their bytes."""
+    """A ledger in memory that hands out the records and proofs that it was given, and no copies of
+    their bytes.
+    """
 
     def __init__(self, path: None = None) -> None:
         super().__init__(path)
@@ -72,7 +80,8 @@ class ProofShelf(NodeDatabase):
     def keep_proofs(self, epoch: int, proofs: Iterable[Proof]) -> None:
         for proof in proofs:
             record_id = compute_record_id(proof.record)
-            shelf, place = self._proofs.setdefault(record_id.key, {}), (record_id.author, record_id.value_digest)
+            shelf = self._proofs.setdefault(record_id.key, {})
+            place = (record_id.author, record_id.value_digest)
             before = shelf[place][1].receipts if place in shelf else ()
             if before != proof.receipts:
                 shelf[place] = (epoch, Proof(proof.record, merge_receipts(before, proof.receipts)))
@@ -83,7 +92,9 @@ class ProofShelf(NodeDatabase):
 
     def forget(self, now_seconds: float, oldest_epoch: int) -> None:
         super().forget(now_seconds, oldest_epoch)
-        self._records = {place: record for place, record in self._records.items() if place in self.held}
+        self._records = {
+            place: record for place, record in self._records.items() if place in self.held
+        }
         for shelf in self._proofs.values():
             for place in [place for place, (epoch, _) in shelf.items() if epoch < oldest_epoch]:
                 del shelf[place]

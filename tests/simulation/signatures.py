@@ -1,8 +1,9 @@
-"""Each signature of a run is checked at most once, whoever checks it: replicas, readers and the umpire share one process.
+"""Each signature of a run is checked at most once, whoever checks it: replicas, readers and the
+umpire share one process.
 
-What libsodium says of a signature follows from the signed bytes and the key alone, and both are what is remembered here:
-a message that differs in one bit is another one. A signature that a key has just made is known to be good. Who asks, when,
-and what it makes of the answer stays as it is.
+What libsodium says of a signature follows from the signed bytes and the key alone, and both are
+what is remembered here: a message that differs in one bit is another one. A signature that a key
+has just made is known to be good. Who asks, when, and what it makes of the answer stays as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ _sign = SigningKey.sign
 
 
 def open_signed(signed: bytes, key: bytes) -> bytes:
-    """The message behind its signature. Raises BadSignatureError, and ValueError for what can be no signature or key."""
+    """The message behind its signature. Raises BadSignatureError, and ValueError for what can be no
+    signature or key.
+    """
     place = (signed, key)
     if place not in _errors:
         _errors[place] = _find_error(signed, key)

@@ -1,4 +1,6 @@
-"""Every adversary among honest nodes, in virtual time: none earns more than the honest mean, and no honest score is lowered."""
+"""Every adversary among honest nodes, in virtual time: none earns more than the honest mean, and no
+honest score is lowered.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ EPOCHS = 3
 
 
 class BadWorld(World):
-    """A world in which the villains are all of one kind; with two of ten nodes f is 3, so they are a minority at every key."""
+    """A world in which the villains are all of one kind; with two of ten nodes f is 3, so they are
+    a minority at every key.
+    """
 
     def __init__(self, folder: Path, kind: str, count: int, **options: object) -> None:
         self.adversary = ADVERSARIES[kind]
@@ -61,9 +65,16 @@ class BadWorld(World):
 
     async def measure_pay(self) -> dict[str, int]:
         """What each node was paid in all, in units of the chain's score."""
-        on_chain = [found for epoch in range(1, EPOCHS + 1) if (found := await self.chain.get_submission(epoch))]
+        on_chain = [
+            found
+            for epoch in range(1, EPOCHS + 1)
+            if (found := await self.chain.get_submission(epoch))
+        ]
         scores = [found.submission.scores for found in on_chain if found.is_attested]
-        return {name: sum(paid.get(it.key.author, 0) for paid in scores) for name, it in self.residents.items()}
+        return {
+            name: sum(paid.get(it.key.author, 0) for paid in scores)
+            for name, it in self.residents.items()
+        }
 
     def find_lowered(self) -> list[str]:
         """Honest scores that an honest validator saw below the full one."""
@@ -87,7 +98,14 @@ class BadWorld(World):
 
 
 class Outcome:
-    def __init__(self, kind: str, debit: dict[str, int], lowered: list[str], scored: int, villains: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        debit: dict[str, int],
+        lowered: list[str],
+        scored: int,
+        villains: tuple[str, ...],
+    ) -> None:
         honest = HONEST_HOSTERS if ADVERSARIES[kind].role & HOSTER else HONEST_VALIDATORS
         self.honest_mean = sum(debit[name] for name in honest) // len(honest)
         self.earned = max(debit[name] for name in villains)
@@ -102,7 +120,9 @@ def let_loose(folder: Path, kind: str, count: int = 1, seed: int = 0, **options:
         await world.start()
         await world.run_until(EPOCHS, 60)
         scored = sum(len(world[name].get(Scored)) for name in HONEST_VALIDATORS)
-        outcome = Outcome(kind, await world.measure_pay(), world.find_lowered(), scored, world.villains)
+        outcome = Outcome(
+            kind, await world.measure_pay(), world.find_lowered(), scored, world.villains
+        )
         await world.stop()
         return outcome
 
@@ -110,27 +130,39 @@ def let_loose(folder: Path, kind: str, count: int = 1, seed: int = 0, **options:
 
 
 PAID_AS_HONEST = {"forger", "flooder", "poisoner", "hoarder", "squatter", "absent-elected"}
-"""They do their work as well: what they do besides is to cost others, and gains nothing. All others earn nothing at all,
-but for the replayer's first epoch, in which it has nothing to replay yet."""
+"""They do their work as well: what they do besides is to cost others, and gains nothing. All others
+earn nothing at all, but for the replayer's first epoch, in which it has nothing to replay yet.
+"""
 
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("kind", ADVERSARIES)
-def test_no_adversary_earns_more_than_the_honest_mean_or_lowers_an_honest_score(tmp_path: Path, kind: str, count: int) -> None:
+def test_no_adversary_earns_more_than_the_honest_mean_or_lowers_an_honest_score(
+    tmp_path: Path, kind: str, count: int
+) -> None:
     outcome = let_loose(tmp_path, kind, count)
-    assert outcome.scored == EPOCHS * len(HONEST_VALIDATORS), "every epoch is scored by every honest validator"
+    assert outcome.scored == EPOCHS * len(HONEST_VALIDATORS), (
+        "every epoch is scored by every honest validator"
+    )
     assert outcome.lowered == []
     assert outcome.honest_mean > 0
-    assert outcome.earned <= outcome.honest_mean + EPOCHS, "the odd unit of 10^18 a submission goes to the smallest author"
+    assert outcome.earned <= outcome.honest_mean + EPOCHS, (
+        "the odd unit of 10^18 a submission goes to the smallest author"
+    )
     if kind not in PAID_AS_HONEST:
         assert outcome.earned == 0, outcome.debit
 
 
-# What follows takes a defence away and shows that the attack then pays. A defence that no attack misses defends nothing.
+# What follows takes a defence away and shows that the attack then pays. A defence that no attack
+# misses defends nothing.
 
 
-def test_a_copier_is_paid_where_a_commitment_does_not_name_its_author(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def commit_without_author(network: bytes, kind: str, epoch: int, _author: bytes, opening: Opening) -> bytes:
+def test_a_copier_is_paid_where_a_commitment_does_not_name_its_author(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def commit_without_author(
+        network: bytes, kind: str, epoch: int, _author: bytes, opening: Opening
+    ) -> bytes:
         return compute_commitment(network, kind, epoch, b"", opening)
 
     for module in (commitment, hoster):
@@ -146,27 +178,41 @@ def test_who_keeps_no_window_is_paid_where_nobody_asks_for_one(
 
     def admit_at_any_time(policy: Policy, record: Record, now: EvaluationContext) -> Verdict:
         key_rule = now.postable.get(record.key)
-        block = now.block if key_rule is None else min(max(now.block, key_rule.first), key_rule.last)
+        block = (
+            now.block if key_rule is None else min(max(now.block, key_rule.first), key_rule.last)
+        )
         return admit(policy, record, msgspec.structs.replace(now, block=block))
 
     monkeypatch.setattr(Policy, "admit", admit_at_any_time)
-    monkeypatch.setattr(ReceiptRule, "is_fitting", lambda rule, receipt: receipt.replica in rule.replica_set.replicas)
+    monkeypatch.setattr(
+        ReceiptRule,
+        "is_fitting",
+        lambda rule, receipt: receipt.replica in rule.replica_set.replicas,
+    )
     assert let_loose(tmp_path, kind).earned > 0
 
 
-def test_a_late_commitment_counts_where_one_receipt_proves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_late_commitment_counts_where_one_receipt_proves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ReplicaSet, "weak_quorum", 1)
     outcome = let_loose(tmp_path, "two-faced", 2)
-    assert outcome.earned > 0 or outcome.honest_mean == 0, "it is paid, or honest validators disagree"
+    assert outcome.earned > 0 or outcome.honest_mean == 0, (
+        "it is paid, or honest validators disagree"
+    )
 
 
 def test_a_replayer_is_paid_where_neither_commitment_nor_challenge_names_its_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def commit_for_ever(network: bytes, kind: str, _epoch: int, author: bytes, opening: Opening) -> bytes:
+    def commit_for_ever(
+        network: bytes, kind: str, _epoch: int, author: bytes, opening: Opening
+    ) -> bytes:
         return compute_commitment(network, kind, 0, author, opening)
 
-    def ask_the_same_again(spec: TensorSpec, network: bytes, _epoch: int, _seed: bytes) -> NDArray[Any]:
+    def ask_the_same_again(
+        spec: TensorSpec, network: bytes, _epoch: int, _seed: bytes
+    ) -> NDArray[Any]:
         return compute_challenge(spec, network, 0, b"")
 
     for module in (commitment, hoster):
@@ -175,9 +221,12 @@ def test_a_replayer_is_paid_where_neither_commitment_nor_challenge_names_its_epo
     assert let_loose(tmp_path, "replayer").earned > 0
 
 
-def test_an_equivocator_is_paid_where_either_of_its_commitments_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It opens the one that others' openings favour. Which of the two a set then names is a matter of their digests, and so
-    of the seed."""
+def test_an_equivocator_is_paid_where_either_of_its_commitments_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It opens the one that others' openings favour. Which of the two a set then names is a matter
+    of their digests, and so of the seed.
+    """
 
     def take_either(rule_readings: Sequence[RuleReading]) -> RecordSet:
         firsts = []
@@ -185,7 +234,10 @@ def test_an_equivocator_is_paid_where_either_of_its_commitments_counts(tmp_path:
             kept = {proofs[0] for proofs in rule_reading.get_proofs(Standing.PROVEN).values()}
             readings = [
                 msgspec.structs.replace(
-                    reading, proofs={record_id: it for record_id, it in reading.proofs.items() if it in kept}
+                    reading,
+                    proofs={
+                        record_id: it for record_id, it in reading.proofs.items() if it in kept
+                    },
                 )
                 for reading in rule_reading.readings
             ]
@@ -197,8 +249,12 @@ def test_an_equivocator_is_paid_where_either_of_its_commitments_counts(tmp_path:
     assert let_loose(tmp_path, "equivocator", seed=1).earned > 0
 
 
-def test_a_withholder_is_paid_where_a_commitment_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def score_commitments(_outputs: object, committed: Collection[bytes], _tolerance_ppm: int) -> dict[bytes, int]:
+def test_a_withholder_is_paid_where_a_commitment_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def score_commitments(
+        _outputs: object, committed: Collection[bytes], _tolerance_ppm: int
+    ) -> dict[bytes, int]:
         return dict.fromkeys(committed, MAX_SCORE)
 
     monkeypatch.setattr(settlement, "compute_hoster_scores", score_commitments)
@@ -212,7 +268,9 @@ def test_forged_commitments_lock_others_out_where_nobody_asks_who_sends(
 
     async def handle_for_anybody(replica: Replica, sender: bytes, data: bytes) -> bytes:
         request = decode_request(data)
-        return await handle(replica, request.record.author if isinstance(request, Post) else sender, data)
+        return await handle(
+            replica, request.record.author if isinstance(request, Post) else sender, data
+        )
 
     monkeypatch.setattr(Replica, "handle", handle_for_anybody)
     monkeypatch.setattr(policy, "is_signed_under", lambda *_: True)
@@ -220,10 +278,16 @@ def test_forged_commitments_lock_others_out_where_nobody_asks_who_sends(
     assert let_loose(tmp_path, "forger").lowered
 
 
-def test_a_hoarder_hides_records_where_a_key_has_one_replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hoarder_hides_records_where_a_key_has_one_replica(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(roster, "MAX_REPLICAS", 1)
-    outcomes = [let_loose(make_folder(tmp_path / str(seed)), "hoarder", 2, seed) for seed in range(3)]
-    assert any(outcome.lowered or outcome.scored < EPOCHS * len(HONEST_VALIDATORS) for outcome in outcomes)
+    outcomes = [
+        let_loose(make_folder(tmp_path / str(seed)), "hoarder", 2, seed) for seed in range(3)
+    ]
+    assert any(
+        outcome.lowered or outcome.scored < EPOCHS * len(HONEST_VALIDATORS) for outcome in outcomes
+    )
 
 
 def test_a_flood_takes_others_receipts_where_all_members_share_one_purse(
@@ -232,10 +296,14 @@ def test_a_flood_takes_others_receipts_where_all_members_share_one_purse(
     """Of limits and a flood that are a tenth of what they are, so that it costs less to see."""
     monkeypatch.setattr(senders, "FLOOD_AT_ONCE", 100)
     monkeypatch.setattr(senders, "MOST_REQUESTS", 1_000)
-    plenty, little, nothing = (Allowance(Rate(burst / 10, burst), Rate(1e6, 1e4 * burst)) for burst in (100.0, 20.0, 1e-9))
+    plenty, little, nothing = (
+        Allowance(Rate(burst / 10, burst), Rate(1e6, 1e4 * burst)) for burst in (100.0, 20.0, 1e-9)
+    )
     lacking = []
     for name, own in (("own", plenty), ("shared", nothing)):
-        monkeypatch.setattr(replica, "RateLimiter", lambda _, own=own: RateLimiter(Limits(member=own, spare=little)))
+        monkeypatch.setattr(
+            replica, "RateLimiter", lambda _, own=own: RateLimiter(Limits(member=own, spare=little))
+        )
         lacking.append(flood(make_folder(tmp_path / name)))
     assert lacking[0] == []
     assert lacking[1] != []
@@ -272,8 +340,13 @@ def test_an_absent_publisher_costs_everybody_an_epoch_where_nobody_stands_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the challenge is chosen; a derived one everybody computes."""
-    options = {"policy": CHOSEN, "challengers": dict.fromkeys((*HONEST_VALIDATORS, *VILLAINS), Prompter(1))}
-    assert not let_loose(make_folder(tmp_path / "stand-ins"), "absent-elected", 2, **options).lowered
+    options = {
+        "policy": CHOSEN,
+        "challengers": dict.fromkeys((*HONEST_VALIDATORS, *VILLAINS), Prompter(1)),
+    }
+    assert not let_loose(
+        make_folder(tmp_path / "stand-ins"), "absent-elected", 2, **options
+    ).lowered
     monkeypatch.setattr(Roster, "compute_stand_ins", lambda *_: ())
     assert let_loose(make_folder(tmp_path / "nobody"), "absent-elected", 2, **options).lowered
 
@@ -284,16 +357,22 @@ def test_any_answer_is_paid_where_everything_is_within_tolerance(tmp_path: Path,
     assert let_loose(tmp_path, kind, policy=lax).earned > 0
 
 
-def test_an_empty_list_is_paid_where_every_list_weighs_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_list_is_paid_where_every_list_weighs_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(settlement, "count_good_entries", lambda *_: 1)
     assert let_loose(tmp_path, "empty-scorer").earned > 0
 
 
 def test_a_ground_peer_id_wins_a_place_by_distance_and_none_by_seed() -> None:
-    """Among sixty nodes the key that was ground for it lies nearest, where nearness decides, as in Kademlia; by seed it
-    is a replica as often as anybody."""
+    """Among sixty nodes the key that was ground for it lies nearest, where nearness decides, as in
+    Kademlia; by seed it is a replica as often as anybody.
+    """
     squatter = grind_key()
-    members = [Member(key.author, HOSTER) for key in (squatter, *(meet(f"villager {number}") for number in range(59)))]
+    members = [
+        Member(key.author, HOSTER)
+        for key in (squatter, *(meet(f"villager {number}") for number in range(59)))
+    ]
     keys = [compute_key(name) for name in COVETED_KEYS]
 
     def measure(author: bytes, key: bytes) -> int:
@@ -302,7 +381,11 @@ def test_a_ground_peer_id_wins_a_place_by_distance_and_none_by_seed() -> None:
     nearest = [min(members, key=lambda member: measure(member.author, key)).author for key in keys]
     assert squatter.author in nearest
     rosters = [Roster(epoch, epoch.to_bytes(32, "big"), members) for epoch in range(300)]
-    places = sum(squatter.author in roster.get_replica_set(key).replicas for roster in rosters for key in keys)
+    places = sum(
+        squatter.author in roster.get_replica_set(key).replicas
+        for roster in rosters
+        for key in keys
+    )
     assert 0.13 < places / 600 < 0.31, "13 of 60 are replicas, four standard errors either way"
 
 

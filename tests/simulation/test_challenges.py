@@ -1,4 +1,6 @@
-"""The epoch's challenge in whole subnets: chosen by its publisher, absent, late, malformed, or published twice."""
+"""The epoch's challenge in whole subnets: chosen by its publisher, absent, late, malformed, or
+published twice.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,15 @@ from epochgate.core.record import compute_value_digest
 from epochgate.core.scoring import TOTAL_PAY
 from epochgate.core.verdict import Reason
 from epochgate.engine.memory import Hub
-from epochgate.observe.events import AttestationRefused, ChallengeMissing, ChallengeSeen, DutyDone, DutyMissed, Scored, Stored
+from epochgate.observe.events import (
+    AttestationRefused,
+    ChallengeMissing,
+    ChallengeSeen,
+    DutyDone,
+    DutyMissed,
+    Scored,
+    Stored,
+)
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import Challenger
 from epochgate.schemas import Tensor
@@ -27,7 +37,10 @@ from simulation.world import VALIDATORS, Resident, World, assert_complete, live
 
 SCHEMA = Chosen(Tensor("float32", (16, 64)))
 CHOSEN = Policy(
-    *(msgspec.structs.replace(rule, schema=SCHEMA) if rule.kind == "consensus" else rule for rule in INFERENCE_POLICY.rules)
+    *(
+        msgspec.structs.replace(rule, schema=SCHEMA) if rule.kind == "consensus" else rule
+        for rule in INFERENCE_POLICY.rules
+    )
 )
 RULE = CHOSEN.get_challenge_rule()
 
@@ -50,7 +63,9 @@ class WrongPrompter:
         return np.full((2, 2), np.nan, np.float32)
 
 
-PROMPTERS: dict[str, Challenger] = {name: Prompter(number) for number, name in enumerate(VALIDATORS)}
+PROMPTERS: dict[str, Challenger] = {
+    name: Prompter(number) for number, name in enumerate(VALIDATORS)
+}
 
 
 def encode(number: int) -> bytes:
@@ -62,7 +77,9 @@ async def publish(publisher: Resident, epoch: int, payload: bytes, to: list[Resi
     node_context = publisher.get_live_node().context
     key_rule = node_context.get_key_rule(RULE, epoch)
     expires = node_context.get_unix_seconds() + 1.05 * node_context.chain.timing.seconds_per_epoch
-    record = node_context.key.sign_record(node_context.chain.network_id, key_rule.key, payload, expires)
+    record = node_context.key.sign_record(
+        node_context.chain.network_id, key_rule.key, payload, expires
+    )
     return [await node_context.store.ask(replica.key.author, Post(record)) for replica in to]
 
 
@@ -73,7 +90,9 @@ def test_the_elected_validator_chooses_and_everybody_works_on_its_choice(tmp_pat
             await world.run_until(epoch, 99)
             elected = await world.get_elected(epoch)
             for resident in world.residents.values():
-                assert [fact.author for fact in resident.get(ChallengeSeen, epoch)] == [elected.peer_id]
+                assert [fact.author for fact in resident.get(ChallengeSeen, epoch)] == [
+                    elected.peer_id
+                ]
         await world.run_until(3, 50)
         for epoch in range(3):
             await assert_complete(world, epoch)
@@ -83,7 +102,9 @@ def test_the_elected_validator_chooses_and_everybody_works_on_its_choice(tmp_pat
 
 
 @pytest.mark.parametrize("how", ["absent", "without a challenger", "a choice that does not fit"])
-def test_stand_ins_take_over_in_order_where_the_elected_one_has_nothing_to_publish(tmp_path: Path, how: str) -> None:
+def test_stand_ins_take_over_in_order_where_the_elected_one_has_nothing_to_publish(
+    tmp_path: Path, how: str
+) -> None:
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(1, 0.01)
@@ -97,10 +118,24 @@ def test_stand_ins_take_over_in_order_where_the_elected_one_has_nothing_to_publi
         await world.run_until(1, 99)
         others = [resident for resident in world.residents.values() if resident is not elected]
         (author,) = {fact.author for resident in others for fact in resident.get(ChallengeSeen, 1)}
-        assert author == next(resident.peer_id for resident in others if resident.key.author == first)
-        assert len([fact for resident in others for fact in resident.get(Stored, 1) if fact.rule == RULE.kind]) == 1
+        assert author == next(
+            resident.peer_id for resident in others if resident.key.author == first
+        )
+        assert (
+            len(
+                [
+                    fact
+                    for resident in others
+                    for fact in resident.get(Stored, 1)
+                    if fact.rule == RULE.kind
+                ]
+            )
+            == 1
+        )
         if how != "absent":
-            (failed,) = [fact.why for fact in elected.get(DutyMissed, 1) if fact.duty == "publish-challenge"]
+            (failed,) = [
+                fact.why for fact in elected.get(DutyMissed, 1) if fact.duty == "publish-challenge"
+            ]
             assert "stand-ins take over" in failed or "does not fit the policy" in failed
             await world.run_until(2, 50)
             await assert_complete(world, 1)
@@ -142,9 +177,13 @@ def test_an_epoch_without_any_challenge_ends_cleanly_and_says_so(tmp_path: Path)
         for resident in world.residents.values():
             assert len(resident.get(ChallengeMissing, 1)) == 1
         for name in VALIDATORS:
-            (done,) = [fact.detail for fact in world[name].get(DutyDone, 1) if fact.duty == "commit-scores"]
+            (done,) = [
+                fact.detail for fact in world[name].get(DutyDone, 1) if fact.duty == "commit-scores"
+            ]
             assert "nothing to score" in done
-        (failed,) = [fact.why for fact in world["alice"].get(DutyMissed, 1) if fact.duty == "commit-output"]
+        (failed,) = [
+            fact.why for fact in world["alice"].get(DutyMissed, 1) if fact.duty == "commit-output"
+        ]
         assert failed == "nobody has published a challenge"
         await world.run_until(5, 0)
         on_chain = await world.get_submission(2)
@@ -154,7 +193,11 @@ def test_an_epoch_without_any_challenge_ends_cleanly_and_says_so(tmp_path: Path)
         await assert_complete(world, 2)
         await assert_complete(world, 3)
         assert sum((await world.get_submission(4)).submission.scores.values()) == TOTAL_PAY
-        assert not [fact for resident in world.residents.values() for fact in resident.get(AttestationRefused)]
+        assert not [
+            fact
+            for resident in world.residents.values()
+            for fact in resident.get(AttestationRefused)
+        ]
 
     live(tmp_path, story, policy=CHOSEN, challengers=PROMPTERS)
 
@@ -176,8 +219,12 @@ def test_a_derived_challenge_that_nobody_publishes_costs_nobody_a_score(tmp_path
     live(tmp_path, story, is_on_disk=True)
 
 
-def test_two_challenges_shown_to_different_hosters_cost_only_those_with_the_rarer_one(tmp_path: Path) -> None:
-    """The elected node shows one to most replicas and another to the rest: only one of them can be proven everywhere."""
+def test_two_challenges_shown_to_different_hosters_cost_only_those_with_the_rarer_one(
+    tmp_path: Path,
+) -> None:
+    """The elected node shows one to most replicas and another to the rest: only one of them can be
+    proven everywhere.
+    """
 
     async def story(world: World) -> None:
         await world.start()
@@ -187,10 +234,18 @@ def test_two_challenges_shown_to_different_hosters_cost_only_those_with_the_rare
         elected.get_live_node().context.challenger = None
         await world.run_until(1, 2)
         everybody = list(world.residents.values())
-        to_most, to_few = everybody[:5], everybody[5:]
-        assert all(isinstance(reply, Posted) for reply in await publish(elected, 1, encode(3), to_most))
-        assert all(isinstance(reply, Posted) for reply in await publish(elected, 1, encode(4), to_few))
-        assert all(isinstance(reply, Refused) for reply in await publish(elected, 1, encode(4), to_most[:1]))
+        to_most = everybody[:5]
+        to_few = everybody[5:]
+        assert all(
+            isinstance(reply, Posted) for reply in await publish(elected, 1, encode(3), to_most)
+        )
+        assert all(
+            isinstance(reply, Posted) for reply in await publish(elected, 1, encode(4), to_few)
+        )
+        assert all(
+            isinstance(reply, Refused)
+            for reply in await publish(elected, 1, encode(4), to_most[:1])
+        )
         await world.run_until(2, 50)
         await assert_complete(world, 1)
         for resident in everybody:
@@ -212,14 +267,23 @@ def test_of_two_proven_values_of_one_publisher_all_take_that_of_the_smaller_dige
         everybody = list(world.residents.values())
         await publish(elected, 1, encode(values[0]), everybody[:4])  # f + 1 of 7 are 3
         await publish(elected, 1, encode(values[1]), everybody[4:])
-        rule_reading = await elected.get_live_node().context.store.read_all(RULE, 1, wait_for_all=True)
+        rule_reading = await elected.get_live_node().context.store.read_all(
+            RULE, 1, wait_for_all=True
+        )
         proofs = rule_reading.get_proofs(Standing.PROVEN)[elected.key.author]
         assert len(proofs) == 2
-        smaller = min((proof.record for proof in proofs), key=lambda record: compute_value_digest(record.value))
-        expected = compute_challenge_digest(rule_reading.readings[0].key_rule.decode(smaller.payload))
+        smaller = min(
+            (proof.record for proof in proofs),
+            key=lambda record: compute_value_digest(record.value),
+        )
+        expected = compute_challenge_digest(
+            rule_reading.readings[0].key_rule.decode(smaller.payload)
+        )
         await world.run_until(2, 50)
         await assert_complete(world, 1)
-        opening = world["alice"].get_live_node().context.database.get_own_opening("hoster-commit", 1)
+        opening = (
+            world["alice"].get_live_node().context.database.get_own_opening("hoster-commit", 1)
+        )
         assert opening is not None
         assert opening.challenge_digest == expected
         assert sum((await world.get_submission(2)).submission.scores.values()) == TOTAL_PAY
@@ -227,7 +291,9 @@ def test_of_two_proven_values_of_one_publisher_all_take_that_of_the_smaller_dige
     live(tmp_path, story, policy=CHOSEN, challengers=dict(PROMPTERS))
 
 
-def test_the_elected_nodes_challenge_counts_before_a_proven_one_of_a_stand_in(tmp_path: Path) -> None:
+def test_the_elected_nodes_challenge_counts_before_a_proven_one_of_a_stand_in(
+    tmp_path: Path,
+) -> None:
     """The stand-in publishes although it is not needed; nobody is led astray."""
 
     async def story(world: World) -> None:
@@ -252,7 +318,12 @@ def test_the_elected_nodes_challenge_counts_before_a_proven_one_of_a_stand_in(tm
         (5, "stand-in", encode(3), Reason.NOT_ELECTED),
         (12, "hoster", encode(3), Reason.WRONG_ROLE),
         (5, "elected", b"no tensor at all", Reason.MALFORMED),
-        (5, "elected", Tensor("float32", (2, 2)).encode(np.zeros((2, 2), np.float32)), Reason.MALFORMED),
+        (
+            5,
+            "elected",
+            Tensor("float32", (2, 2)).encode(np.zeros((2, 2), np.float32)),
+            Reason.MALFORMED,
+        ),
     ],
 )
 def test_replicas_refuse_a_late_early_or_malformed_challenge_and_nobody_suffers(
@@ -275,7 +346,9 @@ def test_replicas_refuse_a_late_early_or_malformed_challenge_and_nobody_suffers(
     live(tmp_path, story, policy=CHOSEN, challengers=dict(PROMPTERS))
 
 
-def test_a_validator_that_could_not_read_the_challenge_scores_those_who_could(tmp_path: Path) -> None:
+def test_a_validator_that_could_not_read_the_challenge_scores_those_who_could(
+    tmp_path: Path,
+) -> None:
     """Vera hears nobody while the challenge is read; her list names what the openings name."""
 
     async def story(world: World) -> None:
@@ -291,7 +364,9 @@ def test_a_validator_that_could_not_read_the_challenge_scores_those_who_could(tm
         assert lonely.get(ChallengeMissing, 1)
         opening = lonely.get_live_node().context.database.get_own_opening("validator-commit", 1)
         assert opening is not None
-        assert opening.challenge_digest == compute_challenge_digest(PROMPTERS[elected.name].choose(1, bytes(32)))
+        assert opening.challenge_digest == compute_challenge_digest(
+            PROMPTERS[elected.name].choose(1, bytes(32))
+        )
         await world.run_until(2, 50)
         await assert_complete(world, 1)
         assert lonely.get(Scored, 1)[0].scores == elected.get(Scored, 1)[0].scores

@@ -1,4 +1,6 @@
-"""A reorganisation exchanges the epoch's first block, and the chain elects another node than it did."""
+"""A reorganisation exchanges the epoch's first block, and the chain elects another node than it
+did.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +32,15 @@ EPOCH = 2
 
 
 def exchange_first_block(world: World, elected: Resident) -> None:
-    """All nodes see another election from now on, and what was put on the chain in this epoch was never there."""
+    """All nodes see another election from now on, and what was put on the chain in this epoch was
+    never there.
+    """
     snapshots = world.chain._snapshots
     snapshots[EPOCH] = replace(snapshots[EPOCH], elected=elected.key.author)
-    for query in ("DELETE FROM submissions WHERE epoch = ?", "DELETE FROM attestations WHERE epoch = ?"):
+    for query in (
+        "DELETE FROM submissions WHERE epoch = ?",
+        "DELETE FROM attestations WHERE epoch = ?",
+    ):
         world.chain._database.execute(query, (EPOCH,))
 
 
@@ -46,8 +53,16 @@ async def find_two(world: World) -> tuple[Resident, Resident]:
 def tell_duties(resident: Resident) -> list[str]:
     """What became of submitting and attesting in EPOCH."""
     words = {DutyBegan: "began", DutyDone: "done", DutyMissed: "missed"}
-    told = [fact for fact in resident.facts if isinstance(fact, (DutyBegan, DutyDone, DutyMissed)) and fact.epoch == EPOCH]
-    return [f"{words[type(fact)]} {fact.duty}" for fact in told if fact.duty in (duties.SUBMIT, duties.ATTEST)]
+    told = [
+        fact
+        for fact in resident.facts
+        if isinstance(fact, (DutyBegan, DutyDone, DutyMissed)) and fact.epoch == EPOCH
+    ]
+    return [
+        f"{words[type(fact)]} {fact.duty}"
+        for fact in told
+        if fact.duty in (duties.SUBMIT, duties.ATTEST)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +90,9 @@ def tell_duties(resident: Resident) -> list[str]:
 def test_the_newly_elected_node_submits_and_the_former_one_attests(
     tmp_path: Path, blocks: float, of_the_former: list[str], of_the_new: list[str]
 ) -> None:
-    """The block is exchanged before the submission, while both work on it, at once after it, and when all is done."""
+    """The block is exchanged before the submission, while both work on it, at once after it, and
+    when all is done.
+    """
 
     async def story(world: World) -> None:
         await world.start()
@@ -89,20 +106,31 @@ def test_the_newly_elected_node_submits_and_the_former_one_attests(
         assert tell_duties(former) == of_the_former
         assert tell_duties(new) == of_the_new
         stopped = [fact for resident in (former, new) for fact in resident.get(DutyMissed)]
-        words = (f"the chain elects {new.peer_id} now, in the place of {former.peer_id}", "this node is not elected in epoch 2")
+        words = (
+            f"the chain elects {new.peer_id} now, in the place of {former.peer_id}",
+            "this node is not elected in epoch 2",
+        )
         assert all(any(known in fact.why for known in words) for fact in stopped)
         published = new if blocks < 15 else former
         for resident in world.residents.values():
             (changed,) = resident.get(ElectionChanged)
-            assert (changed.epoch, changed.elected, changed.before) == (EPOCH, new.peer_id, former.peer_id)
+            assert (changed.epoch, changed.elected, changed.before) == (
+                EPOCH,
+                new.peer_id,
+                former.peer_id,
+            )
             assert len(resident.get(EpochBegan, EPOCH)) == 1
-            assert [fact.author for fact in resident.get(ChallengeSeen, EPOCH)] == [published.peer_id]
+            assert [fact.author for fact in resident.get(ChallengeSeen, EPOCH)] == [
+                published.peer_id
+            ]
             assert not resident.get(AttestationRefused)
             assert not resident.get(NodeWarning)
         await world.stop()
         for resident in world.residents.values():
             files = find_transcript(resident.transcript)
-            assert [it.differences for it in replay_files(Replay(INFERENCE_POLICY), files)] == [[]] * (EPOCH + 2)
+            assert [it.differences for it in replay_files(Replay(INFERENCE_POLICY), files)] == [
+                []
+            ] * (EPOCH + 2)
 
     live(tmp_path, story, is_recorded=True)
 
@@ -125,8 +153,12 @@ def test_an_election_that_the_chain_shows_late_is_learnt_late(tmp_path: Path) ->
     live(tmp_path, story)
 
 
-def test_a_submission_that_took_the_place_of_the_one_judged_is_judged_itself(tmp_path: Path) -> None:
-    """The elected node's two submissions differ, and the block of the first is exchanged while others recompute it."""
+def test_a_submission_that_took_the_place_of_the_one_judged_is_judged_itself(
+    tmp_path: Path,
+) -> None:
+    """The elected node's two submissions differ, and the block of the first is exchanged while
+    others recompute it.
+    """
 
     async def story(world: World) -> None:
         await world.start()
@@ -142,7 +174,9 @@ def test_a_submission_that_took_the_place_of_the_one_judged_is_judged_itself(tmp
                 chain.get_submission = read  # type: ignore[method-assign] # from now on it reads what is there
                 other = replace(found.submission, scores=dict.fromkeys(found.submission.scores, 7))
                 row = (msgspec.msgpack.encode(other), EPOCH)
-                world.chain._database.execute("UPDATE submissions SET content = ? WHERE epoch = ?", row)
+                world.chain._database.execute(
+                    "UPDATE submissions SET content = ? WHERE epoch = ?", row
+                )
             return found
 
         chain.get_submission = read_before_the_exchange  # type: ignore[method-assign] # the port, at the worst moment

@@ -1,4 +1,6 @@
-"""Whole epochs of whole nodes, in virtual time: complete when all is well, and when this or that is not."""
+"""Whole epochs of whole nodes, in virtual time: complete when all is well, and when this or that is
+not.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,16 @@ from epochgate.observe.events import (
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import Submission
 from people import alice, dave, meet, sign
-from simulation.world import HOSTERS, VALIDATORS, LyingModel, NoModel, Resident, World, assert_complete, live
+from simulation.world import (
+    HOSTERS,
+    VALIDATORS,
+    LyingModel,
+    NoModel,
+    Resident,
+    World,
+    assert_complete,
+    live,
+)
 
 COMMIT = INFERENCE_POLICY.get_rule("hoster-commit")
 
@@ -47,16 +58,28 @@ def test_every_epoch_is_complete(tmp_path: Path) -> None:
             await assert_complete(world, epoch)
             elected = await world.get_elected(epoch)
             for resident in world.residents.values():
-                assert [fact.author for fact in resident.get(ChallengeSeen, epoch)] == [elected.peer_id]
+                assert [fact.author for fact in resident.get(ChallengeSeen, epoch)] == [
+                    elected.peer_id
+                ]
                 assert resident.get(EpochBegan, epoch)[0].elected == elected.peer_id
-                assert all(fact.is_complete and fact.receipts == fact.k for fact in resident.get(Stored, epoch))
+                assert all(
+                    fact.is_complete and fact.receipts == fact.k
+                    for fact in resident.get(Stored, epoch)
+                )
             if epoch > 0:
                 validators = sorted(world[name].peer_id for name in VALIDATORS)
                 for name in VALIDATORS:
-                    assert [sorted(fact.validator_openings) for fact in world[name].get(Gathered, epoch)] == [validators]
+                    assert [
+                        sorted(fact.validator_openings) for fact in world[name].get(Gathered, epoch)
+                    ] == [validators]
         await world.stop()
         for resident in world.residents.values():
-            assert resident.get(DutyMissed) == resident.get(NodeWarning) == resident.get(AttestationRefused) == []
+            assert (
+                resident.get(DutyMissed)
+                == resident.get(NodeWarning)
+                == resident.get(AttestationRefused)
+                == []
+            )
             assert sum(fact.admitted for fact in resident.get(Verdicts)) > 0
             assert all(not fact.denied for fact in resident.get(Verdicts))
             assert isinstance(resident.facts[0], NodeReady)
@@ -69,10 +92,13 @@ def test_the_first_epoch_pays_nobody_and_the_second_everybody(tmp_path: Path) ->
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(2, 30)
-        first, second = await world.get_submission(1), await world.get_submission(2)
+        first = await world.get_submission(1)
+        second = await world.get_submission(2)
         assert set(first.submission.scores.values()) == {0}
         assert sum(second.submission.scores.values()) == TOTAL_PAY
-        assert {second.submission.scores[world[name].key.author] for name in HOSTERS} == {HOSTER_POT // 4}
+        assert {second.submission.scores[world[name].key.author] for name in HOSTERS} == {
+            HOSTER_POT // 4
+        }
         submitter = await world.get_elected(2)
         submitted = submitter.get(Submitted, 2)[0]
         assert submitted.scored_epoch == 1
@@ -103,7 +129,9 @@ def test_a_node_in_both_roles_does_and_earns_both(tmp_path: Path) -> None:
         await world.run_until(2, 30)
         await assert_complete(world, 1)
         scores = (await world.get_submission(2)).submission.scores
-        both, hoster, validator = (scores[world[name].key.author] for name in ("erin", "alice", "victor"))
+        both, hoster, validator = (
+            scores[world[name].key.author] for name in ("erin", "alice", "victor")
+        )
         assert both == hoster + validator
         assert world["erin"].get(NodeReady)[0].roles == ["hoster", "validator"]
 
@@ -124,7 +152,12 @@ def test_an_absent_elected_node_costs_nobody_a_score(tmp_path: Path) -> None:
             assert seen[0].author in {world[name].peer_id for name in VALIDATORS} - {absent.peer_id}
             failed = [fact.why for fact in resident.get(DutyMissed, 1) if fact.duty == "attest"]
             assert failed == ["nobody has submitted"]
-        stood_in = [resident.name for resident in others for fact in resident.get(Stored, 1) if fact.rule == "consensus"]
+        stood_in = [
+            resident.name
+            for resident in others
+            for fact in resident.get(Stored, 1)
+            if fact.rule == "consensus"
+        ]
         assert len(stood_in) == 1, "the second stand-in sees the first one's challenge"
         assert await world.chain.get_submission(1) is None
         if (await world.get_elected(2)) is not absent:
@@ -161,7 +194,9 @@ def test_a_copier_gets_nothing_and_costs_nobody_anything(tmp_path: Path) -> None
         node_context = world["dave"].get_live_node().context
         rule = INFERENCE_POLICY.get_rule(kind)
         rule_reading = await node_context.store.read_all(rule, epoch)
-        copied = rule_reading.get_proofs(Standing.PROVEN)[world["alice"].key.author][0].record.payload
+        copied = rule_reading.get_proofs(Standing.PROVEN)[world["alice"].key.author][
+            0
+        ].record.payload
         record = node_context.sign_once(rule, epoch, copied)
         posting = await node_context.store.post(
             record, node_context.get_key_rule(rule, epoch), node_context.get_unix_seconds() + 60
@@ -178,9 +213,9 @@ def test_a_copier_gets_nothing_and_costs_nobody_anything(tmp_path: Path) -> None
         await assert_complete(world, 1, without=("dave",))
         assert world["victor"].get(Scored, 1)[0].scores[world["dave"].peer_id] == 0
         assert (await world.get_submission(2)).submission.scores[world["dave"].key.author] == 0
-        assert [fact.why for fact in world["dave"].get(DutyMissed, 1) if fact.duty == "commit-output"] == [
-            "RuntimeError: there is no model here"
-        ]
+        assert [
+            fact.why for fact in world["dave"].get(DutyMissed, 1) if fact.duty == "commit-output"
+        ] == ["RuntimeError: there is no model here"]
 
     live(tmp_path, story, models={"dave": NoModel()})
 
@@ -199,12 +234,19 @@ def test_a_lying_hoster_scores_nothing_and_the_others_all(tmp_path: Path) -> Non
     live(tmp_path, story, models={"dave": LyingModel()})
 
 
-def test_a_record_that_only_the_submitter_sees_proven_is_believed_by_its_receipts(tmp_path: Path) -> None:
-    """Dave's commitment reaches f + 1 replicas, and alice cannot reach one of them: the submitter shows her its receipts."""
+def test_a_record_that_only_the_submitter_sees_proven_is_believed_by_its_receipts(
+    tmp_path: Path,
+) -> None:
+    """Dave's commitment reaches f + 1 replicas, and alice cannot reach one of them: the submitter
+    shows her its receipts.
+    """
 
     def part(world: World, name: str, *others: str) -> None:
-        one, many = world[name].key.author, {world[other].key.author for other in others}
-        world.hub.is_cut = lambda sender, receiver: (sender == one and receiver in many) or (receiver == one and sender in many)
+        one = world[name].key.author
+        many = {world[other].key.author for other in others}
+        world.hub.is_cut = lambda sender, receiver: (
+            (sender == one and receiver in many) or (receiver == one and sender in many)
+        )
 
     async def story(world: World) -> None:
         await world.start()
@@ -225,28 +267,37 @@ def test_an_attestor_that_hears_too_few_replicas_abstains_and_says_so(tmp_path: 
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(1, 80)
-        alice, others = world["alice"], [world[name].key.author for name in ("bob", "carol", "dave")]
+        alice = world["alice"]
+        others = [world[name].key.author for name in ("bob", "carol", "dave")]
         world.hub.is_cut = lambda sender, receiver: (
             alice.key.author in (sender, receiver) and (sender in others or receiver in others)
         )
         await world.run_until(2, 50)
-        assert ["too few replicas answered" in fact.why for fact in alice.get(Abstained, 2)] == [True]
+        assert ["too few replicas answered" in fact.why for fact in alice.get(Abstained, 2)] == [
+            True
+        ]
         assert not alice.get(Attested, 2)
         await assert_complete(world, 1, without=("alice",))
         world.hub.is_cut = lambda _sender, _receiver: False
         await world.run_until(3, 50)
         assert not alice.get(AttestationRefused)
-        assert alice.get(Attested, 3), "what the others attested without her she found out and built on"
+        assert alice.get(Attested, 3), (
+            "what the others attested without her she found out and built on"
+        )
 
     live(tmp_path, story)
 
 
 async def kill_more_than_f(world: World, spared: Resident) -> None:
-    for resident in [resident for resident in world.residents.values() if resident is not spared][:3]:
+    for resident in [resident for resident in world.residents.values() if resident is not spared][
+        :3
+    ]:
         await resident.kill()
 
 
-def test_a_submitter_that_has_read_all_before_more_than_f_replicas_die_submits(tmp_path: Path) -> None:
+def test_a_submitter_that_has_read_all_before_more_than_f_replicas_die_submits(
+    tmp_path: Path,
+) -> None:
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(2, 0.01)
@@ -255,8 +306,12 @@ def test_a_submitter_that_has_read_all_before_more_than_f_replicas_die_submits(t
         await world.run_until(2, 50)
         on_chain = await world.get_submission(2)
         assert on_chain.submitter == submitter.key.author
-        named = [int.from_bytes(bitmap, "little").bit_count() for bitmap in on_chain.submission.bitmaps]
-        assert named == [4, 4, 3, 3], "commitments and openings of four hosters, and of three validators"
+        named = [
+            int.from_bytes(bitmap, "little").bit_count() for bitmap in on_chain.submission.bitmaps
+        ]
+        assert named == [4, 4, 3, 3], (
+            "commitments and openings of four hosters, and of three validators"
+        )
 
     live(tmp_path, story)
 
@@ -266,7 +321,9 @@ def test_a_submitter_that_hears_too_few_replicas_submits_nothing(tmp_path: Path)
         await world.start()
         await world.run_until(1, 0.01)
         elected = world.chain.predict_elected(2)
-        submitter = next(resident for resident in world.residents.values() if resident.key.author == elected)
+        submitter = next(
+            resident for resident in world.residents.values() if resident.key.author == elected
+        )
         await kill_more_than_f(world, submitter)
         await world.run_until(2, 50)
         failed = [fact.why for fact in submitter.get(DutyMissed, 2) if fact.duty == "submit"]
@@ -295,7 +352,9 @@ def test_a_submission_that_pays_itself_more_is_refused_entry_by_entry(tmp_path: 
             if resident is not submitter:
                 (refusal,) = resident.get(AttestationRefused, 2)
                 assert len(refusal.differences) == 1
-                assert refusal.differences[0].startswith(f"{submitter.peer_id}: submitted {TOTAL_PAY}, recomputed ")
+                assert refusal.differences[0].startswith(
+                    f"{submitter.peer_id}: submitted {TOTAL_PAY}, recomputed "
+                )
         await world.run_until(3, 50)
         if (await world.get_elected(3)) is not submitter:
             await assert_complete(world, 2)
@@ -313,8 +372,12 @@ def test_epochs_complete_over_a_network_that_loses_messages(tmp_path: Path) -> N
     live(tmp_path, story, hub=Hub(latency_seconds=0.2, loss=0.02))
 
 
-def test_a_second_commitment_after_the_first_is_refused_and_kept_as_evidence(tmp_path: Path) -> None:
-    """Dave's ledger is wiped and he commits anew: replicas keep both signatures, and what came first counts."""
+def test_a_second_commitment_after_the_first_is_refused_and_kept_as_evidence(
+    tmp_path: Path,
+) -> None:
+    """Dave's ledger is wiped and he commits anew: replicas keep both signatures, and what came
+    first counts.
+    """
 
     async def story(world: World) -> None:
         await world.start()
@@ -324,11 +387,15 @@ def test_a_second_commitment_after_the_first_is_refused_and_kept_as_evidence(tmp
             connection.execute("DELETE FROM own")
         record = commit(node_context, COMMIT, 1, bytes(32), b"something else")
         key_rule = node_context.get_key_rule(COMMIT, 1)
-        posting = await node_context.store.post(record, key_rule, node_context.get_unix_seconds() + 10)
+        posting = await node_context.store.post(
+            record, key_rule, node_context.get_unix_seconds() + 10
+        )
         assert not posting.receipts
         assert {denied.reason for denied in posting.refusals.values()} == {Reason.ALREADY_THERE}
         for resident in world.residents.values():
-            assert resident.get_live_node().context.database.has_evidence(key_rule.key, world["dave"].key.author)
+            assert resident.get_live_node().context.database.has_evidence(
+                key_rule.key, world["dave"].key.author
+            )
         await world.run_until(2, 30)
         await assert_complete(world, 1, without=("dave",))
 
@@ -349,7 +416,9 @@ def test_every_replica_is_asked_for_what_decides(tmp_path: Path) -> None:
 
 
 def test_a_silent_replica_stops_no_subnet_whose_epochs_are_short(tmp_path: Path) -> None:
-    """Five seconds an epoch: a timeout that is bearable on a slow chain would outlast the time to submit."""
+    """Five seconds an epoch: a timeout that is bearable on a slow chain would outlast the time to
+    submit.
+    """
 
     async def story(world: World) -> None:
         await world.start()
@@ -365,9 +434,12 @@ def test_an_attestor_takes_all_pages_of_what_the_submitter_shows(tmp_path: Path)
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(1, 30)
-        submitter, other = world["victor"], world["vera"]
+        submitter = world["victor"]
+        other = world["vera"]
         records = [
-            sign(world[name].key, "any", bytes([value]) * 7000, 1e10, network=world.chain.network_id)
+            sign(
+                world[name].key, "any", bytes([value]) * 7000, 1e10, network=world.chain.network_id
+            )
             for value in range(8)
             for name in HOSTERS
         ]
@@ -376,7 +448,9 @@ def test_an_attestor_takes_all_pages_of_what_the_submitter_shows(tmp_path: Path)
         shown = await ask_for_set(other.get_live_node().context, submitter.key.author, 1, ())
         assert list(shown.evidence) == evidence
 
-    live(tmp_path, story, hub=Hub(random.Random(0), latency_seconds=0.05, max_message_bytes=1 << 18))
+    live(
+        tmp_path, story, hub=Hub(random.Random(0), latency_seconds=0.05, max_message_bytes=1 << 18)
+    )
 
 
 def test_the_network_hears_of_every_roster_and_of_who_left_when_the_epoch_is_over(

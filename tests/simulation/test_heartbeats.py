@@ -23,20 +23,27 @@ async def read_state(world: World, reader: Resident, of: Resident, kind: str) ->
         return None
     beat = node.schedule.get_key_rule(rule, moment.data.epoch).decode(proof.record.payload)
     assert isinstance(beat, Heartbeat)
-    assert (beat.public_name, beat.role, beat.policy_digest) == (of.name, kind, INFERENCE_POLICY.digest.hex())
+    assert (beat.public_name, beat.role, beat.policy_digest) == (
+        of.name,
+        kind,
+        INFERENCE_POLICY.digest.hex(),
+    )
     return beat.state
 
 
 def test_heartbeats_tell_joining_online_and_offline(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        alice, erin = world["alice"], world["erin"]
+        alice = world["alice"]
+        erin = world["erin"]
 
         async def read_both() -> list[ServerState | None]:
             return [await read_state(world, alice, erin, kind) for kind in ("hoster", "validator")]
 
         await world.start()
         await asyncio.sleep(20)
-        assert await read_both() == [ServerState.JOINING] * 2, "before the first block there are heartbeats already"
+        assert await read_both() == [ServerState.JOINING] * 2, (
+            "before the first block there are heartbeats already"
+        )
         for percent in range(5, 300, 25):
             await world.run_until(0, percent)
             assert await read_both() == [ServerState.ONLINE] * 2
@@ -50,7 +57,8 @@ def test_heartbeats_tell_joining_online_and_offline(tmp_path: Path) -> None:
 
 def test_a_failed_renewal_ends_nothing(tmp_path: Path) -> None:
     async def story(world: World) -> None:
-        alice, dave = world["alice"], world["dave"]
+        alice = world["alice"]
+        dave = world["dave"]
         await world.start()
         await world.run_until(0, 80)
         world.hub.is_cut = lambda sender, receiver: dave.key.author in (sender, receiver)

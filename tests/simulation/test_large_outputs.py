@@ -1,4 +1,6 @@
-"""A key an author: whole epochs whose openings lie on as many sets of replicas, read within everybody's limits."""
+"""A key an author: whole epochs whose openings lie on as many sets of replicas, read within
+everybody's limits.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,12 @@ from epochgate.observe.events import AttestationRefused, DutyMissed, NodeWarning
 from epochgate.policies.inference import INFERENCE_POLICY
 from simulation.world import World, assert_complete, live
 
-OPENING = msgspec.structs.replace(INFERENCE_POLICY.get_rule("hoster-reveal"), name="hoster-reveal_epoch_{epoch}_{author}")
-POLICY = Policy(*(OPENING if rule.kind == OPENING.kind else rule for rule in INFERENCE_POLICY.rules))
+OPENING = msgspec.structs.replace(
+    INFERENCE_POLICY.get_rule("hoster-reveal"), name="hoster-reveal_epoch_{epoch}_{author}"
+)
+POLICY = Policy(
+    *(OPENING if rule.kind == OPENING.kind else rule for rule in INFERENCE_POLICY.rules)
+)
 MANY = tuple(f"hoster {number}" for number in range(64))
 
 
@@ -27,14 +33,21 @@ def test_epochs_are_complete_when_every_hoster_opens_under_its_own_key(tmp_path:
         for epoch in range(3):
             await assert_complete(world, epoch)
         for resident in world.residents.values():
-            assert resident.get(DutyMissed) == resident.get(NodeWarning) == resident.get(AttestationRefused) == []
+            assert (
+                resident.get(DutyMissed)
+                == resident.get(NodeWarning)
+                == resident.get(AttestationRefused)
+                == []
+            )
             assert all(not fact.denied for fact in resident.get(Verdicts))
 
     live(tmp_path, story, policy=POLICY)
 
 
 def test_several_readers_of_many_keys_stay_within_their_limits(tmp_path: Path) -> None:
-    """64 keys of 13 replicas each: validators score them, and all read them again and again, some replicas silent."""
+    """64 keys of 13 replicas each: validators score them, and all read them again and again, some
+    replicas silent.
+    """
 
     async def story(world: World) -> None:
         await world.start()
@@ -48,11 +61,18 @@ def test_several_readers_of_many_keys_stay_within_their_limits(tmp_path: Path) -
         for _ in range(3):
             began_seconds = loop.time()
             readers = [validator.get_live_node().context.store for validator in validators]
-            for rule_reading in await asyncio.gather(*(store.read_all(OPENING, 0, wait_for_all=True) for store in readers)):
+            for rule_reading in await asyncio.gather(
+                *(store.read_all(OPENING, 0, wait_for_all=True) for store in readers)
+            ):
                 assert rule_reading.is_enough
                 assert len(rule_reading.get_proofs(Standing.PROVEN)) == len(MANY)
-                assert all(len(reading.key_rule.replica_set.replicas) == MAX_REPLICAS for reading in rule_reading.readings)
-            assert loop.time() - began_seconds < 5, "virtual seconds: a silent replica is waited for once, not key after key"
+                assert all(
+                    len(reading.key_rule.replica_set.replicas) == MAX_REPLICAS
+                    for reading in rule_reading.readings
+                )
+            assert loop.time() - began_seconds < 5, (
+                "virtual seconds: a silent replica is waited for once, not key after key"
+            )
         for resident in world.residents.values():
             assert not resident.get_live_node().replica.denied[Reason.RATE]
             assert not resident.get(NodeWarning)

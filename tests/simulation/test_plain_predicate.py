@@ -1,4 +1,6 @@
-"""The seed's listing as the only judge of a store on our engine: replicas, receipts and reads are those of any policy."""
+"""The seed's listing as the only judge of a store on our engine: replicas, receipts and reads are
+those of any policy.
+"""
 
 from __future__ import annotations
 
@@ -51,20 +53,31 @@ class Subnet:
             self.chain.register(meet(name).author, VALIDATOR)
         self.chain.start(SLOT)
         self.schedule = EpochSchedule(Policy())
-        self.judge = PlainJudge(self.schedule.get_context, HypertensorPredicateValidator(hypertensor_consensus_predicate()))
+        self.judge = PlainJudge(
+            self.schedule.get_context,
+            HypertensorPredicateValidator(hypertensor_consensus_predicate()),
+        )
         self.stores: dict[str, Store] = {}
         self.recorders: dict[str, TranscriptWriter] = {}
 
     async def start(self) -> None:
         await self.wait_for_block(SLOT)
-        self.context = EpochContext(self.chain.network_id, self.chain.timing, await self.chain.get_roster(0))
+        self.context = EpochContext(
+            self.chain.network_id, self.chain.timing, await self.chain.get_roster(0)
+        )
         self.schedule.add(self.context)
         hub = Hub(random.Random(0))
         for name in NAMES:
-            network, database, key = hub.join(meet(name).author), NodeDatabase(None), meet(name)
+            network = hub.join(meet(name).author)
+            database = NodeDatabase(None)
+            key = meet(name)
             chain_clock = ChainClock(self.chain, self.clock, self.schedule, database)
-            recorder = self.recorders[name] = TranscriptWriter(self.folder / name / "transcript", "none", _fail)
-            replica = Replica(key, self.judge, database, chain_clock, network.max_message_bytes, recorder=recorder)
+            recorder = self.recorders[name] = TranscriptWriter(
+                self.folder / name / "transcript", "none", _fail
+            )
+            replica = Replica(
+                key, self.judge, database, chain_clock, network.max_message_bytes, recorder=recorder
+            )
             recorder.note_begun(
                 Situation(
                     node=key.author,
@@ -82,17 +95,26 @@ class Subnet:
             self.stores[name] = Store(network, replica, self.judge, chain_clock)
 
     async def wait_for_block(self, block: int) -> None:
-        await asyncio.sleep(self.chain.compute_unix_seconds(block) - self.clock.get_unix_seconds() + 0.1)
+        await asyncio.sleep(
+            self.chain.compute_unix_seconds(block) - self.clock.get_unix_seconds() + 0.1
+        )
 
-    async def post(self, name: str, key_name: str, value: bytes, lifetime_seconds: float = 500.0) -> Posting:
+    async def post(
+        self, name: str, key_name: str, value: bytes, lifetime_seconds: float = 500.0
+    ) -> Posting:
         now_seconds = self.clock.get_unix_seconds()
         key_rule = self.judge.bind(compute_key(key_name), self.context)
-        record = meet(name).sign_record(self.chain.network_id, key_rule.key, value, now_seconds + lifetime_seconds)
+        record = meet(name).sign_record(
+            self.chain.network_id, key_rule.key, value, now_seconds + lifetime_seconds
+        )
         return await self.stores[name].post(record, key_rule, now_seconds + 3)
 
     async def read(self, name: str, key_name: str) -> list[bytes]:
         reading = await self.stores[name].read(self.judge.bind(compute_key(key_name), self.context))
-        return [reading.proofs[record_id].record.payload for record_id in reading.get_record_ids(Standing.PROVEN)]
+        return [
+            reading.proofs[record_id].record.payload
+            for record_id in reading.get_record_ids(Standing.PROVEN)
+        ]
 
 
 @asynccontextmanager
@@ -124,12 +146,18 @@ def replay_with(subnet: Subnet, predicate: Callable[..., bool]) -> list[EpochRep
     return list(replay_files(Replay(Policy(), make_judge), find_transcript(subnet.folder / "vera")))
 
 
-def test_the_listing_alone_gates_a_store_by_epoch_window_lifetime_and_schema(tmp_path: Path) -> None:
+def test_the_listing_alone_gates_a_store_by_epoch_window_lifetime_and_schema(
+    tmp_path: Path,
+) -> None:
     async def story(_rng: random.Random) -> None:
         async with live_in(tmp_path) as subnet:
             tensor = save(torch.rand(2, 2))
-            assert len((await subnet.post("victor", "consensus-epoch_0", tensor)).receipts) == len(NAMES)
-            assert (await subnet.post("vera", "validator", MSGPackSerializer.dumps("here"))).is_complete
+            assert len((await subnet.post("victor", "consensus-epoch_0", tensor)).receipts) == len(
+                NAMES
+            )
+            assert (
+                await subnet.post("vera", "validator", MSGPackSerializer.dumps("here"))
+            ).is_complete
             for key, value, lifetime_seconds in (
                 ("consensus-epoch_1", tensor, 500.0),
                 ("somewhere", tensor, 500.0),
@@ -138,11 +166,20 @@ def test_the_listing_alone_gates_a_store_by_epoch_window_lifetime_and_schema(tmp
             ):
                 refused = await subnet.post("vito", key, value, lifetime_seconds)
                 assert not refused.receipts, key
-                assert {denied.reason for denied in refused.refusals.values()} == {Reason.PREDICATE}, key
+                assert {denied.reason for denied in refused.refusals.values()} == {
+                    Reason.PREDICATE
+                }, key
             await subnet.wait_for_block(SLOT + 16)
-            assert not (await subnet.post("vera", "consensus-epoch_0", tensor)).receipts, "its window has closed"
-            assert await subnet.read("walda", "consensus-epoch_0") == [tensor], "reading is not bound by windows"
-            for refuses, predicate in ((False, hypertensor_consensus_predicate()), (True, lambda *_: False)):
+            assert not (await subnet.post("vera", "consensus-epoch_0", tensor)).receipts, (
+                "its window has closed"
+            )
+            assert await subnet.read("walda", "consensus-epoch_0") == [tensor], (
+                "reading is not bound by windows"
+            )
+            for refuses, predicate in (
+                (False, hypertensor_consensus_predicate()),
+                (True, lambda *_: False),
+            ):
                 (it,) = replay_with(subnet, predicate)
                 assert it.counts["admitted"] == 2
                 assert it.counts[Reason.PREDICATE.value] >= 5

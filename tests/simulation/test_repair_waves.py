@@ -8,13 +8,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from epochgate.core.claim import Agreed, ShownSet, compute_claim, judge_claim
-from epochgate.core.receipt import Entry, Receipt, Standing, compute_receipt_bytes, compute_record_id
+from epochgate.core.receipt import (
+    Entry,
+    Receipt,
+    Standing,
+    compute_receipt_bytes,
+    compute_record_id,
+)
 from epochgate.core.record import Record
 from epochgate.core.record_set import RecordSet, RuleReading, compute_set
 from epochgate.core.settlement import collect_openings
 from epochgate.core.verdict import Reason
 from epochgate.policies.inference import INFERENCE_POLICY
-from epochgate.store.wire import Fetch, List, Listing, Posted, Refused, Values, decode_request, encode
+from epochgate.store.wire import (
+    Fetch,
+    List,
+    Listing,
+    Posted,
+    Refused,
+    Values,
+    decode_request,
+    encode,
+)
 from memory_town import live as live_in_town
 from simulation.faults import compute_f
 from simulation.world import World, live
@@ -23,21 +38,29 @@ from town import NOTE, OTHER, Neighbour, Town
 HOSTERS = tuple(f"hoster {number}" for number in range(8))
 VALIDATORS = ("victor", "vera", "vito", "vlad")
 NAMES = HOSTERS + VALIDATORS
-COMMIT, OPENING = INFERENCE_POLICY.get_rule("hoster-commit"), INFERENCE_POLICY.get_rule("hoster-reveal")
+COMMIT = INFERENCE_POLICY.get_rule("hoster-commit")
+OPENING = INFERENCE_POLICY.get_rule("hoster-reveal")
 
 
 async def find_verified(world: World, reader: str, epoch: int) -> set[str]:
-    """The hosters whose opening verifies against its commitment, as `reader` finds both at the replicas now.
+    """The hosters whose opening verifies against its commitment, as `reader` finds both at the
+    replicas now.
 
     It asks the store and not the reader's own memory of what it read before.
     """
     node = world[reader].get_live_node()
-    rule_readings = [await node.store.read_all(rule, epoch, wait_for_all=True) for rule in (COMMIT, OPENING)]
-    opened = collect_openings(INFERENCE_POLICY, node.schedule, compute_set(rule_readings), OPENING, epoch)
+    rule_readings = [
+        await node.store.read_all(rule, epoch, wait_for_all=True) for rule in (COMMIT, OPENING)
+    ]
+    opened = collect_openings(
+        INFERENCE_POLICY, node.schedule, compute_set(rule_readings), OPENING, epoch
+    )
     return {name for name in HOSTERS if world[name].key.author in opened}
 
 
-def test_every_replica_loses_its_disk_once_f_at_a_time_and_all_openings_still_verify(tmp_path: Path) -> None:
+def test_every_replica_loses_its_disk_once_f_at_a_time_and_all_openings_still_verify(
+    tmp_path: Path,
+) -> None:
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(1, 61)
@@ -55,17 +78,22 @@ def test_every_replica_loses_its_disk_once_f_at_a_time_and_all_openings_still_ve
                 await world[name].start()
             await world.run_until(1, 64 + wave)
             for name in lost:
-                assert await find_verified(world, name, 1) == set(HOSTERS), "also to those who lost everything"
+                assert await find_verified(world, name, 1) == set(HOSTERS), (
+                    "also to those who lost everything"
+                )
         await world.run_until(2, 55)
         on_chain = await world.get_submission(2)
         assert on_chain.is_attested
         assert len(on_chain.attested_by) == len(NAMES) - 1
-        assert 0 not in on_chain.submission.scores.values(), "everybody is paid for what was shown before"
+        assert 0 not in on_chain.submission.scores.values(), (
+            "everybody is paid for what was shown before"
+        )
 
     live(tmp_path, story, hosters=HOSTERS, validators=VALIDATORS, is_on_disk=True)
 
 
-IN_TIME, TOO_LATE = 30, 80
+IN_TIME = 30
+TOO_LATE = 80
 """Percent of the epoch: NOTE is open from 10 to 60."""
 
 
@@ -80,14 +108,26 @@ class Gang:
     def back_date(self, record: Record) -> tuple[Receipt, ...]:
         """Their receipts for a record that they say they saw in time."""
         block = self.town.chain.timing.compute_first_block(0) + IN_TIME
-        message = compute_receipt_bytes(self.town.chain.network_id, compute_record_id(record), 0, block)
-        return tuple(Receipt(them.author, 0, block, them.key.sign(message)) for them in self.members)
+        message = compute_receipt_bytes(
+            self.town.chain.network_id, compute_record_id(record), 0, block
+        )
+        return tuple(
+            Receipt(them.author, 0, block, them.key.sign(message)) for them in self.members
+        )
 
     def show(self, record: Record, receipts: tuple[Receipt, ...], to: list[Neighbour]) -> None:
-        """Under its key they hold this record and nothing else for some, and nothing at all for everybody else."""
+        """Under its key they hold this record and nothing else for some, and nothing at all for
+        everybody else.
+        """
         readers = {reader.author for reader in to}
         record_id = compute_record_id(record)
-        entry = Entry(record.author, record_id.value_digest, record.expiration_time, len(record.value), receipts)
+        entry = Entry(
+            record.author,
+            record_id.value_digest,
+            record.expiration_time,
+            len(record.value),
+            receipts,
+        )
         for member in self.members:
             honest = member.replica.handle
 
@@ -118,7 +158,9 @@ async def post_late(town: Town, gang: Gang, author: Neighbour) -> Record:
     await town.move_to(TOO_LATE)
     record = author.write(NOTE)
     replies = await author.post_to(gang.honest, record)
-    assert [isinstance(reply, Refused) and reply.to_denied().reason for reply in replies] == [Reason.LATE] * len(replies)
+    assert [isinstance(reply, Refused) and reply.to_denied().reason for reply in replies] == [
+        Reason.LATE
+    ] * len(replies)
     return record
 
 
@@ -136,22 +178,28 @@ def test_f_colluding_replicas_cannot_bring_in_a_late_record(tmp_path: Path) -> N
 
 def test_f_colluding_replicas_cannot_hide_an_honest_record(tmp_path: Path) -> None:
     async def story(town: Town) -> None:
-        gang, alice = Gang(town, town.f), town.neighbours[0]
-        record, other = alice.write(NOTE), alice.write(NOTE, b"other" + bytes(27))
+        gang = Gang(town, town.f)
+        alice = town.neighbours[0]
+        record = alice.write(NOTE)
+        other = alice.write(NOTE, b"other" + bytes(27))
         await alice.post_to(gang.honest, record)
         gang.show(other, (), to=[])
         for reader in gang.honest:
             rule_reading = await read_rule(reader)
             assert rule_reading.is_enough
-            assert [proof.record for proof in rule_reading.get_proofs(Standing.COMPLETE)[alice.author]] == [record]
+            assert [
+                proof.record for proof in rule_reading.get_proofs(Standing.COMPLETE)[alice.author]
+            ] == [record]
 
     live_in_town(tmp_path, story, 7)
 
 
 def test_f_colluding_replicas_cannot_make_honest_validators_disagree(tmp_path: Path) -> None:
-    """Alice, who is one of them, sends her record in time to a single honest replica; the others show it to bob alone.
+    """Alice, who is one of them, sends her record in time to a single honest replica; the others
+    show it to bob alone.
 
-    So bob reads it as proven and carol does not. Whoever of the two submits, the other agrees, on the same set.
+    So bob reads it as proven and carol does not. Whoever of the two submits, the other agrees, on
+    the same set.
     """
 
     async def story(town: Town) -> None:
@@ -160,10 +208,16 @@ def test_f_colluding_replicas_cannot_make_honest_validators_disagree(tmp_path: P
         record = alice.write(NOTE)
         (posted,) = await alice.post_to([gang.honest[-1]], record)
         assert isinstance(posted, Posted)
-        receipts = tuple(sorted((posted.receipt, *gang.back_date(record)), key=lambda receipt: receipt.replica))
+        receipts = tuple(
+            sorted((posted.receipt, *gang.back_date(record)), key=lambda receipt: receipt.replica)
+        )
         gang.show(record, receipts, to=[bob])
-        seen, unseen = await read_rule(bob), await read_rule(carol)
-        assert (len(seen.get_proofs(Standing.PROVEN)), len(unseen.get_proofs(Standing.PROVEN))) == (1, 0)
+        seen = await read_rule(bob)
+        unseen = await read_rule(carol)
+        assert (len(seen.get_proofs(Standing.PROVEN)), len(unseen.get_proofs(Standing.PROVEN))) == (
+            1,
+            0,
+        )
         for submitter, attestor in ((seen, unseen), (unseen, seen)):
             records = compute_set([submitter])
             verdict = judge(records, submitter, attestor)
@@ -174,44 +228,65 @@ def test_f_colluding_replicas_cannot_make_honest_validators_disagree(tmp_path: P
 
 
 def test_more_than_f_break_agreement_at_their_key(tmp_path: Path) -> None:
-    """What breaks: f + 1 prove a late record to whom they like, and repair spreads it; f + 1 that keep silent leave too few
-    answers to judge by. What does not: see below."""
+    """What breaks: f + 1 prove a late record to whom they like, and repair spreads it; f + 1 that
+    keep silent leave too few answers to judge by. What does not: see below.
+    """
 
     async def story(town: Town) -> None:
         gang = Gang(town, town.f + 1)
         _, bob, carol = town.neighbours[:3]
         late = await post_late(town, gang, town.neighbours[0])
         gang.show(late, gang.back_date(late), to=[bob])
-        fooled, other = await read_rule(bob), await read_rule(carol)
-        assert (len(fooled.get_proofs(Standing.PROVEN)), len(other.get_proofs(Standing.PROVEN))) == (1, 0)
-        assert isinstance(judge(compute_set([fooled]), fooled, other), Agreed), "the late record counts"
+        fooled = await read_rule(bob)
+        other = await read_rule(carol)
+        assert (
+            len(fooled.get_proofs(Standing.PROVEN)),
+            len(other.get_proofs(Standing.PROVEN)),
+        ) == (1, 0)
+        assert isinstance(judge(compute_set([fooled]), fooled, other), Agreed), (
+            "the late record counts"
+        )
         assert await bob.repair() == 1
         for member in gang.members:
             member.fall_silent()
-        assert not (await read_rule(carol)).is_enough, "and so nobody is led to a wrong verdict, but to none"
+        assert not (await read_rule(carol)).is_enough, (
+            "and so nobody is led to a wrong verdict, but to none"
+        )
 
     live_in_town(tmp_path, story, 7)
 
 
-def test_more_than_f_break_neither_signatures_nor_windows_nor_other_keys_nor_what_is_committed(tmp_path: Path) -> None:
+def test_more_than_f_break_neither_signatures_nor_windows_nor_other_keys_nor_what_is_committed(
+    tmp_path: Path,
+) -> None:
     async def story(town: Town) -> None:
         gang = Gang(town, town.f + 1)
         alice, bob, carol = town.neighbours[:3]
-        committed, elsewhere = alice.write(NOTE), bob.write(OTHER)
+        committed = alice.write(NOTE)
+        elsewhere = bob.write(OTHER)
         await alice.post_to(gang.honest, committed)
         await bob.post_to(town.neighbours, elsewhere)
         forged = gang.members[0].write(NOTE)
         forged = Record(forged.key, carol.author, forged.value, forged.expiration_time)
         gang.show(forged, gang.back_date(forged), to=gang.honest)
         rule_reading = await read_rule(bob)
-        assert carol.author not in rule_reading.get_proofs(Standing.PROVEN), "nobody speaks in another's name"
-        changed = Record(committed.key, alice.author, committed.value[:-1] + b"!", committed.expiration_time)
+        assert carol.author not in rule_reading.get_proofs(Standing.PROVEN), (
+            "nobody speaks in another's name"
+        )
+        changed = Record(
+            committed.key, alice.author, committed.value[:-1] + b"!", committed.expiration_time
+        )
         gang.show(changed, gang.back_date(changed), to=gang.honest)
         rule_reading = await read_rule(bob)
         proven = rule_reading.get_proofs(Standing.PROVEN)[alice.author]
         assert [proof.record for proof in proven] == [committed], "what is committed stays as it is"
-        assert not rule_reading.is_enough, "what seems proven and nobody can show keeps readers from judging"
-        assert len((await bob.read(OTHER, wait_for_all=True)).signers[compute_record_id(elsewhere)]) == 7, "other keys are well"
+        assert not rule_reading.is_enough, (
+            "what seems proven and nobody can show keeps readers from judging"
+        )
+        assert (
+            len((await bob.read(OTHER, wait_for_all=True)).signers[compute_record_id(elsewhere)])
+            == 7
+        ), "other keys are well"
         await post_late(town, gang, carol)
 
     live_in_town(tmp_path, story, 7)

@@ -1,4 +1,6 @@
-"""Nodes that come late, or are killed at any moment and started again: they go on with their epoch."""
+"""Nodes that come late, or are killed at any moment and started again: they go on with
+their epoch.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,36 @@ from epochgate.core.roster import HOSTER
 from epochgate.core.scoring import TOTAL_PAY
 from epochgate.core.verdict import Reason
 from epochgate.node.runner import Node
-from epochgate.observe.events import Abstained, AttestationRefused, DutyMissed, NodeReady, Scored, Submitted, Verdicts
+from epochgate.observe.events import (
+    Abstained,
+    AttestationRefused,
+    DutyMissed,
+    NodeReady,
+    Scored,
+    Submitted,
+    Verdicts,
+)
 from epochgate.policies.inference import INFERENCE_POLICY
-from simulation.world import BLOCK_SECONDS, HOSTERS, VALIDATORS, Resident, World, assert_complete, live
+from simulation.world import (
+    BLOCK_SECONDS,
+    HOSTERS,
+    VALIDATORS,
+    Resident,
+    World,
+    assert_complete,
+    live,
+)
 
 COMMIT = INFERENCE_POLICY.get_rule("hoster-commit")
 
 
 @pytest.mark.parametrize("percent", [5, 30, 55, 80])
-def test_a_node_that_starts_in_mid_epoch_joins_at_the_first_open_duty(tmp_path: Path, percent: float) -> None:
-    """With nothing in its ledger: it takes the replicas' word for the past, and what was attested for agreed."""
+def test_a_node_that_starts_in_mid_epoch_joins_at_the_first_open_duty(
+    tmp_path: Path, percent: float
+) -> None:
+    """With nothing in its ledger: it takes the replicas' word for the past, and what was attested
+    for agreed.
+    """
 
     async def story(world: World) -> None:
         await world.start("dave", "vito")
@@ -33,25 +55,51 @@ def test_a_node_that_starts_in_mid_epoch_joins_at_the_first_open_duty(tmp_path: 
         assert (world["dave"].peer_id in world["victor"].get(Scored, 1)[0].openings) is hosted
         assert world["vito"].get(Scored, 1)
         await assert_complete(world, 2)
-        attestors = set((await world.get_submission(2)).attested_by) | {(await world.get_submission(2)).submitter}
+        attestors = set((await world.get_submission(2)).attested_by) | {
+            (await world.get_submission(2)).submitter
+        }
         assert {world["dave"].key.author, world["vito"].key.author} <= attestors
         for name in ("dave", "vito"):
             assert not world[name].get(AttestationRefused)
             assert not world[name].get(Abstained)
         for resident in world.residents.values():
             refusals = {Reason.EARLY.value, Reason.LATE.value}
-            assert all(not refusals & fact.denied.keys() for fact in resident.get(Verdicts)), "nobody acts outside a window"
+            assert all(not refusals & fact.denied.keys() for fact in resident.get(Verdicts)), (
+                "nobody acts outside a window"
+            )
 
     live(tmp_path, story)
 
 
-MOMENTS = [0.5, 5, 14, 17.005, 17.01, 17.02, 30, 50.5, 52.005, 52.01, 52.02, 58, 62.005, 62.01, 62.02, 80, 99.5]
-"""Percent of the epoch: between duties, and while records are on their way (a message takes up to 0.008 % of it)."""
+MOMENTS = [
+    0.5,
+    5,
+    14,
+    17.005,
+    17.01,
+    17.02,
+    30,
+    50.5,
+    52.005,
+    52.01,
+    52.02,
+    58,
+    62.005,
+    62.01,
+    62.02,
+    80,
+    99.5,
+]
+"""Percent of the epoch: between duties, and while records are on their way (a message takes up to
+0.008 % of it).
+"""
 
 
 @pytest.mark.parametrize("percent", MOMENTS)
 @pytest.mark.parametrize("who", ["hoster", "elected", "stand-in"])
-def test_a_node_killed_at_any_moment_goes_on_with_its_epoch(tmp_path: Path, who: str, percent: float) -> None:
+def test_a_node_killed_at_any_moment_goes_on_with_its_epoch(
+    tmp_path: Path, who: str, percent: float
+) -> None:
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(1, percent)
@@ -73,7 +121,9 @@ def test_a_node_killed_at_any_moment_goes_on_with_its_epoch(tmp_path: Path, who:
 
 
 def test_settlement_rests_on_records_that_have_expired_meanwhile(tmp_path: Path) -> None:
-    """Nobody submits in epoch 2, and late in epoch 3: the lists about epoch 1 need its hosters' records, gone by then."""
+    """Nobody submits in epoch 2, and late in epoch 3: the lists about epoch 1 need its hosters'
+    records, gone by then.
+    """
 
     async def story(world: World) -> None:
         await world.start()
@@ -102,13 +152,19 @@ def test_a_node_without_its_ledger_takes_what_is_proven_from_the_others(tmp_path
         await world.run_until(1, 57)
         held = world["dave"].get_live_node().context.database.held
         for kind in ("hoster-commit", "hoster-reveal", "validator-reveal", "consensus"):
-            key_rule = world["dave"].get_live_node().schedule.get_key_rule(INFERENCE_POLICY.get_rule(kind), 1)
+            key_rule = (
+                world["dave"]
+                .get_live_node()
+                .schedule.get_key_rule(INFERENCE_POLICY.get_rule(kind), 1)
+            )
             assert any(key == key_rule.key for key, _ in held)
 
     live(tmp_path, story, is_on_disk=True)
 
 
-def test_a_node_without_its_ledger_that_starts_before_all_others_asks_them_again(tmp_path: Path) -> None:
+def test_a_node_without_its_ledger_that_starts_before_all_others_asks_them_again(
+    tmp_path: Path,
+) -> None:
     """A power cut ends the whole subnet, and one disk with it."""
 
     async def story(world: World) -> None:
@@ -146,20 +202,28 @@ def test_a_node_that_runs_becomes_a_replica_of_new_keys_only(tmp_path: Path) -> 
         await world.run_until(1, 70)
         world.chain.register(newcomer.key.author, HOSTER)
         await world.run_until(2, 61)
-        node, alices = newcomer.get_live_node(), world["alice"].get_live_node()
+        node = newcomer.get_live_node()
+        alices = world["alice"].get_live_node()
         for epoch in (0, 1):
             for rule in INFERENCE_POLICY.rules:
                 if rule.is_of_an_epoch:
-                    places = [key_rule.replica_set.replicas for key_rule in node.schedule.get_key_rules(rule, epoch)]
+                    places = [
+                        key_rule.replica_set.replicas
+                        for key_rule in node.schedule.get_key_rules(rule, epoch)
+                    ]
                     assert all(newcomer.key.author not in replicas for replicas in places)
         assert newcomer.key.author in node.schedule.get_key_rule(COMMIT, 2).replica_set.replicas
         for rule in INFERENCE_POLICY.rules:
             keys = {key_rule.key for key_rule in node.schedule.get_key_rules(rule, 2)}
             held = {place for place in alices.context.database.held if place[0] in keys}
-            assert {place for place in node.context.database.held if place[0] in keys} == held, rule.kind
+            assert {place for place in node.context.database.held if place[0] in keys} == held, (
+                rule.kind
+            )
         heartbeats = node.schedule.get_key_rule(INFERENCE_POLICY.get_rule("hoster"), 2).key
         beating = {author for key, author in node.context.database.held if key == heartbeats}
-        assert beating == {world[name].key.author for name in HOSTERS}, "renewed since it became their replica"
+        assert beating == {world[name].key.author for name in HOSTERS}, (
+            "renewed since it became their replica"
+        )
 
     live(tmp_path, story, is_on_disk=True)
 

@@ -1,4 +1,6 @@
-"""Nothing that a node emits, logs or prints of itself shows a secret: its key, a salt, or what it has not opened yet."""
+"""Nothing that a node emits, logs or prints of itself shows a secret: its key, a salt, or what it
+has not opened yet.
+"""
 
 from __future__ import annotations
 
@@ -60,11 +62,16 @@ def test_an_epoch_shows_no_secret(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         secrets = [bytes(resident.key._key) for resident in world.residents.values()]
         secrets += [opening.salt for opening in openings]
         for resident in world.residents.values():
-            texts += [(resident.name, encode_line(Line(resident.peer_id, 0.0, fact)).decode()) for fact in resident.facts]
+            texts += [
+                (resident.name, encode_line(Line(resident.peer_id, 0.0, fact)).decode())
+                for fact in resident.facts
+            ]
         await world.stop()
         return texts, secrets
 
-    seed = 9_041  # no other test has it: what they left in memory, with salts of the same seed, has been opened there
+    # no other test has it: what they left in memory, with salts of the same seed, has been opened
+    # there
+    seed = 9_041
     texts, secrets = live(tmp_path, story, seed=seed, is_on_disk=True)
     texts += [("log", record.getMessage()) for record in caplog.records]
 

@@ -17,7 +17,10 @@ TESTS = Path(__file__).parent.parent
 
 
 def run_in_a_process(hash_seed: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": f"{TESTS.parent / 'src'}:{TESTS}"}
+    environment = os.environ | {
+        "PYTHONHASHSEED": str(hash_seed),
+        "PYTHONPATH": f"{TESTS.parent / 'src'}:{TESTS}",
+    }
     command = [sys.executable, "-m", "simulation", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
@@ -38,7 +41,12 @@ def test_what_is_promised_holds_under_the_faults_of_a_seed(seed: int) -> None:
 
 
 def count_faulty(plan: Plan, block: float) -> int:
-    down = {name for it in plan.incidents if it.kind != faults.JOIN and it.begins <= block <= it.ends for name in it.nodes}
+    down = {
+        name
+        for it in plan.incidents
+        if it.kind != faults.JOIN and it.begins <= block <= it.ends
+        for name in it.nodes
+    }
     return len(down | plan.villains.keys())
 
 
@@ -59,13 +67,16 @@ def test_epochs_complete_while_a_third_of_the_nodes_lose_everything_in_each() ->
 
 
 def test_epochs_complete_while_a_sixth_of_the_nodes_go_for_good_in_each() -> None:
-    """Two of twelve: by the time an epoch is settled more replicas of its first keys are gone than f allows, but they were
-    read before."""
+    """Two of twelve: by the time an epoch is settled more replicas of its first keys are gone than
+    f allows, but they were read before.
+    """
     report = run_plan(faults.draw_churn(0, 12, 3, 17, is_for_good=True))
     assert (report.broken, report.attested_epochs) == ("", (1, 2, 3, 4))
 
 
-def test_nodes_that_share_what_they_read_live_the_same_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nodes_that_share_what_they_read_live_the_same_lives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     plan = draw_plan(5, 10, 2, ("withholder", "two-faced"), faults.WITHIN_F)
     alone = run_plan(plan)
     monkeypatch.setattr(faults, "LARGE", 9)

@@ -1,4 +1,6 @@
-"""Models that take their time: what fits the window counts, what does not is told with the time it had."""
+"""Models that take their time: what fits the window counts, what does not is told with the time it
+had.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from epochgate.store.client import get_latest
 from simulation.world import HOSTERS, HonestModel, World, assert_complete, live
 
 HAD_SECONDS = 192
-"""Commitments are made in blocks 17 up to but without 50, and the last block is for sending: 32 blocks of 6 s."""
+"""Commitments are made in blocks 17 up to but without 50, and the last block is for sending: 32
+blocks of 6 s.
+"""
 
 
 class SlowModel(HonestModel):
@@ -41,7 +45,12 @@ def test_a_model_that_fits_the_window_counts_and_its_pace_is_known(tmp_path: Pat
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(0, 99)
-        assert await read_throughputs(world) == {"alice": 0.0, "bob": 0.0, "carol": 0.0, "dave": pytest.approx(1 / 190)}
+        assert await read_throughputs(world) == {
+            "alice": 0.0,
+            "bob": 0.0,
+            "carol": 0.0,
+            "dave": pytest.approx(1 / 190),
+        }
         await world.run_until(2, 30)
         await assert_complete(world, 0)
         await assert_complete(world, 1)
@@ -61,9 +70,10 @@ def test_a_model_that_is_too_slow_is_told_with_the_time_it_had(tmp_path: Path) -
         await assert_complete(world, 0)
         await assert_complete(world, 1, without=("dave",))
         failed = {fact.duty: fact.why for fact in world["dave"].get(DutyMissed, 1)}
-        assert failed["commit-output"] == (
-            f"the model had not answered after the {HAD_SECONDS} s it had; it usually needs 60 s: serve a smaller model, or "
-            "this one on a faster machine"
+        assert (
+            failed["commit-output"]
+            == f"the model had not answered after the {HAD_SECONDS} s it had; it usually needs 60"
+            " s: serve a smaller model, or this one on a faster machine"
         )
         assert set(failed) == {"commit-output", "open-output"}, "what it does for others goes on"
         assert world["dave"].get(Attested, 2)
@@ -81,15 +91,29 @@ def test_a_model_that_hangs_is_told_when_it_is_asked_again(tmp_path: Path) -> No
     async def story(world: World) -> None:
         await world.start()
         await world.run_until(2, 51)
-        first, second = [fact.why for fact in world["dave"].get(DutyMissed) if fact.duty == "commit-output"][:2]
+        first, second = [
+            fact.why for fact in world["dave"].get(DutyMissed) if fact.duty == "commit-output"
+        ][:2]
         assert first == second
-        assert f"after the {HAD_SECONDS} s it had; it never answered since this node started: serve a smaller" in first
+        assert (
+            f"after the {HAD_SECONDS} s it had; it never answered since this node started: serve a"
+            " smaller" in first
+        )
         troubles = [(fact.where, fact.what) for fact in world["dave"].get(NodeWarning)]
         assert troubles == [
-            ("model", f"{runs} runs of the model were given up and still go on, each in a thread of its own") for runs in (2, 3)
+            (
+                "model",
+                (
+                    f"{runs} runs of the model were given up and still go on, each in a thread of"
+                    " its own"
+                ),
+            )
+            for runs in (2, 3)
         ]
         node_context = world["victor"].get_live_node().context
-        rule_reading = await node_context.store.read_all(node_context.policy.get_rule("hoster-commit"), 2)
+        rule_reading = await node_context.store.read_all(
+            node_context.policy.get_rule("hoster-commit"), 2
+        )
         assert sorted(rule_reading.get_proofs(Standing.PROVEN)) == sorted(
             world[name].key.author for name in ("alice", "bob", "carol")
         )

@@ -1,4 +1,6 @@
-"""Heads that stand still, because the chain makes no blocks or because a node's line to it is gone."""
+"""Heads that stand still, because the chain makes no blocks or because a node's line to it
+is gone.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,23 @@ from epochgate.core.verdict import Reason
 from epochgate.node.attestor import attest
 from epochgate.node.context import NodeContext
 from epochgate.node.duties import ATTEST, Duty
-from epochgate.observe.events import Abstained, AttestationRefused, Attested, DutyMissed, NodeWarning, Verdicts
-from simulation.world import BLOCK_SECONDS, BLOCKS_PER_EPOCH, HOSTERS, Resident, World, assert_complete, live
+from epochgate.observe.events import (
+    Abstained,
+    AttestationRefused,
+    Attested,
+    DutyMissed,
+    NodeWarning,
+    Verdicts,
+)
+from simulation.world import (
+    BLOCK_SECONDS,
+    BLOCKS_PER_EPOCH,
+    HOSTERS,
+    Resident,
+    World,
+    assert_complete,
+    live,
+)
 
 SLOT = 10
 
@@ -23,7 +40,8 @@ class Line:
     def __init__(self, resident: Resident) -> None:
         chain = resident.get_live_node().context.chain
         assert isinstance(chain, LocalChain)
-        self._clock, self._read_head = chain._clock, chain.get_head
+        self._clock = chain._clock
+        self._read_head = chain.get_head
         self._stopped_seconds: float | None = None
         self._lost_seconds = 0.0
         chain._clock = self
@@ -40,8 +58,11 @@ class Line:
         self._stopped_seconds = self._clock.get_unix_seconds()
 
     def go_on(self, lost_blocks: int = 0) -> None:
-        """With the head of now; or, where the chain made none of `lost_blocks` meanwhile, with the next."""
-        self._stopped_seconds, self._lost_seconds = None, lost_blocks * BLOCK_SECONDS
+        """With the head of now; or, where the chain made none of `lost_blocks` meanwhile, with the
+        next.
+        """
+        self._stopped_seconds = None
+        self._lost_seconds = lost_blocks * BLOCK_SECONDS
 
 
 class SlowChain:
@@ -50,7 +71,8 @@ class SlowChain:
     def __init__(self, resident: Resident) -> None:
         chain = resident.get_live_node().context.chain
         assert isinstance(chain, LocalChain)
-        self._clock, self._read_head = chain._clock, chain.get_head
+        self._clock = chain._clock
+        self._read_head = chain.get_head
         self._since_seconds = self._clock.get_unix_seconds()
         chain._clock = self
         chain.get_head = self.get_head  # type: ignore[method-assign] # the port, as a client shows it
@@ -63,11 +85,17 @@ class SlowChain:
 
 
 def count_stale(resident: Resident, epoch: int) -> int:
-    return sum(fact.denied.get(Reason.CHAIN_STALE.value, 0) for fact in resident.get(Verdicts, epoch))
+    return sum(
+        fact.denied.get(Reason.CHAIN_STALE.value, 0) for fact in resident.get(Verdicts, epoch)
+    )
 
 
-def test_while_the_chain_stands_still_nothing_is_stored_and_then_all_goes_on(tmp_path: Path) -> None:
-    """From 45 % of epoch 1 on, for 75 blocks' time in which openings and lists fall due by the nodes' own clocks."""
+def test_while_the_chain_stands_still_nothing_is_stored_and_then_all_goes_on(
+    tmp_path: Path,
+) -> None:
+    """From 45 % of epoch 1 on, for 75 blocks' time in which openings and lists fall due by the
+    nodes' own clocks.
+    """
 
     async def story(world: World) -> None:
         await world.start()
@@ -81,12 +109,26 @@ def test_while_the_chain_stands_still_nothing_is_stored_and_then_all_goes_on(tmp
         await world.run_until(4, 75 + 50)
         last_block = SLOT + BLOCKS_PER_EPOCH + 45 + 3
         for name, resident in world.residents.items():
-            assert [count_stale(resident, epoch) > 0 for epoch in range(4)] == [False, True, False, False]
-            duty, rule = ("open-output", "hoster-reveal") if name in HOSTERS else ("commit-scores", "validator-commit")
+            assert [count_stale(resident, epoch) > 0 for epoch in range(4)] == [
+                False,
+                True,
+                False,
+                False,
+            ]
+            duty, rule = (
+                ("open-output", "hoster-reveal")
+                if name in HOSTERS
+                else ("commit-scores", "validator-commit")
+            )
             (failed,) = resident.get(DutyMissed)
             assert (failed.epoch, failed.duty) == (1, duty)
-            assert f"chain-stale; by rule {rule}_epoch_1; expected a fresh chain head; saw {last_block}" in failed.why
-            assert ["chain-stale; by rule" in trouble.what for trouble in resident.get(NodeWarning)] == [True]
+            assert (
+                f"chain-stale; by rule {rule}_epoch_1; expected a fresh chain head; saw"
+                f" {last_block}" in failed.why
+            )
+            assert [
+                "chain-stale; by rule" in trouble.what for trouble in resident.get(NodeWarning)
+            ] == [True]
             assert not resident.get(AttestationRefused)
             assert not resident.get(Abstained)
         for epoch in (2, 3):
@@ -95,7 +137,9 @@ def test_while_the_chain_stands_still_nothing_is_stored_and_then_all_goes_on(tmp
     live(tmp_path, story)
 
 
-def test_a_node_whose_line_is_gone_stores_nothing_and_others_store_what_it_sends(tmp_path: Path) -> None:
+def test_a_node_whose_line_is_gone_stores_nothing_and_others_store_what_it_sends(
+    tmp_path: Path,
+) -> None:
     """Two of seven, as many as may fail: they go by their clocks for three quarters of an epoch."""
 
     async def story(world: World) -> None:
@@ -109,7 +153,11 @@ def test_a_node_whose_line_is_gone_stores_nothing_and_others_store_what_it_sends
             line.go_on()
         await world.run_until(3, 50)
         for name, resident in world.residents.items():
-            assert [count_stale(resident, epoch) > 0 for epoch in range(3)] == [False, name in cut_off, False]
+            assert [count_stale(resident, epoch) > 0 for epoch in range(3)] == [
+                False,
+                name in cut_off,
+                False,
+            ]
             assert not resident.get(DutyMissed)
         for epoch in (1, 2):
             await assert_complete(world, epoch)
@@ -118,7 +166,9 @@ def test_a_node_whose_line_is_gone_stores_nothing_and_others_store_what_it_sends
 
 
 def test_where_blocks_come_slowly_a_duty_has_all_the_blocks_of_its_window(tmp_path: Path) -> None:
-    """Attesting is over at 50 %; so slow a chain is there after an epoch's time, and this node after three quarters of it."""
+    """Attesting is over at 50 %; so slow a chain is there after an epoch's time, and this node
+    after three quarters of it.
+    """
 
     async def attest_late(node_context: NodeContext, duty: Duty) -> str:
         await asyncio.sleep(75 * BLOCK_SECONDS)

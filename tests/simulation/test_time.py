@@ -1,4 +1,6 @@
-"""Time in whole subnets: clocks that differ, and a chain whose head goes back over the boundary of an epoch."""
+"""Time in whole subnets: clocks that differ, and a chain whose head goes back over the boundary of
+an epoch.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,12 @@ def test_clocks_five_seconds_apart_cost_nobody_anything(tmp_path: Path) -> None:
         for epoch in range(3):
             await assert_complete(world, epoch)
         await world.stop()
-        denied = {reason for resident in world.residents.values() for fact in resident.get(Verdicts) for reason in fact.denied}
+        denied = {
+            reason
+            for resident in world.residents.values()
+            for fact in resident.get(Verdicts)
+            for reason in fact.denied
+        }
         assert not denied & {Reason.EARLY.value, Reason.LATE.value}
 
     run_virtually(story)
@@ -46,9 +53,12 @@ def test_clocks_five_seconds_apart_cost_nobody_anything(tmp_path: Path) -> None:
 def test_a_boundary_that_is_reorganised_is_crossed_twice_and_counted_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every node's head goes back from the third block of epoch 1 to the 98th of epoch 0: what is sent is judged by the
-    block that is now, and what is known of epoch 1 stays. By this seed vito, who is away, is not elected."""
-    get_head, lost_blocks = LocalChain.get_head, 0
+    """Every node's head goes back from the third block of epoch 1 to the 98th of epoch 0: what is
+    sent is judged by the block that is now, and what is known of epoch 1 stays. By this seed vito,
+    who is away, is not elected.
+    """
+    get_head = LocalChain.get_head
+    lost_blocks = 0
 
     def get_best_head(chain: LocalChain) -> Head:
         head = get_head(chain)
@@ -60,25 +70,37 @@ def test_a_boundary_that_is_reorganised_is_crossed_twice_and_counted_once(
         nonlocal lost_blocks
         await world.start("vito")
         await world.run_until(1, 3.5)
-        node, line = world["alice"].get_live_node(), world.hub.join(meet("vito").author)
+        node = world["alice"].get_live_node()
+        line = world.hub.join(meet("vito").author)
 
         def write(name: str, kind: str, epoch: int) -> Record:
             key_rule = node.schedule.get_key_rule(INFERENCE_POLICY.get_rule(kind), epoch)
             expires = world.clock.get_unix_seconds() + key_rule.longest_seconds - 12
-            return meet(name).sign_record(key_rule.context.network, key_rule.key, bytes(32), expires)
+            return meet(name).sign_record(
+                key_rule.context.network, key_rule.key, bytes(32), expires
+            )
 
         async def send(record: Record) -> Reply:
-            return decode_reply(await line.request(world["alice"].key.author, encode(Post(record)), 1.0))
+            return decode_reply(
+                await line.request(world["alice"].key.author, encode(Post(record)), 1.0)
+            )
 
         in_time = write("vito", "validator-commit", 0)
         refused = await send(in_time)
         assert isinstance(refused, Refused)
         assert refused.reason == Reason.LATE.value
-        contexts = {name: it.get_live_node().schedule.get_context(1) for name, it in world.residents.items() if it.is_running}
+        contexts = {
+            name: it.get_live_node().schedule.get_context(1)
+            for name, it in world.residents.items()
+            if it.is_running
+        }
         lost_blocks = 5
         posted = await send(in_time)
         assert isinstance(posted, Posted)
-        assert (posted.receipt.epoch, node.chain_clock.get_evaluation_context().data.epoch) == (0, 0)
+        assert (posted.receipt.epoch, node.chain_clock.get_evaluation_context().data.epoch) == (
+            0,
+            0,
+        )
         refused = await send(write("vito", "validator-commit", 1))
         assert isinstance(refused, Refused)
         assert (refused.reason, refused.wait_blocks) == (Reason.EARLY.value, 62)

@@ -1,4 +1,6 @@
-"""Transcripts of whole nodes: replayed they agree, two honest nodes' give the same, and a changed line is found."""
+"""Transcripts of whole nodes: replayed they agree, two honest nodes' give the same, and a changed
+line is found.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ HALF_TOLERANT = Policy(*INFERENCE_POLICY.rules, scoring=Scoring(tolerance_ppm=10
 Change = Callable[[dict[str, Any]], None]
 
 
-def replay(folder: Path, policy: Policy = INFERENCE_POLICY, *, is_backtest: bool = False) -> list[EpochReplay]:
+def replay(
+    folder: Path, policy: Policy = INFERENCE_POLICY, *, is_backtest: bool = False
+) -> list[EpochReplay]:
     return list(replay_files(Replay(policy, is_backtest=is_backtest), find_transcript(folder)))
 
 
@@ -56,21 +60,39 @@ def test_every_honest_nodes_transcript_agrees_and_all_give_the_same(tmp_path: Pa
         assert [it.differences for it in them] == [[], [], []], name
         assert [it.gaps for it in them] == [[], [], []], name
         admitted = [fact.admitted for fact in world[name].get(Verdicts)]
-        assert [it.counts["admitted"] for it in them][1:] == admitted[1:], "epoch 0's file begins before its epoch"
+        assert [it.counts["admitted"] for it in them][1:] == admitted[1:], (
+            "epoch 0's file begins before its epoch"
+        )
         for other in replays.values():
-            assert not [words for one, two in zip(them, other, strict=True) for words in compare_epochs(one, two)]
+            assert not [
+                words
+                for one, two in zip(them, other, strict=True)
+                for words in compare_epochs(one, two)
+            ]
     for name in VALIDATORS:
         scored = dict(replays[name][1].scored.outcome.scores)  # type: ignore[union-attr]
-        assert {format_peer_id(author): score for author, score in scored.items()} == world[name].get(Scored, 1)[0].scores
-    (submitted,) = [fact for resident in world.residents.values() for fact in resident.get(Submitted, 2)]
+        assert {format_peer_id(author): score for author, score in scored.items()} == world[
+            name
+        ].get(Scored, 1)[0].scores
+    (submitted,) = [
+        fact for resident in world.residents.values() for fact in resident.get(Submitted, 2)
+    ]
     for them in replays.values():
         assert them[2].decision is not None
         assert them[2].decision.settled is not None
         assert them[2].decision.settled.set.root == submitted.root
 
 
-def change_line(source: Path, target: Path, kind: str, change: Change, is_it: Callable[[dict[str, Any]], bool] = bool) -> str:
-    """Copy a transcript with one line of `kind` changed, the last that is fitting; returns its place."""
+def change_line(
+    source: Path,
+    target: Path,
+    kind: str,
+    change: Change,
+    is_it: Callable[[dict[str, Any]], bool] = bool,
+) -> str:
+    """Copy a transcript with one line of `kind` changed, the last that is fitting; returns its
+    place.
+    """
     target.mkdir()
     place = ""
     files = sorted(source.glob("*.jsonl"))
@@ -108,28 +130,82 @@ def settles(row: dict[str, Any]) -> bool:
 
 
 CHANGES: dict[str, tuple[str, Change, Callable[[dict[str, Any]], bool], str]] = {
-    "verdict": ("posted", set_in("verdict", to=lambda _: "late"), is_admitted, "written late, recomputed admitted"),
+    "verdict": (
+        "posted",
+        set_in("verdict", to=lambda _: "late"),
+        is_admitted,
+        "written late, recomputed admitted",
+    ),
     "value": ("posted", set_in("value", to=flip), is_admitted, "the value has not the digest"),
-    "expiry": ("posted", set_in("expiration_time", to=lambda it: it + 1), is_admitted, "recomputed bad-signature"),
-    "time": ("posted", set_in("block", to=lambda it: it - 90), is_admitted, "the receipt does not hold"),
+    "expiry": (
+        "posted",
+        set_in("expiration_time", to=lambda it: it + 1),
+        is_admitted,
+        "recomputed bad-signature",
+    ),
+    "time": (
+        "posted",
+        set_in("block", to=lambda it: it - 90),
+        is_admitted,
+        "the receipt does not hold",
+    ),
     "receipt": ("posted", set_in("receipt", 3, to=flip), is_admitted, "the receipt does not hold"),
-    "receipt of another": ("proven", set_in("receipts", 1, 3, to=flip), bool, "no receipt holds of"),
+    "receipt of another": (
+        "proven",
+        set_in("receipts", 1, 3, to=flip),
+        bool,
+        "no receipt holds of",
+    ),
     "score": ("scored", set_in("outcome", "scores", 0, 1, to=lambda it: it ^ 1), bool, "score of"),
-    "root of a score": ("scored", set_in("set", "root", to=lambda _: "00" * 32), bool, "root: written"),
+    "root of a score": (
+        "scored",
+        set_in("set", "root", to=lambda _: "00" * 32),
+        bool,
+        "root: written",
+    ),
     "bitmap": ("scored", set_in("set", "bitmaps", 0, to=lambda _: "00"), bool, "bitmaps: written"),
     "pay": ("decision", set_in("settled", "pay", 0, 1, to=lambda it: it + 1), settles, "pay of"),
-    "root": ("decision", set_in("settled", "set", "root", to=lambda _: "00" * 32), settles, "root: written"),
-    "decision": ("decision", set_in("decided", to=lambda _: "abstained"), settles, "decided: written abstained"),
-    "roster": ("begun", set_in("contexts", -1, "members", 0, 2, to=lambda it: it + 1), bool, "is another one than before"),
-    "held": ("begun", set_in("held", to=lambda it: it[1:]), lambda row: row["epoch"] == 1, "are not as the lines before"),
-    "kind": ("posted", set_in("line", to=lambda _: "pasted"), is_admitted, "it is no line of a transcript"),
+    "root": (
+        "decision",
+        set_in("settled", "set", "root", to=lambda _: "00" * 32),
+        settles,
+        "root: written",
+    ),
+    "decision": (
+        "decision",
+        set_in("decided", to=lambda _: "abstained"),
+        settles,
+        "decided: written abstained",
+    ),
+    "roster": (
+        "begun",
+        set_in("contexts", -1, "members", 0, 2, to=lambda it: it + 1),
+        bool,
+        "is another one than before",
+    ),
+    "held": (
+        "begun",
+        set_in("held", to=lambda it: it[1:]),
+        lambda row: row["epoch"] == 1,
+        "are not as the lines before",
+    ),
+    "kind": (
+        "posted",
+        set_in("line", to=lambda _: "pasted"),
+        is_admitted,
+        "it is no line of a transcript",
+    ),
 }
 
 
 @pytest.mark.parametrize("what", CHANGES)
 def test_a_changed_line_is_found_and_named(folder: Path, tmp_path: Path, what: str) -> None:
     kind, change, is_it, words = CHANGES[what]
-    names = [name for name in VALIDATORS if "agreed" in (folder / name / "transcript" / "epoch-000002.jsonl").read_text()]
+    names = [
+        name
+        for name in VALIDATORS
+        if "agreed" in (folder / name / "transcript" / "epoch-000002.jsonl").read_text()
+    ]
     source = folder / names[0] / "transcript"
     place = change_line(source, tmp_path / "changed", kind, change, is_it)
     found = [words for it in replay(tmp_path / "changed") for words in it.differences]
@@ -166,9 +242,14 @@ def test_refusals_are_written_with_their_reasons_and_replayed(tmp_path: Path) ->
         key_rule = node_context.get_key_rule(rule, 1)
         for expires_in in (500.0, float("inf"), -1.0):
             record = node_context.key.sign_record(
-                world.chain.network_id, key_rule.key, bytes(100), node_context.get_unix_seconds() + expires_in
+                world.chain.network_id,
+                key_rule.key,
+                bytes(100),
+                node_context.get_unix_seconds() + expires_in,
             )
-            await node_context.store.post(record, key_rule, node_context.get_unix_seconds() + BLOCK_SECONDS)
+            await node_context.store.post(
+                record, key_rule, node_context.get_unix_seconds() + BLOCK_SECONDS
+            )
         await world.run_until(1, 60)
         await world.stop()
 
@@ -185,23 +266,45 @@ def test_another_policy_is_backtested(folder: Path, capsys: pytest.CaptureFixtur
     out = capsys.readouterr().out
     assert out.count("agrees") == 3
     assert "scored: root " in out
-    assert run_command(["replay", data, "--policy", "simulation.test_transcripts:HALF_TOLERANT", "--epoch", "1"]) == 1
+    assert (
+        run_command(
+            [
+                "replay",
+                data,
+                "--policy",
+                "simulation.test_transcripts:HALF_TOLERANT",
+                "--epoch",
+                "1",
+            ]
+        )
+        == 1
+    )
     out = capsys.readouterr().out
     assert out.startswith("backtest: ")
     assert "written 0, recomputed " in out
 
 
-def test_two_nodes_transcripts_are_compared(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    victor, vera = folder / "victor", folder / "vera"
+def test_two_nodes_transcripts_are_compared(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    victor = folder / "victor"
+    vera = folder / "vera"
     assert run_command(["replay", f"{victor}", "--against", f"{vera}"]) == 0
     assert "both give the same in 3 epochs" in capsys.readouterr().out
-    change_line(vera / "transcript", tmp_path / "vera", "scored", set_in("outcome", "scores", 0, 1, to=lambda it: it ^ 1))
+    change_line(
+        vera / "transcript",
+        tmp_path / "vera",
+        "scored",
+        set_in("outcome", "scores", 0, 1, to=lambda it: it ^ 1),
+    )
     assert run_command(["replay", f"{victor}", "--against", f"{tmp_path / 'vera'}"]) == 1
     assert "epoch 0: the score of epoch 0 for 12D3KooW" in capsys.readouterr().out
     assert run_command(["replay", f"{victor}", "--against", f"{vera}", "--epoch", "9"]) == 2
 
 
-def test_a_folder_without_a_transcript_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_a_transcript_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_command(["replay", f"{tmp_path}"]) == 2
     assert "holds no epoch-NNNNNN.jsonl" in capsys.readouterr().err
 
@@ -217,10 +320,18 @@ def test_nothing_secret_is_written_before_it_is_opened(tmp_path: Path) -> None:
             opening = world[name].get_live_node().context.database.get_own_opening(kind, epoch)
             assert opening is not None
             seen = b"".join(path.read_bytes() for path in world[name].transcript.iterdir())
-            decoded = [base64.b64decode(part) for part in re.findall(rb'"([A-Za-z0-9+/=]{8,})"', seen) if len(part) % 4 == 0]
+            decoded = [
+                base64.b64decode(part)
+                for part in re.findall(rb'"([A-Za-z0-9+/=]{8,})"', seen)
+                if len(part) % 4 == 0
+            ]
             assert all(opening.salt not in data for data in decoded)
-            assert all(len(opening.payload) < 100 or opening.payload not in data for data in decoded)
-            assert any(commitment_of(world, name, kind, epoch) in data for data in decoded), "what is public is there"
+            assert all(
+                len(opening.payload) < 100 or opening.payload not in data for data in decoded
+            )
+            assert any(commitment_of(world, name, kind, epoch) in data for data in decoded), (
+                "what is public is there"
+            )
         await world.stop()
 
     live(tmp_path, story, is_recorded=True)

@@ -1,4 +1,6 @@
-"""The umpire sees what is broken: each of its complaints is provoked by a subnet whose nodes all break that one rule."""
+"""The umpire sees what is broken: each of its complaints is provoked by a subnet whose nodes all
+break that one rule.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ import pytest
 
 from epochgate.core import claim, record_set, rule, settlement
 from epochgate.core.evaluation import EvaluationContext
-from epochgate.core.receipt import Proof, Receipt, ReceiptRule, Standing, compute_receipt_bytes, compute_record_id
+from epochgate.core.receipt import (
+    Proof,
+    Receipt,
+    ReceiptRule,
+    Standing,
+    compute_receipt_bytes,
+    compute_record_id,
+)
 from epochgate.core.record import Record, compute_key
 from epochgate.core.record_set import RuleReading
 from epochgate.core.roster import HOSTER, VALIDATOR
@@ -21,7 +30,16 @@ from epochgate.core.verdict import Denied, Reason
 from epochgate.engine import memory
 from epochgate.engine.memory import Links
 from epochgate.keys import SigningKey
-from epochgate.node import attestor, context, heartbeat, hoster, runner, scheduler, settling, validator
+from epochgate.node import (
+    attestor,
+    context,
+    heartbeat,
+    hoster,
+    runner,
+    scheduler,
+    settling,
+    validator,
+)
 from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.duties import _Table
 from epochgate.store import repair
@@ -67,7 +85,11 @@ def admit_everything(patch: Patch) -> None:
     def take(self: Replica, sender: bytes, record: Record, now: EvaluationContext) -> object:
         answer = post(self, sender, record, now)
         key_rule = self.judge.find_key_rule(record.key, now)
-        return answer if isinstance(answer, Receipt) or key_rule is None else self._keep(record, key_rule, now)
+        return (
+            answer
+            if isinstance(answer, Receipt) or key_rule is None
+            else self._keep(record, key_rule, now)
+        )
 
     patch.setattr(Replica, "_post", take)
 
@@ -101,7 +123,9 @@ def live_short(patch: Patch) -> None:
 
 
 def beat_for_ever(patch: Patch) -> None:
-    patch.setattr(heartbeat, "compute_lifetime_seconds", lambda longest_seconds, _state: 2 * longest_seconds)
+    patch.setattr(
+        heartbeat, "compute_lifetime_seconds", lambda longest_seconds, _state: 2 * longest_seconds
+    )
 
 
 def commit_to_too_little(patch: Patch) -> None:
@@ -109,14 +133,20 @@ def commit_to_too_little(patch: Patch) -> None:
 
 
 def sign_nothing(patch: Patch) -> None:
-    patch.setattr(SigningKey, "sign_record", lambda self, _network, *it: Record(it[0], self.author, bytes(64) + it[1], it[2]))
+    patch.setattr(
+        SigningKey,
+        "sign_record",
+        lambda self, _network, *it: Record(it[0], self.author, bytes(64) + it[1], it[2]),
+    )
 
 
 def elect_all(patch: Patch) -> None:
     """Every validator does what the elected one does."""
     compute = scheduler.compute_duties
 
-    def compute_as_elected(policy: Any, timing: Any, epoch: int, roles: int, **options: Any) -> object:
+    def compute_as_elected(
+        policy: Any, timing: Any, epoch: int, roles: int, **options: Any
+    ) -> object:
         return compute(policy, timing, epoch, roles, **options | {"is_elected": roles == VALIDATOR})
 
     patch.setattr(scheduler, "compute_duties", compute_as_elected)
@@ -135,7 +165,9 @@ def do_all_duties(patch: Patch) -> None:
 def beat_in_both_roles(patch: Patch) -> None:
     rules = heartbeat.HeartbeatPublisher._get_rules
     patch.setattr(
-        heartbeat.HeartbeatPublisher, "_get_rules", lambda self: {**dict.fromkeys(rules(self), 0), **find_heartbeats(self)}
+        heartbeat.HeartbeatPublisher,
+        "_get_rules",
+        lambda self: {**dict.fromkeys(rules(self), 0), **find_heartbeats(self)},
     )
 
 
@@ -145,7 +177,8 @@ def find_heartbeats(publisher: heartbeat.HeartbeatPublisher) -> dict[Rule, int]:
 
 def post_for_others(patch: Patch) -> None:
     """What anybody posts seems to come from one of them."""
-    answer, sender = memory.get_answer, meet(HOSTERS[0]).author
+    answer = memory.get_answer
+    sender = meet(HOSTERS[0]).author
 
     async def answer_another(handler: Any, who: bytes, message: bytes, most: int) -> bytes:
         return await answer(handler, who if is_read(message) else sender, message, most)
@@ -168,7 +201,9 @@ def post_for_others(patch: Patch) -> None:
         (post_for_others, "from somebody else than its author"),
     ],
 )
-def test_a_record_admitted_outside_its_rule(monkeypatch: Patch, spoil: Callable[[Patch], None], complaint: str) -> None:
+def test_a_record_admitted_outside_its_rule(
+    monkeypatch: Patch, spoil: Callable[[Patch], None], complaint: str
+) -> None:
     spoil(monkeypatch)
     admit_everything(monkeypatch)
     assert_seen(complaint)
@@ -206,13 +241,18 @@ def test_receipts_that_name_another_block(monkeypatch: Patch) -> None:
 
 
 def test_receipts_that_are_not_signed(monkeypatch: Patch) -> None:
-    compute, first = compute_receipt_bytes, [b"something else"]
-    monkeypatch.setattr("epochgate.store.replica.compute_receipt_bytes", lambda *it: first.pop() if first else compute(*it))
+    compute = compute_receipt_bytes
+    first = [b"something else"]
+    monkeypatch.setattr(
+        "epochgate.store.replica.compute_receipt_bytes",
+        lambda *it: first.pop() if first else compute(*it),
+    )
     assert_seen("a false receipt of")
 
 
 def test_another_receipt_for_the_same_record(monkeypatch: Patch) -> None:
-    post, seen = Replica._post, set[tuple[bytes, bytes]]()
+    post = Replica._post
+    seen = set[tuple[bytes, bytes]]()
 
     def sign_again(self: Replica, sender: bytes, record: Record, now: EvaluationContext) -> object:
         answer = post(self, sender, record, now)
@@ -260,7 +300,9 @@ def take_what_was_never_posted(proof: Proof) -> Proof:
     keys = {key.author: key for key in map(meet, HOSTERS + VALIDATORS)}
 
     def sign(receipt: Receipt) -> Receipt:
-        message = compute_receipt_bytes(NETWORKS[0], compute_record_id(record), receipt.epoch, receipt.block)
+        message = compute_receipt_bytes(
+            NETWORKS[0], compute_record_id(record), receipt.epoch, receipt.block
+        )
         return msgspec.structs.replace(receipt, signature=keys[receipt.replica].sign(message))
 
     return Proof(record, tuple(map(sign, proof.receipts[: F + 1])))
@@ -277,7 +319,9 @@ NETWORKS: list[bytes] = []
         (take_what_was_never_posted, "took a copy that no honest replica admitted in time"),
     ],
 )
-def test_a_forged_repair(monkeypatch: Patch, forge: Callable[[Proof], Proof], complaint: str) -> None:
+def test_a_forged_repair(
+    monkeypatch: Patch, forge: Callable[[Proof], Proof], complaint: str
+) -> None:
     take = repair._take
 
     def take_forged(proof: Proof, key_rule: Any, *it: Any) -> bool:
@@ -295,14 +339,24 @@ def prove_by_one_receipt(patch: Patch) -> None:
     """A hoster's commitment that one replica has is taken for proven and complete."""
     post = Replica._post
 
-    def refuse_but_one(self: Replica, sender: bytes, record: Record, now: EvaluationContext) -> object:
+    def refuse_but_one(
+        self: Replica, sender: bytes, record: Record, now: EvaluationContext
+    ) -> object:
         key_rule = self.judge.find_key_rule(record.key, now)
-        if key_rule is not None and key_rule.rule.kind == "hoster-commit" and self.author != key_rule.replica_set.replicas[0]:
+        if (
+            key_rule is not None
+            and key_rule.rule.kind == "hoster-commit"
+            and self.author != key_rule.replica_set.replicas[0]
+        ):
             return Denied(Reason.LATE)
         return post(self, sender, record, now)
 
     patch.setattr(Replica, "_post", refuse_but_one)
-    patch.setattr(ReceiptRule, "judge_count", lambda _, count: Standing.COMPLETE if count else Standing.UNPROVEN)
+    patch.setattr(
+        ReceiptRule,
+        "judge_count",
+        lambda _, count: Standing.COMPLETE if count else Standing.UNPROVEN,
+    )
 
 
 def leave_one_out(patch: Patch) -> None:
@@ -351,7 +405,8 @@ def test_a_set_on_which_all_agree_and_which_is_wrong(
 
 
 def score_as_one_likes(patch: Patch) -> None:
-    compute, number = validator.compute_hoster_outcome, itertools.count()
+    compute = validator.compute_hoster_outcome
+    number = itertools.count()
 
     def compute_another(*it: Any) -> HosterOutcome:
         outcome = compute(*it)
@@ -368,7 +423,8 @@ def score_nothing(patch: Patch) -> None:
 
 
 def remember_other_lists(patch: Patch) -> None:
-    keep, number = NodeDatabase.keep_score_list, itertools.count()
+    keep = NodeDatabase.keep_score_list
+    number = itertools.count()
 
     def keep_another(self: NodeDatabase, epoch: int, _scores: Iterable[int]) -> None:
         keep(self, epoch, (next(number),))
@@ -401,6 +457,8 @@ def miss(duty: str) -> Callable[[Patch], None]:
         (miss("submit"), "an honest node submitted nothing in healed epoch 1"),
     ],
 )
-def test_nodes_that_do_not_agree(monkeypatch: Patch, spoil: Callable[[Patch], None], complaint: str) -> None:
+def test_nodes_that_do_not_agree(
+    monkeypatch: Patch, spoil: Callable[[Patch], None], complaint: str
+) -> None:
     spoil(monkeypatch)
     assert_seen(complaint)

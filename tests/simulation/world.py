@@ -1,4 +1,6 @@
-"""A whole subnet in one process on virtual time: production nodes on the memory engine and the embedded chain."""
+"""A whole subnet in one process on virtual time: production nodes on the memory engine and the
+embedded chain.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ class NoModel:
 
 
 class Resident:
-    """One node of the world, running or not. It can be killed, and started again with what its ledger holds."""
+    """One node of the world, running or not. It can be killed, and started again with what its
+    ledger holds.
+    """
 
     def __init__(self, world: World, name: str, model: Model | None) -> None:
         self.name = name
@@ -130,7 +134,11 @@ class Resident:
 
     def get(self, kind: type[Fact], epoch: int | None = None) -> list[Fact]:
         """What this node has emitted of `kind`."""
-        return [fact for fact in self.facts if isinstance(fact, kind) and epoch in (None, getattr(fact, "epoch", None))]
+        return [
+            fact
+            for fact in self.facts
+            if isinstance(fact, kind) and epoch in (None, getattr(fact, "epoch", None))
+        ]
 
     async def _close(self) -> None:
         assert self._database is not None
@@ -149,7 +157,9 @@ class Resident:
 
 
 class World:
-    """Hosters, validators and nodes in both roles, called by name; the subnet starts ten blocks after its chain."""
+    """Hosters, validators and nodes in both roles, called by name; the subnet starts ten blocks
+    after its chain.
+    """
 
     chain_type = LocalChain
 
@@ -186,7 +196,11 @@ class World:
             genesis=seed.to_bytes(32, "big"),
         )
         self.chain = self.chain_type(self.chain_path, None, self.clock)
-        roles = dict.fromkeys(hosters, HOSTER) | dict.fromkeys(validators, VALIDATOR) | dict.fromkeys(both, HOSTER | VALIDATOR)
+        roles = (
+            dict.fromkeys(hosters, HOSTER)
+            | dict.fromkeys(validators, VALIDATOR)
+            | dict.fromkeys(both, HOSTER | VALIDATOR)
+        )
         models = dict.fromkeys((*hosters, *both), HonestModel()) | (models or {})
         self.residents = {name: Resident(self, name, models.get(name)) for name in roles}
         for name, role in roles.items():
@@ -206,7 +220,9 @@ class World:
         resident.facts.append(fact)
 
     def prepare(self, resident: Resident, node: Node) -> None:
-        """What is done to a node before it starts: nothing, but in worlds with villains and umpires."""
+        """What is done to a node before it starts: nothing, but in worlds with villains and
+        umpires.
+        """
 
     def __getitem__(self, name: str) -> Resident:
         return self.residents[name]
@@ -222,7 +238,11 @@ class World:
     async def run_until(self, epoch: int, percent: float = 0.0) -> None:
         """Let the world live until `percent` of `epoch` has passed."""
         block = self.chain.timing.compute_first_block(epoch) + percent / 100 * BLOCKS_PER_EPOCH
-        left_seconds = self.chain.genesis_seconds + block * self.chain.timing.block_seconds - self.clock.get_unix_seconds()
+        left_seconds = (
+            self.chain.genesis_seconds
+            + block * self.chain.timing.block_seconds
+            - self.clock.get_unix_seconds()
+        )
         await asyncio.sleep(max(0.0, left_seconds))
 
     async def get_submission(self, epoch: int) -> OnChain:
@@ -234,14 +254,18 @@ class World:
     async def get_elected(self, epoch: int) -> Resident:
         """Only once the epoch has begun."""
         author = await self.chain.get_elected(epoch)
-        return next(resident for resident in self.residents.values() if resident.key.author == author)
+        return next(
+            resident for resident in self.residents.values() if resident.key.author == author
+        )
 
     async def stop(self) -> None:
         for resident in self.get_running():
             await resident.stop()
 
 
-def live(folder: Path, story: Callable[[World], Awaitable[T]], *, seed: int = 0, **options: Any) -> T:
+def live(
+    folder: Path, story: Callable[[World], Awaitable[T]], *, seed: int = 0, **options: Any
+) -> T:
     """Make a world and let `story` happen in it, on virtual time."""
 
     async def main(_rng: random.Random) -> T:
@@ -260,7 +284,15 @@ async def assert_complete(world: World, epoch: int, *, without: tuple[str, ...] 
         assert set(hosters) <= set(scored.commitments)
         assert set(hosters) <= set(scored.openings)
         assert all(scored.scores[peer_id] == MAX_SCORE for peer_id in hosters)
-    assert len({str(sorted(validator.get(Scored, epoch)[-1].scores.items())) for validator in validators}) == 1
+    assert (
+        len(
+            {
+                str(sorted(validator.get(Scored, epoch)[-1].scores.items()))
+                for validator in validators
+            }
+        )
+        == 1
+    )
     on_chain = await world.get_submission(epoch + 1)
     attestors = {resident.key.author for resident in present} - {on_chain.submitter}
     assert attestors <= set(on_chain.attested_by)

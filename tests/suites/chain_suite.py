@@ -1,4 +1,6 @@
-"""What every implementation of the Chain port must do, told once. Each of `BEHAVIOURS` is run on a subnet of its own."""
+"""What every implementation of the Chain port must do, told once. Each of `BEHAVIOURS` is run on a
+subnet of its own.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,23 @@ from epochgate.keys import SigningKey
 from epochgate.ports import Chain, ChainRefused, Submission
 from people import alice, bob, carol, dave, vera, victor, vito
 
-MEMBERS = {alice: HOSTER, bob: HOSTER, carol: HOSTER, victor: VALIDATOR, vera: VALIDATOR, vito: VALIDATOR}
-"""Who is registered before the subnet's first block. A chain without roles may give everybody both."""
+MEMBERS = {
+    alice: HOSTER,
+    bob: HOSTER,
+    carol: HOSTER,
+    victor: VALIDATOR,
+    vera: VALIDATOR,
+    vito: VALIDATOR,
+}
+"""Who is registered before the subnet's first block. A chain without roles may give everybody both.
+"""
 STRANGER = dave
 
 
 class Subnet(Protocol):
-    """A subnet of a fresh chain whose first block is known and has not come, with `MEMBERS` registered."""
+    """A subnet of a fresh chain whose first block is known and has not come, with `MEMBERS`
+    registered.
+    """
 
     def see(self, key: SigningKey) -> Chain:
         """The chain as that node sees it."""
@@ -34,7 +46,8 @@ class Subnet(Protocol):
 
 
 async def all_nodes_see_the_same_subnet(subnet: Subnet) -> None:
-    one, other = subnet.see(alice), subnet.see(victor)
+    one = subnet.see(alice)
+    other = subnet.see(victor)
     assert one.network_id == other.network_id
     assert len(one.network_id) == 32
     assert one.timing == other.timing
@@ -46,7 +59,8 @@ async def all_nodes_see_the_same_subnet(subnet: Subnet) -> None:
 
 
 async def the_roster_of_an_epoch_is_the_same_for_all_and_for_good(subnet: Subnet) -> None:
-    one, other = subnet.see(alice), subnet.see(victor)
+    one = subnet.see(alice)
+    other = subnet.see(victor)
     roster = await one.get_roster(0)
     subnet.register(STRANGER)
     subnet.deregister(bob)
@@ -80,7 +94,8 @@ async def a_roster_comes_five_blocks_before_its_epoch(subnet: Subnet) -> None:
 
 
 async def the_elected_node_is_known_from_the_first_block_on(subnet: Subnet) -> None:
-    one, other = subnet.see(alice), subnet.see(victor)
+    one = subnet.see(alice)
+    other = subnet.see(victor)
     for epoch in range(3):
         await subnet.reach(first_block(one, epoch) - 1)
         assert await one.get_elected(epoch) is None
@@ -92,7 +107,8 @@ async def the_elected_node_is_known_from_the_first_block_on(subnet: Subnet) -> N
 
 async def a_submission_is_read_back_as_it_was_made(subnet: Subnet) -> None:
     elected = await elect(subnet, epoch=1)
-    chain, submission = subnet.see(elected), make_submission(1)
+    chain = subnet.see(elected)
+    submission = make_submission(1)
     assert await chain.get_submission(1) is None
 
     await chain.submit(submission)
@@ -205,4 +221,6 @@ BEHAVIOURS: list[Behaviour] = [
     two_thirds_of_the_roster_settle_it,
     an_attestation_is_made_within_the_submissions_epoch,
 ]
-every_behaviour = pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=lambda behaviour: behaviour.__name__)
+every_behaviour = pytest.mark.parametrize(
+    "behaviour", BEHAVIOURS, ids=lambda behaviour: behaviour.__name__
+)

@@ -1,7 +1,8 @@
-"""What every engine of the Network port must do, told once. Both engines run each of `BEHAVIOURS` in a world of their own.
+"""What every engine of the Network port must do, told once. Both engines run each of `BEHAVIOURS`
+in a world of their own.
 
-A world makes peers: `join(name)` gives the network of the peer called so, which has that name's key; all know each other
-through the first that joined.
+A world makes peers: `join(name)` gives the network of the peer called so, which has that name's
+key; all know each other through the first that joined.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ async def greet(sender: bytes, message: bytes) -> bytes:
 
 async def join_two(world: World) -> tuple[Network, Network]:
     """Alice, who asks, and bob, who greets."""
-    alice, bob = await world.join("alice"), await world.join("bob")
+    alice = await world.join("alice")
+    bob = await world.join("bob")
     await bob.serve(greet)
     return alice, bob
 
@@ -63,7 +65,8 @@ async def a_peer_that_does_not_serve_is_unreachable(world: World) -> None:
 
 
 async def a_handler_that_never_ends_costs_the_caller_its_timeout_and_no_more(world: World) -> None:
-    alice, bob = await world.join("alice"), await world.join("bob")
+    alice = await world.join("alice")
+    bob = await world.join("bob")
     given_up = asyncio.Event()
 
     async def brood(_sender: bytes, _message: bytes) -> bytes:
@@ -80,7 +83,8 @@ async def a_handler_that_never_ends_costs_the_caller_its_timeout_and_no_more(wor
 
 
 async def a_handler_that_raises_answers_nothing_and_lives_on(world: World) -> None:
-    alice, bob = await world.join("alice"), await world.join("bob")
+    alice = await world.join("alice")
+    bob = await world.join("bob")
 
     async def stumble(sender: bytes, message: bytes) -> bytes:
         if message == b"stumble":
@@ -93,7 +97,8 @@ async def a_handler_that_raises_answers_nothing_and_lives_on(world: World) -> No
 
 
 async def messages_up_to_the_limit_pass_whole(world: World) -> None:
-    alice, bob = await world.join("alice"), await world.join("bob")
+    alice = await world.join("alice")
+    bob = await world.join("bob")
     assert alice.max_message_bytes == LIMIT
     largest = bytes(range(256)) * (LIMIT // 256)
 
@@ -113,7 +118,8 @@ async def a_longer_request_is_the_callers_error(world: World) -> None:
 
 
 async def a_longer_reply_is_answered_as_nothing(world: World) -> None:
-    alice, bob = await world.join("alice"), await world.join("bob")
+    alice = await world.join("alice")
+    bob = await world.join("bob")
 
     async def ramble(_sender: bytes, _message: bytes) -> bytes:
         return b"x" * (LIMIT + 1)
@@ -124,14 +130,18 @@ async def a_longer_reply_is_answered_as_nothing(world: World) -> None:
 
 async def many_requests_at_once_each_get_their_own_reply(world: World) -> None:
     alice, bob = await join_two(world)
-    replies = await asyncio.gather(*(alice.request(bob.peer_id, b"%d" % i, LONG_SECONDS) for i in range(200)))
+    replies = await asyncio.gather(
+        *(alice.request(bob.peer_id, b"%d" % i, LONG_SECONDS) for i in range(200))
+    )
     assert [reply.rpartition(b" ")[2] for reply in replies] == [b"%d" % i for i in range(200)]
 
 
 async def callers_that_give_up_disturb_nobody(world: World) -> None:
     alice, bob = await join_two(world)
     waits = [i * 0.00002 for i in range(1, 301)]
-    for seconds in waits:  # one after the other, so that some give up at the very moment when their reply arrives
+    for seconds in (
+        waits
+    ):  # one after the other, so that some give up at the very moment when their reply arrives
         try:
             await alice.request(bob.peer_id, b"quick!", seconds)
         except Unreachable:
@@ -145,7 +155,9 @@ async def a_node_asks_itself(world: World) -> None:
     with pytest.raises(Unreachable):
         await alice.request(alice.peer_id, b"me", LONG_SECONDS)
     await alice.serve(greet)
-    assert (await alice.request(alice.peer_id, b"me", LONG_SECONDS)).startswith(b"hello " + alice.peer_id)
+    assert (await alice.request(alice.peer_id, b"me", LONG_SECONDS)).startswith(
+        b"hello " + alice.peer_id
+    )
 
 
 async def who_has_left_neither_asks_nor_answers(world: World) -> None:
@@ -165,7 +177,9 @@ async def who_comes_back_is_reached_by_the_same_name(world: World) -> None:
         await alice.request(bob.peer_id, b"still there?", LONG_SECONDS)
     bob_again = await world.join("bob")
     await bob_again.serve(greet)
-    assert (await alice.request(meet("bob").author, b"welcome back", LONG_SECONDS)).endswith(b"welcome back")
+    assert (await alice.request(meet("bob").author, b"welcome back", LONG_SECONDS)).endswith(
+        b"welcome back"
+    )
     await alice.serve(greet)
     assert (await bob_again.request(alice.peer_id, b"thanks", LONG_SECONDS)).endswith(b"thanks")
 
@@ -175,7 +189,9 @@ async def five_who_know_only_the_first_reach_each_other_by_id(world: World) -> N
     for network in networks:
         await network.serve(greet)
     pairs = [(asker, asked) for asker in networks for asked in networks]
-    replies = await asyncio.gather(*(asker.request(asked.peer_id, b"hi", LONG_SECONDS) for asker, asked in pairs))
+    replies = await asyncio.gather(
+        *(asker.request(asked.peer_id, b"hi", LONG_SECONDS) for asker, asked in pairs)
+    )
     assert replies == [b"hello " + asker.peer_id + b", you said hi" for asker, _ in pairs]
 
 
@@ -198,4 +214,6 @@ BEHAVIOURS: list[Behaviour] = [
     who_comes_back_is_reached_by_the_same_name,
     five_who_know_only_the_first_reach_each_other_by_id,
 ]
-every_behaviour = pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=lambda behaviour: behaviour.__name__)
+every_behaviour = pytest.mark.parametrize(
+    "behaviour", BEHAVIOURS, ids=lambda behaviour: behaviour.__name__
+)

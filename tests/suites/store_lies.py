@@ -26,7 +26,12 @@ def withhold_values(_liar: Neighbour, request: Request, reply: Reply) -> Reply:
 def falsify_values(_liar: Neighbour, _request: Request, reply: Reply) -> Reply:
     if not isinstance(reply, Values):
         return reply
-    return Values(tuple(msgspec.structs.replace(record, value=record.value[:-1] + b"!") for record in reply.records))
+    return Values(
+        tuple(
+            msgspec.structs.replace(record, value=record.value[:-1] + b"!")
+            for record in reply.records
+        )
+    )
 
 
 def swap_values(liar: Neighbour, _request: Request, reply: Reply) -> Reply:
@@ -34,13 +39,20 @@ def swap_values(liar: Neighbour, _request: Request, reply: Reply) -> Reply:
     if not isinstance(reply, Values):
         return reply
     writers = {them.author: them for them in liar.town.neighbours}
-    return Values(tuple(writers[record.author].write(NOTE, b"another" + bytes(25)) for record in reply.records))
+    return Values(
+        tuple(
+            writers[record.author].write(NOTE, b"another" + bytes(25)) for record in reply.records
+        )
+    )
 
 
 def falsify_expiry(_liar: Neighbour, _request: Request, reply: Reply) -> Reply:
     if not isinstance(reply, Values):
         return reply
-    later = (msgspec.structs.replace(record, expiration_time=record.expiration_time + 1) for record in reply.records)
+    later = (
+        msgspec.structs.replace(record, expiration_time=record.expiration_time + 1)
+        for record in reply.records
+    )
     return Values(tuple(later))
 
 
@@ -50,9 +62,13 @@ def invent_records(liar: Neighbour, request: Request, reply: Reply) -> Reply:
         return reply
     digest = compute_value_digest(b"never written")
     block = liar.chain_clock.get_block()[0]
-    receipts = tuple(Receipt(them.author, 0, block, liar.key.sign(b"trust me")) for them in liar.town.neighbours)
+    receipts = tuple(
+        Receipt(them.author, 0, block, liar.key.sign(b"trust me")) for them in liar.town.neighbours
+    )
     authors = sorted(them.author for them in liar.town.neighbours)
-    return Listing(tuple(Entry(author, digest, 1e12, 96, receipts) for author in authors), is_last=True)
+    return Listing(
+        tuple(Entry(author, digest, 1e12, 96, receipts) for author in authors), is_last=True
+    )
 
 
 def borrow_receipts(liar: Neighbour, request: Request, reply: Reply) -> Reply:
@@ -71,13 +87,19 @@ def back_date(liar: Neighbour, request: Request, reply: Reply) -> Reply:
     for entry in reply.entries:
         record_id = compute_record_id(Record(request.key, entry.author, b"", 0.0))
         record_id = msgspec.structs.replace(record_id, value_digest=entry.value_digest)
-        receipt = Receipt(liar.author, 0, 2, liar.key.sign(compute_receipt_bytes(network, record_id, 0, 2)))
+        receipt = Receipt(
+            liar.author, 0, 2, liar.key.sign(compute_receipt_bytes(network, record_id, 0, 2))
+        )
         entries.append(msgspec.structs.replace(entry, receipts=(receipt,)))
     return Listing(tuple(entries), is_last=True)
 
 
 def list_without_end(liar: Neighbour, request: Request, reply: Reply) -> Reply:
-    return Listing(tuple(liar.get_listing(NOTE)), is_last=False) if isinstance(request, List) else reply
+    return (
+        Listing(tuple(liar.get_listing(NOTE)), is_last=False)
+        if isinstance(request, List)
+        else reply
+    )
 
 
 def refuse_everything(_liar: Neighbour, _request: Request, _reply: Reply) -> Reply:

@@ -1,4 +1,6 @@
-"""What store and replica must do on every engine, told once. Each of `BEHAVIOURS` happens in a town of its own."""
+"""What store and replica must do on every engine, told once. Each of `BEHAVIOURS` happens in a town
+of its own.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +40,18 @@ async def all_replicas_give_receipts(town: Town) -> None:
 
 
 async def everybody_reads_what_all_have_posted(town: Town) -> None:
-    records = [them.write(NOTE, bytes([number]) * 32) for number, them in enumerate(town.neighbours)]
+    records = [
+        them.write(NOTE, bytes([number]) * 32) for number, them in enumerate(town.neighbours)
+    ]
     pairs = zip(town.neighbours, records, strict=True)
     await asyncio.gather(*(them.post(NOTE, record) for them, record in pairs))
     for reader in town.neighbours:
         reading = await reader.read(NOTE)
         assert reading.is_enough
-        found = [reading.proofs[record_id].record for record_id in reading.get_record_ids(Standing.COMPLETE)]
+        found = [
+            reading.proofs[record_id].record
+            for record_id in reading.get_record_ids(Standing.COMPLETE)
+        ]
         assert found == sorted(records, key=lambda record: record.author)
 
 
@@ -72,13 +79,16 @@ async def a_second_value_is_refused_and_kept_as_evidence(town: Town) -> None:
 
 
 async def a_two_faced_author_is_seen_with_both_faces(town: Town) -> None:
-    alice, half = town.neighbours[0], len(town.neighbours) // 2
+    alice = town.neighbours[0]
+    half = len(town.neighbours) // 2
     records = [alice.write(NOTE, bytes([number]) * 32) for number in range(2)]
     await alice.post_to(town.neighbours[:half], records[0])
     await alice.post_to(town.neighbours[half:], records[1])
     rule_reading = await town.neighbours[-1].store.read_all(NOTE, 0)
     proven = rule_reading.get_proofs(Standing.PROVEN)[alice.author]
-    assert sorted(proof.record.payload for proof in proven) == [record.payload for record in records]
+    assert sorted(proof.record.payload for proof in proven) == [
+        record.payload for record in records
+    ]
 
 
 async def somebody_elses_record_is_refused(town: Town) -> None:
@@ -122,13 +132,18 @@ async def f_silent_replicas_change_nothing(town: Town) -> None:
 
 
 async def one_silent_replica_more_is_told(town: Town) -> None:
-    alice, k, f = town.neighbours[0], len(town.neighbours), town.f
+    alice = town.neighbours[0]
+    k = len(town.neighbours)
+    f = town.f
     for them in town.neighbours[-f - 1 :]:
         them.fall_silent()
     posting = await alice.post(NOTE, alice.write(NOTE), within_seconds=TIMEOUT_SECONDS + 0.5)
     assert not posting.is_complete
     assert posting.is_proven
-    assert str(posting) == f"{k - f - 1} of {k} receipts, {k - f} make it complete; {f + 1} replicas did not answer"
+    assert (
+        str(posting)
+        == f"{k - f - 1} of {k} receipts, {k - f} make it complete; {f + 1} replicas did not answer"
+    )
     reading = await alice.read(NOTE)
     assert not reading.is_enough
     assert reading.answered == frozenset(them.author for them in town.neighbours[: k - f - 1])
@@ -153,20 +168,26 @@ async def f_liars_change_nothing(town: Town) -> None:
             reading = await reader.read(NOTE)
             assert reading.is_enough, lie.__name__
             assert [proof.record for proof in reading.proofs.values()] == [record], lie.__name__
-            assert list(reading.get_record_ids(Standing.COMPLETE)) == [posting.record_id], lie.__name__
+            assert list(reading.get_record_ids(Standing.COMPLETE)) == [posting.record_id], (
+                lie.__name__
+            )
 
 
 async def who_is_caught_forging_is_not_believed_at_all(town: Town) -> None:
-    alice, liar = town.neighbours[0], town.neighbours[1]
+    alice = town.neighbours[0]
+    liar = town.neighbours[1]
     await alice.post_to(town.neighbours, alice.write(NOTE))
     liar.lie(invent_records)
     reading = await town.visitor.read(NOTE, wait_for_all=True)
-    assert reading.answered == frozenset(them.author for them in town.neighbours if them is not liar)
+    assert reading.answered == frozenset(
+        them.author for them in town.neighbours if them is not liar
+    )
     assert len(reading.signers) == 1
 
 
 async def what_too_few_have_seen_does_not_exist(town: Town) -> None:
-    alice, reader = town.neighbours[0], town.neighbours[-1]
+    alice = town.neighbours[0]
+    reader = town.neighbours[-1]
     record = alice.write(NOTE)
     await alice.post_to(town.neighbours[: town.f], record)
     assert (await reader.read(NOTE)).is_enough
@@ -181,7 +202,10 @@ async def what_too_few_have_seen_does_not_exist(town: Town) -> None:
 
 async def large_values_are_read_whole(town: Town) -> None:
     """More than one message holds, from replicas that all answer within theirs."""
-    records = [them.write(LARGE, bytes([number]) * LARGE_BYTES) for number, them in enumerate(town.neighbours)]
+    records = [
+        them.write(LARGE, bytes([number]) * LARGE_BYTES)
+        for number, them in enumerate(town.neighbours)
+    ]
     pairs = zip(town.neighbours, records, strict=True)
     await asyncio.gather(*(them.post(LARGE, record) for them, record in pairs))
     reading = await town.visitor.read(LARGE)
@@ -194,10 +218,14 @@ async def keys_of_their_own_are_read_as_one_section(town: Town) -> None:
         assert (await them.post(OWN, them.write(OWN))).is_complete
     rule_reading = await town.neighbours[0].store.read_all(OWN, 0)
     assert rule_reading.is_enough
-    assert list(rule_reading.get_proofs(Standing.COMPLETE)) == sorted(them.author for them in town.neighbours)
+    assert list(rule_reading.get_proofs(Standing.COMPLETE)) == sorted(
+        them.author for them in town.neighbours
+    )
     alice, bob = town.neighbours[:2]
     key_rule = town.get_key_rule(OWN, 0, alice)
-    foreign = bob.key.sign_record(key_rule.context.network, key_rule.key, bytes(32), town.clock.get_unix_seconds() + 600)
+    foreign = bob.key.sign_record(
+        key_rule.context.network, key_rule.key, bytes(32), town.clock.get_unix_seconds() + 600
+    )
     (refused,) = await bob.post_to([alice], foreign)
     assert isinstance(refused, Refused)
     assert refused.reason == "not-author"
@@ -206,22 +234,34 @@ async def keys_of_their_own_are_read_as_one_section(town: Town) -> None:
 async def large_values_under_keys_of_their_own_are_read_whole_whoever_is_silent(town: Town) -> None:
     """All of them together are more than one message holds, and so are those of one replica."""
     for number, them in enumerate(town.neighbours):
-        assert (await them.post(OWN_LARGE, them.write(OWN_LARGE, bytes([number]) * LARGE_BYTES))).is_complete
+        assert (
+            await them.post(OWN_LARGE, them.write(OWN_LARGE, bytes([number]) * LARGE_BYTES))
+        ).is_complete
     for them in town.neighbours[-town.f :]:
         them.fall_silent()
     rule_reading = await town.visitor.store.read_all(OWN_LARGE, 0, wait_for_all=True)
     assert rule_reading.is_enough
-    payloads = {author: proofs[0].record.payload for author, proofs in rule_reading.get_proofs(Standing.PROVEN).items()}
-    assert payloads == {them.author: bytes([number]) * LARGE_BYTES for number, them in enumerate(town.neighbours)}
+    payloads = {
+        author: proofs[0].record.payload
+        for author, proofs in rule_reading.get_proofs(Standing.PROVEN).items()
+    }
+    assert payloads == {
+        them.author: bytes([number]) * LARGE_BYTES for number, them in enumerate(town.neighbours)
+    }
 
 
 async def the_latest_heartbeat_wins_and_old_ones_do_not_come_back(town: Town) -> None:
-    alice, reader = town.neighbours[0], town.neighbours[-1]
-    old, new = alice.write(HEARTBEAT, b"o" * 32, 100), alice.write(HEARTBEAT, b"n" * 32, 200)
+    alice = town.neighbours[0]
+    reader = town.neighbours[-1]
+    old = alice.write(HEARTBEAT, b"o" * 32, 100)
+    new = alice.write(HEARTBEAT, b"n" * 32, 200)
     await alice.post_to(town.neighbours, old)
     assert (await alice.post(HEARTBEAT, new)).is_complete
     await eventually(
-        lambda: all(them.get_listing(HEARTBEAT)[0].expiration_time == new.expiration_time for them in town.neighbours)
+        lambda: all(
+            them.get_listing(HEARTBEAT)[0].expiration_time == new.expiration_time
+            for them in town.neighbours
+        )
     )
     (refused,) = await alice.post_to([reader], old)
     assert isinstance(refused, Refused)
@@ -239,13 +279,17 @@ async def a_restart_keeps_records_and_receipts(town: Town) -> None:
     for them in town.neighbours:
         await them.restart()
     reading = await town.neighbours[-1].read(NOTE, wait_for_all=True)
-    assert reading.signers[compute_record_id(record)] == frozenset(them.author for them in town.neighbours)
+    assert reading.signers[compute_record_id(record)] == frozenset(
+        them.author for them in town.neighbours
+    )
     assert await alice.post_to(town.neighbours, record) == before
 
 
 async def a_replica_that_lost_its_data_takes_what_is_proven(town: Town) -> None:
-    alice, carol = town.neighbours[0], town.neighbours[2]
-    proven, unproven = alice.write(NOTE), alice.write(OTHER)
+    alice = town.neighbours[0]
+    carol = town.neighbours[2]
+    proven = alice.write(NOTE)
+    unproven = alice.write(OTHER)
     posting = await alice.post(NOTE, proven)
     await eventually(lambda: len(posting.receipts) == len(town.neighbours))
     await alice.post_to([alice], unproven)
@@ -253,7 +297,9 @@ async def a_replica_that_lost_its_data_takes_what_is_proven(town: Town) -> None:
     assert await carol.repair() == 1
     assert not carol.get_listing(OTHER)
     (entry,) = carol.get_listing(NOTE)
-    assert {receipt.replica for receipt in entry.receipts} == posting.receipts.keys() - {carol.author}
+    assert {receipt.replica for receipt in entry.receipts} == posting.receipts.keys() - {
+        carol.author
+    }
     assert await carol.repair() == 0
     (posted,) = await alice.post_to([carol], proven)
     assert isinstance(posted, Posted)
@@ -295,4 +341,6 @@ BEHAVIOURS: list[Behaviour] = [
     a_replica_that_lost_its_data_takes_what_is_proven,
     a_forged_repair_is_refused,
 ]
-every_behaviour = pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=lambda behaviour: behaviour.__name__)
+every_behaviour = pytest.mark.parametrize(
+    "behaviour", BEHAVIOURS, ids=lambda behaviour: behaviour.__name__
+)

@@ -26,12 +26,18 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.key_file, self.chain_file, self.data = folder / "alice.key", folder / "chain.sqlite", folder / "data"
+        self.key_file = folder / "alice.key"
+        self.chain_file = folder / "chain.sqlite"
+        self.data = folder / "data"
         self.alice = SigningKey.create(self.key_file)
 
-    def make_chain(self, clock: SystemClock | None = None, roles: int = HOSTER, blocks_per_epoch: int = 100) -> None:
+    def make_chain(
+        self, clock: SystemClock | None = None, roles: int = HOSTER, blocks_per_epoch: int = 100
+    ) -> None:
         clock = clock or SystemClock()
-        LocalChain.create(self.chain_file, clock, block_seconds=0.3, blocks_per_epoch=blocks_per_epoch)
+        LocalChain.create(
+            self.chain_file, clock, block_seconds=0.3, blocks_per_epoch=blocks_per_epoch
+        )
         LocalChain(self.chain_file, None, clock).register(self.alice.author, roles)
 
     def start(self, **changes: str) -> int:
@@ -41,7 +47,11 @@ class Place:
             "identity": f"{self.key_file}",
             "data": f"{self.data}",
         }
-        parts = [part for name, value in (options | changes).items() for part in (f"--{name.replace('_', '-')}", value)]
+        parts = [
+            part
+            for name, value in (options | changes).items()
+            for part in (f"--{name.replace('_', '-')}", value)
+        ]
         return run_command(["node", *parts])
 
 
@@ -191,18 +201,35 @@ def refuse_a_second_key_of_a_name(place: Place) -> int:
         (lambda _: run_command(["devnet", "--validators", "many"]), "--validators"),
         (lambda _: run_command(["devnet", "--epochs", "0"]), "--epochs"),
         (lambda _: run_command(["devnet", "--epoch-seconds", "1"]), "greater than or equal to 5"),
-        (lambda _: run_command(["devnet", "--model", "nowhere:make_model"]), "there is no module 'nowhere'"),
-        (lambda _: run_command(["devnet", "--challenger", "nowhere:Prompts"]), "there is no module 'nowhere'"),
+        (
+            lambda _: run_command(["devnet", "--model", "nowhere:make_model"]),
+            "there is no module 'nowhere'",
+        ),
+        (
+            lambda _: run_command(["devnet", "--challenger", "nowhere:Prompts"]),
+            "there is no module 'nowhere'",
+        ),
         (lambda _: run_command(["devnet", "--colour", "red"]), "see `epochgate devnet --help`"),
         (lambda _: run_command(["devnet", "--adversary", "nobody"]), "there are copier, latecomer"),
         (lambda _: run_command(["devnet", "--adversary", "copier:many"]), "as in copier:2"),
         (lambda _: run_command(["devnet", "--adversary", "copier:4"]), "so 9 honest ones"),
         (lambda _: run_command(["devnet", "--restart-node-at", "145%"]), "as in 45%"),
-        (lambda _: run_command(["devnet", "--absent-elected", "--hosters", "1", "--validators", "1"]), "at least 4 nodes"),
+        (
+            lambda _: run_command(
+                ["devnet", "--absent-elected", "--hosters", "1", "--validators", "1"]
+            ),
+            "at least 4 nodes",
+        ),
         (lambda _: run_command(["devnet", "--late-node", "--hosters", "2"]), "--hosters 3"),
-        (lambda _: run_command(["devnet", "--policy", "nowhere:POLICY"]), "there is no module 'nowhere'"),
+        (
+            lambda _: run_command(["devnet", "--policy", "nowhere:POLICY"]),
+            "there is no module 'nowhere'",
+        ),
         (lambda _: run_command(["attack", "--only", "nobody"]), "there are copier, latecomer"),
-        (lambda place: run_command(["attack", "--page", f"{place.folder}/no.md"]), "put them where the table goes"),
+        (
+            lambda place: run_command(["attack", "--page", f"{place.folder}/no.md"]),
+            "put them where the table goes",
+        ),
         (lambda _: run_command(["policy", "--policy", "INFERENCE_POLICY"]), "write module:NAME"),
         (lambda _: run_command(["policy", "--roster", "0"]), "--roster"),
         (lambda _: run_command(["fly"]), "see `epochgate --help`"),
@@ -220,7 +247,9 @@ def test_wrong_input_gets_one_line_that_says_what_to_do(
     assert advice in err
 
 
-def test_keygen_prints_the_peer_id_of_the_key_it_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keygen_prints_the_peer_id_of_the_key_it_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_command(["keygen", f"{tmp_path}/carol.key"]) == 0
     peer_id = capsys.readouterr().out.strip()
     assert peer_id == format_peer_id(SigningKey.load(tmp_path / "carol.key").author)
@@ -236,7 +265,9 @@ def test_a_policy_is_printed_with_its_digest(capsys: pytest.CaptureFixture[str])
     assert "problem" not in out
 
 
-def test_a_policy_that_cannot_work_on_a_chain_says_so_and_exits_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_policy_that_cannot_work_on_a_chain_says_so_and_exits_1(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert run_command(["policy", "--blocks-per-epoch", "10"]) == 1
     assert "problem: hoster-reveal" in capsys.readouterr().out
 
@@ -247,6 +278,10 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_it_also_runs_as_a_module() -> None:
-    done = subprocess.run([sys.executable, "-m", "epochgate", "devnet", "--hosters", "0"], capture_output=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "epochgate", "devnet", "--hosters", "0"],
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert done.stderr.startswith(b"epochgate: ")

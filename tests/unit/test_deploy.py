@@ -15,7 +15,9 @@ from epochgate.runtime.settings import load_settings
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
-def test_the_example_settings_are_settings_with_and_without_what_is_commented_out(tmp_path: Path) -> None:
+def test_the_example_settings_are_settings_with_and_without_what_is_commented_out(
+    tmp_path: Path,
+) -> None:
     text = (DEPLOY / "node.toml").read_text()
     assert load_settings({}, DEPLOY / "node.toml").settings.listen.startswith("/ip4/0.0.0.0/")
     whole = tmp_path / "node.toml"
@@ -32,9 +34,16 @@ def test_the_service_leaves_a_node_the_time_to_say_goodbye() -> None:
     assert int(stop[1]) >= 2 * GOODBYE_SECONDS + 3, "the network's end takes as long again"
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
+)
 def test_systemd_understands_the_service(tmp_path: Path) -> None:
     unit = tmp_path / "epochgate.service"
-    unit.write_text((DEPLOY / "epochgate.service").read_text().replace("/opt/epochgate/bin/epochgate", "/bin/true"))
-    done = subprocess.run(["systemd-analyze", "verify", f"{unit}"], capture_output=True, text=True, check=False)  # noqa: S607 - where it is
+    unit.write_text(
+        (DEPLOY / "epochgate.service")
+        .read_text()
+        .replace("/opt/epochgate/bin/epochgate", "/bin/true")
+    )
+    command = ["systemd-analyze", "verify", f"{unit}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -10,8 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epochgate.core.record import SIGNATURE_BYTES, compute_key, is_author, is_record_signed, is_signed
-from epochgate.keys import FILE_BYTES, FILE_PREFIX, KeyFileError, SigningKey, format_peer_id, parse_peer_id
+from epochgate.core.record import (
+    SIGNATURE_BYTES,
+    compute_key,
+    is_author,
+    is_record_signed,
+    is_signed,
+)
+from epochgate.keys import (
+    FILE_BYTES,
+    FILE_PREFIX,
+    KeyFileError,
+    SigningKey,
+    format_peer_id,
+    parse_peer_id,
+)
 from people import NETWORK, alice, bob
 
 SEED = bytes(range(32))
@@ -58,7 +71,9 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(KeyFileError, match=r"does not exist: make a key with `epochgate keygen .*identity`"):
+    with pytest.raises(
+        KeyFileError, match=r"does not exist: make a key with `epochgate keygen .*identity`"
+    ):
         SigningKey.load(tmp_path / "identity")
 
 
@@ -120,7 +135,11 @@ def test_a_signed_record_is_bound_to_its_network() -> None:
 
 
 def test_a_seed_always_gives_the_same_key() -> None:
-    assert SigningKey.from_seed(SEED).author == SigningKey.from_seed(SEED).author != SigningKey.generate().author
+    assert (
+        SigningKey.from_seed(SEED).author
+        == SigningKey.from_seed(SEED).author
+        != SigningKey.generate().author
+    )
     assert is_author(SigningKey.generate().author)
     with pytest.raises(ValueError, match="32"):
         SigningKey.from_seed(b"short")

@@ -18,6 +18,10 @@ def test_a_users_type_checker_knows_them(tmp_path: Path) -> None:
     user_file = tmp_path / "my_subnet.py"
     user_file.write_text("from epochgate import HOSTER, Policy, Rule, Scoring, epochs, percent\n")
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", user_file], check=False, capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, "-m", "mypy", "--strict", user_file],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stdout

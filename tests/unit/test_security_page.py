@@ -1,4 +1,6 @@
-"""The page that maps threats to tests has a row for every threat, and names tests and adversaries that exist."""
+"""The page that maps threats to tests has a row for every threat, and names tests and adversaries
+that exist.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,11 @@ from epochgate.adversaries import ADVERSARIES
 TESTS = Path(__file__).parents[1]
 PAGE = (TESTS.parent / "docs" / "security.md").read_text()
 LINES = PAGE.partition("## Every threat")[2].partition("\n## ")[0].splitlines()
-ROWS = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in LINES if line.startswith("| ")]
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split(" | ")]
+    for line in LINES
+    if line.startswith("| ")
+]
 NAMED = sorted(set(re.findall(r"`([\w/]+\.py)::(\w+)`", PAGE)))
 
 THREATS = """
@@ -103,7 +109,9 @@ secrets in the repository
 an endpoint reachable from outside
 a screen that runs what it is shown
 """
-"""What a system of this kind was seen to suffer from, a line each. A new threat is written down here first."""
+"""What a system of this kind was seen to suffer from, a line each. A new threat is written down
+here first.
+"""
 
 
 def test_every_threat_has_its_row_and_its_test() -> None:
@@ -117,7 +125,9 @@ def test_a_named_test_is_there(file: str, name: str) -> None:
     """Of a suite, a behaviour that is run."""
     text = (TESTS / file).read_text()
     is_there = (
-        f"async def {name}(" in text and f"    {name},\n" in text if file.startswith("suites/") else f"def test_{name}(" in text
+        f"async def {name}(" in text and f"    {name},\n" in text
+        if file.startswith("suites/")
+        else f"def test_{name}(" in text
     )
     assert is_there
 

@@ -17,9 +17,11 @@ from epochgate.store.wire import Post, Posted
 
 
 class Adversary(msgspec.Struct, frozen=True):
-    """`role` is what it is registered as; `corrupt` is called with the node once it is made and before it starts.
+    """`role` is what it is registered as; `corrupt` is called with the node once it is made and
+    before it starts.
 
-    `aim` says what it is after, `outcome` what the protocol makes of it. `make_key` is for one that chooses its identity.
+    `aim` says what it is after, `outcome` what the protocol makes of it. `make_key` is for one that
+    chooses its identity.
     """
 
     name: str
@@ -33,12 +35,16 @@ class Adversary(msgspec.Struct, frozen=True):
 async def post_once(node: NodeContext, replicas: Iterable[bytes], record: Record) -> str:
     """Send a record past the store, one time to each; says what came of it."""
     replies = await asyncio.gather(*(node.store.ask(replica, Post(record)) for replica in replicas))
-    return f"{sum(isinstance(reply, Posted) for reply in replies)} of {len(replies)} replicas took it"
+    return (
+        f"{sum(isinstance(reply, Posted) for reply in replies)} of {len(replies)} replicas took it"
+    )
 
 
 def sign(node: NodeContext, key_rule: KeyRule, payload: bytes) -> Record:
     """A record of this node's under any key, with as long a life as the key's rule allows."""
-    expiration_time = node.get_unix_seconds() + key_rule.longest_seconds - 2 * key_rule.block_seconds
+    expiration_time = (
+        node.get_unix_seconds() + key_rule.longest_seconds - 2 * key_rule.block_seconds
+    )
     return node.key.sign_record(key_rule.context.network, key_rule.key, payload, expiration_time)
 
 
@@ -46,8 +52,12 @@ def get_replicas(node: NodeContext, rule: Rule, epoch: int) -> Sequence[bytes]:
     return node.get_key_rule(rule, epoch).replica_set.replicas
 
 
-async def watch_for_others(node: NodeContext, rule: Rule, epoch: int, closes: float) -> dict[bytes, Proof]:
-    """What others have posted by `rule`, as soon as something of theirs is proven. Raises Missed when nothing comes."""
+async def watch_for_others(
+    node: NodeContext, rule: Rule, epoch: int, closes: float
+) -> dict[bytes, Proof]:
+    """What others have posted by `rule`, as soon as something of theirs is proven. Raises Missed
+    when nothing comes.
+    """
     while node.compute_seconds_until(closes) > node.block_seconds:
         rule_reading = await node.store.read_all(rule, epoch)
         proven = rule_reading.get_proofs(Standing.PROVEN)

@@ -8,7 +8,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from epochgate.adversaries.adversary import Adversary, get_replicas, post_once, sign, watch_for_others
+from epochgate.adversaries.adversary import (
+    Adversary,
+    get_replicas,
+    post_once,
+    sign,
+    watch_for_others,
+)
 from epochgate.core.commitment import Opening, OpeningOf, compute_commitment
 from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Rule
@@ -27,7 +33,9 @@ async def _copy_commitment(node: NodeContext, duty: Duty) -> str:
     rule = get_commitment_rule(node.policy, node.policy.get_opening_rule(HOSTER))
     victims = await watch_for_others(node, rule, duty.epoch, duty.closes)
     proof = next(iter(victims.values()))
-    return await node.post(rule, duty, sign(node, node.get_key_rule(rule, duty.epoch), proof.record.payload))
+    return await node.post(
+        rule, duty, sign(node, node.get_key_rule(rule, duty.epoch), proof.record.payload)
+    )
 
 
 async def _copy_opening(node: NodeContext, duty: Duty) -> str:
@@ -39,7 +47,9 @@ async def _copy_opening(node: NodeContext, duty: Duty) -> str:
     while True:
         openings = await watch_for_others(node, rule, duty.epoch, duty.closes)
         for author, proof in openings.items():
-            if own is None or (author in commitments and commitments[author].record.payload == own.payload):
+            if own is None or (
+                author in commitments and commitments[author].record.payload == own.payload
+            ):
                 record = sign(node, node.get_key_rule(rule, duty.epoch), proof.record.payload)
                 return await node.post(rule, duty, record)
 
@@ -88,7 +98,9 @@ async def _come_early(node: NodeContext, duty: Duty) -> str:
     return f"early commitment: {took}"
 
 
-async def _encode_answer(node: NodeContext, rule: Rule, model: Model | None, challenge: NDArray[Any]) -> bytes:
+async def _encode_answer(
+    node: NodeContext, rule: Rule, model: Model | None, challenge: NDArray[Any]
+) -> bytes:
     """The model's answer as an opening under `rule` shows it."""
     if model is None or not isinstance(rule.schema, OpeningOf):
         raise DutyFailed("it has no model to run, or nothing to open")
@@ -96,8 +108,14 @@ async def _encode_answer(node: NodeContext, rule: Rule, model: Model | None, cha
 
 
 def _be_early(node: Node) -> None:
-    """Its alarm clock is the challenge: it looks at it in the block in which others do, and does not wait for the window."""
-    node.handlers |= {duties.COMMIT_OUTPUT: _do_nothing, duties.OPEN_OUTPUT: _do_nothing, duties.ATTEST: _then_attest(node)}
+    """Its alarm clock is the challenge: it looks at it in the block in which others do, and does
+    not wait for the window.
+    """
+    node.handlers |= {
+        duties.COMMIT_OUTPUT: _do_nothing,
+        duties.OPEN_OUTPUT: _do_nothing,
+        duties.ATTEST: _then_attest(node),
+    }
 
 
 def _then_attest(node: Node) -> DutyHandler:
@@ -126,8 +144,12 @@ async def _replay_commitment(node: NodeContext, duty: Duty) -> str:
     key_rule = node.get_key_rule(rule, duty.epoch)
     fresh_seconds = node.get_unix_seconds() + key_rule.longest_seconds - 2 * key_rule.block_seconds
     moved = msgspec.structs.replace(first, key=key_rule.key, expiration_time=fresh_seconds)
-    await post_once(node, key_rule.replica_set.replicas, moved)  # under the new key, with the old signature
-    record = node.sign_once(rule, duty.epoch, first.payload, node.database.get_own_opening(rule.kind, duty.epoch - 1))
+    await post_once(
+        node, key_rule.replica_set.replicas, moved
+    )  # under the new key, with the old signature
+    record = node.sign_once(
+        rule, duty.epoch, first.payload, node.database.get_own_opening(rule.kind, duty.epoch - 1)
+    )
     return await node.post(rule, duty, record)
 
 
@@ -136,8 +158,9 @@ def _replay(node: Node) -> None:
 
 
 class Equivocator:
-    """Commits to two answers, for one half of the replicas each, both of them in time and well signed; then opens
-    whichever others' openings favour."""
+    """Commits to two answers, for one half of the replicas each, both of them in time and well
+    signed; then opens whichever others' openings favour.
+    """
 
     def __init__(self) -> None:
         self._openings: dict[int, tuple[Opening, ...]] = {}
@@ -145,13 +168,23 @@ class Equivocator:
     async def commit(self, node: NodeContext, duty: Duty) -> str:
         opening_rule = node.policy.get_opening_rule(HOSTER)
         rule = get_commitment_rule(node.policy, opening_rule)
-        replicas, key_rule = get_replicas(node, rule, duty.epoch), node.get_key_rule(rule, duty.epoch)
+        replicas = get_replicas(node, rule, duty.epoch)
+        key_rule = node.get_key_rule(rule, duty.epoch)
         challenge, digest = await get_challenge(node, duty.epoch)
-        answers = [await _encode_answer(node, opening_rule, model, challenge) for model in (node.model, ConstantModel())]
-        self._openings[duty.epoch] = tuple(Opening(node.entropy.get_bytes(32), digest, answer) for answer in answers)
+        answers = [
+            await _encode_answer(node, opening_rule, model, challenge)
+            for model in (node.model, ConstantModel())
+        ]
+        self._openings[duty.epoch] = tuple(
+            Opening(node.entropy.get_bytes(32), digest, answer) for answer in answers
+        )
         said = []
-        for opening, part in zip(self._openings[duty.epoch], (replicas[::2], replicas[1::2]), strict=True):
-            commitment = compute_commitment(node.chain.network_id, rule.kind, duty.epoch, node.author, opening)
+        for opening, part in zip(
+            self._openings[duty.epoch], (replicas[::2], replicas[1::2]), strict=True
+        ):
+            commitment = compute_commitment(
+                node.chain.network_id, rule.kind, duty.epoch, node.author, opening
+            )
             said.append(await post_once(node, part, sign(node, key_rule, commitment)))
         return "; ".join(said)
 
@@ -159,7 +192,9 @@ class Equivocator:
         rule = node.policy.get_opening_rule(HOSTER)
         shown = await watch_for_others(node, rule, duty.epoch, duty.closes)
         favoured = {Opening.from_bytes(proof.record.payload).payload for proof in shown.values()}
-        openings = sorted(self._openings.pop(duty.epoch, ()), key=lambda opening: opening.payload not in favoured)
+        openings = sorted(
+            self._openings.pop(duty.epoch, ()), key=lambda opening: opening.payload not in favoured
+        )
         if not openings:
             raise DutyFailed("it has nothing to open")
         opened = sign(node, node.get_key_rule(rule, duty.epoch), rule.schema.encode(openings[0]))
@@ -168,7 +203,10 @@ class Equivocator:
 
 def _equivocate(node: Node) -> None:
     equivocator = Equivocator()
-    node.handlers |= {duties.COMMIT_OUTPUT: equivocator.commit, duties.OPEN_OUTPUT: equivocator.open}
+    node.handlers |= {
+        duties.COMMIT_OUTPUT: equivocator.commit,
+        duties.OPEN_OUTPUT: equivocator.open,
+    }
 
 
 def _withhold(node: Node) -> None:
@@ -197,12 +235,60 @@ def _serve(model: Model) -> Any:
 
 
 HOSTERS = (
-    Adversary("copier", HOSTER, "copies a digest and later its opening", "the copy does not open: 0", _copy),
-    Adversary("latecomer", HOSTER, "commits to what others have shown", "late, so nothing to open: 0", be_late),
-    Adversary("early-bird", HOSTER, "commits and opens before the window", "early, so it does not exist: 0", _be_early),
-    Adversary("replayer", HOSTER, "shows last epoch's work again", "bound to its epoch and challenge: 0", _replay),
-    Adversary("equivocator", HOSTER, "two answers, opens what others favour", "left out with evidence: 0", _equivocate),
-    Adversary("withholder", HOSTER, "commits and never opens", "counts as a commitment, earns 0", _withhold),
-    Adversary("lazy", HOSTER, "answers ones instead of running the model", "far from the centre: 0", _serve(ConstantModel())),
-    Adversary("colluder", HOSTER, "all of them give one wrong answer", "a minority is no centre: 0", _serve(AgreedLie())),
+    Adversary(
+        "copier",
+        HOSTER,
+        "copies a digest and later its opening",
+        "the copy does not open: 0",
+        _copy,
+    ),
+    Adversary(
+        "latecomer",
+        HOSTER,
+        "commits to what others have shown",
+        "late, so nothing to open: 0",
+        be_late,
+    ),
+    Adversary(
+        "early-bird",
+        HOSTER,
+        "commits and opens before the window",
+        "early, so it does not exist: 0",
+        _be_early,
+    ),
+    Adversary(
+        "replayer",
+        HOSTER,
+        "shows last epoch's work again",
+        "bound to its epoch and challenge: 0",
+        _replay,
+    ),
+    Adversary(
+        "equivocator",
+        HOSTER,
+        "two answers, opens what others favour",
+        "left out with evidence: 0",
+        _equivocate,
+    ),
+    Adversary(
+        "withholder",
+        HOSTER,
+        "commits and never opens",
+        "counts as a commitment, earns 0",
+        _withhold,
+    ),
+    Adversary(
+        "lazy",
+        HOSTER,
+        "answers ones instead of running the model",
+        "far from the centre: 0",
+        _serve(ConstantModel()),
+    ),
+    Adversary(
+        "colluder",
+        HOSTER,
+        "all of them give one wrong answer",
+        "a minority is no centre: 0",
+        _serve(AgreedLie()),
+    ),
 )

@@ -54,7 +54,9 @@ def _hide(node: Node) -> None:
 
 
 class TwoFaced:
-    """Signs receipts for late records as if they had been in time, and shows them to every other reader."""
+    """Signs receipts for late records as if they had been in time, and shows them to every other
+    reader.
+    """
 
     def __init__(self, node: Node) -> None:
         self._node = node.context
@@ -67,12 +69,24 @@ class TwoFaced:
             case Post(record), Refused(reason=Reason.LATE.value):
                 receipt = self._date_back(record)
                 return reply if receipt is None else encode(Posted(receipt))
-            case List(key=key, after=after), Listing(entries=entries, is_last=True) if self._is_shown_to(sender):
-                late = [_make_entry(*pair) for author, pair in sorted(self._late[key].items()) if author > after]
+            case List(key=key, after=after), Listing(entries=entries, is_last=True) if (
+                self._is_shown_to(sender)
+            ):
+                late = [
+                    _make_entry(*pair)
+                    for author, pair in sorted(self._late[key].items())
+                    if author > after
+                ]
                 merged = {entry.author: entry for entry in (*entries, *late)}
-                return encode(Listing(tuple(merged[author] for author in sorted(merged)), is_last=True))
-            case Fetch(key=key, authors=authors), Values(records=records) if self._is_shown_to(sender):
-                late_records = tuple(self._late[key][author][0] for author in authors if author in self._late[key])
+                return encode(
+                    Listing(tuple(merged[author] for author in sorted(merged)), is_last=True)
+                )
+            case Fetch(key=key, authors=authors), Values(records=records) if self._is_shown_to(
+                sender
+            ):
+                late_records = tuple(
+                    self._late[key][author][0] for author in authors if author in self._late[key]
+                )
                 return encode(Values(records + late_records))
         return reply
 
@@ -89,7 +103,9 @@ class TwoFaced:
         if key_rule is None or key_rule.epoch is None:
             return None
         record_id = compute_record_id(record)
-        signature = self._node.key.sign(compute_receipt_bytes(now.network, record_id, key_rule.epoch, key_rule.last))
+        signature = self._node.key.sign(
+            compute_receipt_bytes(now.network, record_id, key_rule.epoch, key_rule.last)
+        )
         receipt = Receipt(self._node.author, key_rule.epoch, key_rule.last, signature)
         self._late[record.key][record.author] = (record, receipt)
         return receipt
@@ -101,7 +117,13 @@ def _be_two_faced(node: Node) -> None:
 
 
 def _make_entry(record: Record, receipt: Receipt) -> Entry:
-    return Entry(record.author, compute_record_id(record).value_digest, record.expiration_time, len(record.value), (receipt,))
+    return Entry(
+        record.author,
+        compute_record_id(record).value_digest,
+        record.expiration_time,
+        len(record.value),
+        (receipt,),
+    )
 
 
 def _decode(data: bytes, reply: bytes) -> tuple[Request | None, Reply | None]:
@@ -112,7 +134,9 @@ def _decode(data: bytes, reply: bytes) -> tuple[Request | None, Reply | None]:
 
 
 def grind_key(tries: int = GROUND_KEYS) -> SigningKey:
-    """The key, of so many, whose peer id lies nearest to a key that is known in advance, by XOR as in Kademlia."""
+    """The key, of so many, whose peer id lies nearest to a key that is known in advance, by XOR as
+    in Kademlia.
+    """
     targets = [int.from_bytes(compute_key(name), "big") for name in COVETED_KEYS]
 
     def measure(key: SigningKey) -> int:
@@ -123,7 +147,26 @@ def grind_key(tries: int = GROUND_KEYS) -> SigningKey:
 
 
 REPLICAS = (
-    Adversary("hoarder", HOSTER, "gives receipts and hides the records", "others hold them: nothing is lost", _hide),
-    Adversary("two-faced", HOSTER, "back-dates receipts, shows them to some", "f receipts prove nothing: 0", _be_two_faced),
-    Adversary("squatter", HOSTER, "grinds its peer id towards a key, and hides it", "places follow the seed", _hide, grind_key),
+    Adversary(
+        "hoarder",
+        HOSTER,
+        "gives receipts and hides the records",
+        "others hold them: nothing is lost",
+        _hide,
+    ),
+    Adversary(
+        "two-faced",
+        HOSTER,
+        "back-dates receipts, shows them to some",
+        "f receipts prove nothing: 0",
+        _be_two_faced,
+    ),
+    Adversary(
+        "squatter",
+        HOSTER,
+        "grinds its peer id towards a key, and hides it",
+        "places follow the seed",
+        _hide,
+        grind_key,
+    ),
 )

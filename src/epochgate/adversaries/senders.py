@@ -1,4 +1,6 @@
-"""Nodes that send what they should not: under others' names, too much of it, or bytes made to break who reads them."""
+"""Nodes that send what they should not: under others' names, too much of it, or bytes made to break
+who reads them.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,15 @@ from epochgate.store.wire import List, Post, Request, encode
 FLOOD_AT_ONCE = 400
 """Requests in a round; rounds follow each other as fast as they are answered."""
 MOST_REQUESTS = 2_000
-"""In one duty: more than a replica grants one sender at once, its own share and all that is spare (1,400)."""
+"""In one duty: more than a replica grants one sender at once, its own share and all that is spare
+(1,400).
+"""
 POISON_TIMEOUT_SECONDS = 1.0
 
-PICKLE = b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x02id\x94\x85\x94R\x94."
+PICKLE = (
+    b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94"
+    b"\x8c\x06system\x94\x93\x94\x8c\x02id\x94\x85\x94R\x94."
+)
 """What `pickle.loads` would turn into a call of `os.system`."""
 
 
@@ -52,11 +59,15 @@ def _beside(handler: DutyHandler, other: DutyHandler) -> DutyHandler:
 
 
 async def _forge(node: NodeContext, duty: Duty) -> str:
-    """In the first block of the window, before anybody honest: a commitment under each other hoster's name."""
+    """In the first block of the window, before anybody honest: a commitment under each other
+    hoster's name.
+    """
     rule = get_commitment_rule(node.policy, node.policy.get_opening_rule(HOSTER))
     key_rule = node.get_key_rule(rule, duty.epoch)
     await node.wait_for_block(key_rule.first)
-    expiration_time = node.get_unix_seconds() + key_rule.longest_seconds - 2 * key_rule.block_seconds
+    expiration_time = (
+        node.get_unix_seconds() + key_rule.longest_seconds - 2 * key_rule.block_seconds
+    )
     said = []
     for victim in node.schedule.get_context(duty.epoch).roster.hosters:
         if victim != node.author:
@@ -71,13 +82,20 @@ def _be_a_forger(node: Node) -> None:
 
 
 async def _flood(node: NodeContext, duty: Duty) -> str:
-    """All it can send to one replica, another one each epoch, until the window closes: posts under a key that does not
-    exist, unsigned; heartbeats that say nothing, signed, so that they cost a verification; and reads."""
+    """All it can send to one replica, another one each epoch, until the window closes: posts under
+    a key that does not exist, unsigned; heartbeats that say nothing, signed, so that they cost a
+    verification; and reads.
+    """
     commitments = get_commitment_rule(node.policy, node.policy.get_opening_rule(HOSTER))
-    others = [replica for replica in get_replicas(node, commitments, duty.epoch) if replica != node.author]
-    victim, sent = others[duty.epoch % len(others)], 0
+    others = [
+        replica for replica in get_replicas(node, commitments, duty.epoch) if replica != node.author
+    ]
+    victim = others[duty.epoch % len(others)]
+    sent = 0
     rubbish = Record(bytes(20), node.author, bytes(512), node.get_unix_seconds() + 60)
-    heartbeats = next(rule for rule in node.policy.rules if rule.by == HOSTER and not rule.is_of_an_epoch)
+    heartbeats = next(
+        rule for rule in node.policy.rules if rule.by == HOSTER and not rule.is_of_an_epoch
+    )
     signed = sign(node, node.get_key_rule(heartbeats, duty.epoch), node.entropy.get_bytes(32))
     key = node.get_key_rule(commitments, duty.epoch).key
     requests: tuple[Request, ...] = (Post(rubbish), Post(signed), List(key))
@@ -94,7 +112,9 @@ def _be_a_flooder(node: Node) -> None:
 
 
 def make_frames(valid: bytes) -> Iterator[bytes]:
-    """Malformed messages: empty, cut off, with bits flipped, nested deeply, and claiming to be larger than any memory."""
+    """Malformed messages: empty, cut off, with bits flipped, nested deeply, and claiming to be
+    larger than any memory.
+    """
     yield b""
     yield PICKLE
     yield valid[: len(valid) // 2]
@@ -107,7 +127,9 @@ def make_frames(valid: bytes) -> Iterator[bytes]:
 
 
 def make_payloads() -> Iterator[bytes]:
-    """What a record's author may sign and no schema takes: pickles, NaN, shapes of 10^12 elements, nests, cut files."""
+    """What a record's author may sign and no schema takes: pickles, NaN, shapes of 10^12 elements,
+    nests, cut files.
+    """
     yield PICKLE
     yield b"\x81\xa1a" * 500
     for header in (
@@ -137,7 +159,9 @@ async def _send_payloads(node: NodeContext, duty: Duty) -> str:
     rule = node.policy.get_opening_rule(HOSTER)
     key_rule = node.get_key_rule(rule, duty.epoch)
     said = [
-        await post_once(node, key_rule.replica_set.replicas, sign(node, key_rule, bytes(64) + payload))
+        await post_once(
+            node, key_rule.replica_set.replicas, sign(node, key_rule, bytes(64) + payload)
+        )
         for payload in make_payloads()
     ]
     return f"{len(said)} poisoned openings: {', '.join(sorted(set(said)))}"
@@ -145,7 +169,9 @@ async def _send_payloads(node: NodeContext, duty: Duty) -> str:
 
 def _be_a_poisoner(node: Node) -> None:
     """It also answers every other request of others with such bytes."""
-    honest, number, network = node.replica.handle, itertools.count(), node.network
+    honest = node.replica.handle
+    number = itertools.count()
+    network = node.network
     frames = list(make_frames(encode(List(bytes(20)))))
 
     async def answer(sender: bytes, data: bytes) -> bytes:
@@ -161,7 +187,25 @@ def _be_a_poisoner(node: Node) -> None:
 
 
 SENDERS = (
-    Adversary("forger", HOSTER, "commits in others' names before them", "the sender is the author: nothing", _be_a_forger),
-    Adversary("flooder", HOSTER, "sends what the network carries", "its own share, and no one else's", _be_a_flooder),
-    Adversary("poisoner", HOSTER, "sends hostile bytes, asks and answers with them", "refused unread", _be_a_poisoner),
+    Adversary(
+        "forger",
+        HOSTER,
+        "commits in others' names before them",
+        "the sender is the author: nothing",
+        _be_a_forger,
+    ),
+    Adversary(
+        "flooder",
+        HOSTER,
+        "sends what the network carries",
+        "its own share, and no one else's",
+        _be_a_flooder,
+    ),
+    Adversary(
+        "poisoner",
+        HOSTER,
+        "sends hostile bytes, asks and answers with them",
+        "refused unread",
+        _be_a_poisoner,
+    ),
 )

@@ -38,7 +38,13 @@ def _be_absent(node: Node) -> None:
 
 
 VALIDATORS = (
-    Adversary("empty-scorer", VALIDATOR, "commits to an empty list", "no entry of it is right: 0", _score_nothing),
+    Adversary(
+        "empty-scorer",
+        VALIDATOR,
+        "commits to an empty list",
+        "no entry of it is right: 0",
+        _score_nothing,
+    ),
     Adversary(
         "absent-elected",
         VALIDATOR,

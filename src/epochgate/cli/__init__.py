@@ -1,6 +1,7 @@
 """The command line: the one place where parts are wired together.
 
-What each command imports it imports late, so that `epochgate policy` brings neither torch nor hivemind.
+What each command imports it imports late, so that `epochgate policy` brings neither torch nor
+hivemind.
 """
 
 from __future__ import annotations
@@ -49,14 +50,21 @@ def _print_version(is_wanted: bool) -> None:
 @app.callback()
 def describe(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
-    """A record store in which every replica enforces what may be stored, by whom, when and for how long."""
+    """A record store in which every replica enforces what may be stored, by whom, when and for how
+    long.
+    """
 
 
 def run_command(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0 done, 1 done but not well, 2 wrong input, said in one line on standard error."""
+    """Returns the exit code: 0 done, 1 done but not well, 2 wrong input, said in one line on
+    standard error.
+    """
     try:
         code = app(args=arguments, prog_name="epochgate", standalone_mode=False)
     except typer.TyperException as error:

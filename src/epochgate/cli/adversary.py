@@ -1,4 +1,6 @@
-"""`epochgate adversary`: a node with bad intentions, for devnets that are to be attacked. Hidden from the help."""
+"""`epochgate adversary`: a node with bad intentions, for devnets that are to be attacked. Hidden
+from the help.
+"""
 
 from __future__ import annotations
 

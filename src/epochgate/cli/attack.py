@@ -1,4 +1,6 @@
-"""`epochgate attack`: every adversary on real subnets, one subnet after the other, and a table of what it got."""
+"""`epochgate attack`: every adversary on real subnets, one subnet after the other, and a table of
+what it got.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +20,30 @@ from epochgate.runtime.loading import InputError
 
 KINDS_PER_SUBNET = 2
 """Of nine nodes; f is 2, so two dishonest ones are a minority at every key."""
-BEGIN, END = "<!-- attack: begin -->\n", "<!-- attack: end -->\n"
+BEGIN = "<!-- attack: begin -->\n"
+END = "<!-- attack: end -->\n"
 
 
 def attack(
-    only: Annotated[list[str] | None, typer.Option(help="One adversary; may be given more than once. Default: all.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="One adversary; may be given more than once. Default: all."),
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="How many epochs each subnet lives.")] = 3,
     epoch_seconds: Annotated[float, typer.Option(min=5.0, help="An epoch's length.")] = 8.0,
-    page: Annotated[Path | None, typer.Option(help="A Markdown page whose marked table is replaced.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="A Markdown page whose marked table is replaced.")
+    ] = None,
 ) -> int:
-    """Let every adversary loose; exit 0 only if none earned more than the honest, and none cost them a score or an epoch."""
+    """Let every adversary loose; exit 0 only if none earned more than the honest, and none cost
+    them a score or an epoch.
+    """
     from epochgate.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
 
     if unknown := [name for name in only or () if name not in ADVERSARIES]:
-        raise InputError(f"--only {unknown[0]}: there is no such adversary; there are {', '.join(ADVERSARIES)}")
+        raise InputError(
+            f"--only {unknown[0]}: there is no such adversary; there are {', '.join(ADVERSARIES)}"
+        )
     if page is not None:
         _split_page(page)
     outcomes: list[AttackOutcome] = []
@@ -59,16 +71,33 @@ def _group(names: list[str]) -> Iterator[list[str]]:
         yield names[first : first + KINDS_PER_SUBNET]
 
 
-def _run_devnet(kinds: list[str], epochs: int, epoch_seconds: float) -> tuple[list[AttackOutcome], str]:
+def _run_devnet(
+    kinds: list[str], epochs: int, epoch_seconds: float
+) -> tuple[list[AttackOutcome], str]:
     """What the adversaries got, and the devnet's own words where it did not end well."""
     with tempfile.TemporaryDirectory(prefix="epochgate-attack-") as folder:
         file = Path(folder) / "attack.json"
-        command = [sys.executable, "-m", "epochgate", "devnet", "--epochs", str(epochs), "--epoch-seconds", str(epoch_seconds)]
+        command = [
+            sys.executable,
+            "-m",
+            "epochgate",
+            "devnet",
+            "--epochs",
+            str(epochs),
+            "--epoch-seconds",
+            str(epoch_seconds),
+        ]
         command += ["--dir", str(Path(folder) / "run"), "--attack-json", str(file)]
         command += [part for kind in kinds for part in ("--adversary", kind)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command line
-        outcomes = msgspec.json.decode(file.read_bytes(), type=list[AttackOutcome]) if file.exists() else []
-    return outcomes, "" if done.returncode == 0 else _find_reason(done.stdout) or done.stderr.strip()
+        outcomes = (
+            msgspec.json.decode(file.read_bytes(), type=list[AttackOutcome])
+            if file.exists()
+            else []
+        )
+    return outcomes, (
+        "" if done.returncode == 0 else _find_reason(done.stdout) or done.stderr.strip()
+    )
 
 
 def _find_reason(output: str) -> str:
@@ -81,5 +110,8 @@ def _split_page(page: Path) -> tuple[str, str]:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise InputError(f"--page {page}: it has no lines {BEGIN.strip()} and {END.strip()}: put them where the table goes")
+        raise InputError(
+            f"--page {page}: it has no lines {BEGIN.strip()} and {END.strip()}: put them where the"
+            " table goes"
+        )
     return before, after

@@ -1,4 +1,6 @@
-"""`epochgate calibrate`: what honest noise is on this machine, and the tolerance that a policy needs for it."""
+"""`epochgate calibrate`: what honest noise is on this machine, and the tolerance that a policy
+needs for it.
+"""
 
 from __future__ import annotations
 
@@ -31,19 +33,33 @@ COLUMNS = 100
 
 
 def calibrate_model(
-    model: Annotated[str | None, typer.Option(help="The model that hosters serve, as module:factory.")] = None,
-    policy: Annotated[str, typer.Option(help="The subnet's policy, as module:NAME.")] = DEFAULT_POLICY,
-    runs: Annotated[int, typer.Option(min=1, help="On how many challenges each variation is measured.")] = 8,
+    model: Annotated[
+        str | None, typer.Option(help="The model that hosters serve, as module:factory.")
+    ] = None,
+    policy: Annotated[
+        str, typer.Option(help="The subnet's policy, as module:NAME.")
+    ] = DEFAULT_POLICY,
+    runs: Annotated[
+        int, typer.Option(min=1, help="On how many challenges each variation is measured.")
+    ] = 8,
     against: Annotated[
-        list[str] | None, typer.Option(help="Another, cheaper model to measure, named like --model; may be given again.")
+        list[str] | None,
+        typer.Option(
+            help="Another, cheaper model to measure, named like --model; may be given again."
+        ),
     ] = None,
 ) -> int:
-    """Measure how far honest answers of a model differ here, and propose a tolerance; exit 1 if the policy's is too small."""
+    """Measure how far honest answers of a model differ here, and propose a tolerance; exit 1 if the
+    policy's is too small.
+    """
     found = load_policy(policy)
-    served, others = load_model(model), [(name, load_model(name)) for name in against or ()]
+    served = load_model(model)
+    others = [(name, load_model(name)) for name in against or ()]
     variations = list(_make_variations(served, functools.partial(load_model, model), others))
     with Console(stderr=True).status("") as status:
-        seen = calibrate(found, served, variations, runs, lambda name: status.update(f"running {name}"))
+        seen = calibrate(
+            found, served, variations, runs, lambda name: status.update(f"running {name}")
+        )
     console = Console(width=COLUMNS, highlight=False, markup=False)
     console.print(_render(seen))
     for line in _conclude(seen):
@@ -51,13 +67,19 @@ def calibrate_model(
     return 0 if seen.is_wide_enough else 1
 
 
-def _make_variations(served: Model, load: Callable[[], Model], others: Sequence[tuple[str, Model]]) -> Iterator[Variation]:
-    """Honest ones ask the model that is served; a cheaper one is made by changing a model of its own."""
+def _make_variations(
+    served: Model, load: Callable[[], Model], others: Sequence[tuple[str, Model]]
+) -> Iterator[Variation]:
+    """Honest ones ask the model that is served; a cheaper one is made by changing a model of its
+    own.
+    """
     for threads in sorted({1, 2, 4, os.cpu_count() or 1}):
         name = f"{threads} threads" if threads > 1 else "1 thread"
         yield Variation(name, functools.partial(OnThreads, served, threads), is_honest=True)
     for rows in BATCHES:
-        yield Variation(f"in a batch of {rows}", functools.partial(InBatch, served, rows), is_honest=True)
+        yield Variation(
+            f"in a batch of {rows}", functools.partial(InBatch, served, rows), is_honest=True
+        )
     for name, change in CHEAPER.items():
         yield Variation(name, functools.partial(_change, load, change), is_honest=False)
     for name, other in others:
@@ -74,37 +96,73 @@ def _change(load: Callable[[], Model], change: Callable[[Model], Model]) -> Mode
 
 def _render(seen: Calibration) -> Table:
     title = f"distances in ppm, and the least score at the policy's {seen.tolerance_ppm:,} ppm"
-    table = Table(box=None, pad_edge=False, header_style="dim", title=title, title_justify="left", title_style="bold")
+    table = Table(
+        box=None,
+        pad_edge=False,
+        header_style="dim",
+        title=title,
+        title_justify="left",
+        title_style="bold",
+    )
     for heading, width in (("served as", 20), ("median", 8), ("largest", 8), ("score", 10)):
-        table.add_column(heading, width=width, justify="left" if heading == "served as" else "right")
+        table.add_column(
+            heading, width=width, justify="left" if heading == "served as" else "right"
+        )
     table.add_column("", width=46)
     for measurement in seen.measurements:
         table.add_row(*_describe(measurement))
-    table.add_row("the grid of scores", "", f"{seen.grid_ppm:,}", "", "the least step there is", style="dim")
+    table.add_row(
+        "the grid of scores", "", f"{seen.grid_ppm:,}", "", "the least step there is", style="dim"
+    )
     return table
 
 
 def _describe(measurement: Measurement) -> Iterator[Text]:
     if measurement.why_not:
-        yield from (Text(words, "dim") for words in (measurement.name, "", "", "", f"not measured: {measurement.why_not}"))
+        yield from (
+            Text(words, "dim")
+            for words in (measurement.name, "", "", "", f"not measured: {measurement.why_not}")
+        )
         return
     style = "green" if measurement.is_honest else "yellow"
-    cells = (f"{measurement.median_ppm:,}", f"{measurement.largest_ppm:,}", f"{min(measurement.scores):,}")
-    yield from (Text(cell, style) for cell in (measurement.name, *cells, "honest" if measurement.is_honest else "cheaper"))
+    cells = (
+        f"{measurement.median_ppm:,}",
+        f"{measurement.largest_ppm:,}",
+        f"{min(measurement.scores):,}",
+    )
+    yield from (
+        Text(cell, style)
+        for cell in (measurement.name, *cells, "honest" if measurement.is_honest else "cheaper")
+    )
 
 
 def _conclude(seen: Calibration) -> Iterator[str]:
     noise = f"{seen.honest_ppm:,} ppm" if seen.honest_ppm is not None else "not measured"
-    yield f"\nhonest noise: {noise} on this machine. Measure on other hosters' machines too, and take the largest."
-    yield f"A tolerance of at least {NOISE_FACTOR} times the noise, or the grid's step where that is more:\n"
+    yield (
+        f"\nhonest noise: {noise} on this machine. Measure on other hosters' machines too, and take"
+        " the largest."
+    )
+    yield (
+        f"A tolerance of at least {NOISE_FACTOR} times the noise, or the grid's step where that is"
+        " more:\n"
+    )
     yield f"    Policy(..., scoring=Scoring(tolerance_ppm={seen.proposed_ppm}))\n"
     if not seen.is_wide_enough:
-        yield f"The policy's {seen.tolerance_ppm:,} ppm is less than that: honest hosters may lose by it."
-    for words, tolerance_ppm in (("the policy's", seen.tolerance_ppm), ("the proposed", seen.proposed_ppm)):
+        yield (
+            f"The policy's {seen.tolerance_ppm:,} ppm is less than that: honest hosters may lose"
+            " by it."
+        )
+    for words, tolerance_ppm in (
+        ("the policy's", seen.tolerance_ppm),
+        ("the proposed", seen.proposed_ppm),
+    ):
         passing = ", ".join(seen.get_unpunished(tolerance_ppm)) or "none of them"
         yield f"Cheaper models with full marks at {words} {tolerance_ppm:,} ppm: {passing}."
     for measurement in seen.measurements:
         if measurement.name == BFLOAT16 and measurement.distances_ppm:
             needed = compute_tolerance_ppm(measurement.largest_ppm)
             passing = ", ".join(seen.get_unpunished(needed))
-            yield f"Hosters that may run in {BFLOAT16} need {needed:,} ppm, with full marks for: {passing}."
+            yield (
+                f"Hosters that may run in {BFLOAT16} need {needed:,} ppm, with full marks for:"
+                f" {passing}."
+            )

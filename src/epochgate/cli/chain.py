@@ -1,4 +1,6 @@
-"""`epochgate chain`: put a subnet and its nodes on the Hypertensor chain, and see where they stand."""
+"""`epochgate chain`: put a subnet and its nodes on the Hypertensor chain, and see where
+they stand.
+"""
 
 from __future__ import annotations
 
@@ -26,22 +28,34 @@ UNIT = 10**18
 
 T = TypeVar("T")
 
-app = typer.Typer(no_args_is_help=True, help="Put a subnet and its nodes on the Hypertensor chain, and see where they stand.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Put a subnet and its nodes on the Hypertensor chain, and see where they stand.",
+)
 
 Url = Annotated[str, typer.Option("--chain", help="The chain node's RPC address, ws:// or wss://.")]
 SubnetId = Annotated[int, typer.Option(min=0, help="The subnet's number on the chain.")]
 Coldkey = Annotated[
-    Path | None, typer.Option(help=f"The key that pays and owns, made by `chain keygen`; else ${COLDKEY_VARIABLE}.")
+    Path | None,
+    typer.Option(
+        help=f"The key that pays and owns, made by `chain keygen`; else ${COLDKEY_VARIABLE}."
+    ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before something is sent.")]
 
 
 @app.command()
-def keygen(file: Annotated[Path, typer.Argument(help="Where the key goes; it must not exist yet.")]) -> None:
+def keygen(
+    file: Annotated[Path, typer.Argument(help="Where the key goes; it must not exist yet.")],
+) -> None:
     """Make a key of the chain, for a coldkey or a hotkey, and print its address."""
     require_hypertensor()
-    from epochgate.chain.hypertensor.account import Account  # noqa: PLC0415 - of the extra [hypertensor]
+    from epochgate.chain.hypertensor.account import (  # noqa: PLC0415 - of an extra
+        Account,
+    )
 
     typer.echo(Account.create(file).address)
 
@@ -56,13 +70,19 @@ def status(chain: Url, subnet_id: SubnetId) -> None:
 def register_subnet(
     chain: Url,
     name: Annotated[str, typer.Option(help="The subnet's name; the chain has each once.")],
-    bootnode: Annotated[list[str], typer.Option(help="A node that newcomers begin with, /ip4/.../p2p/12D3...; repeat it.")],
+    bootnode: Annotated[
+        list[str],
+        typer.Option(help="A node that newcomers begin with, /ip4/.../p2p/12D3...; repeat it."),
+    ],
     max_cost: Annotated[str, typer.Option(help="What registering may cost, in TENSOR.")],
     repo: Annotated[str, typer.Option(help="Where its code is; the chain has each once.")] = "",
     min_stake: Annotated[str, typer.Option(help="A node's least stake, in TENSOR.")] = "100",
     max_stake: Annotated[str, typer.Option(help="A node's largest stake, in TENSOR.")] = "1000",
     initial_coldkey: Annotated[
-        list[str] | None, typer.Option(help="An address that may register the first nodes, as ADDRESS or ADDRESS=COUNT.")
+        list[str] | None,
+        typer.Option(
+            help="An address that may register the first nodes, as ADDRESS or ADDRESS=COUNT."
+        ),
     ] = None,
     coldkey: Coldkey = None,
     dry_run: DryRun = False,
@@ -70,7 +90,11 @@ def register_subnet(
 ) -> None:
     """Register a subnet; its nodes follow, and then it is activated."""
     owner = _find_account(coldkey, COLDKEY_VARIABLE)
-    from epochgate.chain.hypertensor.registration import NewSubnet, find_subnet, plan_subnet  # noqa: PLC0415 - of the extra
+    from epochgate.chain.hypertensor.registration import (  # noqa: PLC0415 - of an extra
+        NewSubnet,
+        find_subnet,
+        plan_subnet,
+    )
 
     subnet = NewSubnet(
         name=name,
@@ -95,28 +119,44 @@ def register_node(
     chain: Url,
     subnet_id: SubnetId,
     identity: Annotated[Path, typer.Option(help="The node's own key, made by `epochgate keygen`.")],
-    hotkey: Annotated[str, typer.Option(help="The file of the node's key on the chain, or its address, 0x...")],
+    hotkey: Annotated[
+        str, typer.Option(help="The file of the node's key on the chain, or its address, 0x...")
+    ],
     role: Annotated[
-        str, typer.Option(help="hoster, validator or both; written into the field that the policy names.")
+        str,
+        typer.Option(
+            help="hoster, validator or both; written into the field that the policy names."
+        ),
     ] = "both",
     stake: Annotated[str, typer.Option(help="The node's stake, in TENSOR.")] = "100",
     max_burn: Annotated[str, typer.Option(help="What registering may burn, in TENSOR.")] = "100",
-    hotkey_balance: Annotated[str, typer.Option(help="What a hotkey without a balance is sent, in TENSOR.")] = "1",
-    policy: Annotated[str, typer.Option(help="The subnet's policy, as module:NAME.")] = DEFAULT_POLICY,
+    hotkey_balance: Annotated[
+        str, typer.Option(help="What a hotkey without a balance is sent, in TENSOR.")
+    ] = "1",
+    policy: Annotated[
+        str, typer.Option(help="The subnet's policy, as module:NAME.")
+    ] = DEFAULT_POLICY,
     coldkey: Coldkey = None,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
     """Register a node in a subnet, and give its hotkey something to be taken seriously with."""
     payer = _find_account(coldkey, COLDKEY_VARIABLE)
-    from epochgate.chain.hypertensor.registration import NewNode, plan_node  # noqa: PLC0415 - of the extra
+    from epochgate.chain.hypertensor.registration import (  # noqa: PLC0415 - of an extra
+        NewNode,
+        plan_node,
+    )
 
     if role not in ("hoster", "validator", "both"):
         raise InputError(f"--role {role!r}: write hoster, validator or both")
     node = NewNode(
         subnet_id=subnet_id,
         author=SigningKey.load(identity).author,
-        hotkey=hotkey if hotkey.startswith("0x") else _find_account(Path(hotkey), HOTKEY_VARIABLE).address,
+        hotkey=(
+            hotkey
+            if hotkey.startswith("0x")
+            else _find_account(Path(hotkey), HOTKEY_VARIABLE).address
+        ),
         stake=_parse_tensor(stake, "--stake"),
         max_burn=_parse_tensor(max_burn, "--max-burn"),
         hotkey_balance=_parse_tensor(hotkey_balance, "--hotkey-balance"),
@@ -126,17 +166,30 @@ def register_node(
 
     async def work(rpc: Rpc) -> None:
         steps = await plan_node(rpc, payer, node)
-        while await _confirm_and_send(rpc, steps, dry_run=dry_run, yes=yes) and steps[-1].call == "register_validator":
+        while (
+            await _confirm_and_send(rpc, steps, dry_run=dry_run, yes=yes)
+            and steps[-1].call == "register_validator"
+        ):
             steps = await plan_node(rpc, payer, node)
 
     _run(_with_rpc(chain, work))
 
 
 @app.command()
-def activate(chain: Url, subnet_id: SubnetId, coldkey: Coldkey = None, dry_run: DryRun = False, yes: Yes = False) -> None:
-    """Activate a subnet that has nodes enough: from its next epoch on the chain elects one of them."""
+def activate(
+    chain: Url,
+    subnet_id: SubnetId,
+    coldkey: Coldkey = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Activate a subnet that has nodes enough: from its next epoch on the chain elects one
+    of them.
+    """
     owner = _find_account(coldkey, COLDKEY_VARIABLE)
-    from epochgate.chain.hypertensor.registration import plan_activation  # noqa: PLC0415 - of the extra
+    from epochgate.chain.hypertensor.registration import (  # noqa: PLC0415 - of an extra
+        plan_activation,
+    )
 
     async def work(rpc: Rpc) -> None:
         await _confirm_and_send(rpc, plan_activation(owner, subnet_id), dry_run=dry_run, yes=yes)
@@ -150,32 +203,53 @@ async def _show_status(url: str, subnet_id: int) -> None:
 
     chain = await HypertensorChain.open(url, subnet_id, SystemClock())
     try:
-        facts, timing, block = chain.facts, chain.timing, chain.get_head().block
+        facts = chain.facts
+        timing = chain.timing
+        block = chain.get_head().block
         if facts is None:
             return
-        typer.echo(f"chain      block {block}, {timing.blocks_per_epoch} blocks of {timing.block_seconds:g} s an epoch")
-        typer.echo(f"subnet     {subnet_id} {facts.name!r}, {facts.state.lower()}, epochs begin at block {facts.slot} of each")
+        typer.echo(
+            f"chain      block {block}, {timing.blocks_per_epoch} blocks of"
+            f" {timing.block_seconds:g} s an epoch"
+        )
+        typer.echo(
+            f"subnet     {subnet_id} {facts.name!r}, {facts.state.lower()}, epochs begin at block"
+            f" {facts.slot} of each"
+        )
         if timing.slot is None:
             first = facts.slot + facts.start_epoch * timing.blocks_per_epoch
             when = (
-                f"in its epoch {facts.start_epoch}, at block {first}" if facts.is_active else "after `epochgate chain activate`"
+                f"in its epoch {facts.start_epoch}, at block {first}"
+                if facts.is_active
+                else "after `epochgate chain activate`"
             )
             typer.echo(f"epoch      none yet: the first node is elected {when}")
         else:
             epoch = timing.compute_epoch(block)
-            elected, on_chain = await chain.get_elected(epoch), await chain.get_submission(epoch)
-            typer.echo(f"epoch      {epoch}, elected {format_peer_id(elected) if elected else 'nobody'}")
+            elected = await chain.get_elected(epoch)
+            on_chain = await chain.get_submission(epoch)
+            typer.echo(
+                f"epoch      {epoch}, elected {format_peer_id(elected) if elected else 'nobody'}"
+            )
             attested = (
-                f"attested by {len(on_chain.attested_by)}, {'enough' if on_chain.is_attested else 'not enough'}"
+                f"attested by {len(on_chain.attested_by)},"
+                f" {'enough' if on_chain.is_attested else 'not enough'}"
                 if on_chain
                 else "none yet"
             )
             typer.echo(f"submission {attested}")
         typer.echo(f"nodes      {len(chain.nodes)}")
         for node in chain.nodes:
-            peer = format_peer_id(node.author) if node.author else "no Ed25519 peer id, so it can take no part"
+            peer = (
+                format_peer_id(node.author)
+                if node.author
+                else "no Ed25519 peer id, so it can take no part"
+            )
             roles = node.fields.get("non_unique", "")
-            typer.echo(f"  {node.node_id:>4}  {peer}  {node.class_name:<10}  {node.stake / UNIT:>12,.4f} TENSOR  {roles}")
+            typer.echo(
+                f"  {node.node_id:>4}  {peer}  {node.class_name:<10}  {node.stake / UNIT:>12,.4f}"
+                f" TENSOR  {roles}"
+            )
     finally:
         await chain.close()
 
@@ -192,10 +266,17 @@ async def _with_rpc(url: str, work: Callable[[Rpc], Awaitable[T]]) -> T:
 
 async def _confirm_and_send(rpc: Rpc, steps: list[Step], *, dry_run: bool, yes: bool) -> bool:
     """Whether it was sent. Raises typer.Abort where the answer is no."""
-    from epochgate.chain.hypertensor.registration import UNIT, get_balance, send  # noqa: PLC0415 - of the extra
+    from epochgate.chain.hypertensor.registration import (  # noqa: PLC0415 - of an extra
+        UNIT,
+        get_balance,
+        send,
+    )
 
     payer = steps[0].account.address
-    typer.echo(f"{payer} has {await get_balance(rpc, payer) / UNIT:,.4f} TENSOR. This would be sent to {rpc.url}:")
+    typer.echo(
+        f"{payer} has {await get_balance(rpc, payer) / UNIT:,.4f} TENSOR. This would be sent to"
+        f" {rpc.url}:"
+    )
     for number, step in enumerate(steps, start=1):
         typer.echo(f"  {number}. {step.words}")
     if dry_run:
@@ -241,7 +322,9 @@ def _parse_tensor(text: str, option: str) -> int:
 def _parse_coldkey(text: str) -> tuple[str, int]:
     address, _, count = text.partition("=")
     if not (address.startswith("0x") and len(address) == 42 and (count or "1").isdigit()):
-        raise InputError(f"--initial-coldkey {text!r}: write an address of 0x and 40 digits, and perhaps =COUNT")
+        raise InputError(
+            f"--initial-coldkey {text!r}: write an address of 0x and 40 digits, and perhaps =COUNT"
+        )
     return address, int(count or 1)
 
 
@@ -254,4 +337,7 @@ def _parse_bootnode(text: str) -> tuple[str, bytes]:
         parse_peer_id(peer)
         return peer, Multiaddr(text).to_bytes()
     except (Error, ValueError) as error:
-        raise InputError(f"--bootnode {text!r} ({error}): write it like /ip4/203.0.113.5/tcp/31330/p2p/12D3KooW...") from None
+        raise InputError(
+            f"--bootnode {text!r} ({error}): write it like"
+            " /ip4/203.0.113.5/tcp/31330/p2p/12D3KooW..."
+        ) from None

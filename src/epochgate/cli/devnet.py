@@ -19,7 +19,14 @@ from epochgate.chain.local import LocalChain
 from epochgate.core.policy_lint import check_policy
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.devnet.attack import compute_outcomes, describe_end, render_outcomes
-from epochgate.devnet.faults import Faults, Outage, choose_absent_epoch, plan_absent_elected, plan_late_node, plan_restart
+from epochgate.devnet.faults import (
+    Faults,
+    Outage,
+    choose_absent_epoch,
+    plan_absent_elected,
+    plan_late_node,
+    plan_restart,
+)
 from epochgate.devnet.supervisor import Devnet, DevnetError, Plan, make_console
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id
@@ -56,36 +63,73 @@ def devnet(
     hosters: Annotated[int, typer.Option(min=1, help="How many nodes serve a model.")] = 4,
     validators: Annotated[int, typer.Option(min=1, help="How many nodes score them.")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="How many epochs to complete.")] = 2,
-    epoch_seconds: Annotated[float, typer.Option(min=MIN_EPOCH_SECONDS, help="An epoch's length.")] = 30.0,
-    json: Annotated[Path | None, typer.Option(help="Where the summary goes, one object an epoch.")] = None,
+    epoch_seconds: Annotated[
+        float, typer.Option(min=MIN_EPOCH_SECONDS, help="An epoch's length.")
+    ] = 30.0,
+    json: Annotated[
+        Path | None, typer.Option(help="Where the summary goes, one object an epoch.")
+    ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--dir", help="Where keys, ledgers and logs go, and stay. Default: a temporary one.")
+        Path | None,
+        typer.Option(
+            "--dir", help="Where keys, ledgers and logs go, and stay. Default: a temporary one."
+        ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The model that hosters serve, named as for `epochgate node`.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="The model that hosters serve, named as for `epochgate node`."),
+    ] = None,
     challenger: Annotated[
-        str | None, typer.Option(help="What chooses the challenges of a policy that leaves them open, as for `epochgate node`.")
+        str | None,
+        typer.Option(
+            help=(
+                "What chooses the challenges of a policy that leaves them open, as for `epochgate"
+                " node`."
+            )
+        ),
     ] = None,
-    policy: Annotated[str, typer.Option(help="The subnet's policy, as module:NAME.")] = DEFAULT_POLICY,
+    policy: Annotated[
+        str, typer.Option(help="The subnet's policy, as module:NAME.")
+    ] = DEFAULT_POLICY,
     restart_node_at: Annotated[
-        str | None, typer.Option(help="Kill a hoster (SIGKILL) after so much of the last epoch, as 45%, and start it again.")
+        str | None,
+        typer.Option(
+            help=(
+                "Kill a hoster (SIGKILL) after so much of the last epoch, as 45%, and start it"
+                " again."
+            )
+        ),
     ] = None,
     absent_elected: Annotated[
-        bool, typer.Option("--absent-elected", help="Take away the elected node of an epoch before it publishes.")
+        bool,
+        typer.Option(
+            "--absent-elected", help="Take away the elected node of an epoch before it publishes."
+        ),
     ] = False,
-    late_node: Annotated[bool, typer.Option("--late-node", help="Start one hoster in the middle of epoch 0.")] = False,
+    late_node: Annotated[
+        bool, typer.Option("--late-node", help="Start one hoster in the middle of epoch 0.")
+    ] = False,
     adversary: Annotated[
-        list[str] | None, typer.Option(help="Add adversaries, as NAME or NAME:HOW-MANY; a wrong name shows all of them.")
+        list[str] | None,
+        typer.Option(
+            help="Add adversaries, as NAME or NAME:HOW-MANY; a wrong name shows all of them."
+        ),
     ] = None,
-    attack_json: Annotated[Path | None, typer.Option(help="Where goes what the adversaries earned and cost.")] = None,
+    attack_json: Annotated[
+        Path | None, typer.Option(help="Where goes what the adversaries earned and cost.")
+    ] = None,
 ) -> int:
     """Run a whole subnet on this machine; exit 0 only if every epoch was complete.
 
-    Under a fault that was asked for, complete is all that the protocol still promises; what the fault cost is said. With
-    adversaries, exit 0 also means that none earned more than the honest mean, and that no honest score was lowered.
+    Under a fault that was asked for, complete is all that the protocol still promises; what the
+    fault cost is said. With adversaries, exit 0 also means that none earned more than the honest
+    mean, and that no honest score was lowered.
     """
     for file, option in ((json, "--json"), (attack_json, "--attack-json")):
         if file is not None and not file.absolute().parent.is_dir():
-            raise InputError(f"{option} {file}: there is no folder {file.absolute().parent}: make it first")
+            raise InputError(
+                f"{option} {file}: there is no folder {file.absolute().parent}: make it first"
+            )
     faults = Faults(_read_share(restart_node_at), absent_elected, late_node)
     adversaries = tuple(name for text in adversary or () for name in _read_adversaries(text))
     _check_faults(faults, hosters, validators, epochs, len(adversaries))
@@ -126,11 +170,16 @@ def _run(options: DevnetOptions, json: Path | None) -> bool:
     clock = SystemClock()
     chain_file = options.folder / "chain.sqlite"
     LocalChain.create(
-        chain_file, clock, block_seconds=options.epoch_seconds / BLOCKS_PER_EPOCH, blocks_per_epoch=BLOCKS_PER_EPOCH
+        chain_file,
+        clock,
+        block_seconds=options.epoch_seconds / BLOCKS_PER_EPOCH,
+        blocks_per_epoch=BLOCKS_PER_EPOCH,
     )
     chain = LocalChain(chain_file, None, clock)
     policy = load_policy(options.policy)
-    check_policy(policy, chain.timing, options.hosters + options.validators + len(options.adversaries))
+    check_policy(
+        policy, chain.timing, options.hosters + options.validators + len(options.adversaries)
+    )
     cast = _register(options, chain)
 
     def start_chain() -> list[Outage]:
@@ -156,12 +205,18 @@ def _run(options: DevnetOptions, json: Path | None) -> bool:
     if outcomes:
         from epochgate.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
 
-        run.console.print(render_outcomes(outcomes, {name: adversary.aim for name, adversary in ADVERSARIES.items()}))
+        run.console.print(
+            render_outcomes(
+                outcomes, {name: adversary.aim for name, adversary in ADVERSARIES.items()}
+            )
+        )
         for words in describe_end(outcomes):
             run.console.print(words, soft_wrap=True)
     if options.attack_json is not None:
         options.attack_json.write_bytes(msgspec.json.encode(outcomes) + b"\n")
-    return all(summary.complete for summary in summaries) and all(outcome.is_harmless for outcome in outcomes)
+    return all(summary.complete for summary in summaries) and all(
+        outcome.is_harmless for outcome in outcomes
+    )
 
 
 def _read_share(text: str | None) -> float | None:
@@ -173,7 +228,9 @@ def _read_share(text: str | None) -> float | None:
     except ValueError:
         share = -1.0
     if not 0 <= share < 1:
-        raise InputError(f"--restart-node-at {text!r}: write a part of the epoch below 100%, as in 45%")
+        raise InputError(
+            f"--restart-node-at {text!r}: write a part of the epoch below 100%, as in 45%"
+        )
     return share
 
 
@@ -183,27 +240,43 @@ def _read_adversaries(text: str) -> list[str]:
 
     name, _, count = text.partition(":")
     if name not in ADVERSARIES:
-        raise InputError(f"--adversary {text}: there is no such one; there are {', '.join(ADVERSARIES)}")
+        raise InputError(
+            f"--adversary {text}: there is no such one; there are {', '.join(ADVERSARIES)}"
+        )
     if not (count or "1").isdecimal() or int(count or "1") < 1:
-        raise InputError(f"--adversary {text}: write how many of them behind the colon, as in {name}:2")
+        raise InputError(
+            f"--adversary {text}: write how many of them behind the colon, as in {name}:2"
+        )
     return [name] * int(count or "1")
 
 
-def _check_faults(faults: Faults, hosters: int, validators: int, epochs: int, adversaries: int) -> None:
+def _check_faults(
+    faults: Faults, hosters: int, validators: int, epochs: int, adversaries: int
+) -> None:
     """Raises InputError for a subnet too small to live through what is asked for."""
-    bad, nodes = faults.compute_most_away(epochs) + adversaries, hosters + validators + adversaries
+    bad = faults.compute_most_away(epochs) + adversaries
+    nodes = hosters + validators + adversaries
     if bad and nodes <= 3 * bad:
         raise InputError(
-            f"{nodes} nodes tolerate {max(0, (nodes - 1) // 3)} that are away or dishonest, and {bad} are at a time: "
-            f"run at least {3 * bad + 1} nodes in all, so {3 * bad + 1 - adversaries} honest ones, or more epochs"
+            f"{nodes} nodes tolerate {max(0, (nodes - 1) // 3)} that are away or dishonest, and"
+            f" {bad} are at a time: run at least {3 * bad + 1} nodes in all, so"
+            f" {3 * bad + 1 - adversaries} honest ones, or more epochs"
         )
     if adversaries and hosters < 3:
-        raise InputError("hosters are paid when three agree, so an attack on fewer shows nothing: --hosters 3 or more")
+        raise InputError(
+            "hosters are paid when three agree, so an attack on fewer shows nothing: --hosters 3 or"
+            " more"
+        )
     least = BOOTSTRAP_NODES + (faults.restart_at is not None) + faults.has_late_node
     if least > BOOTSTRAP_NODES and hosters < least:
-        raise InputError(f"the first {BOOTSTRAP_NODES} nodes are those that others begin with, so they stay: --hosters {least}")
+        raise InputError(
+            f"the first {BOOTSTRAP_NODES} nodes are those that others begin with, so they stay:"
+            f" --hosters {least}"
+        )
     if faults.has_absent_elected and validators < 2:
-        raise InputError("--absent-elected needs a validator that stands in: --validators 2 or more")
+        raise InputError(
+            "--absent-elected needs a validator that stands in: --validators 2 or more"
+        )
 
 
 def _get_late(cast: Cast) -> Actor:
@@ -215,9 +288,12 @@ def _get_honest_hosters(cast: Cast) -> list[Actor]:
 
 
 def _plan_outages(options: DevnetOptions, cast: Cast, chain: LocalChain) -> Iterator[Outage]:
-    faults, hosters = options.faults, [actor.peer_id for actor in _get_honest_hosters(cast)]
+    faults = options.faults
+    hosters = [actor.peer_id for actor in _get_honest_hosters(cast)]
     if faults.restart_at is not None:
-        yield plan_restart(hosters[-2 if faults.has_late_node else -1], options.epochs, faults.restart_at)
+        yield plan_restart(
+            hosters[-2 if faults.has_late_node else -1], options.epochs, faults.restart_at
+        )
     if faults.has_absent_elected:
         epoch = choose_absent_epoch(options.epochs)
         elected = chain.predict_elected(epoch)
@@ -231,7 +307,10 @@ def _register(options: DevnetOptions, chain: LocalChain) -> Cast:
     """Make everybody's key and put them on the chain."""
     roles = [("hoster", number + 1) for number in range(options.hosters)]
     roles += [("validator", number + 1) for number in range(options.validators)]
-    actors = [_join(options, chain, f"{role}-{number}", role, SigningKey.generate()) for role, number in roles]
+    actors = [
+        _join(options, chain, f"{role}-{number}", role, SigningKey.generate())
+        for role, number in roles
+    ]
     return Cast((*actors, *_cast_adversaries(options, chain)))
 
 
@@ -241,13 +320,19 @@ def _cast_adversaries(options: DevnetOptions, chain: LocalChain) -> Iterator[Act
     from epochgate.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
 
     for number, name in enumerate(options.adversaries):
-        adversary, count = ADVERSARIES[name], options.adversaries[: number + 1].count(name)
+        adversary = ADVERSARIES[name]
+        count = options.adversaries[: number + 1].count(name)
         role = "hoster" if adversary.role == HOSTER else "validator"
         yield _join(options, chain, f"{name}-{count}", role, adversary.make_key(), name)
 
 
 def _join(
-    options: DevnetOptions, chain: LocalChain, name: str, role: str, key: SigningKey, adversary: str | None = None
+    options: DevnetOptions,
+    chain: LocalChain,
+    name: str,
+    role: str,
+    key: SigningKey,
+    adversary: str | None = None,
 ) -> Actor:
     SigningKey.create(_get_identity(options.folder, name), key)
     chain.register(key.author, ROLES[role])
@@ -255,23 +340,47 @@ def _join(
 
 
 def _make_waves(options: DevnetOptions, cast: Cast, chain_file: Path) -> list[dict[str, list[str]]]:
-    """Everybody's command line; first those of the bootstrap nodes, whose ports are chosen here so that all know them."""
+    """Everybody's command line; first those of the bootstrap nodes, whose ports are chosen here so
+    that all know them.
+    """
     count = min(BOOTSTRAP_NODES, len(cast.actors) - 1)
     addresses = [f"/ip4/{LOOPBACK}/tcp/{port}" for port in _find_free_ports(count)]
-    known = [f"{address}/p2p/{actor.peer_id}" for address, actor in zip(addresses, cast.actors, strict=False)]
+    known = [
+        f"{address}/p2p/{actor.peer_id}"
+        for address, actor in zip(addresses, cast.actors, strict=False)
+    ]
     first = {
         actor.name: _make_command(options, actor, chain_file, ["--listen", address])
         for address, actor in zip(addresses, cast.actors, strict=False)
     }
     peers = [part for address in known for part in ("--initial-peers", address)]
-    rest = {actor.name: _make_command(options, actor, chain_file, peers) for actor in cast.actors[count:]}
+    rest = {
+        actor.name: _make_command(options, actor, chain_file, peers)
+        for actor in cast.actors[count:]
+    }
     return [first, rest]
 
 
-def _make_command(options: DevnetOptions, actor: Actor, chain_file: Path, network: list[str]) -> list[str]:
+def _make_command(
+    options: DevnetOptions, actor: Actor, chain_file: Path, network: list[str]
+) -> list[str]:
     program = ["node"] if actor.adversary is None else ["adversary", actor.adversary]
-    command = [sys.executable, "-m", "epochgate", *program, "--role", actor.role, "--chain", f"local:{chain_file}"]
-    command += ["--identity", str(_get_identity(options.folder, actor.name)), "--data", str(options.folder / actor.name)]
+    command = [
+        sys.executable,
+        "-m",
+        "epochgate",
+        *program,
+        "--role",
+        actor.role,
+        "--chain",
+        f"local:{chain_file}",
+    ]
+    command += [
+        "--identity",
+        str(_get_identity(options.folder, actor.name)),
+        "--data",
+        str(options.folder / actor.name),
+    ]
     command += ["--events", "-", "--policy", options.policy, *network]
     if options.model is not None and actor.role == "hoster":
         command += ["--model", options.model]
@@ -299,7 +408,10 @@ def _make_folder(folder: Path | None) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
-            raise InputError(f"--dir {folder}: it is not empty, and keys are never overwritten: choose another one")
+            raise InputError(
+                f"--dir {folder}: it is not empty, and keys are never overwritten: choose"
+                " another one"
+            )
     except OSError as error:
         raise InputError(f"--dir {folder}: {error.strerror}") from None
     return folder.absolute()

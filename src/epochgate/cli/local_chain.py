@@ -1,4 +1,6 @@
-"""`epochgate local-chain`: make a chain in one file, put nodes on it, start its subnet, see what it holds."""
+"""`epochgate local-chain`: make a chain in one file, put nodes on it, start its subnet, see what it
+holds.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ from epochgate.runtime.settings import ROLE_BITS, RoleName
 FIRST_BLOCKS = 2
 """From now to the subnet's first block: nodes that run look for it once a block."""
 
-app = typer.Typer(no_args_is_help=True, help="A chain in one file, for nodes of one owner: make it, fill it, start it.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="A chain in one file, for nodes of one owner: make it, fill it, start it.",
+)
 
 ChainFile = Annotated[Path, typer.Argument(help="The chain's file.")]
 
@@ -27,11 +32,21 @@ ChainFile = Annotated[Path, typer.Argument(help="The chain's file.")]
 def create(
     file: ChainFile,
     epoch_seconds: Annotated[float, typer.Option(min=5.0, help="An epoch's length.")] = 600.0,
-    blocks_per_epoch: Annotated[int, typer.Option(min=20, help="How many blocks make an epoch.")] = 100,
+    blocks_per_epoch: Annotated[
+        int, typer.Option(min=20, help="How many blocks make an epoch.")
+    ] = 100,
 ) -> None:
     """Make a new chain; its subnet begins with `start`."""
-    LocalChain.create(file, SystemClock(), block_seconds=epoch_seconds / blocks_per_epoch, blocks_per_epoch=blocks_per_epoch)
-    typer.echo(f"{file}: epochs of {blocks_per_epoch} blocks, {epoch_seconds:g} s; register nodes, and start it")
+    LocalChain.create(
+        file,
+        SystemClock(),
+        block_seconds=epoch_seconds / blocks_per_epoch,
+        blocks_per_epoch=blocks_per_epoch,
+    )
+    typer.echo(
+        f"{file}: epochs of {blocks_per_epoch} blocks, {epoch_seconds:g} s; register nodes, and"
+        " start it"
+    )
 
 
 @app.command()
@@ -62,7 +77,9 @@ def start(file: ChainFile) -> int:
         return 1
     finally:
         asyncio.run(chain.close())
-    typer.echo(f"epoch 0 begins at block {slot}, in {FIRST_BLOCKS * chain.timing.block_seconds:g} s")
+    typer.echo(
+        f"epoch 0 begins at block {slot}, in {FIRST_BLOCKS * chain.timing.block_seconds:g} s"
+    )
     return 0
 
 
@@ -74,19 +91,27 @@ def show(file: ChainFile) -> None:
 
 async def _show(chain: LocalChain) -> None:
     try:
-        block, timing = chain.get_head().block, chain.timing
-        where = f"epoch {timing.compute_epoch(block)}" if timing.is_started(block) else "the subnet has not started"
+        block = chain.get_head().block
+        timing = chain.timing
+        where = (
+            f"epoch {timing.compute_epoch(block)}"
+            if timing.is_started(block)
+            else "the subnet has not started"
+        )
         typer.echo(f"block {block}, {where}")
         for member in chain.get_waiting_roster().members:
-            roles = " and ".join(role.name.lower() for role in Role if role.name and role & member.roles)
+            roles = " and ".join(
+                role.name.lower() for role in Role if role.name and role & member.roles
+            )
             typer.echo(f"  {format_peer_id(member.author)}  {roles}")
         for on_chain in await chain.get_submissions():
             standing = "attested" if on_chain.is_attested else "not attested"
             paid = sum(score > 0 for score in on_chain.submission.scores.values())
             epoch = on_chain.submission.epoch
             typer.echo(
-                f"epoch {epoch}: scores of epoch {epoch - 1} by {format_peer_id(on_chain.submitter)}, "
-                f"{standing} by {len(on_chain.attested_by)}, {paid} nodes paid"
+                f"epoch {epoch}: scores of epoch {epoch - 1} by"
+                f" {format_peer_id(on_chain.submitter)}, {standing} by {len(on_chain.attested_by)},"
+                f" {paid} nodes paid"
             )
     finally:
         await chain.close()

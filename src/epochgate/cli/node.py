@@ -25,7 +25,13 @@ from epochgate.observe.events import AnyEvent, Emit, Line, encode_line
 from epochgate.ports import Clock, Compute
 from epochgate.runtime.chains import ChainIdentity, OpenedChain, check_node, open_chain
 from epochgate.runtime.loading import InputError, load_challenger, load_policy
-from epochgate.runtime.settings import NodeSettings, RoleName, explain, find_unknown_variables, load_settings
+from epochgate.runtime.settings import (
+    NodeSettings,
+    RoleName,
+    explain,
+    find_unknown_variables,
+    load_settings,
+)
 from epochgate.store.database import NodeDatabase
 from epochgate.transcript.writer import TranscriptWriter
 
@@ -36,7 +42,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MakeNode = Callable[..., "Node"]
-"""Makes the node from its parts, which it is given by the names that `Node` has for them; `Node` itself is one."""
+"""Makes the node from its parts, which it is given by the names that `Node` has for them; `Node`
+itself is one.
+"""
 
 
 def node(
@@ -55,15 +63,22 @@ def node(
     challenger: Annotated[str | None, typer.Option(help=explain("challenger"))] = None,
     policy: Annotated[str | None, typer.Option(help=explain("policy"))] = None,
     public_name: Annotated[str | None, typer.Option(help=explain("public_name"))] = None,
-    heartbeat_facts: Annotated[list[str] | None, typer.Option(help=explain("heartbeat_facts"))] = None,
+    heartbeat_facts: Annotated[
+        list[str] | None, typer.Option(help=explain("heartbeat_facts"))
+    ] = None,
     events: Annotated[str | None, typer.Option(help=explain("events"))] = None,
-    config: Annotated[Path | None, typer.Option(help="A TOML file with settings; EPOCHGATE_CONFIG names one too.")] = None,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Show the settings in force, and leave.")] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file with settings; EPOCHGATE_CONFIG names one too.")
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Show the settings in force, and leave.")
+    ] = False,
 ) -> int:
-    """Run one node until SIGTERM or Ctrl-C, which it leaves with an OFFLINE heartbeat; a second one ends it at once.
+    """Run one node until SIGTERM or Ctrl-C, which it leaves with an OFFLINE heartbeat; a second one
+    ends it at once.
 
-    Each option may also be a variable (EPOCHGATE_LISTEN) or a line of the file (listen = "..."). Options come first,
-    then variables, then the file.
+    Each option may also be a variable (EPOCHGATE_LISTEN) or a line of the file (listen = "...").
+    Options come first, then variables, then the file.
     """
     options = {
         "role": role,
@@ -94,7 +109,9 @@ def node(
 
 
 def run_node(settings: NodeSettings, *, make_node: MakeNode | None = None) -> int:
-    """Run the node that `settings` describe until it is asked to leave. `make_node` takes the place of `Node`."""
+    """Run the node that `settings` describe until it is asked to leave. `make_node` takes the place
+    of `Node`.
+    """
     compute = ThreadCompute()
     try:
         asyncio.run(_run(settings, compute, make_node))
@@ -112,16 +129,25 @@ async def _run(settings: NodeSettings, compute: Compute, make_node: MakeNode | N
     policy = load_policy(settings.policy)
     key = SigningKey.load(settings.identity)
     clock = SystemClock()
-    emit = _make_emit(format_peer_id(key.author), clock, leaving.set, is_json=settings.events == "-")
-    chain_identity = ChainIdentity(settings.subnet_id, settings.hotkey, policy.role_field, settings.block_seconds, emit)
-    opened = await _unless(leaving, open_chain(settings.chain, author=key.author, clock=clock, chain_identity=chain_identity))
+    emit = _make_emit(
+        format_peer_id(key.author), clock, leaving.set, is_json=settings.events == "-"
+    )
+    chain_identity = ChainIdentity(
+        settings.subnet_id, settings.hotkey, policy.role_field, settings.block_seconds, emit
+    )
+    opened = await _unless(
+        leaving,
+        open_chain(settings.chain, author=key.author, clock=clock, chain_identity=chain_identity),
+    )
     async with AsyncExitStack() as closing:
         closing.push_async_callback(opened.chain.close)
         check_node(opened, key.author, settings.roles, policy)
         _make_folder(settings.data)
         database = NodeDatabase(settings.data / "ledger.sqlite")
         closing.callback(database.close)
-        await _live(settings, opened, key, policy, database, clock, compute, emit, leaving, make_node)
+        await _live(
+            settings, opened, key, policy, database, clock, compute, emit, leaving, make_node
+        )
 
 
 async def _live(
@@ -177,8 +203,11 @@ class _Left(Exception):
 
 
 async def _unless(leaving: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns. Raises _Left, with `work` cancelled, when the node is asked to leave before."""
-    task, waiting = asyncio.create_task(work), asyncio.create_task(leaving.wait())
+    """What `work` returns. Raises _Left, with `work` cancelled, when the node is asked to leave
+    before.
+    """
+    task = asyncio.create_task(work)
+    waiting = asyncio.create_task(leaving.wait())
     try:
         await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
@@ -191,7 +220,9 @@ async def _unless(leaving: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
 
 
 def _listen_to_signals() -> asyncio.Event:
-    """Set by the first SIGTERM or Ctrl-C; a second one ends the process where it stands, which the ledger survives."""
+    """Set by the first SIGTERM or Ctrl-C; a second one ends the process where it stands, which the
+    ledger survives.
+    """
     leaving = asyncio.Event()
 
     def leave(number: signal.Signals) -> None:
@@ -209,7 +240,9 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--data {folder} cannot be made ({error.strerror}): choose another folder") from None
+        raise InputError(
+            f"--data {folder} cannot be made ({error.strerror}): choose another folder"
+        ) from None
 
 
 async def _start_network(settings: NodeSettings, emit: Emit) -> Libp2pNetwork:
@@ -225,7 +258,10 @@ async def _start_network(settings: NodeSettings, emit: Emit) -> Libp2pNetwork:
         emit=emit,
     )
     if not is_loopback(settings.listen):
-        _warn(f"{settings.listen} can be reached from beyond this machine: let only this port through the firewall")
+        _warn(
+            f"{settings.listen} can be reached from beyond this machine: let only this port through"
+            " the firewall"
+        )
     return network
 
 

@@ -28,7 +28,9 @@ PING = b""
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """What is known of one peer. `roles` are bits of `Role`, None without a chain; `answers` None where nobody asked."""
+    """What is known of one peer. `roles` are bits of `Role`, None without a chain; `answers` None
+    where nobody asked.
+    """
 
     peer_id: str
     roles: int | None
@@ -38,34 +40,56 @@ class Peer(msgspec.Struct, frozen=True):
 
 
 def peers(
-    data: Annotated[Path, typer.Option(help="The node's folder, which holds its address book; the node may run meanwhile.")],
-    chain: Annotated[str | None, typer.Option(help=f"{explain('chain')} Shows who is on its roster as well.")] = None,
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="The node's folder, which holds its address book; the node may run meanwhile."
+        ),
+    ],
+    chain: Annotated[
+        str | None, typer.Option(help=f"{explain('chain')} Shows who is on its roster as well.")
+    ] = None,
     subnet_id: Annotated[int | None, typer.Option(min=0, help=explain("subnet_id"))] = None,
     policy: Annotated[str, typer.Option(help=explain("policy"))] = DEFAULT_POLICY,
-    ping: Annotated[bool, typer.Option("--ping", help="Call every peer that has an address, as a stranger would.")] = False,
+    ping: Annotated[
+        bool,
+        typer.Option("--ping", help="Call every peer that has an address, as a stranger would."),
+    ] = False,
     addresses: Annotated[
-        bool, typer.Option("--addresses", help="Only full multiaddresses, a line each, for --initial-peers.")
+        bool,
+        typer.Option(
+            "--addresses", help="Only full multiaddresses, a line each, for --initial-peers."
+        ),
     ] = False,
 ) -> int:
-    """Show the peers in a node's address book, with the chain's roster and whether each answers now, where asked."""
+    """Show the peers in a node's address book, with the chain's roster and whether each answers
+    now, where asked.
+    """
     if not data.is_dir():
-        raise InputError(f"--data {data}: there is no such folder: name the one that the node was started with")
+        raise InputError(
+            f"--data {data}: there is no such folder: name the one that the node was started with"
+        )
     chain_identity = ChainIdentity(subnet_id, role_field=load_policy(policy).role_field)
     found = asyncio.run(_find_peers(data, chain, chain_identity, is_pinging=ping))
     if addresses:
         for peer in found:
             if peer.answers is not False:
                 typer.echo(
-                    "\n".join(f"{address}/p2p/{peer.peer_id}" for address in peer.addresses[:1]), nl=bool(peer.addresses)
+                    "\n".join(f"{address}/p2p/{peer.peer_id}" for address in peer.addresses[:1]),
+                    nl=bool(peer.addresses),
                 )
     elif found:
         _make_console().print(_render(found))
     else:
-        typer.echo("the address book is empty: the node has met nobody yet, look at its --initial-peers")
+        typer.echo(
+            "the address book is empty: the node has met nobody yet, look at its --initial-peers"
+        )
     return 0
 
 
-async def _find_peers(data: Path, chain: str | None, chain_identity: ChainIdentity, *, is_pinging: bool) -> list[Peer]:
+async def _find_peers(
+    data: Path, chain: str | None, chain_identity: ChainIdentity, *, is_pinging: bool
+) -> list[Peer]:
     known: dict[str, list[str]] = {}
     for peer, address in PeerStore(data / FILE_NAME).get_recent(MAX_PEERS):
         known.setdefault(peer, []).append(address)
@@ -84,14 +108,20 @@ async def _read_roster(url: str, chain_identity: ChainIdentity) -> Roster:
 
 
 async def _ping_all(known: Mapping[str, Iterable[str]]) -> dict[str, bool]:
-    """From a network of a moment with a key of its own: the node's key may be in use, and two under one name confuse all."""
+    """From a network of a moment with a key of its own: the node's key may be in use, and two under
+    one name confuse all.
+    """
     from epochgate.engine.libp2p import Libp2pNetwork  # noqa: PLC0415 - brings hivemind and torch
 
     with tempfile.TemporaryDirectory(prefix="epochgate-peers-") as folder:
         identity = Path(folder) / "identity"
         SigningKey.create(identity)
-        starting_points = [f"{address}/p2p/{peer}" for peer, addresses in known.items() for address in addresses]
-        network = await Libp2pNetwork.start(identity, Path(folder), initial_peers=starting_points, emit=lambda _: None)
+        starting_points = [
+            f"{address}/p2p/{peer}" for peer, addresses in known.items() for address in addresses
+        ]
+        network = await Libp2pNetwork.start(
+            identity, Path(folder), initial_peers=starting_points, emit=lambda _: None
+        )
         try:
             answers = await asyncio.gather(*(_ping(network, peer) for peer in known))
         finally:
@@ -107,13 +137,25 @@ async def _ping(network: Network, peer: str) -> bool:
     return True
 
 
-def _merge(known: Mapping[str, list[str]], roster: Roster | None, answering: Mapping[str, bool]) -> Iterable[Peer]:
+def _merge(
+    known: Mapping[str, list[str]], roster: Roster | None, answering: Mapping[str, bool]
+) -> Iterable[Peer]:
     """Those on the roster first, then others that were met."""
-    members = {} if roster is None else {format_peer_id(member.author): member for member in roster.members}
+    members = (
+        {}
+        if roster is None
+        else {format_peer_id(member.author): member for member in roster.members}
+    )
     for peer in dict.fromkeys([*members, *known]):
         member = members.get(peer)
         roles = None if roster is None else member.roles if member else 0
-        yield Peer(peer, roles, member.stake if member else None, tuple(known.get(peer, ())), answering.get(peer))
+        yield Peer(
+            peer,
+            roles,
+            member.stake if member else None,
+            tuple(known.get(peer, ())),
+            answering.get(peer),
+        )
 
 
 def _render(found: Iterable[Peer]) -> Table:
@@ -121,7 +163,9 @@ def _render(found: Iterable[Peer]) -> Table:
     for name in ("peer", "role", "stake", "answers", "address"):
         table.add_column(name, no_wrap=True, overflow="fold")
     for peer in found:
-        names = [role.name.lower() for role in Role if role.name and peer.roles and role & peer.roles]
+        names = [
+            role.name.lower() for role in Role if role.name and peer.roles and role & peer.roles
+        ]
         role = "" if peer.roles is None else "+".join(names) or "not on the roster"
         answers = {None: "", True: "yes", False: "no"}[peer.answers]
         stake = "" if peer.stake is None else str(peer.stake)

@@ -13,19 +13,29 @@ from epochgate.keys import SigningKey, format_peer_id
 from epochgate.runtime.loading import DEFAULT_POLICY, load_policy
 
 
-def keygen(file: Annotated[Path, typer.Argument(help="Where the key goes; it must not exist yet.")]) -> None:
+def keygen(
+    file: Annotated[Path, typer.Argument(help="Where the key goes; it must not exist yet.")],
+) -> None:
     """Make an Ed25519 identity and print its peer id."""
     typer.echo(format_peer_id(SigningKey.create(file).author))
 
 
 def policy(
-    name: Annotated[str, typer.Option("--policy", help="The policy, as module:NAME.")] = DEFAULT_POLICY,
+    name: Annotated[
+        str, typer.Option("--policy", help="The policy, as module:NAME.")
+    ] = DEFAULT_POLICY,
     timeline: Annotated[bool, typer.Option("--timeline", help="Draw the epoch as well.")] = False,
-    blocks_per_epoch: Annotated[int, typer.Option(min=1, help="The chain's epoch length in blocks.")] = 100,
-    block_seconds: Annotated[float, typer.Option("--block-seconds", min=0.001, help="The chain's block time.")] = 6.0,
+    blocks_per_epoch: Annotated[
+        int, typer.Option(min=1, help="The chain's epoch length in blocks.")
+    ] = 100,
+    block_seconds: Annotated[
+        float, typer.Option("--block-seconds", min=0.001, help="The chain's block time.")
+    ] = 6.0,
     roster: Annotated[int, typer.Option(min=1, help="How many nodes the subnet has.")] = 64,
 ) -> int:
-    """Print a policy as a table, its digest, and what would go wrong with it on a chain; exit 1 if anything would."""
+    """Print a policy as a table, its digest, and what would go wrong with it on a chain; exit 1 if
+    anything would.
+    """
     found = load_policy(name)
     typer.echo(f"{found}\n")
     if timeline:

@@ -11,19 +11,38 @@ import typer
 from epochgate.runtime.loading import DEFAULT_POLICY, InputError, load_object, load_policy
 from epochgate.transcript.lines import EpochStarted
 from epochgate.transcript.reader import TranscriptError, find_transcript, read_transcript
-from epochgate.transcript.replay import EpochReplay, Replay, compare_epochs, compute_scores_digest, replay_files
+from epochgate.transcript.replay import (
+    EpochReplay,
+    Replay,
+    compare_epochs,
+    compute_scores_digest,
+    replay_files,
+)
 
 
 def replay(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A node's data folder, or the transcript in it.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A node's data folder, or the transcript in it.")
+    ],
     policy: Annotated[
-        str | None, typer.Option(help="The policy, as module:NAME; another than the transcript's is backtested.")
+        str | None,
+        typer.Option(
+            help="The policy, as module:NAME; another than the transcript's is backtested."
+        ),
     ] = None,
     judge: Annotated[
-        str | None, typer.Option(help="What makes the judge from a Calendar, as module:factory, where the node had its own.")
+        str | None,
+        typer.Option(
+            help=(
+                "What makes the judge from a Calendar, as module:factory, where the node had its"
+                " own."
+            )
+        ),
     ] = None,
     epoch: Annotated[int | None, typer.Option(min=0, help="Only this epoch's file.")] = None,
-    against: Annotated[Path | None, typer.Option(help="Another node's folder: do both give the same scores?")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another node's folder: do both give the same scores?")
+    ] = None,
 ) -> int:
     """Recompute a transcript's verdicts, proofs and scores, offline; exit 1 if anything differs."""
     ours = _replay(folder, policy, judge, epoch)
@@ -35,14 +54,27 @@ def replay(
     return 1 if differs else 0
 
 
-def _replay(folder: Path, policy_name: str | None, judge_name: str | None, epoch: int | None) -> list[EpochReplay]:
+def _replay(
+    folder: Path, policy_name: str | None, judge_name: str | None, epoch: int | None
+) -> list[EpochReplay]:
     try:
         files = find_transcript(folder)
         if epoch is not None:
             files = {epoch: files[epoch]} if epoch in files else {}
-        begun = next((it for path in files.values() for _, it in read_transcript(path) if isinstance(it, EpochStarted)), None)
+        begun = next(
+            (
+                it
+                for path in files.values()
+                for _, it in read_transcript(path)
+                if isinstance(it, EpochStarted)
+            ),
+            None,
+        )
         if begun is None:
-            raise InputError(f"{folder}: no epoch begins in it: it has {', '.join(map(str, find_transcript(folder)))}")
+            raise InputError(
+                f"{folder}: no epoch begins in it: it has"
+                f" {', '.join(map(str, find_transcript(folder)))}"
+            )
         return list(replay_files(_make_replay(begun, policy_name, judge_name), files))
     except TranscriptError as error:
         raise InputError(str(error)) from None
@@ -54,15 +86,19 @@ def _make_replay(begun: EpochStarted, policy_name: str | None, judge_name: str |
     is_backtest = policy.digest.hex() != begun.policy_digest
     if is_backtest and policy_name is None:
         raise InputError(
-            f"it was written under the policy {begun.policy} of digest {begun.policy_digest}: give --policy {begun.policy} "
-            "to replay it, or another one to backtest that"
+            f"it was written under the policy {begun.policy} of digest {begun.policy_digest}: give"
+            f" --policy {begun.policy} to replay it, or another one to backtest that"
         )
     if begun.judge and judge_name is None:
         raise InputError(
-            f"its node had a judge of its own, a {begun.judge}: give --judge module:factory, which makes it from a Calendar"
+            f"its node had a judge of its own, a {begun.judge}: give --judge module:factory, which"
+            " makes it from a Calendar"
         )
     if is_backtest:
-        typer.echo(f"backtest: {policy_name}, digest {policy.digest.hex()}, on what was judged by {begun.policy_digest}")
+        typer.echo(
+            f"backtest: {policy_name}, digest {policy.digest.hex()}, on what was judged by"
+            f" {begun.policy_digest}"
+        )
     make_judge: Any = load_object(judge_name, "--judge") if judge_name else None
     return Replay(policy, make_judge, is_backtest=is_backtest)
 
@@ -82,18 +118,34 @@ def _describe(it: EpochReplay) -> Iterator[str]:
     counts = [f"{count} {verdict}" for verdict, count in sorted(it.counts.items())]
     yield ", ".join(counts) or "nothing judged"
     if it.scored is not None:
-        yield f"scored: root {it.scored.set.root}, scores {compute_scores_digest(it.scored.outcome.scores).hex()}"
+        yield (
+            f"scored: root {it.scored.set.root}, scores"
+            f" {compute_scores_digest(it.scored.outcome.scores).hex()}"
+        )
     if it.decision is not None:
         made = it.decision.settled
-        words = f": root {made.set.root}, scores {compute_scores_digest(made.pay).hex()}" if made else ""
+        words = (
+            f": root {made.set.root}, scores {compute_scores_digest(made.pay).hex()}"
+            if made
+            else ""
+        )
         yield f"{it.decision.decided}, about epoch {it.decision.epoch - 1}{words}"
 
 
-def _print_comparison(ours: list[EpochReplay], theirs: dict[int, EpochReplay], against: Path) -> bool:
+def _print_comparison(
+    ours: list[EpochReplay], theirs: dict[int, EpochReplay], against: Path
+) -> bool:
     shared = [it for it in ours if it.epoch in theirs]
     if not shared:
-        raise InputError(f"--against {against}: it has no epoch in common with the other: name a node of the same subnet")
-    found = [f"epoch {it.epoch}: {words}" for it in shared for words in compare_epochs(it, theirs[it.epoch])]
+        raise InputError(
+            f"--against {against}: it has no epoch in common with the other: name a node of the"
+            " same subnet"
+        )
+    found = [
+        f"epoch {it.epoch}: {words}"
+        for it in shared
+        for words in compare_epochs(it, theirs[it.epoch])
+    ]
     for words in found or [f"both give the same in {len(shared)} epochs"]:
         typer.echo(words)
     return bool(found)

@@ -1,4 +1,6 @@
-"""The epoch's challenge: derived, which nobody chooses and everybody can compute, or chosen by its publisher (SPEC 4)."""
+"""The epoch's challenge: derived, which nobody chooses and everybody can compute, or chosen by its
+publisher (SPEC 4).
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,10 @@ FLOAT_DTYPE = "float32"
 
 
 class TensorSpec(msgspec.Struct, frozen=True):
-    """What a derived challenge looks like: `TensorSpec("float32", (16, 64))` has elements from -1 up to but without 1,
-    `TensorSpec("int64", (1, 128), high=50_000)` integers from `low` up to but without `high`. Raises ValueError for what
-    cannot be derived."""
+    """What a derived challenge looks like: `TensorSpec("float32", (16, 64))` has elements from -1
+    up to but without 1, `TensorSpec("int64", (1, 128), high=50_000)` integers from `low` up to but
+    without `high`. Raises ValueError for what cannot be derived.
+    """
 
     dtype: str
     shape: tuple[int, ...]
@@ -34,14 +37,22 @@ class TensorSpec(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if any(side < 1 for side in self.shape) or self.size > MAX_CHALLENGE_ELEMENTS:
-            raise ValueError(f"a challenge has 1 to {MAX_CHALLENGE_ELEMENTS} elements, shape {self.shape} has {self.size}")
+            raise ValueError(
+                f"a challenge has 1 to {MAX_CHALLENGE_ELEMENTS} elements, shape {self.shape} has"
+                f" {self.size}"
+            )
         if self.dtype == FLOAT_DTYPE:
             if (self.low, self.high) != (0, None):
-                raise ValueError("low and high are for integers: a float32 challenge runs from -1 to 1")
+                raise ValueError(
+                    "low and high are for integers: a float32 challenge runs from -1 to 1"
+                )
         elif self.dtype in INTEGER_DTYPES:
             self._check_range()
         else:
-            raise ValueError(f"a challenge of dtype {self.dtype!r} cannot be derived: take {FLOAT_DTYPE} or an integer")
+            raise ValueError(
+                f"a challenge of dtype {self.dtype!r} cannot be derived: take {FLOAT_DTYPE} or an"
+                " integer"
+            )
 
     @property
     def size(self) -> int:
@@ -53,16 +64,21 @@ class TensorSpec(msgspec.Struct, frozen=True):
 
     def _check_range(self) -> None:
         info = np.iinfo(self.dtype)
-        if self.high is None or not (info.min <= self.low < self.high <= int(info.max) + 1 and self.high - self.low <= 1 << 32):
-            raise ValueError(f"an integer challenge needs low < high, at most 2^32 apart and within {self.dtype}")
+        if self.high is None or not (
+            info.min <= self.low < self.high <= int(info.max) + 1
+            and self.high - self.low <= 1 << 32
+        ):
+            raise ValueError(
+                f"an integer challenge needs low < high, at most 2^32 apart and within {self.dtype}"
+            )
 
 
 def compute_challenge(spec: TensorSpec, network: bytes, epoch: int, seed: bytes) -> NDArray[Any]:
     """The challenge of `epoch`, row-major and read-only.
 
-    SHAKE-256 over domain, network id, epoch (eight bytes, big-endian) and seed, each behind its length, read from its
-    start. A float32 takes three bytes, big-endian, as u24: (u24 - 2^23) / 2^23, which is exact. An integer takes four,
-    big-endian, as u32: low + u32 mod (high - low).
+    SHAKE-256 over domain, network id, epoch (eight bytes, big-endian) and seed, each behind its
+    length, read from its start. A float32 takes three bytes, big-endian, as u24: (u24 - 2^23) /
+    2^23, which is exact. An integer takes four, big-endian, as u32: low + u32 mod (high - low).
     """
     fields = (network, struct.pack(">Q", epoch), seed)
     stream = hashlib.shake_256(CHALLENGE_DOMAIN + b"".join(map(pack_field, fields)))
@@ -78,15 +94,19 @@ def compute_challenge(spec: TensorSpec, network: bytes, epoch: int, seed: bytes)
 
 
 def compute_challenge_digest(array: NDArray[Any]) -> bytes:
-    """SHA-256 over domain, dtype by name, shape (eight bytes a side, big-endian) and the elements, row-major and
-    little-endian; each behind its length. It names the challenge in openings, whatever file it travelled in."""
+    """SHA-256 over domain, dtype by name, shape (eight bytes a side, big-endian) and the elements,
+    row-major and little-endian; each behind its length. It names the challenge in openings,
+    whatever file it travelled in.
+    """
     elements = array.astype(array.dtype.newbyteorder("<")).tobytes()
     fields = (array.dtype.name.encode(), struct.pack(f">{array.ndim}Q", *array.shape), elements)
     return hashlib.sha256(CHALLENGE_DIGEST_DOMAIN + b"".join(map(pack_field, fields))).digest()
 
 
 class Derived(msgspec.Struct, frozen=True):
-    """The schema of a challenge that nobody chooses: `payload` decodes the tensor, and only the epoch's own is accepted."""
+    """The schema of a challenge that nobody chooses: `payload` decodes the tensor, and only the
+    epoch's own is accepted.
+    """
 
     payload: Schema
     spec: TensorSpec
@@ -97,12 +117,16 @@ class Derived(msgspec.Struct, frozen=True):
 
     def bind(self, context: EpochContext) -> Decoder:
         decode_payload = self.payload.bind(context)
-        expect = functools.cache(lambda: self.compute_digest(context))  # an epoch is bound more often than it is judged
+        expect = functools.cache(
+            lambda: self.compute_digest(context)
+        )  # an epoch is bound more often than it is judged
 
         def decode(payload: bytes) -> NDArray[Any]:
             seen = decode_payload(payload)
             if not isinstance(seen, np.ndarray) or compute_challenge_digest(seen) != expect():
-                raise Malformed(f"expected the challenge derived for epoch {context.epoch}, saw another value")
+                raise Malformed(
+                    f"expected the challenge derived for epoch {context.epoch}, saw another value"
+                )
             return seen
 
         return decode
@@ -123,7 +147,8 @@ class Derived(msgspec.Struct, frozen=True):
 
 
 class Chosen(msgspec.Struct, frozen=True):
-    """The schema of a challenge that its publisher chooses, such as prompts: any array that `payload` decodes.
+    """The schema of a challenge that its publisher chooses, such as prompts: any array that
+    `payload` decodes.
 
     What a dishonest publisher can do with that is in docs/challenges.md.
     """

@@ -12,22 +12,27 @@ from epochgate.core.record_set import KeyReading, RecordSet, RuleReading, comput
 
 
 class SubmissionClaim(msgspec.Struct, frozen=True):
-    """What a submission says of its set: a bitmap a section, and the Merkle root over all that they name."""
+    """What a submission says of its set: a bitmap a section, and the Merkle root over all that they
+    name.
+    """
 
     bitmaps: tuple[bytes, ...]
     root: bytes
 
 
 class ShownSet(msgspec.Struct, frozen=True):
-    """What the submitter showed: its proofs, read and verified like a replica's answers, and pairs of signed records
-    of one author under a once-key as evidence for leaving it out."""
+    """What the submitter showed: its proofs, read and verified like a replica's answers, and pairs
+    of signed records of one author under a once-key as evidence for leaving it out.
+    """
 
     readings: tuple[KeyReading, ...] = ()
     evidence: tuple[tuple[Record, Record], ...] = ()
 
 
 class Agreed(msgspec.Struct, frozen=True):
-    """All that is included is proven, and nothing complete was left out: scores follow from this set."""
+    """All that is included is proven, and nothing complete was left out: scores follow from this
+    set.
+    """
 
     records: RecordSet
 
@@ -44,11 +49,13 @@ class Undecided(msgspec.Struct, frozen=True):
     why: str
 
 
-def judge_claim(claim: SubmissionClaim, rule_readings: Sequence[RuleReading], shown: ShownSet) -> Agreed | Disputed | Undecided:
+def judge_claim(
+    claim: SubmissionClaim, rule_readings: Sequence[RuleReading], shown: ShownSet
+) -> Agreed | Disputed | Undecided:
     """Judge `claim` by this node's own `rule_readings` and what the submitter showed.
 
-    The sections are in the order of the claim's bitmaps. Signatures of evidence and receipts were verified by whoever
-    read them; this decides only what follows from them.
+    The sections are in the order of the claim's bitmaps. Signatures of evidence and receipts were
+    verified by whoever read them; this decides only what follows from them.
     """
     if too_few := [
         f"{rule_reading.rule.kind} of epoch {rule_reading.epoch}"
@@ -61,11 +68,16 @@ def judge_claim(claim: SubmissionClaim, rule_readings: Sequence[RuleReading], sh
     differences: list[str] = []
     included: dict[tuple[str, int], dict[bytes, Proof]] = {}
     for rule_reading, bitmap in zip(rule_readings, claim.bitmaps, strict=True):
-        included[rule_reading.rule.kind, rule_reading.epoch] = _judge_rule_reading(rule_reading, bitmap, shown, differences)
-    record_ids = [compute_record_id(proof.record) for proofs in included.values() for proof in proofs.values()]
+        included[rule_reading.rule.kind, rule_reading.epoch] = _judge_rule_reading(
+            rule_reading, bitmap, shown, differences
+        )
+    record_ids = [
+        compute_record_id(proof.record) for proofs in included.values() for proof in proofs.values()
+    ]
     if not differences and compute_root(record_ids) != claim.root:
         differences.append(
-            f"the claim's Merkle root is {claim.root.hex()}, that of what it includes {compute_root(record_ids).hex()}"
+            f"the claim's Merkle root is {claim.root.hex()}, that of what it includes"
+            f" {compute_root(record_ids).hex()}"
         )
     if differences:
         return Disputed(tuple(differences))
@@ -89,19 +101,28 @@ def _judge_rule_reading(
     proofs: dict[bytes, Proof] = {}
     for author in authors:
         candidates = proven.get(author, [])
-        named = [proof for proof in candidates if compute_record_id(proof.record) in shown_ids] or candidates
+        named = [
+            proof for proof in candidates if compute_record_id(proof.record) in shown_ids
+        ] or candidates
         if named:
             proofs[author] = named[0]
         else:
             differences.append(f"{name}: {author.hex()} is included, but its record is not proven")
     equivocators = _find_equivocators(rule_reading, shown.evidence)
-    left_out = [author for author in complete if author not in authors and author not in equivocators]
-    differences += [f"{name}: {author.hex()} is complete, but was left out without evidence" for author in left_out]
+    left_out = [
+        author for author in complete if author not in authors and author not in equivocators
+    ]
+    differences += [
+        f"{name}: {author.hex()} is complete, but was left out without evidence"
+        for author in left_out
+    ]
     return proofs
 
 
 def _merge(rule_reading: RuleReading, shown: Sequence[KeyReading]) -> RuleReading:
-    """The section with what the submitter showed of the same keys: receipts add up, whoever shows them."""
+    """The section with what the submitter showed of the same keys: receipts add up, whoever shows
+    them.
+    """
     by_key = {reading.key_rule.key: reading for reading in shown}
     readings = []
     for own in rule_reading.readings:
@@ -115,13 +136,17 @@ def _merge(rule_reading: RuleReading, shown: Sequence[KeyReading]) -> RuleReadin
     return RuleReading(rule_reading.rule, rule_reading.epoch, rule_reading.roster, tuple(readings))
 
 
-def _find_equivocators(rule_reading: RuleReading, evidence: Sequence[tuple[Record, Record]]) -> frozenset[bytes]:
+def _find_equivocators(
+    rule_reading: RuleReading, evidence: Sequence[tuple[Record, Record]]
+) -> frozenset[bytes]:
     """Authors of whom two different values are shown under one once-key of this section."""
     keys = {reading.key_rule.key for reading in rule_reading.readings if rule_reading.rule.once}
     return frozenset(
         first.author
         for first, second in evidence
-        if first.key in keys and (first.key, first.author) == (second.key, second.author) and first.value != second.value
+        if first.key in keys
+        and (first.key, first.author) == (second.key, second.author)
+        and first.value != second.value
     )
 
 

@@ -1,4 +1,6 @@
-"""Commit and open: a digest that only its author can open, only for this kind, epoch, challenge and subnet."""
+"""Commit and open: a digest that only its author can open, only for this kind, epoch, challenge and
+subnet.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ COMMITMENT_DOMAIN = b"epochgate/commitment/1\0"
 
 
 class Opening(msgspec.Struct, frozen=True, gc=False):
-    """What an author shows to open its commitment: 32 random bytes, the challenge it worked on, and its payload.
+    """What an author shows to open its commitment: 32 random bytes, the challenge it worked on, and
+    its payload.
 
     On the wire: salt, challenge digest, payload, end to end; the first two have a fixed width.
     """
@@ -38,14 +41,23 @@ class Opening(msgspec.Struct, frozen=True, gc=False):
         """Raises Malformed on fewer bytes than a salt and a digest take."""
         if len(data) < SALT_BYTES + DIGEST_BYTES:
             raise Malformed(
-                f"an opening begins with {SALT_BYTES + DIGEST_BYTES} bytes of salt and challenge, saw {len(data)} in all"
+                f"an opening begins with {SALT_BYTES + DIGEST_BYTES} bytes of salt and challenge,"
+                f" saw {len(data)} in all"
             )
-        return Opening(data[:SALT_BYTES], data[SALT_BYTES : SALT_BYTES + DIGEST_BYTES], data[SALT_BYTES + DIGEST_BYTES :])
+        return Opening(
+            data[:SALT_BYTES],
+            data[SALT_BYTES : SALT_BYTES + DIGEST_BYTES],
+            data[SALT_BYTES + DIGEST_BYTES :],
+        )
 
 
-def compute_commitment(network: bytes, kind: str, epoch: int, author: bytes, opening: Opening) -> bytes:
-    """SHA-256 over domain, network id, kind, epoch, author, challenge digest, salt and SHA-256 of the payload, each
-    behind its length (SPEC section 6). `kind` is the name of the commitment's rule, `epoch` that of its key."""
+def compute_commitment(
+    network: bytes, kind: str, epoch: int, author: bytes, opening: Opening
+) -> bytes:
+    """SHA-256 over domain, network id, kind, epoch, author, challenge digest, salt and SHA-256 of
+    the payload, each behind its length (SPEC section 6). `kind` is the name of the commitment's
+    rule, `epoch` that of its key.
+    """
     fields = (
         network,
         kind.encode(),
@@ -58,8 +70,12 @@ def compute_commitment(network: bytes, kind: str, epoch: int, author: bytes, ope
     return hashlib.sha256(COMMITMENT_DOMAIN + b"".join(map(pack_field, fields))).digest()
 
 
-def is_opened(commitment: bytes, network: bytes, kind: str, epoch: int, author: bytes, opening: Opening) -> bool:
-    return hmac.compare_digest(commitment, compute_commitment(network, kind, epoch, author, opening))
+def is_opened(
+    commitment: bytes, network: bytes, kind: str, epoch: int, author: bytes, opening: Opening
+) -> bool:
+    return hmac.compare_digest(
+        commitment, compute_commitment(network, kind, epoch, author, opening)
+    )
 
 
 class Opened(msgspec.Struct, frozen=True, gc=False):

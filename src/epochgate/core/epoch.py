@@ -1,7 +1,7 @@
 """Epochs, windows and lifetimes, decided in integers on blocks.
 
-Agreement needs every node to draw the same edge, so shares of an epoch are exact fractions and a window is bound to
-whole blocks once an epoch; floats appear only where a person reads them.
+Agreement needs every node to draw the same edge, so shares of an epoch are exact fractions and a
+window is bound to whole blocks once an epoch; floats appear only where a person reads them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ MAX_EXTRAPOLATED_BLOCKS = 3
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """What a chain says of its own time. `slot` is the subnet's first block; None until it is known."""
+    """What a chain says of its own time. `slot` is the subnet's first block; None until it is
+    known.
+    """
 
     slot: int | None
     blocks_per_epoch: int
@@ -37,7 +39,9 @@ class Timing(msgspec.Struct, frozen=True):
     def compute_first_block(self, epoch: int) -> int:
         """Raises ValueError while the subnet has no first block."""
         if self.slot is None:
-            raise ValueError("the subnet has no first block yet: wait until the chain names its slot")
+            raise ValueError(
+                "the subnet has no first block yet: wait until the chain names its slot"
+            )
         return self.slot + epoch * self.blocks_per_epoch
 
     def is_started(self, block: int) -> bool:
@@ -45,7 +49,9 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 class EpochData(msgspec.Struct, frozen=True):
-    """Where a block stands in its epoch. Before the subnet's first block all that counts from it is zero."""
+    """Where a block stands in its epoch. Before the subnet's first block all that counts from it is
+    zero.
+    """
 
     block: int
     epoch: int
@@ -60,14 +66,23 @@ class EpochData(msgspec.Struct, frozen=True):
 
 
 def compute_epoch_data(block: int, timing: Timing) -> EpochData:
-    length, seconds = timing.blocks_per_epoch, timing.block_seconds
+    length = timing.blocks_per_epoch
+    seconds = timing.block_seconds
     if not timing.is_started(block):
         return EpochData(block, 0, length, length * seconds, 0.0, 0, 0, 0.0, 0.0)
     epoch = timing.compute_epoch(block)
     elapsed = block - timing.compute_first_block(epoch)
     remaining = length - elapsed
     return EpochData(
-        block, epoch, length, length * seconds, elapsed / length, elapsed, remaining, elapsed * seconds, remaining * seconds
+        block,
+        epoch,
+        length,
+        length * seconds,
+        elapsed / length,
+        elapsed,
+        remaining,
+        elapsed * seconds,
+        remaining * seconds,
     )
 
 
@@ -78,8 +93,12 @@ class Head(msgspec.Struct, frozen=True):
     seen_seconds: float
 
 
-def compute_deciding_block(head: Head, now_seconds: float, block_seconds: float) -> tuple[int, bool]:
-    """(block, stale): the head moved on by local time; stale is a head too old to be moved on any further."""
+def compute_deciding_block(
+    head: Head, now_seconds: float, block_seconds: float
+) -> tuple[int, bool]:
+    """(block, stale): the head moved on by local time; stale is a head too old to be moved on any
+    further.
+    """
     ahead = max(0, math.floor((now_seconds - head.seen_seconds) / block_seconds) - 1)
     return head.block + min(ahead, MAX_EXTRAPOLATED_BLOCKS), ahead > MAX_EXTRAPOLATED_BLOCKS
 
@@ -103,8 +122,11 @@ class Window(msgspec.Struct, frozen=True):
     before: bool = False
 
     def bind(self, epoch: int, timing: Timing) -> Blocks:
-        start, length = timing.compute_first_block(epoch), timing.blocks_per_epoch
-        first = math.floor(self.first * length) + 1 if self.after else math.ceil(self.first * length)
+        start = timing.compute_first_block(epoch)
+        length = timing.blocks_per_epoch
+        first = (
+            math.floor(self.first * length) + 1 if self.after else math.ceil(self.first * length)
+        )
         last = math.ceil(self.last * length) - 1 if self.before else math.floor(self.last * length)
         return Blocks(start + first, start + min(last, length - 1))
 
@@ -113,19 +135,24 @@ class Window(msgspec.Struct, frozen=True):
         return f"{self.first}..{self.last} after={self.after} before={self.before}"
 
     def __str__(self) -> str:
-        left, right = "(" if self.after else "[", ")" if self.before else "]"
+        left = "(" if self.after else "["
+        right = ")" if self.before else "]"
         return f"{left}{_percent_words(self.first)}, {_percent_words(self.last)}{right} %"
 
 
 def percent(interval: str) -> Window:
-    """A window in the notation of intervals: `(15, 50]` is after 15 % up to and with 50 % of the epoch's blocks.
+    """A window in the notation of intervals: `(15, 50]` is after 15 % up to and with 50 % of the
+    epoch's blocks.
 
     Raises ValueError on anything else, on shares outside 0 to 100 and on an empty interval.
     """
     match = _INTERVAL.fullmatch(interval.strip())
     if match is None:
-        raise ValueError(f"{interval!r} is no interval of percents: write it like '(15, 50]' or '[60, 100)'")
-    first, last = Fraction(match[2]) / 100, Fraction(match[3]) / 100
+        raise ValueError(
+            f"{interval!r} is no interval of percents: write it like '(15, 50]' or '[60, 100)'"
+        )
+    first = Fraction(match[2]) / 100
+    last = Fraction(match[3]) / 100
     if not 0 <= first < last <= 1:
         raise ValueError(f"{interval!r} must run upwards and stay within 0 and 100")
     return Window(first, last, after=match[1] == "(", before=match[4] == ")")

@@ -1,4 +1,6 @@
-"""All that a judgement depends on beside the record: the keys that exist now, the block, the time, and what is held."""
+"""All that a judgement depends on beside the record: the keys that exist now, the block, the time,
+and what is held.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +44,12 @@ NOTHING_HELD: Mapping[tuple[bytes, bytes], StoredEntry] = {}
 
 
 class EvaluationContext(msgspec.Struct, frozen=True, gc=False):
-    """All that a judgement depends on beside the record, read once. `held` maps (key, author) to what is stored.
+    """All that a judgement depends on beside the record, read once. `held` maps (key, author) to
+    what is stored.
 
-    `postable` holds the keys of the current epoch, and those of its neighbours so that a refusal can say when; their
-    windows are absolute blocks, so only the current epoch's can be open. `readable` holds what GET knows.
+    `postable` holds the keys of the current epoch, and those of its neighbours so that a refusal
+    can say when; their windows are absolute blocks, so only the current epoch's can be open.
+    `readable` holds what GET knows.
     """
 
     postable: dict[bytes, KeyRule]

@@ -1,7 +1,7 @@
 """A policy: the rules of a subnet as one value, and the judge of every record.
 
-Cheapest check first, and nothing that nobody signed is ever decoded. Judging changes nothing (DESIGN, how a verdict is
-reached).
+Cheapest check first, and nothing that nobody signed is ever decoded. Judging changes nothing
+(DESIGN, how a verdict is reached).
 """
 
 from __future__ import annotations
@@ -26,16 +26,20 @@ from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schema import EpochContext, Malformed
 from epochgate.core.verdict import Admitted, Denied, Reason, Verdict
 
-_NO_SUCH_KEY = Denied(Reason.UNKNOWN_KEY)  # made once: the commonest refusal of a flood allocates nothing
+_NO_SUCH_KEY = Denied(
+    Reason.UNKNOWN_KEY
+)  # made once: the commonest refusal of a flood allocates nothing
 MAX_REMEMBERED_SIGNATURES = 1 << 15
 _pack_seconds = struct.Struct(">d").pack
 _sha256 = hashlib.sha256
 
 
 class Judge(Protocol):
-    """Whoever decides what a replica stores and what a reader believes: a policy, or one composed with predicates.
+    """Whoever decides what a replica stores and what a reader believes: a policy, or one composed
+    with predicates.
 
-    `find_key_rule` gives the rule that a key stands under, and with it the key's replicas; None for a key that is none.
+    `find_key_rule` gives the rule that a key stands under, and with it the key's replicas; None for
+    a key that is none.
     """
 
     def find_key_rule(self, key: bytes, now: EvaluationContext) -> KeyRule | None: ...
@@ -46,7 +50,9 @@ class Judge(Protocol):
 
 
 class Scoring(msgspec.Struct, frozen=True):
-    """What work is worth. Pots are in units of the chain's score, 10^18 in all; the tolerance is a relative distance."""
+    """What work is worth. Pots are in units of the chain's score, 10^18 in all; the tolerance is a
+    relative distance.
+    """
 
     tolerance_ppm: int = 1000
     hoster_pot: int = 4 * 10**17
@@ -57,10 +63,11 @@ class Scoring(msgspec.Struct, frozen=True):
 
 
 class Policy:
-    """The rules of a subnet. A value: print it, digest it, compare it with a peer's, test it offline.
+    """The rules of a subnet. A value: print it, digest it, compare it with a peer's, test it
+    offline.
 
-    `limits` are what every replica grants. `role_field` is the field of a node's registration that names its roles on a
-    chain that knows none (SPEC section 9).
+    `limits` are what every replica grants. `role_field` is the field of a node's registration that
+    names its roles on a chain that knows none (SPEC section 9).
     """
 
     def __init__(
@@ -95,7 +102,8 @@ class Policy:
             return Denied(Reason.CHAIN_STALE, key_rule.name, "a fresh chain head", block)
         if not key_rule.first <= block <= key_rule.last:
             return _deny_block(key_rule, block)
-        author, left = record.author, record.expiration_time - now.time_seconds
+        author = record.author
+        left = record.expiration_time - now.time_seconds
         if not 0.0 < left <= key_rule.longest_seconds or (
             key_rule.keep_block and left < key_rule.compute_shortest_seconds(block)
         ):
@@ -116,14 +124,20 @@ class Policy:
         return judge_content(record, key_rule)
 
     def recognise(self, record: Record, now: EvaluationContext) -> Verdict:
-        """GET: is this a record that could have been stored? Windows do not bind it; receipts say when it was."""
+        """GET: is this a record that could have been stored? Windows do not bind it; receipts say
+        when it was.
+        """
         key_rule = now.readable.get(record.key)
         if key_rule is None:
             return _NO_SUCH_KEY
         if len(record.value) > key_rule.max_bytes:
             return Denied(Reason.TOO_LARGE, key_rule.name, key_rule.max_bytes, len(record.value))
-        if not math.isfinite(record.expiration_time) or (key_rule.epoch is None and record.expiration_time <= now.time_seconds):
-            return Denied(Reason.EXPIRY, key_rule.name, "a finite time to come", record.expiration_time)
+        if not math.isfinite(record.expiration_time) or (
+            key_rule.epoch is None and record.expiration_time <= now.time_seconds
+        ):
+            return Denied(
+                Reason.EXPIRY, key_rule.name, "a finite time to come", record.expiration_time
+            )
         denied = _deny_author(key_rule, record.author)
         return judge_content(record, key_rule, is_read=True) if denied is None else denied
 
@@ -135,7 +149,9 @@ class Policy:
         return render_timeline(self.rules)
 
     def bind(self, context: EpochContext, epoch: int) -> Iterator[KeyRule]:
-        """Every key of the policy in `epoch`; before the subnet's first block only those without an epoch."""
+        """Every key of the policy in `epoch`; before the subnet's first block only those without an
+        epoch.
+        """
         for rule in self.rules:
             if context.timing.slot is not None or not rule.is_of_an_epoch:
                 yield from rule.bind(context, epoch)
@@ -145,10 +161,14 @@ class Policy:
         for rule in self.rules:
             if rule.kind == kind:
                 return rule
-        raise KeyError(f"the policy has no rule {kind!r}; it has {', '.join(rule.kind for rule in self.rules)}")
+        raise KeyError(
+            f"the policy has no rule {kind!r}; it has {', '.join(rule.kind for rule in self.rules)}"
+        )
 
     def get_opening_rule(self, role: int) -> Rule:
-        """The rule under which nodes of `role` open what they committed to. Raises KeyError when there is none."""
+        """The rule under which nodes of `role` open what they committed to. Raises KeyError when
+        there is none.
+        """
         for rule in self.rules:
             if rule.opens is not None and rule.by == role:
                 return rule
@@ -168,23 +188,32 @@ class Policy:
         """
         windows = [rule.during] if rule.during else []
         windows += [
-            other.during for other in self.rules if other.during and rule.during and _is_adjoining(rule.during, other.during)
+            other.during
+            for other in self.rules
+            if other.during and rule.during and _is_adjoining(rule.during, other.during)
         ]
         shortest = min((window.last - window.first for window in windows), default=None)
         block = timing.block_seconds
-        return block if shortest is None else min(block, float(shortest) * timing.seconds_per_epoch / 4)
+        return (
+            block
+            if shortest is None
+            else min(block, float(shortest) * timing.seconds_per_epoch / 4)
+        )
 
     @property
     def held_epochs(self) -> int:
         """In how many epochs at a time the records were stored that a replica holds.
 
-        A record is let go when an epoch begins in which it has expired and its own epoch cannot be read any more.
+        A record is let go when an epoch begins in which it has expired and its own epoch cannot be
+        read any more.
         """
         return max([READABLE_EPOCHS] + [math.ceil(rule.ttl) + 1 for rule in self.rules])
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 over all that the policy says, 32 bytes: two nodes with the same digest judge alike."""
+        """SHA-256 over all that the policy says, 32 bytes: two nodes with the same digest judge
+        alike.
+        """
         lines = [rule.describe() for rule in self.rules]
         lines += [self.scoring.describe(), self.limits.describe(), f"role_field={self.role_field}"]
         return hashlib.sha256(b"epochgate/policy/1\0" + "\n".join(lines).encode()).digest()
@@ -193,13 +222,16 @@ class Policy:
 def judge_content(record: Record, key_rule: KeyRule, *, is_read: bool = False) -> Verdict:
     """The dear part of a judgement: the signature, and only then the schema.
 
-    A record that is read is mostly read again, for scores and then for settlements, so its signature is remembered.
+    A record that is read is mostly read again, for scores and then for settlements, so its
+    signature is remembered.
     """
     payload = record.value[SIGNATURE_BYTES:]
     check = is_signed_before if is_read else is_signed_under
     if not check(key_rule, record, payload):
         return Denied(
-            Reason.BAD_SIGNATURE, key_rule.name, "a signature by the author over network, key, author, expiry and payload"
+            Reason.BAD_SIGNATURE,
+            key_rule.name,
+            "a signature by the author over network, key, author, expiry and payload",
         )
     try:
         return Admitted(key_rule.name, record.author, key_rule.decode(payload))
@@ -208,9 +240,14 @@ def judge_content(record: Record, key_rule: KeyRule, *, is_read: bool = False) -
 
 
 def is_signed_under(key_rule: KeyRule, record: Record, payload: bytes) -> bool:
-    """The same as `core.record.is_record_signed`, with the part that all records of the key share made beforehand."""
+    """The same as `core.record.is_record_signed`, with the part that all records of the key share
+    made beforehand.
+    """
     try:
-        crypto_sign_open(record.value[:SIGNATURE_BYTES] + _compute_message(key_rule, record, payload), record.author[6:])
+        crypto_sign_open(
+            record.value[:SIGNATURE_BYTES] + _compute_message(key_rule, record, payload),
+            record.author[6:],
+        )
     except (BadSignatureError, ValueError):
         return False
     return True
@@ -218,11 +255,18 @@ def is_signed_under(key_rule: KeyRule, record: Record, payload: bytes) -> bool:
 
 def is_signed_before(key_rule: KeyRule, record: Record, payload: bytes) -> bool:
     """The same, looked up where this signature was checked before."""
-    return _is_signed(record.author, _compute_message(key_rule, record, payload), record.value[:SIGNATURE_BYTES])
+    return _is_signed(
+        record.author, _compute_message(key_rule, record, payload), record.value[:SIGNATURE_BYTES]
+    )
 
 
 def _compute_message(key_rule: KeyRule, record: Record, payload: bytes) -> bytes:
-    return key_rule.prefix + record.author + _pack_seconds(record.expiration_time) + _sha256(payload).digest()
+    return (
+        key_rule.prefix
+        + record.author
+        + _pack_seconds(record.expiration_time)
+        + _sha256(payload).digest()
+    )
 
 
 _is_signed = functools.lru_cache(MAX_REMEMBERED_SIGNATURES)(is_signed)
@@ -233,14 +277,28 @@ def _deny_block(key_rule: KeyRule, block: int) -> Denied:
     if block > key_rule.last:
         return Denied(Reason.LATE, key_rule.name, expected, block)
     wait_blocks = key_rule.first - block
-    return Denied(Reason.EARLY, key_rule.name, expected, block, wait_blocks, wait_blocks * key_rule.block_seconds)
+    return Denied(
+        Reason.EARLY,
+        key_rule.name,
+        expected,
+        block,
+        wait_blocks,
+        wait_blocks * key_rule.block_seconds,
+    )
 
 
 def _deny_author(key_rule: KeyRule, author: bytes) -> Denied | None:
     roles = key_rule.roles.get(author)
     if roles is None:
-        return Denied(Reason.NOT_ON_ROSTER, key_rule.name, f"one of the roster's {len(key_rule.roles)} authors", author)
-    is_elected = key_rule.rule.elected_until is not None and author == key_rule.elected  # by the chain, which knows no roles
+        return Denied(
+            Reason.NOT_ON_ROSTER,
+            key_rule.name,
+            f"one of the roster's {len(key_rule.roles)} authors",
+            author,
+        )
+    is_elected = (
+        key_rule.rule.elected_until is not None and author == key_rule.elected
+    )  # by the chain, which knows no roles
     if not roles & key_rule.role and not is_elected:
         return Denied(Reason.WRONG_ROLE, key_rule.name, f"role {key_rule.role}", f"role {roles}")
     if key_rule.author is not None and author != key_rule.author:
@@ -251,12 +309,20 @@ def _deny_author(key_rule: KeyRule, author: bytes) -> Denied | None:
 def _deny_stand_in(key_rule: KeyRule, block: int, author: bytes) -> Denied:
     wait_blocks = key_rule.stand_ins_first - block
     return Denied(
-        Reason.NOT_ELECTED, key_rule.name, key_rule.elected, author, wait_blocks, wait_blocks * key_rule.block_seconds
+        Reason.NOT_ELECTED,
+        key_rule.name,
+        key_rule.elected,
+        author,
+        wait_blocks,
+        wait_blocks * key_rule.block_seconds,
     )
 
 
 def _expected_expiry(key_rule: KeyRule, block: int) -> str:
-    return f"{max(0.0, key_rule.compute_shortest_seconds(block)):.6g} to {key_rule.longest_seconds:.6g} s from now"
+    return (
+        f"{max(0.0, key_rule.compute_shortest_seconds(block)):.6g} to"
+        f" {key_rule.longest_seconds:.6g} s from now"
+    )
 
 
 def _is_adjoining(window: Window, other: Window) -> bool:

@@ -30,7 +30,9 @@ def render_table(rules: Sequence[Rule]) -> str:
 
 def render_limits(limits: Limits) -> str:
     """One row a limit: who may ask how much, and then who may have how much stored."""
-    rows: list[tuple[str, ...]] = [("limit", "requests a second", "at once", "bytes a second", "at once")]
+    rows: list[tuple[str, ...]] = [
+        ("limit", "requests a second", "at once", "bytes a second", "at once")
+    ]
     for words, allowance in (
         ("a member", limits.member),
         ("all members beyond that", limits.spare),
@@ -38,9 +40,18 @@ def render_limits(limits: Limits) -> str:
         ("all strangers", limits.strangers),
     ):
         rates = (allowance.requests, allowance.bytes)
-        rows.append((words, *(f"{amount:,.12g}" for rate in rates for amount in (rate.per_second, rate.burst))))
+        rows.append(
+            (
+                words,
+                *(f"{amount:,.12g}" for rate in rates for amount in (rate.per_second, rate.burst)),
+            )
+        )
     stored = [("limit", "records", "bytes")]
-    for words, quota in (("an author in an epoch", limits.author), ("a key", limits.key), ("in all", limits.total)):
+    for words, quota in (
+        ("an author in an epoch", limits.author),
+        ("a key", limits.key),
+        ("in all", limits.total),
+    ):
         stored.append((words, f"{quota.entries:,}", f"{quota.value_bytes:,}"))
     return f"{_align(rows)}\n\n{_align(stored)}"
 
@@ -51,7 +62,8 @@ def render_timeline(rules: Sequence[Rule]) -> str:
     lines = [" " * width + "  0 %" + "100 %".rjust(TIMELINE_COLUMNS - 4)]
     for rule in rules:
         first, last = (rule.during.first, rule.during.last) if rule.during else (0, 1)
-        left, right = round(first * TIMELINE_COLUMNS), round(last * TIMELINE_COLUMNS)
+        left = round(first * TIMELINE_COLUMNS)
+        right = round(last * TIMELINE_COLUMNS)
         bar = "·" * left + "█" * (right - left) + "·" * (TIMELINE_COLUMNS - right)
         lines.append(f"{rule.kind.ljust(width)}  {bar}")
     return "\n".join(lines)
@@ -59,7 +71,10 @@ def render_timeline(rules: Sequence[Rule]) -> str:
 
 def _align(rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
 
 
 def _role_words(rule: Rule) -> str:

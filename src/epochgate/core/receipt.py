@@ -1,7 +1,8 @@
 """Receipts: what a replica signs when it admits a record, and what enough of them prove.
 
-A reader cannot see when a record arrived. A receipt says so, and with f + 1 of a key's replicas one of them is honest:
-it saw the record while its window was open, whoever shows it and whenever (SPEC section 5).
+A reader cannot see when a record arrived. A receipt says so, and with f + 1 of a key's replicas one
+of them is honest: it saw the record while its window was open, whoever shows it and whenever (SPEC
+section 5).
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class RecordId(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a receipt is about: the record by key, author and SHA-256 of its value, without the value itself."""
+    """What a receipt is about: the record by key, author and SHA-256 of its value, without the
+    value itself.
+    """
 
     key: bytes
     author: bytes
@@ -73,7 +76,9 @@ class ReceiptedEntry(msgspec.Struct, frozen=True, gc=False):
 
 
 def merge_receipts(before: Iterable[Receipt], receipts: Iterable[Receipt]) -> tuple[Receipt, ...]:
-    """One receipt a replica, and the first one stays: the same record always gets the same receipt. In order of replica."""
+    """One receipt a replica, and the first one stays: the same record always gets the same receipt.
+    In order of replica.
+    """
     merged: dict[bytes, Receipt] = {}
     for receipt in (*before, *receipts):
         merged.setdefault(receipt.replica, receipt)
@@ -85,13 +90,17 @@ def compute_record_id(record: Record) -> RecordId:
 
 
 def compute_receipt_bytes(network: bytes, record_id: RecordId, epoch: int, block: int) -> bytes:
-    """Domain, network id, key, author, SHA-256 of the value, epoch and block: what a replica signs."""
+    """Domain, network id, key, author, SHA-256 of the value, epoch and block: what a
+    replica signs.
+    """
     fields = (network, record_id.key, record_id.author, record_id.value_digest)
     return RECEIPT_DOMAIN + b"".join(map(pack_field, fields)) + struct.pack(">QQ", epoch, block)
 
 
 def is_receipt_signed(network: bytes, record_id: RecordId, receipt: Receipt) -> bool:
-    if not is_author(receipt.replica) or not (0 <= receipt.epoch < 1 << 64 and 0 <= receipt.block < 1 << 64):
+    if not is_author(receipt.replica) or not (
+        0 <= receipt.epoch < 1 << 64 and 0 <= receipt.block < 1 << 64
+    ):
         return False
     message = compute_receipt_bytes(network, record_id, receipt.epoch, receipt.block)
     return is_signed(receipt.replica, message, receipt.signature)
@@ -101,9 +110,11 @@ SignatureCheck = Callable[[bytes, RecordId, Receipt], bool]
 
 
 class ReceiptRule(msgspec.Struct, frozen=True):
-    """What a receipt for a key must say: which replicas may sign it, and the blocks at which the window was open.
+    """What a receipt for a key must say: which replicas may sign it, and the blocks at which the
+    window was open.
 
-    `epoch` is None for keys without an epoch, whose receipts name whichever epoch they were given in.
+    `epoch` is None for keys without an epoch, whose receipts name whichever epoch they were given
+    in.
     """
 
     network: bytes
@@ -112,15 +123,23 @@ class ReceiptRule(msgspec.Struct, frozen=True):
     blocks: Blocks | None
 
     def compute_signers(
-        self, record_id: RecordId, receipts: Iterable[Receipt], is_signed: SignatureCheck = is_receipt_signed
+        self,
+        record_id: RecordId,
+        receipts: Iterable[Receipt],
+        is_signed: SignatureCheck = is_receipt_signed,
     ) -> frozenset[bytes]:
-        """The replicas whose receipt for `record_id` holds: its key's replica, in time, correctly signed, each counted once.
+        """The replicas whose receipt for `record_id` holds: its key's replica, in time, correctly
+        signed, each counted once.
 
         `is_signed` may remember what it has checked before.
         """
         signers: set[bytes] = set()
         for receipt in receipts:
-            if receipt.replica not in signers and self.is_fitting(receipt) and is_signed(self.network, record_id, receipt):
+            if (
+                receipt.replica not in signers
+                and self.is_fitting(receipt)
+                and is_signed(self.network, record_id, receipt)
+            ):
                 signers.add(receipt.replica)
         return frozenset(signers)
 
@@ -133,7 +152,9 @@ class ReceiptRule(msgspec.Struct, frozen=True):
         return Standing.PROVEN if count >= self.replica_set.weak_quorum else Standing.UNPROVEN
 
     def is_fitting(self, receipt: Receipt) -> bool:
-        """Whether it is by one of the key's replicas, and in time; who signed it is another question."""
+        """Whether it is by one of the key's replicas, and in time; who signed it is another
+        question.
+        """
         return (
             receipt.replica in self.replica_set.replicas
             and (self.epoch is None or receipt.epoch == self.epoch)

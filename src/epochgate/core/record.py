@@ -1,7 +1,8 @@
 """Records: what is stored, its key's digest, and the bytes that its author signs.
 
-An author is named by its libp2p peer id, 38 bytes that end in its Ed25519 public key, and by nothing else: one author
-has one encoding. A value is the signature (64 bytes) followed by the payload.
+An author is named by its libp2p peer id, 38 bytes that end in its Ed25519 public key, and by
+nothing else: one author has one encoding. A value is the signature (64 bytes) followed by the
+payload.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ _pack_seconds = struct.Struct(">d").pack
 
 
 class Record(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """`key` is a digest of 20 bytes, `author` a peer id, `expiration_time` absolute Unix seconds."""
+    """`key` is a digest of 20 bytes, `author` a peer id, `expiration_time` absolute Unix
+    seconds.
+    """
 
     key: bytes
     author: bytes
@@ -37,13 +40,19 @@ class Record(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 def compute_key(name: str) -> bytes:
-    """SHA-1 of the MessagePack encoding of the name: the same as hivemind's `DHTID.generate(source=name).to_bytes()`."""
+    """SHA-1 of the MessagePack encoding of the name: the same as hivemind's
+    `DHTID.generate(source=name).to_bytes()`.
+    """
     return hashlib.sha1(msgspec.msgpack.encode(name), usedforsecurity=False).digest()
 
 
 def compute_network_id(chain: str, subnet_id: int) -> bytes:
-    """32 bytes that tell this chain and subnet from every other; `chain` is the hash of its genesis, or its name."""
-    return hashlib.sha256(b"epochgate/network/1\0" + pack_field(chain.encode()) + struct.pack(">Q", subnet_id)).digest()
+    """32 bytes that tell this chain and subnet from every other; `chain` is the hash of its
+    genesis, or its name.
+    """
+    return hashlib.sha256(
+        b"epochgate/network/1\0" + pack_field(chain.encode()) + struct.pack(">Q", subnet_id)
+    ).digest()
 
 
 def pack_field(field: bytes) -> bytes:
@@ -56,12 +65,18 @@ def compute_value_digest(value: bytes) -> bytes:
 
 
 def compute_signing_prefix(network: bytes, key: bytes) -> bytes:
-    """The part of the signed bytes that all records of a key share, so that it is made once an epoch."""
+    """The part of the signed bytes that all records of a key share, so that it is made once an
+    epoch.
+    """
     return RECORD_DOMAIN + pack_field(network) + key
 
 
-def compute_signed_bytes(prefix: bytes, author: bytes, expiration_time: float, payload: bytes) -> bytes:
-    """Domain, network id, key, author, expiry and SHA-256 of the payload; all behind the prefix has a fixed width."""
+def compute_signed_bytes(
+    prefix: bytes, author: bytes, expiration_time: float, payload: bytes
+) -> bytes:
+    """Domain, network id, key, author, expiry and SHA-256 of the payload; all behind the prefix has
+    a fixed width.
+    """
     return prefix + author + _pack_seconds(expiration_time) + hashlib.sha256(payload).digest()
 
 
@@ -71,7 +86,9 @@ def is_author(name: bytes) -> bool:
 
 
 def is_signed(author: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether `author`'s key made `signature` of `message`. libsodium refuses small-order keys and malleable signatures."""
+    """Whether `author`'s key made `signature` of `message`. libsodium refuses small-order keys and
+    malleable signatures.
+    """
     try:
         crypto_sign_open(signature + message, author[6:])
     except (BadSignatureError, ValueError):
@@ -81,6 +98,11 @@ def is_signed(author: bytes, message: bytes, signature: bytes) -> bool:
 
 def is_record_signed(network: bytes, record: Record) -> bool:
     message = compute_signed_bytes(
-        compute_signing_prefix(network, record.key), record.author, record.expiration_time, record.payload
+        compute_signing_prefix(network, record.key),
+        record.author,
+        record.expiration_time,
+        record.payload,
     )
-    return is_author(record.author) and is_signed(record.author, message, record.value[:SIGNATURE_BYTES])
+    return is_author(record.author) and is_signed(
+        record.author, message, record.value[:SIGNATURE_BYTES]
+    )

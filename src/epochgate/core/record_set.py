@@ -1,7 +1,7 @@
 """Which records count: what was read, what of it is proven, and the set that a submission names.
 
-A submission includes exactly what is proven; an attestor insists that all included is proven and that all it sees
-complete is included, or excluded with evidence (SPEC section 5).
+A submission includes exactly what is proven; an attestor insists that all included is proven and
+that all it sees complete is included, or excluded with evidence (SPEC section 5).
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ NODE_DOMAIN = b"\1epochgate/node/1"
 
 
 class KeyReading(msgspec.Struct, frozen=True):
-    """What the replicas of one key answered: recognised records with the replicas that vouch for each, and who answered."""
+    """What the replicas of one key answered: recognised records with the replicas that vouch for
+    each, and who answered.
+    """
 
     key_rule: KeyRule
     proofs: dict[RecordId, Proof]
@@ -29,9 +31,15 @@ class KeyReading(msgspec.Struct, frozen=True):
 
     @property
     def is_enough(self) -> bool:
-        """Whether so many answered that no complete record can have been missed, and all that is proven is at hand."""
+        """Whether so many answered that no complete record can have been missed, and all that is
+        proven is at hand.
+        """
         judge = self.key_rule.receipt_rule.judge_count
-        at_hand = all(record_id in self.proofs for record_id, who in self.signers.items() if judge(len(who)) >= Standing.PROVEN)
+        at_hand = all(
+            record_id in self.proofs
+            for record_id, who in self.signers.items()
+            if judge(len(who)) >= Standing.PROVEN
+        )
         return at_hand and len(self.answered) >= self.key_rule.replica_set.quorum
 
     def get_record_ids(self, standing: Standing) -> Iterator[RecordId]:
@@ -55,7 +63,9 @@ class RuleReading(msgspec.Struct, frozen=True):
         return all(reading.is_enough for reading in self.readings)
 
     def get_proofs(self, standing: Standing) -> dict[bytes, list[Proof]]:
-        """By author, in order of author, every value of at least that standing; two under a once-key are equivocation."""
+        """By author, in order of author, every value of at least that standing; two under a
+        once-key are equivocation.
+        """
         found: dict[bytes, list[Proof]] = {}
         for reading in self.readings:
             for record_id in reading.get_record_ids(standing):
@@ -64,7 +74,9 @@ class RuleReading(msgspec.Struct, frozen=True):
 
 
 class RecordSet(msgspec.Struct, frozen=True):
-    """The records that count for a submission: by (kind, epoch), then by author; and the evidence for who was left out."""
+    """The records that count for a submission: by (kind, epoch), then by author; and the evidence
+    for who was left out.
+    """
 
     included: dict[tuple[str, int], dict[bytes, Proof]]
     excluded: dict[tuple[str, int], dict[bytes, tuple[Proof, ...]]]
@@ -76,22 +88,34 @@ class RecordSet(msgspec.Struct, frozen=True):
 
 
 def compute_set(rule_readings: Sequence[RuleReading]) -> RecordSet:
-    """Exactly what is proven; an author with two proven values under a once-key is left out, with both as evidence."""
+    """Exactly what is proven; an author with two proven values under a once-key is left out, with
+    both as evidence.
+    """
     included: dict[tuple[str, int], dict[bytes, Proof]] = {}
     excluded: dict[tuple[str, int], dict[bytes, tuple[Proof, ...]]] = {}
     bitmaps = []
     for rule_reading in rule_readings:
         name = (rule_reading.rule.kind, rule_reading.epoch)
         proven = rule_reading.get_proofs(Standing.PROVEN)
-        included[name] = {author: proofs[0] for author, proofs in proven.items() if len(proofs) == 1}
-        excluded[name] = {author: tuple(proofs) for author, proofs in proven.items() if len(proofs) > 1}
+        included[name] = {
+            author: proofs[0] for author, proofs in proven.items() if len(proofs) == 1
+        }
+        excluded[name] = {
+            author: tuple(proofs) for author, proofs in proven.items() if len(proofs) > 1
+        }
         bitmaps.append(compute_bitmap(rule_reading.roster, included[name]))
-    leaves = [compute_record_id(proof.record) for records in included.values() for proof in records.values()]
+    leaves = [
+        compute_record_id(proof.record)
+        for records in included.values()
+        for proof in records.values()
+    ]
     return RecordSet(included, excluded, tuple(bitmaps), compute_root(leaves))
 
 
 def compute_bitmap(roster: Roster, authors: Iterable[bytes]) -> bytes:
-    """Bit i (least significant first in byte i // 8) is member i of the roster, in order of author."""
+    """Bit i (least significant first in byte i // 8) is member i of the roster, in order of
+    author.
+    """
     bits = bytearray((len(roster.authors) + 7) // 8)
     chosen = set(authors)
     for index, author in enumerate(roster.authors):
@@ -104,23 +128,34 @@ def read_bitmap(roster: Roster, bitmap: bytes) -> tuple[bytes, ...]:
     """The authors a bitmap names. Raises ValueError when it does not fit the roster."""
     size = len(roster.authors)
     if len(bitmap) != (size + 7) // 8 or int.from_bytes(bitmap, "little") >> size:
-        raise ValueError(f"a bitmap over a roster of {size} has {(size + 7) // 8} bytes and no bit beyond, saw {bitmap.hex()}")
-    return tuple(author for index, author in enumerate(roster.authors) if bitmap[index // 8] >> index % 8 & 1)
+        raise ValueError(
+            f"a bitmap over a roster of {size} has {(size + 7) // 8} bytes and no bit beyond, saw"
+            f" {bitmap.hex()}"
+        )
+    return tuple(
+        author for index, author in enumerate(roster.authors) if bitmap[index // 8] >> index % 8 & 1
+    )
 
 
 def compute_root(record_ids: Iterable[RecordId]) -> bytes:
-    """The Merkle root over the sorted leaves (key, author, value digest); leaves and inner nodes have different domains.
+    """The Merkle root over the sorted leaves (key, author, value digest); leaves and inner nodes
+    have different domains.
 
     An odd node moves up unpaired (RFC 6962, section 2.1), so no two different lists share a root.
     """
     layer = [
-        hashlib.sha256(LEAF_DOMAIN + record_id.key + record_id.author + record_id.value_digest).digest()
+        hashlib.sha256(
+            LEAF_DOMAIN + record_id.key + record_id.author + record_id.value_digest
+        ).digest()
         for record_id in sorted(record_ids, key=_order)
     ]
     if not layer:
         return hashlib.sha256(LEAF_DOMAIN).digest()
     while len(layer) > 1:
-        pairs = [hashlib.sha256(NODE_DOMAIN + a + b).digest() for a, b in zip(layer[::2], layer[1::2], strict=False)]
+        pairs = [
+            hashlib.sha256(NODE_DOMAIN + a + b).digest()
+            for a, b in zip(layer[::2], layer[1::2], strict=False)
+        ]
         layer = pairs + layer[len(pairs) * 2 :]
     return layer[0]
 

@@ -1,7 +1,8 @@
 """Who takes part in an epoch, in which role, and which of them are the replicas of a key.
 
-The roster of an epoch is read from the chain at one block and kept for good, so everybody computes the same replicas
-in one hop, and the seed is younger than any peer id, so nobody bought its place in advance (SPEC section 5).
+The roster of an epoch is read from the chain at one block and kept for good, so everybody computes
+the same replicas in one hop, and the seed is younger than any peer id, so nobody bought its place
+in advance (SPEC section 5).
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ class Role(enum.IntFlag):
     VALIDATOR = 2
 
 
-HOSTER, VALIDATOR = Role.HOSTER, Role.VALIDATOR
+HOSTER = Role.HOSTER
+VALIDATOR = Role.VALIDATOR
 
 
 class Member(msgspec.Struct, frozen=True, order=True, array_like=True):
-    """One node of the roster: its peer id, its roles as bits of `Role`, its stake in the chain's smallest unit."""
+    """One node of the roster: its peer id, its roles as bits of `Role`, its stake in the chain's
+    smallest unit.
+    """
 
     author: bytes
     roles: int
@@ -36,7 +40,9 @@ class Member(msgspec.Struct, frozen=True, order=True, array_like=True):
 
 
 class ReplicaSet(msgspec.Struct, frozen=True):
-    """The replicas of a key, best rank first, and how many of them may be dishonest, silent or lossy in all."""
+    """The replicas of a key, best rank first, and how many of them may be dishonest, silent or
+    lossy in all.
+    """
 
     replicas: tuple[bytes, ...]
 
@@ -60,7 +66,9 @@ class ReplicaSet(msgspec.Struct, frozen=True):
 
 
 class Roster:
-    """The members of one epoch in order of author, and the seed that was unknown until its snapshot block."""
+    """The members of one epoch in order of author, and the seed that was unknown until its snapshot
+    block.
+    """
 
     def __init__(self, epoch: int, seed: bytes, members: Iterable[Member]) -> None:
         self.epoch = epoch
@@ -68,7 +76,10 @@ class Roster:
         self.members = tuple(sorted(members))
         self.roles: dict[bytes, int] = {member.author: int(member.roles) for member in self.members}
         if strangers := [member for member in self.members if not is_author(member.author)]:
-            raise ValueError(f"a roster names peers by Ed25519 peer ids of 38 bytes, saw {strangers[0].author.hex()}")
+            raise ValueError(
+                "a roster names peers by Ed25519 peer ids of 38 bytes, saw"
+                f" {strangers[0].author.hex()}"
+            )
         if len(self.roles) != len(self.members):
             raise ValueError("a roster names an author twice: one author counts once")
         self._replica_sets: dict[tuple[bytes, bytes], ReplicaSet] = {}
@@ -98,14 +109,23 @@ class Roster:
         replica_set = self._replica_sets.get((seed, key))
         if replica_set is None:
             prefix = hashlib.sha256(seed + key)
-            ranked = heapq.nsmallest(MAX_REPLICAS, self.authors, key=lambda author: (_rank(prefix, author), author))
+            ranked = heapq.nsmallest(
+                MAX_REPLICAS, self.authors, key=lambda author: (_rank(prefix, author), author)
+            )
             replica_set = self._replica_sets[seed, key] = ReplicaSet(tuple(ranked))
         return replica_set
 
     def compute_stand_ins(self, elected: bytes | None) -> tuple[bytes, ...]:
-        """The validators that may publish the challenge for the elected one, first stand-in first."""
+        """The validators that may publish the challenge for the elected one, first stand-in
+        first.
+        """
         prefix = hashlib.sha256(self.seed)
-        return tuple(sorted((v for v in self.validators if v != elected), key=lambda author: _rank(prefix, author)))
+        return tuple(
+            sorted(
+                (v for v in self.validators if v != elected),
+                key=lambda author: _rank(prefix, author),
+            )
+        )
 
 
 def _rank(prefix: hashlib._Hash, author: bytes) -> bytes:

@@ -1,4 +1,6 @@
-"""A rule as a user declares it, and the same rule bound to one epoch, when everything in it is a plain number."""
+"""A rule as a user declares it, and the same rule bound to one epoch, when everything in it is a
+plain number.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +18,20 @@ from epochgate.core.schema import Decoder, EpochContext, Schema
 
 ALWAYS = Blocks(-(1 << 62), 1 << 62)
 LAG_BLOCKS = 2
-"""What a deciding block may lag behind the author's clock: one block of margin and one of extrapolation."""
+"""What a deciding block may lag behind the author's clock: one block of margin and one of
+extrapolation.
+"""
 
 
 class Rule(msgspec.Struct, frozen=True):
     """Who may write a family of keys, when in the epoch, for how long, and what the value is.
 
-    `name` is the key's name with `{epoch}` and, where every author has a key of its own, `{author}` (the peer id in hex).
-    `ttl` is the longest lifetime in epochs; `kept_until` says until how many epochs after its own epoch began a record
-    that decides something is read, so it must not expire sooner. Until `elected_until` of the epoch only the elected
-    node may write. `opens` names the rule whose commitments these records open, made `epochs_ago` epochs before.
-    `max_bytes` bounds the value: 64 bytes of signature and the payload.
+    `name` is the key's name with `{epoch}` and, where every author has a key of its own, `{author}`
+    (the peer id in hex). `ttl` is the longest lifetime in epochs; `kept_until` says until how many
+    epochs after its own epoch began a record that decides something is read, so it must not expire
+    sooner. Until `elected_until` of the epoch only the elected node may write. `opens` names the
+    rule whose commitments these records open, made `epochs_ago` epochs before. `max_bytes` bounds
+    the value: 64 bytes of signature and the payload.
     """
 
     name: str
@@ -51,13 +56,17 @@ class Rule(msgspec.Struct, frozen=True):
 
     @property
     def kind(self) -> str:
-        """The name without its epoch and author: `hoster-commit` of `hoster-commit_epoch_{epoch}`."""
+        """The name without its epoch and author: `hoster-commit` of
+        `hoster-commit_epoch_{epoch}`.
+        """
         return re.split(r"[-_]epoch_|[-_]?\{", self.name)[0]
 
     def compute_writers(self, authors: int, held_epochs: int) -> int:
-        """How many authors may have a record under one key at a time, when there are `authors` on the roster.
+        """How many authors may have a record under one key at a time, when there are `authors` on
+        the roster.
 
-        A key without an epoch outlives rosters, and so, for a while, do the records of those who left.
+        A key without an epoch outlives rosters, and so, for a while, do the records of those who
+        left.
         """
         if self.is_of_an_author:
             return 1
@@ -81,10 +90,14 @@ class Rule(msgspec.Struct, frozen=True):
     def bind(self, context: EpochContext, epoch: int) -> Iterator[KeyRule]:
         """The rule's keys in `epoch`: one, or one an author."""
         decode = self.schema.bind(context)
-        authors: tuple[bytes | None, ...] = context.roster.get_authors(self.by) if self.is_of_an_author else (None,)
+        authors: tuple[bytes | None, ...] = (
+            context.roster.get_authors(self.by) if self.is_of_an_author else (None,)
+        )
         for author in authors:
             name = self.name.format(epoch=epoch, author=author.hex() if author else "")
-            yield KeyRule.build(self, name, epoch if self.is_of_an_epoch else None, author, context, decode)
+            yield KeyRule.build(
+                self, name, epoch if self.is_of_an_epoch else None, author, context, decode
+            )
 
 
 class KeyRule(msgspec.Struct, frozen=True, gc=False):
@@ -113,13 +126,24 @@ class KeyRule(msgspec.Struct, frozen=True, gc=False):
 
     @staticmethod
     def build(
-        rule: Rule, name: str, epoch: int | None, author: bytes | None, context: EpochContext, decode: Decoder
+        rule: Rule,
+        name: str,
+        epoch: int | None,
+        author: bytes | None,
+        context: EpochContext,
+        decode: Decoder,
     ) -> KeyRule:
-        timing, key = context.timing, compute_key(name)
+        timing = context.timing
+        key = compute_key(name)
         blocks = (
-            ALWAYS if epoch is None else Blocks(timing.compute_first_block(epoch), timing.compute_first_block(epoch + 1) - 1)
+            ALWAYS
+            if epoch is None
+            else Blocks(
+                timing.compute_first_block(epoch), timing.compute_first_block(epoch + 1) - 1
+            )
         )
-        stand_ins_first, keep_block = blocks.first, None
+        stand_ins_first = blocks.first
+        keep_block = None
         if epoch is not None:
             start = blocks.first
             if rule.during is not None:
@@ -153,8 +177,12 @@ class KeyRule(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def replica_set(self) -> ReplicaSet:
-        """The key's replicas; a key without an epoch has no seed of its own, so the network id stands in."""
-        return self.context.roster.get_replica_set(self.key, None if self.epoch is not None else self.context.network)
+        """The key's replicas; a key without an epoch has no seed of its own, so the network id
+        stands in.
+        """
+        return self.context.roster.get_replica_set(
+            self.key, None if self.epoch is not None else self.context.network
+        )
 
     @property
     def receipt_rule(self) -> ReceiptRule:
@@ -162,7 +190,9 @@ class KeyRule(msgspec.Struct, frozen=True, gc=False):
         return ReceiptRule(self.context.network, self.replica_set, self.epoch, blocks)
 
     def compute_shortest_seconds(self, block: int) -> float:
-        """The least time a record stored at `block` must still live, so that it is there when it is last read."""
+        """The least time a record stored at `block` must still live, so that it is there when it is
+        last read.
+        """
         if self.keep_block is None:
             return 0.0
         return max(0, self.keep_block - block - LAG_BLOCKS) * self.block_seconds

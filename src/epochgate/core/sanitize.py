@@ -1,5 +1,6 @@
-"""Text that somebody else wrote and that a terminal or a page will show: without control characters, which would run there,
-and without changes of direction, which would make it read as something else.
+"""Text that somebody else wrote and that a terminal or a page will show: without control
+characters, which would run there, and without changes of direction, which would make it read as
+something else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Which keys exist in the epochs that matter now, and who may write them: made once per epoch, not once per record."""
+"""Which keys exist in the epochs that matter now, and who may write them: made once per epoch, not
+once per record.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from epochgate.core.schema import EpochContext
 
 
 class EpochSchedule:
-    """The key tables of the epochs that matter now. Give it each epoch's context once; ask it for moments."""
+    """The key tables of the epochs that matter now. Give it each epoch's context once; ask it for
+    moments.
+    """
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -25,7 +29,9 @@ class EpochSchedule:
         """Take in an epoch; epochs that can no longer be read are let go."""
         self._contexts[context.epoch] = context
         self._key_rules[context.epoch] = tuple(self.policy.bind(context, context.epoch))
-        for old in [epoch for epoch in self._contexts if epoch <= context.epoch - READABLE_EPOCHS - 1]:
+        for old in [
+            epoch for epoch in self._contexts if epoch <= context.epoch - READABLE_EPOCHS - 1
+        ]:
             del self._contexts[old], self._key_rules[old]
         self._tables = None
 
@@ -46,7 +52,9 @@ class EpochSchedule:
         return None if context is None else context.roster
 
     def find_newest_roster(self, epoch: int) -> Roster | None:
-        """The newest known up to `epoch`: at an epoch's first moments it may still be the last one's."""
+        """The newest known up to `epoch`: at an epoch's first moments it may still be the last
+        one's.
+        """
         for each in range(epoch, epoch - READABLE_EPOCHS, -1):
             context = self._contexts.get(each)
             if context is not None:
@@ -54,8 +62,12 @@ class EpochSchedule:
         return None
 
     def get_members(self, epoch: int) -> frozenset[bytes]:
-        """Who is on the roster of `epoch`, or of the next one where it is known. Empty where neither has arrived."""
-        rosters = [self._contexts[each].roster for each in (epoch, epoch + 1) if each in self._contexts]
+        """Who is on the roster of `epoch`, or of the next one where it is known. Empty where
+        neither has arrived.
+        """
+        rosters = [
+            self._contexts[each].roster for each in (epoch, epoch + 1) if each in self._contexts
+        ]
         return frozenset(author for roster in rosters for author in roster.roles)
 
     def get_key_rule(self, rule: Rule, epoch: int, author: bytes | None = None) -> KeyRule:
@@ -63,7 +75,10 @@ class EpochSchedule:
         for key_rule in self._key_rules[epoch]:
             if key_rule.rule is rule and key_rule.author == author:
                 return key_rule
-        raise KeyError(f"rule {rule.name} has no key in epoch {epoch} for author {author.hex() if author else 'any'}")
+        raise KeyError(
+            f"rule {rule.name} has no key in epoch {epoch} for author"
+            f" {author.hex() if author else 'any'}"
+        )
 
     def get_key_rules(self, rule: Rule, epoch: int) -> tuple[KeyRule, ...]:
         """All keys of the rule in `epoch`."""
@@ -77,7 +92,8 @@ class EpochSchedule:
         *,
         is_stale: bool = False,
     ) -> EvaluationContext:
-        """The moment at `block`. A head in an epoch whose context has not arrived yet counts as stale.
+        """The moment at `block`. A head in an epoch whose context has not arrived yet counts as
+        stale.
 
         Raises LookupError while no epoch is known at all.
         """
@@ -85,11 +101,17 @@ class EpochSchedule:
             raise LookupError("the calendar knows no epoch yet: add the first one's context")
         newest = self._contexts[max(self._contexts)]
         data = compute_epoch_data(block, newest.timing)
-        postable, readable = self._get_tables(data.epoch, is_started=newest.timing.is_started(block))
+        postable, readable = self._get_tables(
+            data.epoch, is_started=newest.timing.is_started(block)
+        )
         unknown = data.epoch not in self._contexts
-        return EvaluationContext(postable, readable, data, block, time_seconds, newest.network, held, is_stale or unknown)
+        return EvaluationContext(
+            postable, readable, data, block, time_seconds, newest.network, held, is_stale or unknown
+        )
 
-    def _get_tables(self, epoch: int, *, is_started: bool) -> tuple[dict[bytes, KeyRule], dict[bytes, KeyRule]]:
+    def _get_tables(
+        self, epoch: int, *, is_started: bool
+    ) -> tuple[dict[bytes, KeyRule], dict[bytes, KeyRule]]:
         tag = epoch if is_started else -1
         if self._tables is None or self._tables[0] != tag:
             current = self._key_rules.get(epoch, ())
@@ -99,13 +121,19 @@ class EpochSchedule:
                     for e in range(epoch - READABLE_EPOCHS + 1, epoch + 1)
                     for key_rule in self._key_rules.get(e, ())
                 }
-                postable = {key_rule.key: key_rule for key_rule in self._bind_next(epoch)} | readable
+                postable = {
+                    key_rule.key: key_rule for key_rule in self._bind_next(epoch)
+                } | readable
             else:
-                readable = postable = {key_rule.key: key_rule for key_rule in current if key_rule.epoch is None}
+                readable = postable = {
+                    key_rule.key: key_rule for key_rule in current if key_rule.epoch is None
+                }
             self._tables = (tag, postable, readable)
         return self._tables[1], self._tables[2]
 
     def _bind_next(self, epoch: int) -> Iterator[KeyRule]:
-        """The keys of the next epoch, whose roster is unknown: they serve only to say when they open."""
+        """The keys of the next epoch, whose roster is unknown: they serve only to say when they
+        open.
+        """
         if epoch in self._contexts:
             yield from self.policy.bind(self._contexts[epoch], epoch + 1)

@@ -1,4 +1,6 @@
-"""What turns payload bytes into a checked value; richer ones (pydantic models, tensors) live in `epochgate.schemas`."""
+"""What turns payload bytes into a checked value; richer ones (pydantic models, tensors) live in
+`epochgate.schemas`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from epochgate.core.roster import Roster
 
 
 class Malformed(ValueError):
-    """A payload that its schema does not accept; the message says what was expected and what was seen."""
+    """A payload that its schema does not accept; the message says what was expected and what was
+    seen.
+    """
 
 
 class EpochContext(msgspec.Struct, frozen=True):
@@ -32,7 +36,9 @@ Decoder = Callable[[bytes], Any]
 
 
 class Schema(Protocol):
-    """`bind` gives the decoder for one epoch; it takes a payload and raises Malformed for whatever it does not accept."""
+    """`bind` gives the decoder for one epoch; it takes a payload and raises Malformed for whatever
+    it does not accept.
+    """
 
     def bind(self, context: EpochContext) -> Decoder: ...
 
@@ -46,7 +52,8 @@ class Schema(Protocol):
 
 
 def get_longest_bytes(schema: Schema) -> int:
-    """The longest payload that `schema` is declared for, without what a file format adds; 0 where it does not say.
+    """The longest payload that `schema` is declared for, without what a file format adds; 0 where
+    it does not say.
 
     A schema says it with a property `longest_bytes`.
     """

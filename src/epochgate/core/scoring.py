@@ -1,7 +1,9 @@
-"""Outputs to scores, lists to weights, weights to pay: the same to the last bit on every node that has the same set.
+"""Outputs to scores, lists to weights, weights to pay: the same to the last bit on every node that
+has the same set.
 
-One rounding puts outputs on a grid of integers; every later step is integer arithmetic, so neither the machine nor the
-order of a sum can show in a score. The formulas are SPEC section 7's; docs/scoring.md says what they are good for.
+One rounding puts outputs on a grid of integers; every later step is integer arithmetic, so neither
+the machine nor the order of a sum can show in a score. The formulas are SPEC section 7's;
+docs/scoring.md says what they are good for.
 """
 
 from __future__ import annotations
@@ -26,12 +28,15 @@ MIN_HOSTERS = 3
 LIST_TOLERANCE = 10**4
 """How far an entry of a validator's list may lie from the recomputed one."""
 TOTAL_PAY = 10**18
-HOSTER_POT, VALIDATOR_POT = TOTAL_PAY * 4 // 10, TOTAL_PAY * 6 // 10
+HOSTER_POT = TOTAL_PAY * 4 // 10
+VALIDATOR_POT = TOTAL_PAY * 6 // 10
 
 GRID_BITS = 18
 GRID_LIMIT = (1 << 20) - 1
 MIN_EXPONENT = -100
-"""The grid is never finer than 2^-118. All below counts as zero, so a machine that flushes denormals agrees."""
+"""The grid is never finer than 2^-118. All below counts as zero, so a machine that flushes
+denormals agrees.
+"""
 CHUNK_ELEMENTS = 2048
 """Coordinates at a time: 64 hosters' share of the grid then stays in the cache."""
 
@@ -39,8 +44,9 @@ CHUNK_ELEMENTS = 2048
 class Consensus(msgspec.Struct, frozen=True):
     """Scores 0 to `MAX_SCORE` of all who committed, in order of author, and what explains them.
 
-    `distances_ppm` holds, for each output that counted, its distance from the centre relative to the centre's own length,
-    rounded down. `centre` is on the grid, flat, int32; None when no output counted.
+    `distances_ppm` holds, for each output that counted, its distance from the centre relative to
+    the centre's own length, rounded down. `centre` is on the grid, flat, int32; None when no output
+    counted.
     """
 
     scores: dict[bytes, int]
@@ -50,7 +56,9 @@ class Consensus(msgspec.Struct, frozen=True):
     centre: NDArray[np.int32] | None
 
     def compute_centre_values(self) -> NDArray[np.float64]:
-        """The centre in the outputs' own unit, for a person to read. Empty when no output counted."""
+        """The centre in the outputs' own unit, for a person to read. Empty when no output
+        counted.
+        """
         grid = np.empty(0, np.int32) if self.centre is None else self.centre
         return np.ldexp(grid.astype(np.float64), self.exponent - GRID_BITS)
 
@@ -62,15 +70,21 @@ def compute_hoster_scores(
     return compute_consensus(outputs, committed, tolerance_ppm).scores
 
 
-def compute_consensus(outputs: Mapping[bytes, object], committed: Collection[bytes], tolerance_ppm: int) -> Consensus:
-    """Score every author in `committed` by how near its output is to the centre of all (SPEC section 7).
+def compute_consensus(
+    outputs: Mapping[bytes, object], committed: Collection[bytes], tolerance_ppm: int
+) -> Consensus:
+    """Score every author in `committed` by how near its output is to the centre of all (SPEC
+    section 7).
 
-    An output that is no array of finite numbers, is empty, has more than `MAX_ELEMENTS`, or not the shape that most have
-    (the smallest shape among equals), scores 0 and moves nothing; so does one whose author did not commit. Without
-    `MIN_HOSTERS` and more than half of `committed` within tolerance all scores are 0.
+    An output that is no array of finite numbers, is empty, has more than `MAX_ELEMENTS`, or not the
+    shape that most have (the smallest shape among equals), scores 0 and moves nothing; so does one
+    whose author did not commit. Without `MIN_HOSTERS` and more than half of `committed` within
+    tolerance all scores are 0.
     """
     authors = sorted(set(committed))
-    arrays = _select_shape({author: array for author in authors if (array := _read(outputs.get(author))) is not None})
+    arrays = _select_shape(
+        {author: array for author in authors if (array := _read(outputs.get(author))) is not None}
+    )
     if not arrays:
         return Consensus(dict.fromkeys(authors, 0), False, {}, 0, None)
     exponent = get_lower_median([_compute_exponent(array) for array in arrays.values()])
@@ -84,19 +98,23 @@ def compute_consensus(outputs: Mapping[bytes, object], committed: Collection[byt
     return Consensus(
         scores=scores if is_reached else dict.fromkeys(authors, 0),
         is_reached=is_reached,
-        distances_ppm={a: math.isqrt(d * 10**12 // norm) for a, d in zip(arrays, distances, strict=True)},
+        distances_ppm={
+            a: math.isqrt(d * 10**12 // norm) for a, d in zip(arrays, distances, strict=True)
+        },
         exponent=exponent,
         centre=centre,
     )
 
 
 def compute_score(distance: int, norm: int, tolerance_ppm: int) -> int:
-    """`MAX_SCORE` within tolerance, from there falling with the fourth power of the distance, 0 beyond four tolerances.
+    """`MAX_SCORE` within tolerance, from there falling with the fourth power of the distance, 0
+    beyond four tolerances.
 
-    `distance` is the sum of squared differences from the centre, `norm` the number of coordinates plus the centre's own
-    sum of squares.
+    `distance` is the sum of squared differences from the centre, `norm` the number of coordinates
+    plus the centre's own sum of squares.
     """
-    a, b = distance * 10**12, tolerance_ppm**2 * norm
+    a = distance * 10**12
+    b = tolerance_ppm**2 * norm
     if a <= b:
         return MAX_SCORE
     return MAX_SCORE * b**2 // a**2 if a <= 16 * b else 0
@@ -108,31 +126,47 @@ def get_lower_median(values: Sequence[int]) -> int:
 
 
 def _read(output: object) -> NDArray[Any] | None:
-    """The output, when it is an array of numbers that convert to float64 alike everywhere, and all of them finite."""
-    if not isinstance(output, np.ndarray) or output.dtype.kind not in "fiub" or output.dtype.itemsize > 8:
+    """The output, when it is an array of numbers that convert to float64 alike everywhere, and all
+    of them finite.
+    """
+    if (
+        not isinstance(output, np.ndarray)
+        or output.dtype.kind not in "fiub"
+        or output.dtype.itemsize > 8
+    ):
         return None
     if not 1 <= output.size <= MAX_ELEMENTS:
         return None
-    return output if math.isfinite(output.min()) and math.isfinite(output.max()) else None  # NaN spreads to both
+    return (
+        output if math.isfinite(output.min()) and math.isfinite(output.max()) else None
+    )  # NaN spreads to both
 
 
 def _select_shape(arrays: dict[bytes, NDArray[Any]]) -> dict[bytes, NDArray[Any]]:
-    """The arrays of the commonest shape, flat. A policy's schema mostly allows one; where it allows more, most decide."""
+    """The arrays of the commonest shape, flat. A policy's schema mostly allows one; where it allows
+    more, most decide.
+    """
     shapes = [array.shape for array in arrays.values()]
     shape = min(shapes, key=lambda shape: (-shapes.count(shape), shape), default=())
     return {author: array.reshape(-1) for author, array in arrays.items() if array.shape == shape}
 
 
 def _compute_exponent(array: NDArray[Any]) -> int:
-    """The least e with max|x| < 2^e. Zero has the least there is: it is what ever smaller outputs tend to."""
+    """The least e with max|x| < 2^e. Zero has the least there is: it is what ever smaller outputs
+    tend to.
+    """
     peak = max(abs(float(array.min())), abs(float(array.max())))
     return max(math.frexp(peak)[1], MIN_EXPONENT) if peak else MIN_EXPONENT
 
 
 def _compare(arrays: Sequence[NDArray[Any]], exponent: int) -> tuple[NDArray[np.int32], list[int]]:
-    """The coordinate-wise lower median on the grid, and every array's sum of squared differences from it."""
-    size, middle = arrays[0].size, (len(arrays) - 1) // 2
-    centre, distances = np.empty(size, np.int32), np.zeros(len(arrays), np.int64)
+    """The coordinate-wise lower median on the grid, and every array's sum of squared differences
+    from it.
+    """
+    size = arrays[0].size
+    middle = (len(arrays) - 1) // 2
+    centre = np.empty(size, np.int32)
+    distances = np.zeros(len(arrays), np.int64)
     for start in range(0, size, CHUNK_ELEMENTS):
         part = slice(start, start + CHUNK_ELEMENTS)
         grid = _quantise([array[part] for array in arrays], exponent)
@@ -142,8 +176,9 @@ def _compare(arrays: Sequence[NDArray[Any]], exponent: int) -> tuple[NDArray[np.
 
 
 def _quantise(rows: Sequence[NDArray[Any]], exponent: int) -> NDArray[np.int32]:
-    """x * 2^(18 - E), rounded half to even and clipped: the one rounding. To scale by a power of two is exact, or so far
-    out that it is clipped or rounds to zero."""
+    """x * 2^(18 - E), rounded half to even and clipped: the one rounding. To scale by a power of
+    two is exact, or so far out that it is clipped or rounds to zero.
+    """
     scaled = np.empty((len(rows), rows[0].size), np.float64)
     scale = math.ldexp(1.0, GRID_BITS - exponent)
     with np.errstate(over="ignore", under="ignore"):
@@ -155,14 +190,18 @@ def _quantise(rows: Sequence[NDArray[Any]], exponent: int) -> NDArray[np.int32]:
 
 
 def count_good_entries(entries: Sequence[int], reference: Sequence[int]) -> int:
-    """What a validator's list is worth: how many entries lie within `LIST_TOLERANCE` of the recomputed list.
+    """What a validator's list is worth: how many entries lie within `LIST_TOLERANCE` of the
+    recomputed list.
 
-    Both hold one integer a roster hoster, in order of author. A list of another length, or with an entry outside 0 to
-    `MAX_SCORE`, is worth nothing.
+    Both hold one integer a roster hoster, in order of author. A list of another length, or with an
+    entry outside 0 to `MAX_SCORE`, is worth nothing.
     """
     if len(entries) != len(reference) or not all(0 <= entry <= MAX_SCORE for entry in entries):
         return 0
-    return sum(abs(entry - expected) <= LIST_TOLERANCE for entry, expected in zip(entries, reference, strict=True))
+    return sum(
+        abs(entry - expected) <= LIST_TOLERANCE
+        for entry, expected in zip(entries, reference, strict=True)
+    )
 
 
 def compute_pay(
@@ -171,10 +210,12 @@ def compute_pay(
     hoster_pot: int = HOSTER_POT,
     validator_pot: int = VALIDATOR_POT,
 ) -> dict[bytes, int]:
-    """The submitted score of every author of either role, in order of author: its shares of both pots.
+    """The submitted score of every author of either role, in order of author: its shares of both
+    pots.
 
-    All are 0 when a pot has nobody to pay. The chain divides by the sum, so an unpaid pot would fall to the other role and
-    breaking consensus would pay. Raises ValueError for a negative weight or pot.
+    All are 0 when a pot has nobody to pay. The chain divides by the sum, so an unpaid pot would
+    fall to the other role and breaking consensus would pay. Raises ValueError for a negative weight
+    or pot.
     """
     pay = dict.fromkeys(sorted(hosters.keys() | validators.keys()), 0)
     pots = ((hosters, hoster_pot), (validators, validator_pot))
@@ -186,8 +227,10 @@ def compute_pay(
 
 
 def compute_shares(weights: Mapping[bytes, int], pot: int) -> dict[bytes, int]:
-    """`pot` in proportion to the weights, in order of author: the largest remainders, ties to the smaller author, get the
-    units that are left, so it is paid out exactly; not at all when every weight is 0."""
+    """`pot` in proportion to the weights, in order of author: the largest remainders, ties to the
+    smaller author, get the units that are left, so it is paid out exactly; not at all when every
+    weight is 0.
+    """
     if pot < 0 or any(weight < 0 for weight in weights.values()):
         raise ValueError("weights and pots must not be negative")
     whole = sum(weights.values())
@@ -195,12 +238,16 @@ def compute_shares(weights: Mapping[bytes, int], pot: int) -> dict[bytes, int]:
         return dict.fromkeys(sorted(weights), 0)
     parts = {author: divmod(weights[author] * pot, whole) for author in sorted(weights)}
     left = pot - sum(share for share, _ in parts.values())
-    favoured = set(sorted(parts, key=lambda author: -parts[author][1])[:left])  # stable, so equals stay in order of author
+    favoured = set(
+        sorted(parts, key=lambda author: -parts[author][1])[:left]
+    )  # stable, so equals stay in order of author
     return {author: share + (author in favoured) for author, (share, _) in parts.items()}
 
 
 class ScoreList(msgspec.Struct, frozen=True):
-    """The schema of a validator's list: each score four bytes, big-endian. Decodes to a tuple of integers."""
+    """The schema of a validator's list: each score four bytes, big-endian. Decodes to a tuple of
+    integers.
+    """
 
     max_entries: int = 16_000
 
@@ -210,7 +257,10 @@ class ScoreList(msgspec.Struct, frozen=True):
     def decode(self, payload: bytes) -> tuple[int, ...]:
         count, rest = divmod(len(payload), 4)
         if rest or count > self.max_entries:
-            raise Malformed(f"expected four bytes a score and at most {self.max_entries} scores, saw {len(payload)} bytes")
+            raise Malformed(
+                f"expected four bytes a score and at most {self.max_entries} scores, saw"
+                f" {len(payload)} bytes"
+            )
         scores = struct.unpack(f">{count}I", payload)
         if scores and max(scores) > MAX_SCORE:
             raise Malformed(f"expected scores up to {MAX_SCORE}, saw {max(scores)}")

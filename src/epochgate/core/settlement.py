@@ -1,4 +1,6 @@
-"""From the records that count to the scores on the chain: what a submitter computes and every attestor computes again."""
+"""From the records that count to the scores on the chain: what a submitter computes and every
+attestor computes again.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,11 @@ from epochgate.core.scoring import compute_hoster_scores, compute_pay, count_goo
 
 
 class HosterOutcome(msgspec.Struct, frozen=True):
-    """An epoch's hosters, judged. `score_list` is what a validator's list must say: one integer a roster hoster, in order
-    of author; it is empty, and no list fits it, when no hoster's commitment counts. `challenge_digest` names the challenge
-    that counted, None where the publisher chooses it and no opening that counts names one."""
+    """An epoch's hosters, judged. `score_list` is what a validator's list must say: one integer a
+    roster hoster, in order of author; it is empty, and no list fits it, when no hoster's commitment
+    counts. `challenge_digest` names the challenge that counted, None where the publisher chooses it
+    and no opening that counts names one.
+    """
 
     scores: dict[bytes, int]
     score_list: tuple[int, ...]
@@ -32,7 +36,9 @@ class HosterOutcome(msgspec.Struct, frozen=True):
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """What the submission made in `epoch` says: pay by author, in order of author, and what it came from."""
+    """What the submission made in `epoch` says: pay by author, in order of author, and what it came
+    from.
+    """
 
     epoch: int
     pay: dict[bytes, int]
@@ -40,14 +46,20 @@ class Settlement(msgspec.Struct, frozen=True):
     list_weights: dict[bytes, int]
 
 
-def compute_deciding(policy: Policy, epoch: int, *, is_attested: bool) -> tuple[tuple[Rule, int], ...]:
-    """The (rule, epoch of its key) pairs that the submission made in `epoch` rests on, in the order of its bitmaps.
+def compute_deciding(
+    policy: Policy, epoch: int, *, is_attested: bool
+) -> tuple[tuple[Rule, int], ...]:
+    """The (rule, epoch of its key) pairs that the submission made in `epoch` rests on, in the order
+    of its bitmaps.
 
-    `is_attested` says whether the submission made an epoch before was attested; if not, nobody agreed on the hosters'
-    records of the epoch that the lists are about, so this submission names them too.
+    `is_attested` says whether the submission made an epoch before was attested; if not, nobody
+    agreed on the hosters' records of the epoch that the lists are about, so this submission names
+    them too.
     """
-    opening, list_opening = policy.get_opening_rule(HOSTER), policy.get_opening_rule(VALIDATOR)
-    commitment, list_commitment = get_commitment_rule(policy, opening), get_commitment_rule(policy, list_opening)
+    opening = policy.get_opening_rule(HOSTER)
+    list_opening = policy.get_opening_rule(VALIDATOR)
+    commitment = get_commitment_rule(policy, opening)
+    list_commitment = get_commitment_rule(policy, list_opening)
     list_epoch = epoch - 1 - list_opening.epochs_ago
     pairs = [(commitment, epoch - 1 - opening.epochs_ago), (opening, epoch - 1)]
     pairs += [(list_commitment, list_epoch), (list_opening, epoch - 1)]
@@ -57,12 +69,16 @@ def compute_deciding(policy: Policy, epoch: int, *, is_attested: bool) -> tuple[
 
 
 def get_commitment_rule(policy: Policy, opening: Rule) -> Rule:
-    """The rule of the commitments that `opening` opens. Raises KeyError when the policy lacks it."""
+    """The rule of the commitments that `opening` opens. Raises KeyError when the policy
+    lacks it.
+    """
     return policy.get_rule(opening.opens or "")
 
 
 def compute_expected_challenge(policy: Policy, context: EpochContext) -> bytes | None:
-    """The digest that every opening of this epoch must name; None where the publisher chooses the challenge."""
+    """The digest that every opening of this epoch must name; None where the publisher chooses the
+    challenge.
+    """
     try:
         schema = policy.get_challenge_rule().schema
     except KeyError:
@@ -70,14 +86,22 @@ def compute_expected_challenge(policy: Policy, context: EpochContext) -> bytes |
     return schema.compute_digest(context) if isinstance(schema, Derived) else None
 
 
-def compute_hoster_outcome(policy: Policy, schedule: EpochSchedule, records: RecordSet, epoch: int) -> HosterOutcome:
-    """Scores 0 to 10^6 of every roster hoster of `epoch`, from the commitments and openings in the set."""
+def compute_hoster_outcome(
+    policy: Policy, schedule: EpochSchedule, records: RecordSet, epoch: int
+) -> HosterOutcome:
+    """Scores 0 to 10^6 of every roster hoster of `epoch`, from the commitments and openings in the
+    set.
+    """
     context = schedule.get_context(epoch)
     rule = policy.get_opening_rule(HOSTER)
     committed = records.get_records(get_commitment_rule(policy, rule).kind, epoch)
     opened = collect_openings(policy, schedule, records, rule, epoch)
     challenge = compute_expected_challenge(policy, context) or _elect_challenge(opened)
-    outputs = {author: it.value for author, it in opened.items() if it.opening.challenge_digest == challenge}
+    outputs = {
+        author: it.value
+        for author, it in opened.items()
+        if it.opening.challenge_digest == challenge
+    }
     scored = compute_hoster_scores(outputs, tuple(committed), policy.scoring.tolerance_ppm)
     scores = {author: scored.get(author, 0) for author in context.roster.hosters}
     score_list = tuple(scores.values()) if committed else ()
@@ -87,7 +111,9 @@ def compute_hoster_outcome(policy: Policy, schedule: EpochSchedule, records: Rec
 def collect_openings(
     policy: Policy, schedule: EpochSchedule, records: RecordSet, rule: Rule, epoch: int
 ) -> dict[bytes, Opened]:
-    """The openings under `rule` in `epoch` that fit their authors' counted commitments; any other counts as none."""
+    """The openings under `rule` in `epoch` that fit their authors' counted commitments; any other
+    counts as none.
+    """
     commitment_rule = get_commitment_rule(policy, rule)
     commitment_epoch = epoch - rule.epochs_ago
     commitments = records.get_records(commitment_rule.kind, commitment_epoch)
@@ -98,18 +124,25 @@ def collect_openings(
         if committed is not None and value is not None:
             network = schedule.get_context(epoch).network
             digest = committed.record.payload
-            if is_opened(digest, network, commitment_rule.kind, commitment_epoch, author, value.opening):
+            if is_opened(
+                digest, network, commitment_rule.kind, commitment_epoch, author, value.opening
+            ):
                 opened[author] = value
     return opened
 
 
 def compute_settlement(
-    policy: Policy, schedule: EpochSchedule, records: RecordSet, epoch: int, attested_list: tuple[int, ...] | None
+    policy: Policy,
+    schedule: EpochSchedule,
+    records: RecordSet,
+    epoch: int,
+    attested_list: tuple[int, ...] | None,
 ) -> Settlement:
-    """The submission made in `epoch`: the hosters of the epoch before, and the lists about the one before that.
+    """The submission made in `epoch`: the hosters of the epoch before, and the lists about the one
+    before that.
 
-    `attested_list` is the list recomputed from the set attested for the lists' epoch, None if none was attested: then
-    it is recomputed from this set.
+    `attested_list` is the list recomputed from the set attested for the lists' epoch, None if none
+    was attested: then it is recomputed from this set.
     """
     outcome = compute_hoster_outcome(policy, schedule, records, epoch - 1)
     weights = dict.fromkeys(schedule.get_context(epoch - 1).roster.validators, 0)
@@ -119,12 +152,18 @@ def compute_settlement(
         if attested_list is None:
             attested_list = compute_hoster_outcome(policy, schedule, records, list_epoch).score_list
         weights |= _weigh_lists(policy, schedule, records, epoch - 1, attested_list)
-    pay = compute_pay(outcome.scores, weights, policy.scoring.hoster_pot, policy.scoring.validator_pot)
+    pay = compute_pay(
+        outcome.scores, weights, policy.scoring.hoster_pot, policy.scoring.validator_pot
+    )
     return Settlement(epoch, {author: pay[author] for author in sorted(pay)}, outcome, weights)
 
 
 def _weigh_lists(
-    policy: Policy, schedule: EpochSchedule, records: RecordSet, epoch: int, reference: tuple[int, ...]
+    policy: Policy,
+    schedule: EpochSchedule,
+    records: RecordSet,
+    epoch: int,
+    reference: tuple[int, ...],
 ) -> dict[bytes, int]:
     rule = policy.get_opening_rule(VALIDATOR)
     list_context = schedule.get_context(epoch - rule.epochs_ago)
@@ -147,6 +186,8 @@ def _decode(schedule: EpochSchedule, rule: Rule, epoch: int, record: Record) -> 
 
 
 def _elect_challenge(opened: Mapping[bytes, Opened]) -> bytes | None:
-    """The challenge that most counted openings name, the smallest digest among equals (SPEC section 4)."""
+    """The challenge that most counted openings name, the smallest digest among equals (SPEC section
+    4).
+    """
     named = Counter(it.opening.challenge_digest for it in opened.values())
     return min(named, key=lambda digest: (-named[digest], digest), default=None)

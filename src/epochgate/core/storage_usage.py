@@ -26,7 +26,9 @@ class StorageUsage:
         self._usage: dict[bytes | tuple[bytes, int] | None, Usage] = {}
 
     def count(self, key: bytes, author: bytes, epoch: int, entries: int, value_bytes: int) -> None:
-        """`entries` more, or fewer, that `author` stored under `key` in `epoch`, of so many bytes together."""
+        """`entries` more, or fewer, that `author` stored under `key` in `epoch`, of so many bytes
+        together.
+        """
         for place in (_ALL, key, (author, epoch)):
             before = self._usage.get(place, _NOTHING)
             after = Usage(before.entries + entries, before.value_bytes + value_bytes)

@@ -1,6 +1,7 @@
 """Verdicts: admitted, or denied for a reason from a closed list.
 
-A `Denied` holds raw facts; words are made only when somebody asks, so that a flood of refusals stays cheap.
+A `Denied` holds raw facts; words are made only when somebody asks, so that a flood of refusals
+stays cheap.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class Reason(enum.Enum):
 
     @property
     def is_authors_fault(self) -> bool:
-        """True for what only the author, or who sends in its name, can have done; clocks, lags and races can cause the rest."""
+        """True for what only the author, or who sends in its name, can have done; clocks, lags and
+        races can cause the rest.
+        """
         return self not in _NOBODYS_FAULT
 
 
@@ -73,7 +76,9 @@ class Admitted(msgspec.Struct, frozen=True, gc=False):
 
 
 class Denied(msgspec.Struct, frozen=True, gc=False):
-    """`wait_blocks` and `wait_seconds` say when the same record would be admitted, where that helps."""
+    """`wait_blocks` and `wait_seconds` say when the same record would be admitted, where that
+    helps.
+    """
 
     reason: Reason
     rule: str | None = None

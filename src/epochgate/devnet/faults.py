@@ -15,7 +15,8 @@ from epochgate.core.rule import Rule
 from epochgate.core.settlement import get_commitment_rule
 
 GONE_BEFORE = 0.05
-"""So much of an epoch before its own the elected node is taken away: its duties of then are done."""
+"""So much of an epoch before its own the elected node is taken away: its duties of then are done.
+"""
 BACK_AT = LATE_AT = 0.5
 """When in its epoch the absent or late node is started."""
 ATTESTING = (0.01, 0.5)
@@ -23,14 +24,18 @@ ATTESTING = (0.01, 0.5)
 
 
 class Faults(msgspec.Struct, frozen=True):
-    """What to stage. `restart_at` is the share of an epoch at which a hoster is killed and started again."""
+    """What to stage. `restart_at` is the share of an epoch at which a hoster is killed and started
+    again.
+    """
 
     restart_at: float | None = None
     has_absent_elected: bool = False
     has_late_node: bool = False
 
     def compute_most_away(self, epochs: int) -> int:
-        """How many nodes are away at a time: a restart and an absence may fall into the same epoch."""
+        """How many nodes are away at a time: a restart and an absence may fall into the
+        same epoch.
+        """
         restarts = [epochs - 1] if self.restart_at is not None else []
         absences = [choose_absent_epoch(epochs)] if self.has_absent_elected else []
         places = [*restarts, *absences, *([0] if self.has_late_node else [])]
@@ -38,9 +43,11 @@ class Faults(msgspec.Struct, frozen=True):
 
 
 class Outage(msgspec.Struct, frozen=True):
-    """A node to be taken away at `gone` (None: it is not started with the others) and started at `back`.
+    """A node to be taken away at `gone` (None: it is not started with the others) and started at
+    `back`.
 
-    `is_excuse` says whether it owes nothing for the meantime. A node that restarts owes everything: its ledger has it.
+    `is_excuse` says whether it owes nothing for the meantime. A node that restarts owes everything:
+    its ledger has it.
     """
 
     peer_id: str
@@ -65,16 +72,23 @@ class Absence(msgspec.Struct, frozen=True):
 
 
 class Expectations:
-    """When in an epoch the policy has hosters and validators do what its summary counts; None for what it does not have."""
+    """When in an epoch the policy has hosters and validators do what its summary counts; None for
+    what it does not have.
+    """
 
     def __init__(self, policy: Policy) -> None:
         self.has_challenge = any(rule.elected_until is not None for rule in policy.rules)
-        opening, list_opening = _find_opening(policy, HOSTER), _find_opening(policy, VALIDATOR)
+        opening = _find_opening(policy, HOSTER)
+        list_opening = _find_opening(policy, VALIDATOR)
         self.commitments = _get_window(get_commitment_rule(policy, opening)) if opening else None
         self.openings = _get_window(opening) if opening else None
         self.list_openings = _get_window(list_opening) if list_opening else None
         self.has_settlement = opening is not None and list_opening is not None
-        self.scores = _get_window(get_commitment_rule(policy, list_opening)) if opening and list_opening else None
+        self.scores = (
+            _get_window(get_commitment_rule(policy, list_opening))
+            if opening and list_opening
+            else None
+        )
 
     @property
     def attestations(self) -> tuple[float, float]:
@@ -85,26 +99,39 @@ class Expectations:
 def plan_restart(peer_id: str, epochs: int, share: float) -> Outage:
     """In the last epoch; what is killed is started again at once."""
     place = epochs - 1 + share
-    return Outage(peer_id, place, place, False, f"killed (SIGKILL) after {share:.0%} of epoch {epochs - 1}")
+    return Outage(
+        peer_id, place, place, False, f"killed (SIGKILL) after {share:.0%} of epoch {epochs - 1}"
+    )
 
 
 def choose_absent_epoch(epochs: int) -> int:
-    """The second epoch, whose elected node also has a submission to make; where there is only one, the first."""
+    """The second epoch, whose elected node also has a submission to make; where there is only one,
+    the first.
+    """
     return min(1, epochs - 1)
 
 
 def plan_absent_elected(peer_id: str, epoch: int) -> Outage:
     """Before epoch 0 there is nothing but heartbeats to miss."""
-    return Outage(peer_id, epoch - GONE_BEFORE, epoch + BACK_AT, True, f"elected in epoch {epoch} and taken away before it")
+    return Outage(
+        peer_id,
+        epoch - GONE_BEFORE,
+        epoch + BACK_AT,
+        True,
+        f"elected in epoch {epoch} and taken away before it",
+    )
 
 
 def plan_late_node(peer_id: str) -> Outage:
     return Outage(peer_id, None, LATE_AT, True, f"started as late as {LATE_AT:.0%} of epoch 0")
 
 
-def select_excused(absences: Iterable[Absence], epoch: int, window: tuple[float, float]) -> set[str]:
+def select_excused(
+    absences: Iterable[Absence], epoch: int, window: tuple[float, float]
+) -> set[str]:
     """Who owes nothing in that part of the epoch."""
-    opens, closes = epoch + window[0], epoch + window[1]
+    opens = epoch + window[0]
+    closes = epoch + window[1]
     return {absence.peer_id for absence in absences if absence.excuses(opens, closes)}
 
 

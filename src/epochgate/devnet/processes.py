@@ -29,16 +29,20 @@ OnDeath = Callable[[str, str], None]
 
 
 def make_environment(own: Mapping[str, str]) -> dict[str, str]:
-    """A node's, from this process's own: without settings for some other node, since its options say all that it is.
+    """A node's, from this process's own: without settings for some other node, since its options
+    say all that it is.
 
-    And one thread a process: nodes share few cores, and a pool for each would only make them wait for each other.
+    And one thread a process: nodes share few cores, and a pool for each would only make them wait
+    for each other.
     """
     kept = {name: value for name, value in own.items() if not name.startswith(SETTINGS_PREFIX)}
     return kept | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
 class NodeProcess:
-    """One `epochgate node`. Its standard output is event lines; its standard error goes to a log file."""
+    """One `epochgate node`. Its standard output is event lines; its standard error goes to a log
+    file.
+    """
 
     def __init__(self, name: str, process: Process, log: Path) -> None:
         self.name = name
@@ -55,7 +59,8 @@ class NodeProcess:
             stderr=PIPE,
             env=make_environment(os.environ),
             limit=MAX_LINE_BYTES,
-            start_new_session=True,  # Ctrl-C reaches the devnet alone, which then ends its nodes in order
+            # Ctrl-C reaches the devnet alone, which then ends its nodes in order
+            start_new_session=True,
         )
         return NodeProcess(name, process, folder / f"{name}.log")
 

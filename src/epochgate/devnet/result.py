@@ -17,7 +17,9 @@ EPOCHS_PER_TABLE = 3
 
 
 def render_scores(chronicle: Chronicle, summaries: Sequence[EpochSummary]) -> Iterator[Table]:
-    """A row a node; two columns an epoch: how its output was judged, and its share of what the chain pays."""
+    """A row a node; two columns an epoch: how its output was judged, and its share of what the
+    chain pays.
+    """
     for first in range(0, len(summaries), EPOCHS_PER_TABLE):
         shown = summaries[first : first + EPOCHS_PER_TABLE]
         table = Table(title="Scores", title_justify="left", title_style="bold", header_style="dim")
@@ -27,7 +29,11 @@ def render_scores(chronicle: Chronicle, summaries: Sequence[EpochSummary]) -> It
             table.add_column(f"epoch {summary.epoch}\noutput", justify="right")
             table.add_column("\npay", justify="right")
         for actor in chronicle.cast.actors:
-            cells = [cell for summary in shown for cell in _render_cells(chronicle, summary, actor.peer_id)]
+            cells = [
+                cell
+                for summary in shown
+                for cell in _render_cells(chronicle, summary, actor.peer_id)
+            ]
             table.add_row(actor.name, shorten(actor.peer_id), *cells)
         yield table
 
@@ -37,8 +43,14 @@ def render_verdicts(chronicle: Chronicle, summaries: Sequence[EpochSummary]) -> 
     for summary in summaries:
         yield _render_verdict(chronicle, summary)
         yield from (Text(f"  on purpose: {words}", style="magenta") for words in summary.excuses)
-        if summary.submitted_by is not None and summary.complete and not any(summary.scores.values()):
-            yield Text(f"epoch {summary.epoch} pays nobody: {_say_why_unpaid(chronicle, summary.epoch)}")
+        if (
+            summary.submitted_by is not None
+            and summary.complete
+            and not any(summary.scores.values())
+        ):
+            yield Text(
+                f"epoch {summary.epoch} pays nobody: {_say_why_unpaid(chronicle, summary.epoch)}"
+            )
 
 
 def _render_cells(chronicle: Chronicle, summary: EpochSummary, peer_id: str) -> tuple[str, str]:
@@ -50,7 +62,9 @@ def _render_cells(chronicle: Chronicle, summary: EpochSummary, peer_id: str) -> 
 
 def _say_why_unpaid(chronicle: Chronicle, epoch: int) -> str:
     """Both pots are paid out, or neither, for the chain would give the whole to the other role."""
-    if not any(score for scored in chronicle.get_scored(epoch).values() for score in scored.scores.values()):
+    if not any(
+        score for scored in chronicle.get_scored(epoch).values() for score in scored.scores.values()
+    ):
         return "no three hosters agree, so no output counts, and one pot alone is never paid out"
     if epoch == 0:
         return "no validator's list was due yet, and one pot alone is never paid out"
@@ -63,9 +77,16 @@ def _render_verdict(chronicle: Chronicle, summary: EpochSummary) -> Text:
         return Text(f"epoch {summary.epoch}: incomplete: {gaps}", style="bold red")
     name = chronicle.cast.get_name
     verdict = "complete, as far as its faults leave it to be" if summary.excuses else "complete"
-    challenge = f"challenge by {name(summary.challenge_author)}, " if summary.challenge_author else ""
-    counts = f"{summary.commitments} committed, {summary.openings} opened, {summary.validator_openings} lists opened"
+    challenge = (
+        f"challenge by {name(summary.challenge_author)}, " if summary.challenge_author else ""
+    )
+    counts = (
+        f"{summary.commitments} committed, {summary.openings} opened, {summary.validator_openings}"
+        " lists opened"
+    )
     submission = (
-        f", submitted by {name(summary.submitted_by)}, attested by {len(summary.attested_by)}" if summary.submitted_by else ""
+        f", submitted by {name(summary.submitted_by)}, attested by {len(summary.attested_by)}"
+        if summary.submitted_by
+        else ""
     )
     return Text(f"epoch {summary.epoch}: {verdict}: {challenge}{counts}{submission}", style="green")

@@ -79,7 +79,9 @@ class Screen:
     def _take_common(self, fact: EpochBegan | ElectionChanged | ChallengeSeen) -> str | None:
         """What all nodes see alike is worth one line."""
         if isinstance(fact, EpochBegan):
-            if self._elected.get(fact.epoch) is not None or (fact.elected is None and fact.epoch in self._elected):
+            if self._elected.get(fact.epoch) is not None or (
+                fact.elected is None and fact.epoch in self._elected
+            ):
                 return None
             self._elected[fact.epoch] = fact.elected
             return self.note(describe_epoch(fact, self._cast))
@@ -113,9 +115,18 @@ class Screen:
 
     def render(self, now: EpochData | None) -> RenderableType:
         """`now` is None while the subnet has not started."""
-        facts = [Text(words, style=style, overflow="ellipsis", no_wrap=True) for words, style in self._last]
+        facts = [
+            Text(words, style=style, overflow="ellipsis", no_wrap=True)
+            for words, style in self._last
+        ]
         line = Line(style="dim")
-        parts: list[RenderableType] = [*self._render_epoch(now), line, self._render_nodes(now), line, *facts]
+        parts: list[RenderableType] = [
+            *self._render_epoch(now),
+            line,
+            self._render_nodes(now),
+            line,
+            *facts,
+        ]
         return Group(*parts)
 
     def _render_epoch(self, now: EpochData | None) -> Iterator[Text]:
@@ -125,7 +136,11 @@ class Screen:
             return
         elected = self._elected.get(now.epoch)
         name = self._cast.get_name(elected) if elected else "nobody yet"
-        place = f"epoch {now.epoch} of {self._epochs}" if now.epoch < self._epochs else "settling the last epoch"
+        place = (
+            f"epoch {now.epoch} of {self._epochs}"
+            if now.epoch < self._epochs
+            else "settling the last epoch"
+        )
         yield Text.assemble(
             ("epochgate devnet", "bold"),
             f"   {place}   block {now.blocks_elapsed:>3}/{now.block_per_epoch}"
@@ -134,7 +149,9 @@ class Screen:
         width = max(len(rule.kind) for rule in self._policy.rules)
         for rule in self._policy.rules:
             if rule.during is not None:
-                yield Text(f"{rule.kind.rjust(width)} ", style="dim").append_text(_render_window(rule, now.percent_complete))
+                yield Text(f"{rule.kind.rjust(width)} ", style="dim").append_text(
+                    _render_window(rule, now.percent_complete)
+                )
 
     def _render_nodes(self, now: EpochData | None) -> Table:
         table = Table(box=None, pad_edge=False, width=COLUMNS, header_style="dim")
@@ -143,43 +160,75 @@ class Screen:
         for actor in self._cast.actors:
             row = self._rows[actor.peer_id]
             is_old = now is not None and row.epoch is not None and row.epoch < now.epoch
-            duty = self._cast.name_peers(f"{row.duty} (epoch {row.epoch})" if is_old and row.duty else row.duty or row.state)
+            duty = self._cast.name_peers(
+                f"{row.duty} (epoch {row.epoch})" if is_old and row.duty else row.duty or row.state
+            )
             style = "dim" if is_old else row.style
-            table.add_row(actor.name, shorten(actor.peer_id), Text(row.mark, style), Text(duty, style), row.receipts)
+            table.add_row(
+                actor.name,
+                shorten(actor.peer_id),
+                Text(row.mark, style),
+                Text(duty, style),
+                row.receipts,
+            )
         return table
 
 
 def _render_window(rule: Rule, percent_complete: float) -> Text:
-    """The window as a bar in its epoch; what has passed is dim, and a mark stands where the epoch is."""
+    """The window as a bar in its epoch; what has passed is dim, and a mark stands where the epoch
+    is.
+    """
     cursor = min(BAR_COLUMNS - 1, int(percent_complete * BAR_COLUMNS))
     first, last = (rule.during.first, rule.during.last) if rule.during else (0, 1)
-    left, right = round(first * BAR_COLUMNS), round(last * BAR_COLUMNS)
+    left = round(first * BAR_COLUMNS)
+    right = round(last * BAR_COLUMNS)
     bar = Text()
     for column in range(BAR_COLUMNS):
         is_open = left <= column < right
         if column == cursor:
             bar.append("█" if is_open else "│", style="bold green" if is_open else "white")
         else:
-            bar.append("━" if is_open else "·", style="dim" if column < cursor or not is_open else "cyan")
+            bar.append(
+                "━" if is_open else "·", style="dim" if column < cursor or not is_open else "cyan"
+            )
     return bar
 
 
 def _update(row: Row, fact: AnyEvent) -> None:
     match fact:
         case NodeReady():
-            row.state, row.style = "ready", ""
+            row.state = "ready"
+            row.style = ""
         case NodeStopped():
-            row.state, row.mark, row.duty, row.style = "stopped", " ", "", "dim"
+            row.state = "stopped"
+            row.mark = " "
+            row.duty = ""
+            row.style = "dim"
         case DutyBegan(epoch=epoch, duty=duty):
-            row.epoch, row.mark, row.duty, row.style = epoch, "●", duty, "yellow"
+            row.epoch = epoch
+            row.mark = "●"
+            row.duty = duty
+            row.style = "yellow"
         case DutyDone(epoch=epoch, duty=duty, detail=detail):
             words = f"{duty}: {detail}" if detail else duty
-            row.epoch, row.mark, row.duty, row.style = epoch, "✓", words, "green"
+            row.epoch = epoch
+            row.mark = "✓"
+            row.duty = words
+            row.style = "green"
         case DutyMissed(epoch=epoch, duty=duty, why=why):
-            row.epoch, row.mark, row.duty, row.style = epoch, "✗", f"{duty}: {why}", "bold red"
+            row.epoch = epoch
+            row.mark = "✗"
+            row.duty = f"{duty}: {why}"
+            row.style = "bold red"
         case Stored(receipts=receipts, k=k):
             row.receipts = f"{receipts}/{k}"
         case Submitted(epoch=epoch):
-            row.epoch, row.mark, row.duty, row.style = epoch, "✓", "submit", "green"
+            row.epoch = epoch
+            row.mark = "✓"
+            row.duty = "submit"
+            row.style = "green"
         case Attested(epoch=epoch):
-            row.epoch, row.mark, row.duty, row.style = epoch, "✓", "attest", "green"
+            row.epoch = epoch
+            row.mark = "✓"
+            row.duty = "attest"
+            row.style = "green"

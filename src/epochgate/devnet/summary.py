@@ -31,9 +31,10 @@ Fact = TypeVar("Fact", bound=Event)
 class EpochSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     """One epoch. Peers are named by their peer ids.
 
-    `commitments` and `openings` count the hosters whom every validator counted, `validator_openings` the validators whose
-    opening of the epoch before everyone saw proven. `submitted_by`, `attested_by` and `scores` are about this epoch's
-    submission, which is made in the next one. `denied` adds up all replicas.
+    `commitments` and `openings` count the hosters whom every validator counted,
+    `validator_openings` the validators whose opening of the epoch before everyone saw proven.
+    `submitted_by`, `attested_by` and `scores` are about this epoch's submission, which is made in
+    the next one. `denied` adds up all replicas.
     """
 
     epoch: int
@@ -48,7 +49,9 @@ class EpochSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     denied: dict[str, int]
     complete: bool
     excuses: list[str] = []
-    """What it lacks because a fault was staged; `complete` is then all that the protocol promises under that fault."""
+    """What it lacks because a fault was staged; `complete` is then all that the protocol promises
+    under that fault.
+    """
     root: str | None = None
     """The Merkle root, in hex, of the set that the scores were computed from."""
 
@@ -75,7 +78,9 @@ class Chronicle:
 
     def take(self, line: Line) -> None:
         """What an adversary claims to have seen counts for nothing."""
-        if line.node in self.cast.adversaries and isinstance(line.fact, Scored | Gathered | ChallengeSeen):
+        if line.node in self.cast.adversaries and isinstance(
+            line.fact, Scored | Gathered | ChallengeSeen
+        ):
             return
         self._facts[type(line.fact)].append((line.node, line.fact))
 
@@ -87,8 +92,12 @@ class Chronicle:
 
     def is_settled(self, epoch: int) -> bool:
         """Whether the submission about `epoch` is made and all other nodes have attested it."""
-        submitter, attested_by = self._get_submitter(epoch), self._get_attestors(epoch)
-        return submitter is not None and set(attested_by) >= set(self.cast.peer_ids) - {submitter} - self.cast.adversaries
+        submitter = self._get_submitter(epoch)
+        attested_by = self._get_attestors(epoch)
+        return (
+            submitter is not None
+            and set(attested_by) >= set(self.cast.peer_ids) - {submitter} - self.cast.adversaries
+        )
 
     def get_scored(self, epoch: int) -> dict[str, Scored]:
         """Every validator's own scores of the epoch's hosters."""
@@ -114,7 +123,9 @@ class Chronicle:
         )
 
     def find_gaps(self, epoch: int) -> list[str]:
-        """Why the epoch is not complete, a line each; nothing when it is, as far as the staged faults leave it to be."""
+        """Why the epoch is not complete, a line each; nothing when it is, as far as the staged
+        faults leave it to be.
+        """
         return [*self._find_work_gaps(epoch), *self._find_settlement_gaps(epoch)]
 
     def find_excuses(self, epoch: int) -> list[str]:
@@ -122,15 +133,27 @@ class Chronicle:
         return list(self._find_excuses(epoch))
 
     def _find_work_gaps(self, epoch: int) -> Iterator[str]:
-        expected, cast, scored = self._expected, self.cast, self.get_scored(epoch)
-        if expected.has_challenge and not any(fact.epoch == epoch for _, fact in self.get_facts(ChallengeSeen)):
+        expected = self._expected
+        cast = self.cast
+        scored = self.get_scored(epoch)
+        if expected.has_challenge and not any(
+            fact.epoch == epoch for _, fact in self.get_facts(ChallengeSeen)
+        ):
             yield "no challenge was proven"
         if expected.scores is None or expected.commitments is None or expected.openings is None:
             return
-        yield from self._name_missing("not all validators scored:", cast.validators, scored, epoch, expected.scores)
-        committed, opened = _meet(s.commitments for s in scored.values()), _meet(s.openings for s in scored.values())
-        yield from self._name_missing("no counted commitment of", cast.hosters, committed, epoch, expected.commitments)
-        window = (expected.commitments[0], expected.openings[1])  # who could not commit has nothing to open
+        yield from self._name_missing(
+            "not all validators scored:", cast.validators, scored, epoch, expected.scores
+        )
+        committed = _meet(s.commitments for s in scored.values())
+        opened = _meet(s.openings for s in scored.values())
+        yield from self._name_missing(
+            "no counted commitment of", cast.hosters, committed, epoch, expected.commitments
+        )
+        window = (
+            expected.commitments[0],
+            expected.openings[1],
+        )  # who could not commit has nothing to open
         excused = select_excused(self.absences, epoch, expected.commitments)
         openers = [peer for peer in cast.hosters if peer not in excused]
         yield from self._name_missing("no counted opening of", openers, opened, epoch, window)
@@ -138,36 +161,64 @@ class Chronicle:
             yield "the validators' scores differ"
 
     def _find_settlement_gaps(self, epoch: int) -> Iterator[str]:
-        expected, cast = self._expected, self.cast
-        if epoch > self._first_epoch and expected.list_openings is not None and expected.scores is not None:
-            unable = select_excused(self.absences, epoch - 1, expected.scores)  # who committed to no list opens none
+        expected = self._expected
+        cast = self.cast
+        if (
+            epoch > self._first_epoch
+            and expected.list_openings is not None
+            and expected.scores is not None
+        ):
+            unable = select_excused(
+                self.absences, epoch - 1, expected.scores
+            )  # who committed to no list opens none
             openers = [peer for peer in cast.validators if peer not in unable]
             seen = self._get_validator_openings(epoch)
-            yield from self._name_missing("no proven opening of", openers, seen, epoch, expected.list_openings)
+            yield from self._name_missing(
+                "no proven opening of", openers, seen, epoch, expected.list_openings
+            )
         if expected.has_settlement:
             submitter = self._get_submitter(epoch)
             if submitter is not None:
                 others = [peer for peer in cast.peer_ids if peer != submitter]
                 attested_by = self._get_attestors(epoch)
-                yield from self._name_missing("not attested by", others, attested_by, epoch, expected.attestations)
+                yield from self._name_missing(
+                    "not attested by", others, attested_by, epoch, expected.attestations
+                )
             elif not self._is_submitter_excused(epoch):
                 yield "nobody submitted it"
-        yield from (f"{loss.name} died: {loss.why}" for loss in self.losses if loss.epoch <= epoch + 1)
+        yield from (
+            f"{loss.name} died: {loss.why}" for loss in self.losses if loss.epoch <= epoch + 1
+        )
 
     def _find_excuses(self, epoch: int) -> Iterator[str]:
         for absence in self.absences:
             if absence.gone < epoch + 1 and (absence.back is None or absence.back > epoch):
-                back = "did not come back" if absence.back is None else f"was ready after {_say_place(absence.back)}"
+                back = (
+                    "did not come back"
+                    if absence.back is None
+                    else f"was ready after {_say_place(absence.back)}"
+                )
                 yield f"{self.cast.get_name(absence.peer_id)} was {absence.why}, and {back}"
-        if self._expected.has_settlement and self._get_submitter(epoch) is None and self._is_submitter_excused(epoch):
+        if (
+            self._expected.has_settlement
+            and self._get_submitter(epoch) is None
+            and self._is_submitter_excused(epoch)
+        ):
             yield f"nobody submitted its scores: only the node elected in epoch {epoch + 1} may"
 
     def _is_submitter_excused(self, epoch: int) -> bool:
         elected = self._get_elected(epoch + 1)
-        return elected in self.cast.adversaries | select_excused(self.absences, epoch, self._expected.attestations)
+        return elected in self.cast.adversaries | select_excused(
+            self.absences, epoch, self._expected.attestations
+        )
 
     def _name_missing(
-        self, words: str, expected: Iterable[str], seen: Iterable[str], epoch: int, window: tuple[float, float]
+        self,
+        words: str,
+        expected: Iterable[str],
+        seen: Iterable[str],
+        epoch: int,
+        window: tuple[float, float],
     ) -> Iterator[str]:
         present = {*seen, *self.cast.adversaries, *select_excused(self.absences, epoch, window)}
         missing = [self.cast.get_name(peer) for peer in expected if peer not in present]
@@ -176,8 +227,14 @@ class Chronicle:
 
     def _get_elected(self, epoch: int) -> str | None:
         """As it was told last: an epoch's first block may be exchanged for another."""
-        said = [fact.elected for _, fact in self.get_facts(EpochBegan) if fact.epoch == epoch and fact.elected is not None]
-        changed = [fact.elected for _, fact in self.get_facts(ElectionChanged) if fact.epoch == epoch]
+        said = [
+            fact.elected
+            for _, fact in self.get_facts(EpochBegan)
+            if fact.epoch == epoch and fact.elected is not None
+        ]
+        changed = [
+            fact.elected for _, fact in self.get_facts(ElectionChanged) if fact.epoch == epoch
+        ]
         return next(iter([*reversed(changed), *said]), None)
 
     def _get_challenge_author(self, epoch: int) -> str | None:
@@ -195,16 +252,24 @@ class Chronicle:
 
     def _get_submissions(self, epoch: int) -> Iterator[tuple[str, Submitted]]:
         """The last one first."""
-        return ((node, fact) for node, fact in reversed([*self.get_facts(Submitted)]) if fact.scored_epoch == epoch)
+        return (
+            (node, fact)
+            for node, fact in reversed([*self.get_facts(Submitted)])
+            if fact.scored_epoch == epoch
+        )
 
     def _get_attestors(self, epoch: int) -> list[str]:
         submitted = self._get_submission(epoch)
         if submitted is None:
             return []
-        return sorted({node for node, fact in self.get_facts(Attested) if fact.epoch == submitted.epoch})
+        return sorted(
+            {node for node, fact in self.get_facts(Attested) if fact.epoch == submitted.epoch}
+        )
 
     def _get_validator_openings(self, epoch: int) -> set[str]:
-        return _meet(fact.validator_openings for _, fact in self.get_facts(Gathered) if fact.epoch == epoch)
+        return _meet(
+            fact.validator_openings for _, fact in self.get_facts(Gathered) if fact.epoch == epoch
+        )
 
     def _count_denied(self, epoch: int) -> dict[str, int]:
         denied: Counter[str] = Counter()

@@ -1,4 +1,6 @@
-"""A whole subnet on one machine: start its nodes, start its chain, watch until the last epoch is settled."""
+"""A whole subnet on one machine: start its nodes, start its chain, watch until the last epoch is
+settled.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +35,10 @@ class DevnetError(RuntimeError):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What to run. `waves` are command lines by node, those of a wave started when the one before is ready; those of
-    `later` are started by an outage that ends. Logs go to `folder`. Epochs before `first_epoch` were over when the subnet
-    began."""
+    """What to run. `waves` are command lines by node, those of a wave started when the one before
+    is ready; those of `later` are started by an outage that ends. Logs go to `folder`. Epochs
+    before `first_epoch` were over when the subnet began.
+    """
 
     cast: Cast
     policy: Policy
@@ -47,10 +50,17 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Devnet:
-    """One run. `start_chain` sets the subnet's first block and says which outages to stage; `console` shows it all, live
-    when it is a terminal."""
+    """One run. `start_chain` sets the subnet's first block and says which outages to stage;
+    `console` shows it all, live when it is a terminal.
+    """
 
-    def __init__(self, plan: Plan, chain: Chain, start_chain: Callable[[], Sequence[Outage]], console: Console) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        chain: Chain,
+        start_chain: Callable[[], Sequence[Outage]],
+        console: Console,
+    ) -> None:
         self.chronicle = Chronicle(plan.cast, plan.policy, plan.first_epoch)
         self._plan = plan
         self._chain = chain
@@ -61,25 +71,36 @@ class Devnet:
         self._began_seconds = 0.0
 
     async def run(self) -> list[EpochSummary]:
-        """Raises DevnetError when a node does not come up. Every process it started has ended when it returns."""
+        """Raises DevnetError when a node does not come up. Every process it started has ended when
+        it returns.
+        """
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         self._began_seconds = loop.time()
         if task is not None:
             loop.add_signal_handler(signal.SIGTERM, task.cancel)
         try:
-            async with self._show(), NodeProcesses(self._plan.folder, self._take, self._lose) as nodes:
+            async with (
+                self._show(),
+                NodeProcesses(self._plan.folder, self._take, self._lose) as nodes,
+            ):
                 for wave in self._plan.waves:
                     await nodes.start(wave)
                     await self._wait_until_ready({self._peer_id_of[name] for name in wave})
-                outages = [asyncio.create_task(self._stage(outage, nodes)) for outage in self._start_chain()]
+                outages = [
+                    asyncio.create_task(self._stage(outage, nodes))
+                    for outage in self._start_chain()
+                ]
                 try:
                     await self._wait_until_settled(nodes)
                 finally:
                     await _end(outages)
         finally:
             loop.remove_signal_handler(signal.SIGTERM)
-        summaries = [self.chronicle.compute_summary(epoch) for epoch in range(self._plan.first_epoch, self._plan.epochs)]
+        summaries = [
+            self.chronicle.compute_summary(epoch)
+            for epoch in range(self._plan.first_epoch, self._plan.epochs)
+        ]
         self.console.print(*render_scores(self.chronicle, summaries), sep="\n")
         for verdict in render_verdicts(self.chronicle, summaries):
             self.console.print(verdict, soft_wrap=True)
@@ -87,7 +108,9 @@ class Devnet:
 
     @asynccontextmanager
     async def _show(self) -> AsyncIterator[None]:
-        """Draw while the block runs, where somebody watches; from this loop, for the chain belongs to it."""
+        """Draw while the block runs, where somebody watches; from this loop, for the chain belongs
+        to it.
+        """
         if not self.console.is_terminal:
             yield
             return
@@ -108,17 +131,23 @@ class Devnet:
     async def _wait_until_ready(self, expected: set[str]) -> None:
         try:
             async with asyncio.timeout(READY_SECONDS):
-                while not expected <= (ready := {node for node, _ in self.chronicle.get_facts(NodeReady)}):
+                while not expected <= (
+                    ready := {node for node, _ in self.chronicle.get_facts(NodeReady)}
+                ):
                     if self.chronicle.losses:
                         loss = self.chronicle.losses[0]
                         raise DevnetError(f"{loss.name} did not start: {loss.why}")
                     await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError:
             late = ", ".join(sorted(self._plan.cast.get_name(peer) for peer in expected - ready))
-            raise DevnetError(f"{late}: not ready after {READY_SECONDS:g} s; the logs are in {self._plan.folder}") from None
+            raise DevnetError(
+                f"{late}: not ready after {READY_SECONDS:g} s; the logs are in {self._plan.folder}"
+            ) from None
 
     async def _wait_until_settled(self, nodes: NodeProcesses) -> None:
-        """Until the last epoch is, or cannot be any more: the submission about it is made in the next one."""
+        """Until the last epoch is, or cannot be any more: the submission about it is made in the
+        next one.
+        """
         while nodes.running_count and not self.chronicle.is_settled(self._plan.epochs - 1):
             data = self._get_epoch_data()
             if data is not None and data.epoch > self._plan.epochs:
@@ -136,19 +165,29 @@ class Devnet:
             self.chronicle.absences.append(Absence(outage.peer_id, gone, None, outage.why))
         self._say(self._screen.note_fault(outage.peer_id, "away", outage.why))
         await self._wait_for_place(outage.back)
-        await nodes.start(self._plan.later if name in self._plan.later else {name: nodes.get_command(name)})
-        self._say(self._screen.note_fault(outage.peer_id, "starting", "started again" if outage.gone else "started"))
+        await nodes.start(
+            self._plan.later if name in self._plan.later else {name: nodes.get_command(name)}
+        )
+        self._say(
+            self._screen.note_fault(
+                outage.peer_id, "starting", "started again" if outage.gone else "started"
+            )
+        )
 
     def _end_absence(self, peer_id: str) -> None:
         """It is ready, again or at last."""
         for index, absence in enumerate(self.chronicle.absences):
             if absence.peer_id == peer_id and absence.back is None:
-                self.chronicle.absences[index] = msgspec.structs.replace(absence, back=self._get_place())
+                self.chronicle.absences[index] = msgspec.structs.replace(
+                    absence, back=self._get_place()
+                )
 
     def _get_place(self) -> float:
         """Epochs that have passed since the subnet's first block; negative before it."""
         timing = self._chain.timing
-        return (self._chain.get_head().block - timing.compute_first_block(0)) / timing.blocks_per_epoch
+        return (
+            self._chain.get_head().block - timing.compute_first_block(0)
+        ) / timing.blocks_per_epoch
 
     async def _wait_for_place(self, place: float) -> None:
         while self._get_place() < place:  # noqa: ASYNC110 - blocks come by time, nobody announces them
@@ -178,7 +217,9 @@ class Devnet:
         data = self._get_epoch_data()
         where = "starting" if data is None else f"epoch {data.epoch} block {data.blocks_elapsed:>2}"
         seconds = asyncio.get_running_loop().time() - self._began_seconds
-        self.console.print(f"{seconds:6.1f} s  {where:<16}  {words}", soft_wrap=True, markup=False, highlight=False)
+        self.console.print(
+            f"{seconds:6.1f} s  {where:<16}  {words}", soft_wrap=True, markup=False, highlight=False
+        )
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -14,7 +14,12 @@ from typing import Any
 
 from hivemind.p2p import P2P, P2PContext, P2PDaemonError, P2PHandlerError, PeerID
 from hivemind.p2p.p2p_daemon_bindings.datastructures import PeerInfo
-from hivemind.p2p.p2p_daemon_bindings.utils import DispatchFailure, raise_if_failed, read_pbmsg_safe, write_pbmsg
+from hivemind.p2p.p2p_daemon_bindings.utils import (
+    DispatchFailure,
+    raise_if_failed,
+    read_pbmsg_safe,
+    write_pbmsg,
+)
 from hivemind.proto import p2pd_pb2
 from hivemind.utils.multiaddr import Multiaddr
 
@@ -28,20 +33,25 @@ REGISTER_SECONDS = 10.0
 CONNECT_SECONDS = 3.0
 FIND_SECONDS = 3
 MAX_WHY_CHARACTERS = 200
-KEPT_TAG, KEPT_WEIGHT = "member", 1000
+KEPT_TAG = "member"
+KEPT_WEIGHT = 1000
 """Above what the daemon's own Kademlia gives to peers that it likes to keep."""
 
 NOT_FOUND = ("routing: not found", "failed to find any peer in table")
 """The daemon's words when its Kademlia does not find a peer."""
 FIND_AGAIN_SECONDS = (0.05, 0.2)
-"""Pauses before it is asked again: a peer that joined this moment is not yet known to those who are asked for it."""
+"""Pauses before it is asked again: a peer that joined this moment is not yet known to those who are
+asked for it.
+"""
 
 FAILURES = (P2PDaemonError, P2PHandlerError, DispatchFailure, OSError, EOFError)
 """What a call of the daemon may raise: refusals, and a connection to it that breaks."""
 
 
 class _Message:
-    """Bytes in the clothes of a protobuf message, which is what hivemind carries; protobuf would copy them twice more."""
+    """Bytes in the clothes of a protobuf message, which is what hivemind carries; protobuf would
+    copy them twice more.
+    """
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -57,8 +67,9 @@ class _Message:
 class _LiveCalls(dict[Any, "asyncio.Future[bytes]"]):
     """hivemind's pending calls, without those that are done.
 
-    A reply that arrives in the same turn of the loop in which its caller gave up would be set on a cancelled future,
-    and the error would end the only task that reads from the daemon: the node would be deaf and not know it.
+    A reply that arrives in the same turn of the loop in which its caller gave up would be set on a
+    cancelled future, and the error would end the only task that reads from the daemon: the node
+    would be deaf and not know it.
     """
 
     def __contains__(self, call: object) -> bool:
@@ -67,7 +78,9 @@ class _LiveCalls(dict[Any, "asyncio.Future[bytes]"]):
 
 
 class _RunningTasks(dict[Any, "asyncio.Task[None]"]):
-    """hivemind's handler tasks. It forgets only those that end well; a caller that gives up would leave its request here."""
+    """hivemind's handler tasks. It forgets only those that end well; a caller that gives up would
+    leave its request here.
+    """
 
     def __setitem__(self, call: Any, task: asyncio.Task[None]) -> None:
         super().__setitem__(call, task)
@@ -76,7 +89,9 @@ class _RunningTasks(dict[Any, "asyncio.Task[None]"]):
 
 @functools.lru_cache(maxsize=4096)
 def _get_peer_id(peer: bytes) -> PeerID:
-    """hivemind makes the text form of every id anew, which takes longer than all else that is done here for a request."""
+    """hivemind makes the text form of every id anew, which takes longer than all else that is done
+    here for a request.
+    """
     return PeerID(peer)
 
 
@@ -105,11 +120,17 @@ class Daemon:
             raise
         except FAILURES as error:
             listen = options["host_maddrs"]
-            raise EngineError(f"the libp2p daemon did not start on {listen}: {shorten(error)}; try another port") from None
+            raise EngineError(
+                f"the libp2p daemon did not start on {listen}: {shorten(error)}; try another port"
+            ) from None
 
     async def has_ended(self, within_seconds: float) -> bool:
-        """Whether the process or the connection to it ends `within_seconds`; waits no longer than it needs to."""
-        ended, _ = await asyncio.wait(self._ends, timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED)
+        """Whether the process or the connection to it ends `within_seconds`; waits no longer than
+        it needs to.
+        """
+        ended, _ = await asyncio.wait(
+            self._ends, timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED
+        )
         return bool(ended)
 
     async def ping(self) -> None:
@@ -135,7 +156,9 @@ class Daemon:
         return await self._request_once(peer, message)
 
     async def _request_once(self, peer: bytes, message: bytes) -> bytes:
-        reply: _Message = await self._p2p.call_protobuf_handler(_get_peer_id(peer), PROTOCOL, _Message(message), _Message)
+        reply: _Message = await self._p2p.call_protobuf_handler(
+            _get_peer_id(peer), PROTOCOL, _Message(message), _Message
+        )
         return reply.data
 
     async def get_addresses(self) -> list[str]:
@@ -143,11 +166,18 @@ class Daemon:
 
     async def get_peers(self) -> dict[str, list[str]]:
         """The peers that are connected now, and the addresses they listen on."""
-        return {str(peer.peer_id): await self._find(peer.peer_id) for peer in await self._p2p.list_peers()}
+        return {
+            str(peer.peer_id): await self._find(peer.peer_id)
+            for peer in await self._p2p.list_peers()
+        }
 
     async def _find(self, peer: PeerID) -> list[str]:
-        """hivemind lists where a connection comes from, which is no place to call; the daemon knows better, if asked."""
-        find = p2pd_pb2.DHTRequest(type=p2pd_pb2.DHTRequest.FIND_PEER, peer=peer.to_bytes(), timeout=FIND_SECONDS)
+        """hivemind lists where a connection comes from, which is no place to call; the daemon knows
+        better, if asked.
+        """
+        find = p2pd_pb2.DHTRequest(
+            type=p2pd_pb2.DHTRequest.FIND_PEER, peer=peer.to_bytes(), timeout=FIND_SECONDS
+        )
         try:
             [response] = await self._ask([p2pd_pb2.Request(type=p2pd_pb2.Request.DHT, dht=find)])
             raise_if_failed(response)
@@ -160,18 +190,29 @@ class Daemon:
         return {peer.peer_id.to_bytes() for peer in await self._p2p.list_peers()}
 
     async def protect(self, peers: Iterable[bytes]) -> None:
-        """Close others' connections before those of `peers` when there are too many. It is forgotten when they disconnect."""
+        """Close others' connections before those of `peers` when there are too many. It is
+        forgotten when they disconnect.
+        """
         put = p2pd_pb2.ConnManagerRequest.TAG_PEER
-        tags = [p2pd_pb2.ConnManagerRequest(type=put, peer=peer, tag=KEPT_TAG, weight=KEPT_WEIGHT) for peer in peers]
-        await self._ask([p2pd_pb2.Request(type=p2pd_pb2.Request.CONNMANAGER, connManager=tag) for tag in tags])
+        tags = [
+            p2pd_pb2.ConnManagerRequest(type=put, peer=peer, tag=KEPT_TAG, weight=KEPT_WEIGHT)
+            for peer in peers
+        ]
+        await self._ask(
+            [p2pd_pb2.Request(type=p2pd_pb2.Request.CONNMANAGER, connManager=tag) for tag in tags]
+        )
 
     async def disconnect(self, peers: Iterable[bytes]) -> None:
         """Their requests under way fail. They may call again."""
         ends = [p2pd_pb2.DisconnectRequest(peer=peer) for peer in peers]
-        await self._ask([p2pd_pb2.Request(type=p2pd_pb2.Request.DISCONNECT, disconnect=end) for end in ends])
+        await self._ask(
+            [p2pd_pb2.Request(type=p2pd_pb2.Request.DISCONNECT, disconnect=end) for end in ends]
+        )
 
     async def _ask(self, requests: Iterable[p2pd_pb2.Request]) -> list[p2pd_pb2.Response]:
-        """For what hivemind has no call, one after the other on a connection of their own; a refusal is a response too."""
+        """For what hivemind has no call, one after the other on a connection of their own; a
+        refusal is a response too.
+        """
         reader, writer = await self._control.daemon_connector.open_connection()
         responses = []
         try:
@@ -188,7 +229,10 @@ class Daemon:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._p2p._client.connect(PeerID.from_base58(peer), [Multiaddr(address)])
-        except (*FAILURES, ValueError):  # ValueError: no address at all, for the book may be damaged
+        except (
+            *FAILURES,
+            ValueError,
+        ):  # ValueError: no address at all, for the book may be damaged
             return False
         return True
 
@@ -200,7 +244,9 @@ class Daemon:
         finally:
             with suppress(ProcessLookupError):  # it has ended
                 self._p2p._child.kill()
-        self._socket.unlink(missing_ok=True)  # hivemind leaves that of a daemon which died by itself
+        self._socket.unlink(
+            missing_ok=True
+        )  # hivemind leaves that of a daemon which died by itself
         await asyncio.gather(*self._ends, return_exceptions=True)
         for call in list(self._calls.values()):
             if not call.done():
@@ -209,4 +255,6 @@ class Daemon:
 
 def shorten(error: BaseException) -> str:
     """The first line, and not all of it: a peer may have written it."""
-    return sanitize_for_terminal(str(error).partition("\n")[0] or type(error).__name__)[:MAX_WHY_CHARACTERS]
+    return sanitize_for_terminal(str(error).partition("\n")[0] or type(error).__name__)[
+        :MAX_WHY_CHARACTERS
+    ]

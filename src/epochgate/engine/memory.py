@@ -1,4 +1,6 @@
-"""The Network port in one process: for simulations on virtual time, and for tests on a real loop."""
+"""The Network port in one process: for simulations on virtual time, and for tests on a real
+loop.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,9 @@ LOOKUP_SECONDS = 0.003
 class Links(msgspec.Struct, frozen=True):
     """What the way between two peers does to each message. Shares are 0 to 1.
 
-    A message takes up to `latency_seconds`, uniformly. The share `loss` never arrives, the share `held_back` takes up to
-    `held_back_seconds` more, so that later ones overtake it, and of requests the share `duplication` arrives twice.
+    A message takes up to `latency_seconds`, uniformly. The share `loss` never arrives, the share
+    `held_back` takes up to `held_back_seconds` more, so that later ones overtake it, and of
+    requests the share `duplication` arrives twice.
     """
 
     latency_seconds: float = 0.0
@@ -32,10 +35,12 @@ class Links(msgspec.Struct, frozen=True):
 
 
 class Hub:
-    """Connects `MemoryNetwork`s over `links`, which may be replaced at any time; `rng` decides, so that a seed does.
+    """Connects `MemoryNetwork`s over `links`, which may be replaced at any time; `rng` decides, so
+    that a seed does.
 
-    `silent` peers take requests and never answer. `is_cut(sender, receiver)` may be replaced to part peers, one way or
-    both. Whoever waits for a message that was lost, cut off or swallowed waits for its timeout.
+    `silent` peers take requests and never answer. `is_cut(sender, receiver)` may be replaced to
+    part peers, one way or both. Whoever waits for a message that was lost, cut off or swallowed
+    waits for its timeout.
     """
 
     def __init__(
@@ -68,7 +73,9 @@ class Hub:
         return self._peers.get(network.peer_id) is network
 
     async def carry(self, sender: MemoryNetwork, receiver: bytes, message: bytes) -> bytes:
-        """The receiver's reply; waits for ever where it never comes. Raises Unreachable where nobody is there."""
+        """The receiver's reply; waits for ever where it never comes. Raises Unreachable where
+        nobody is there.
+        """
         peer = self._peers.get(receiver)
         if peer is None or peer.handler is None:
             await asyncio.sleep(LOOKUP_SECONDS)
@@ -100,7 +107,11 @@ class Hub:
     async def _arrive_again(self, sender: bytes, receiver: MemoryNetwork, message: bytes) -> None:
         """The copy takes a way of its own, and nobody waits for what it is answered."""
         await self._travel(sender, receiver.peer_id)
-        if receiver.peer_id not in self.silent and receiver.handler is not None and self.has(receiver):
+        if (
+            receiver.peer_id not in self.silent
+            and receiver.handler is not None
+            and self.has(receiver)
+        ):
             await get_answer(receiver.handler, sender, message, self.max_message_bytes)
 
     def _happens(self, share: float) -> bool:
@@ -113,7 +124,9 @@ class Hub:
 
 
 class MemoryNetwork:
-    """One peer's side of a `Hub`. Without latency a request is a plain call of the receiver's handler, no task is made."""
+    """One peer's side of a `Hub`. Without latency a request is a plain call of the receiver's
+    handler, no task is made.
+    """
 
     def __init__(self, hub: Hub, peer_id: bytes) -> None:
         self._hub = hub
@@ -128,7 +141,9 @@ class MemoryNetwork:
         self.handler = handler
 
     async def request(self, peer: bytes, message: bytes, timeout_seconds: float) -> bytes:
-        """Empty bytes mean that the peer's handler failed. Raises Unreachable, and ValueError for too long a message."""
+        """Empty bytes mean that the peer's handler failed. Raises Unreachable, and ValueError for
+        too long a message.
+        """
         check_size(message, self.max_message_bytes)
         if not self._hub.has(self):
             raise Unreachable("this node has left the network")
@@ -136,10 +151,14 @@ class MemoryNetwork:
             async with asyncio.timeout(timeout_seconds):
                 return await self._hub.carry(self, peer, message)
         except TimeoutError:
-            raise Unreachable(f"{format_peer_id(peer)} did not answer within {timeout_seconds:g} s") from None
+            raise Unreachable(
+                f"{format_peer_id(peer)} did not answer within {timeout_seconds:g} s"
+            ) from None
 
     def set_protected_peers(self, members: Iterable[bytes]) -> None:
-        """Nothing: there are no connections here that strangers could use up, and none to hang up on."""
+        """Nothing: there are no connections here that strangers could use up, and none to hang up
+        on.
+        """
 
     async def close(self) -> None:
         self._hub.leave(self)

@@ -17,7 +17,9 @@ from epochgate.ports import OutOfTime
 T = TypeVar("T")
 
 MAX_UNFINISHED = 2
-"""Works that were given up and still go on; with so many of them none is begun, since each holds a thread and its memory."""
+"""Works that were given up and still go on; with so many of them none is begun, since each holds a
+thread and its memory.
+"""
 
 
 class SystemClock:
@@ -35,18 +37,22 @@ class SystemEntropy:
 
 
 class ThreadCompute:
-    """Heavy work in threads beside the event loop: the node's own in one, a user's, which has a limit, in another.
+    """Heavy work in threads beside the event loop: the node's own in one, a user's, which has a
+    limit, in another.
 
-    Threads do, since torch and numpy let go of Python's lock while they compute, so the loop goes on answering; the model
-    is loaded once, and no array travels between processes. What a thread cannot be is ended: one whose work was given up
-    is left to itself, and the next work gets another.
+    Threads do, since torch and numpy let go of Python's lock while they compute, so the loop goes
+    on answering; the model is loaded once, and no array travels between processes. What a thread
+    cannot be is ended: one whose work was given up is left to itself, and the next work gets
+    another.
     """
 
     def __init__(self) -> None:
         self._own = _Lane("epochgate-own-work")
         self._limited = _Lane("epochgate-model")
 
-    async def run(self, work: Callable[..., T], *arguments: Any, longest_seconds: float | None = None) -> T:
+    async def run(
+        self, work: Callable[..., T], *arguments: Any, longest_seconds: float | None = None
+    ) -> T:
         if longest_seconds is None:
             return await self._own.do(work, arguments)
         limit = asyncio.timeout(longest_seconds)
@@ -69,14 +75,18 @@ class ThreadCompute:
 
 
 def exit_immediately(code: int) -> NoReturn:
-    """End the process without Python's own ending, which a thread that is inside torch turns into an abort (SIGABRT)."""
+    """End the process without Python's own ending, which a thread that is inside torch turns into
+    an abort (SIGABRT).
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 class _Lane:
-    """One work at a time, in turn. A work that is given up keeps its thread, and no other waits for it."""
+    """One work at a time, in turn. A work that is given up keeps its thread, and no other waits for
+    it.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -87,7 +97,8 @@ class _Lane:
     async def do(self, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         async with self._turn:
             await self._wait_for_room()
-            worker, self._idle = self._idle or _Worker(self._name), None
+            worker = self._idle or _Worker(self._name)
+            self._idle = None
             outcome = worker.begin(work, arguments)
             try:
                 return await asyncio.wrap_future(outcome)
@@ -119,15 +130,20 @@ class _Lane:
 
 
 class _Worker:
-    """A daemon thread, for Python would wait for any other before it ends, and for one that hangs for ever."""
+    """A daemon thread, for Python would wait for any other before it ends, and for one that hangs
+    for ever.
+    """
 
     def __init__(self, name: str) -> None:
-        self._works: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
+        self._works: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = (
+            SimpleQueue()
+        )
         threading.Thread(target=self._live, name=name, daemon=True).start()
 
     def begin(self, work: Callable[..., T], arguments: tuple[Any, ...]) -> Future[T]:
         outcome: Future[T] = Future()
-        outcome.set_running_or_notify_cancel()  # from here on it cannot be cancelled: what is done is told
+        # from here on it cannot be cancelled: what is done is told
+        outcome.set_running_or_notify_cancel()
         self._works.put((outcome, work, arguments))
         return outcome
 
@@ -142,4 +158,9 @@ class _Worker:
                 outcome.set_result(work(*arguments))
             except BaseException as error:  # noqa: BLE001 - whatever a user's work raises is told to who asked for it
                 outcome.set_exception(error)
-            del task, outcome, work, arguments  # or the last result would be kept until the next work
+            del (
+                task,
+                outcome,
+                work,
+                arguments,
+            )  # or the last result would be kept until the next work

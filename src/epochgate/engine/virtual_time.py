@@ -1,7 +1,8 @@
-"""Plain asyncio on a virtual clock: the loop never waits, time jumps to the next timer, and one seed gives one run.
+"""Plain asyncio on a virtual clock: the loop never waits, time jumps to the next timer, and one
+seed gives one run.
 
-It leans on private names of asyncio's `BaseEventLoop` (`_run_once`, `_ready`, `_stopping`, `_write_to_self`), which are the
-same in Python 3.11 to 3.13.
+It leans on private names of asyncio's `BaseEventLoop` (`_run_once`, `_ready`, `_stopping`,
+`_write_to_self`), which are the same in Python 3.11 to 3.13.
 """
 
 from __future__ import annotations
@@ -29,11 +30,21 @@ class Deadlock(RuntimeError):
 
 
 class StableTask(asyncio.Task[Any]):
-    """asyncio keeps tasks in sets, which are ordered by hash; a memory address would differ from run to run."""
+    """asyncio keeps tasks in sets, which are ordered by hash; a memory address would differ from
+    run to run.
+    """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], *, number: int, name: str | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        *,
+        number: int,
+        name: str | None = None,
+        **options: Any,
+    ) -> None:
         self.number = number
-        # asyncio numbers its names through the whole process, so that a second run would print others
+        # asyncio numbers its names through the whole process, so that a second run would print
+        # others
         super().__init__(coroutine, name=name or f"Task-{number}", **options)
 
     def __hash__(self) -> int:
@@ -52,11 +63,12 @@ class StableFuture(asyncio.Future[Any]):
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """An event loop whose `time()` starts at 0 and moves only when all tasks wait. Timers of one moment run in the order in
-    which they were set.
+    """An event loop whose `time()` starts at 0 and moves only when all tasks wait. Timers of one
+    moment run in the order in which they were set.
 
-    It starts at 0 and not at the Unix time, because a float of 1.7e9 can only step by 0.24 microseconds. It makes its own
-    turns: asyncio's are made for selectors and clocks, and a simulation makes a hundred thousand of them a second.
+    It starts at 0 and not at the Unix time, because a float of 1.7e9 can only step by 0.24
+    microseconds. It makes its own turns: asyncio's are made for selectors and clocks, and a
+    simulation makes a hundred thousand of them a second.
     """
 
     _ready: deque[asyncio.Handle]
@@ -75,27 +87,37 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def create_future(self) -> asyncio.Future[Any]:
         return StableFuture(loop=self, number=next(self._numbers))
 
-    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
 
     def call_at(
-        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         heapq.heappush(self._timers, (when, next(self._numbers), timer))
         return timer
 
     def _run_once(self) -> None:
-        """One turn: what is ready runs once; where nothing is, the moment of the next timer comes. Raises Deadlock when
-        there is none."""
-        ready, timers = self._ready, self._timers
+        """One turn: what is ready runs once; where nothing is, the moment of the next timer comes.
+        Raises Deadlock when there is none.
+        """
+        ready = self._ready
+        timers = self._timers
         while timers and timers[0][2].cancelled():
             heapq.heappop(timers)
         if not ready and not self._stopping:
             if not timers:
-                raise Deadlock(f"no timer is left and nothing can wake {_describe(get_tasks(self))}")
+                raise Deadlock(
+                    f"no timer is left and nothing can wake {_describe(get_tasks(self))}"
+                )
             self._now = max(self._now, timers[0][0])
         while timers and timers[0][0] <= self._now:
             ready.append(heapq.heappop(timers)[2])
@@ -110,18 +132,23 @@ class VirtualLoop(asyncio.BaseEventLoop):
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio's signature
         """There is none."""
 
-    def _make_task(self, _loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+    def _make_task(
+        self, _loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
+    ) -> asyncio.Task[Any]:
         return StableTask(coroutine, loop=self, number=next(self._numbers), **options)
 
     def _write_to_self(self) -> None:
-        raise RuntimeError("a thread touched the virtual loop: everything in a simulation runs in one")
+        raise RuntimeError(
+            "a thread touched the virtual loop: everything in a simulation runs in one"
+        )
 
 
 def run_virtually(main: Callable[[random.Random], Awaitable[T]], seed: int = 0) -> T:
     """Run `main(rng)` to its end on a virtual loop. The same seed gives the same run.
 
-    Tasks that outlive `main` are cancelled. Raises Deadlock, and whatever `main` raises. One seed gives one run also in
-    another process as long as nothing iterates over a set or dictionary view that is ordered by hash.
+    Tasks that outlive `main` are cancelled. Raises Deadlock, and whatever `main` raises. One seed
+    gives one run also in another process as long as nothing iterates over a set or dictionary view
+    that is ordered by hash.
     """
     loop = VirtualLoop()
     try:
@@ -168,7 +195,9 @@ class VirtualClock:
 
 
 class SeededEntropy:
-    """Random bytes that follow from a seed. Each node has an `rng` of its own, so that none depends on what others draw."""
+    """Random bytes that follow from a seed. Each node has an `rng` of its own, so that none depends
+    on what others draw.
+    """
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -178,7 +207,8 @@ class SeededEntropy:
 
 
 class InlineCompute:
-    """Heavy work at once: in a simulation it takes no time, unless the object whose method it is says otherwise.
+    """Heavy work at once: in a simulation it takes no time, unless the object whose method it is
+    says otherwise.
 
     Its `virtual_seconds` then pass first; `math.inf` is a model that hangs.
     """
@@ -186,7 +216,9 @@ class InlineCompute:
     def __init__(self) -> None:
         self._ends: list[float] = []
 
-    async def run(self, work: Callable[..., T], *arguments: Any, longest_seconds: float | None = None) -> T:
+    async def run(
+        self, work: Callable[..., T], *arguments: Any, longest_seconds: float | None = None
+    ) -> T:
         seconds = float(getattr(getattr(work, "__self__", None), "virtual_seconds", 0.0))
         if longest_seconds is not None and seconds > longest_seconds:
             began = asyncio.get_running_loop().time()

@@ -1,6 +1,8 @@
-"""What a hoster serves: the default model, one that a factory makes, an exported program, or a language model.
+"""What a hoster serves: the default model, one that a factory makes, an exported program, or a
+language model.
 
-Each kind of model has a module; torch and transformers are imported only where one of theirs is loaded.
+Each kind of model has a module; torch and transformers are imported only where one of theirs is
+loaded.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ from epochgate.ports import Model
 
 __all__ = ["ModelError", "TorchModel", "create_default_model", "load_model"]
 
-EXPORTED, LANGUAGE = "export:", "transformers:"
+EXPORTED = "export:"
+LANGUAGE = "transformers:"
 SPELLINGS = "module:factory, export:FILE.pt2 or transformers:FOLDER"
 
 
 def load_model(name: str | None = None) -> Model:
-    """The default model, or what `name` says: `module:factory`, `export:FILE.pt2`, or `transformers:FOLDER?output=...`.
+    """The default model, or what `name` says: `module:factory`, `export:FILE.pt2`, or
+    `transformers:FOLDER?output=...`.
 
     Everything is loaded from this machine; nothing is fetched. Raises ModelError.
     """

@@ -1,7 +1,8 @@
 """What honest noise is for a model on this machine, and the tolerance that follows from it.
 
-Every distance here is the score's own (`core/scoring.py`), measured from the output of the model as it was loaded. What a
-variation of that model is made from is not known here: each is a Model like any other.
+Every distance here is the score's own (`core/scoring.py`), measured from the output of the model as
+it was loaded. What a variation of that model is made from is not known here: each is a Model like
+any other.
 """
 
 from __future__ import annotations
@@ -27,10 +28,13 @@ from epochgate.ports import Model
 NOISE_FACTOR = 3
 """A tolerance is at least this many times the honest noise (SPEC section 7)."""
 MOST_NOISE_PPM = 100_000
-"""A tenth of the output. No rounding reaches it: a batch that moves an answer as far mixes its rows, and is no batch."""
+"""A tenth of the output. No rounding reaches it: a batch that moves an answer as far mixes its
+rows, and is no batch.
+"""
 NETWORK = compute_network_id("calibration", 0)
 TIMING = Timing(0, 100, 6.0)
-_REFERENCES, _VARIATION = (b"reference 1", b"reference 2", b"reference 3"), b"variation"
+_REFERENCES = (b"reference 1", b"reference 2", b"reference 3")
+_VARIATION = b"variation"
 
 Read = Callable[[NDArray[Any]], NDArray[Any]]
 """An output as a validator sees it."""
@@ -41,7 +45,8 @@ class CalibrationError(ValueError):
 
 
 class Variation(msgspec.Struct, frozen=True):
-    """One way to serve the model. `make` is called once; where it raises, its words say why there is no such variation.
+    """One way to serve the model. `make` is called once; where it raises, its words say why there
+    is no such variation.
 
     `is_honest` tells hardware and batching, which nobody can help, from a cheaper model.
     """
@@ -52,7 +57,9 @@ class Variation(msgspec.Struct, frozen=True):
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """A variation's distance and score in each challenge, scored with the policy's tolerance; none, and why."""
+    """A variation's distance and score in each challenge, scored with the policy's tolerance; none,
+    and why.
+    """
 
     name: str
     is_honest: bool
@@ -71,8 +78,9 @@ class Measurement(msgspec.Struct, frozen=True):
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """What was measured. `grid_ppm` is the distance of an output that lies one step of the grid off in every coordinate:
-    two answers that differ by the least there is may be rounded apart by it."""
+    """What was measured. `grid_ppm` is the distance of an output that lies one step of the grid off
+    in every coordinate: two answers that differ by the least there is may be rounded apart by it.
+    """
 
     tolerance_ppm: int
     grid_ppm: int
@@ -81,7 +89,10 @@ class Calibration(msgspec.Struct, frozen=True):
     @property
     def honest_ppm(self) -> int | None:
         """The largest honest noise, None where none was measured."""
-        return max((it.largest_ppm for it in self.measurements if it.is_honest and it.distances_ppm), default=None)
+        return max(
+            (it.largest_ppm for it in self.measurements if it.is_honest and it.distances_ppm),
+            default=None,
+        )
 
     @property
     def noise_ppm(self) -> int:
@@ -105,7 +116,9 @@ class Calibration(msgspec.Struct, frozen=True):
 
 
 def compute_tolerance_ppm(noise_ppm: int) -> int:
-    """At least `NOISE_FACTOR` times the noise, which may be up to one more than it reads; rounded up to two digits."""
+    """At least `NOISE_FACTOR` times the noise, which may be up to one more than it reads; rounded
+    up to two digits.
+    """
     least = NOISE_FACTOR * (noise_ppm + 1)
     step = int(10 ** max(0, len(str(least)) - 2))
     return -(-least // step) * step
@@ -119,20 +132,26 @@ def make_challenges(policy: Policy, count: int) -> list[NDArray[Any]]:
     try:
         schema = policy.get_challenge_rule().schema
     except KeyError:
-        raise CalibrationError("the policy has no challenge, so there is no model to measure") from None
+        raise CalibrationError(
+            "the policy has no challenge, so there is no model to measure"
+        ) from None
     if not isinstance(schema, Derived):
         raise CalibrationError(
-            "the policy's challenge is chosen by its publisher: measure with a policy whose challenge is Derived(...) and of "
-            "the same shape, and take over the tolerance"
+            "the policy's challenge is chosen by its publisher: measure with a policy whose"
+            " challenge is Derived(...) and of the same shape, and take over the tolerance"
         )
     return [schema.compute(_make_context(epoch)) for epoch in range(count)]
 
 
 def make_reader(policy: Policy) -> Read:
-    """Outputs as the policy's openings carry them. The reader raises CalibrationError for one that no replica would take."""
+    """Outputs as the policy's openings carry them. The reader raises CalibrationError for one that
+    no replica would take.
+    """
     schema = policy.get_opening_rule(HOSTER).schema
     if not isinstance(schema, OpeningOf):
-        raise CalibrationError("the hosters' opening is no OpeningOf(...), so there is no output to measure")
+        raise CalibrationError(
+            "the hosters' opening is no OpeningOf(...), so there is no output to measure"
+        )
     payload = schema.payload
     decode = payload.bind(_make_context(0))
 
@@ -147,20 +166,29 @@ def make_reader(policy: Policy) -> Read:
 
 
 def calibrate(
-    policy: Policy, model: Model, variations: Iterable[Variation], count: int, report: Callable[[str], None]
+    policy: Policy,
+    model: Model,
+    variations: Iterable[Variation],
+    count: int,
+    report: Callable[[str], None],
 ) -> Calibration:
-    """Measure every variation of `model` on `count` challenges; `report` is told of each before it runs.
+    """Measure every variation of `model` on `count` challenges; `report` is told of each before it
+    runs.
 
     Raises CalibrationError when the model itself does not answer the policy's challenges.
     """
-    challenges, read, tolerance_ppm = make_challenges(policy, count), make_reader(policy), policy.scoring.tolerance_ppm
+    challenges = make_challenges(policy, count)
+    read = make_reader(policy)
+    tolerance_ppm = policy.scoring.tolerance_ppm
     report("the model as it is loaded")
     try:
         references = [read(model.infer(challenge)) for challenge in challenges]
     except CalibrationError:
         raise
     except Exception as error:
-        raise CalibrationError(f"the model fails on the policy's challenge: {type(error).__name__}: {error}") from error
+        raise CalibrationError(
+            f"the model fails on the policy's challenge: {type(error).__name__}: {error}"
+        ) from error
     measured = []
     for variation in variations:
         report(variation.name)
@@ -170,13 +198,19 @@ def calibrate(
 
 
 def compare(reference: NDArray[Any], output: object, tolerance_ppm: int) -> Consensus:
-    """The consensus of three who give the reference, which is then the centre, and one who gives `output`."""
+    """The consensus of three who give the reference, which is then the centre, and one who gives
+    `output`.
+    """
     outputs: dict[bytes, object] = dict.fromkeys(_REFERENCES, reference)
-    return compute_consensus({**outputs, _VARIATION: output}, (*_REFERENCES, _VARIATION), tolerance_ppm)
+    return compute_consensus(
+        {**outputs, _VARIATION: output}, (*_REFERENCES, _VARIATION), tolerance_ppm
+    )
 
 
 class InBatch:
-    """The Model port over a model that is asked for `count` answers at once, all the same, of which the first is taken."""
+    """The Model port over a model that is asked for `count` answers at once, all the same, of which
+    the first is taken.
+    """
 
     def __init__(self, model: Model, count: int) -> None:
         self._model = model
@@ -188,7 +222,10 @@ class InBatch:
         rows = challenge if is_batch else challenge[np.newaxis]
         output: NDArray[Any] = self._model.infer(np.repeat(rows, self._count, axis=0))
         if output.shape[:1] != (self._count,):
-            raise ValueError(f"it takes no batch: {self._count} challenges at once gave an output of shape {output.shape}")
+            raise ValueError(
+                f"it takes no batch: {self._count} challenges at once gave an output of shape"
+                f" {output.shape}"
+            )
         return output[:1] if is_batch else output[0]
 
 
@@ -199,17 +236,26 @@ def _measure(
     read: Read,
     tolerance_ppm: int,
 ) -> Measurement:
-    name, is_honest = variation.name, variation.is_honest
+    name = variation.name
+    is_honest = variation.is_honest
     try:
         model = variation.make()
         outputs = [read(model.infer(challenge)) for challenge in challenges]
     except Exception as error:  # noqa: BLE001 - a stranger's model may raise anything at all, and so may its variation
         return Measurement(name, is_honest, why_not=_first_line(error))
-    seen = [compare(one, other, tolerance_ppm) for one, other in zip(references, outputs, strict=True)]
-    distances_ppm = tuple(consensus.distances_ppm.get(_VARIATION, MOST_NOISE_PPM) for consensus in seen)
+    seen = [
+        compare(one, other, tolerance_ppm) for one, other in zip(references, outputs, strict=True)
+    ]
+    distances_ppm = tuple(
+        consensus.distances_ppm.get(_VARIATION, MOST_NOISE_PPM) for consensus in seen
+    )
     if is_honest and max(distances_ppm) >= MOST_NOISE_PPM:
-        return Measurement(name, is_honest, why_not=f"{max(distances_ppm):,} ppm is another answer, and no noise")
-    return Measurement(name, is_honest, distances_ppm, tuple(consensus.scores[_VARIATION] for consensus in seen))
+        return Measurement(
+            name, is_honest, why_not=f"{max(distances_ppm):,} ppm is another answer, and no noise"
+        )
+    return Measurement(
+        name, is_honest, distances_ppm, tuple(consensus.scores[_VARIATION] for consensus in seen)
+    )
 
 
 def _compute_grid_ppm(reference: NDArray[Any]) -> int:
@@ -227,4 +273,8 @@ def _make_context(epoch: int) -> EpochContext:
 
 def _first_line(error: Exception) -> str:
     words = (str(error).splitlines() or [""])[0]
-    return words if isinstance(error, CalibrationError | ValueError) else f"{type(error).__name__}: {words}"
+    return (
+        words
+        if isinstance(error, CalibrationError | ValueError)
+        else f"{type(error).__name__}: {words}"
+    )

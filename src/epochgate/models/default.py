@@ -9,7 +9,8 @@ DEFAULT_SEED = 20_240_229
 
 
 def create_default_model(width: int = 64) -> TorchModel:
-    """A small transformer over a sequence of vectors of `width` elements, such as the default challenge's (16, 64).
+    """A small transformer over a sequence of vectors of `width` elements, such as the default
+    challenge's (16, 64).
 
     Its weights follow from a seed of their own, and torch's own generator is left as it was.
     """
@@ -17,6 +18,8 @@ def create_default_model(width: int = 64) -> TorchModel:
 
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(DEFAULT_SEED)
-        layer = torch.nn.TransformerEncoderLayer(width, nhead=4, dim_feedforward=4 * width, dropout=0.0, batch_first=True)
+        layer = torch.nn.TransformerEncoderLayer(
+            width, nhead=4, dim_feedforward=4 * width, dropout=0.0, batch_first=True
+        )
         encoder = torch.nn.TransformerEncoder(layer, num_layers=2, enable_nested_tensor=False)
     return TorchModel(encoder.eval())

@@ -1,4 +1,6 @@
-"""`module:factory`: a callable of the user's own that makes the model. Without tensors it works without torch."""
+"""`module:factory`: a callable of the user's own that makes the model. Without tensors it works
+without torch.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,20 @@ from epochgate.ports import Model
 
 
 def load_from_factory(name: str) -> Model:
-    """The model that `module:factory` makes, called without arguments, or that is there already under that name.
+    """The model that `module:factory` makes, called without arguments, or that is there already
+    under that name.
 
-    It is a `torch.nn.Module`, or any object with `infer(array) -> array`. Modules are also looked for in the working
-    directory. Raises ModelError.
+    It is a `torch.nn.Module`, or any object with `infer(array) -> array`. Modules are also looked
+    for in the working directory. Raises ModelError.
     """
     found = _find(name)
     model = _adapt(found)
     if model is not None:
         return model
     if not callable(found):
-        raise ModelError(f"{name} is a {type(found).__name__}: it must be a model, or a callable that makes one")
+        raise ModelError(
+            f"{name} is a {type(found).__name__}: it must be a model, or a callable that makes one"
+        )
     try:
         made = found()
     except Exception as error:
@@ -31,20 +36,25 @@ def load_from_factory(name: str) -> Model:
     model = _adapt(made)
     if model is None:
         raise ModelError(
-            f"{name} made a {type(made).__name__}: it must make a torch.nn.Module, or an object with infer(array) -> array"
+            f"{name} made a {type(made).__name__}: it must make a torch.nn.Module, or an object"
+            " with infer(array) -> array"
         )
     return model
 
 
 def _adapt(made: Any) -> Model | None:
-    """The Model port over what was made; None for what is none. Whoever made a torch module has imported torch."""
+    """The Model port over what was made; None for what is none. Whoever made a torch module has
+    imported torch.
+    """
     if isinstance(made, type):
         return None
     if callable(getattr(made, "infer", None)):
         model: Model = made
         return model
     torch = sys.modules.get("torch")
-    return TorchModel(made.eval()) if torch is not None and isinstance(made, torch.nn.Module) else None
+    return (
+        TorchModel(made.eval()) if torch is not None and isinstance(made, torch.nn.Module) else None
+    )
 
 
 def _find(name: str) -> Any:
@@ -56,7 +66,9 @@ def _find(name: str) -> Any:
     try:
         module = import_module(module_name)
     except ModuleNotFoundError as error:
-        raise ModelError(f"there is no module {error.name!r}: run in its folder, or install it") from error
+        raise ModelError(
+            f"there is no module {error.name!r}: run in its folder, or install it"
+        ) from error
     except Exception as error:
         raise ModelError(f"{module_name} cannot be imported: {describe(error)}") from error
     finally:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 class TorchModel:
-    """What takes a tensor and returns one, such as a `torch.nn.Module` in evaluation mode; it is asked without gradients."""
+    """What takes a tensor and returns one, such as a `torch.nn.Module` in evaluation mode; it is
+    asked without gradients.
+    """
 
     def __init__(self, module: Callable[[torch.Tensor], object]) -> None:
         self.module = module
@@ -27,5 +29,7 @@ class TorchModel:
         with torch.inference_mode():
             output = self.module(torch.from_numpy(np.array(challenge)))
         if not isinstance(output, torch.Tensor):
-            raise ModelError(f"the model returned {type(output).__name__}: it must return one tensor")
+            raise ModelError(
+                f"the model returned {type(output).__name__}: it must return one tensor"
+            )
         return output.detach().cpu().numpy()

@@ -1,6 +1,8 @@
-"""The same torch model on other hardware's terms, or cheaper: what a hoster might serve in its place.
+"""The same torch model on other hardware's terms, or cheaper: what a hoster might serve in its
+place.
 
-A variant is made by changing a model that was loaded for it, so it works for whatever loads a `torch.nn.Module`.
+A variant is made by changing a model that was loaded for it, so it works for whatever loads a
+`torch.nn.Module`.
 """
 
 from __future__ import annotations
@@ -38,36 +40,48 @@ class OnThreads:
 
 
 def run_in(precision: str, model: Model) -> Model:
-    """`model` with weights and arithmetic in `precision`, "bfloat16" or "float16"; it answers in the precision it had.
+    """`model` with weights and arithmetic in `precision`, "bfloat16" or "float16"; it answers in
+    the precision it had.
 
     Raises ModelError for a model that is no torch module.
     """
     import torch  # noqa: PLC0415 - heavy, and not part of a light installation
 
-    module, narrow = get_module(model), getattr(torch, precision)
-    wide = next((each.dtype for each in module.parameters() if each.is_floating_point()), torch.float32)
+    module = get_module(model)
+    narrow = getattr(torch, precision)
+    wide = next(
+        (each.dtype for each in module.parameters() if each.is_floating_point()), torch.float32
+    )
     module.to(narrow)
-    module.register_forward_pre_hook(lambda _, given, named: (_cast(given, narrow), _cast(named, narrow)), with_kwargs=True)
+    module.register_forward_pre_hook(
+        lambda _, given, named: (_cast(given, narrow), _cast(named, narrow)), with_kwargs=True
+    )
     module.register_forward_hook(lambda _, __, output: _cast(output, wide))
     return model
 
 
 def round_weights_to_bfloat16(model: Model) -> Model:
-    """`model` with weights that went through bfloat16, and arithmetic as before. Raises ModelError like `run_in`."""
+    """`model` with weights that went through bfloat16, and arithmetic as before. Raises ModelError
+    like `run_in`.
+    """
     import torch  # noqa: PLC0415 - heavy, and not part of a light installation
 
     return _change_weights(model, lambda weight: weight.to(torch.bfloat16).to(weight.dtype))
 
 
 def round_weights_to_integers(bits: int, model: Model) -> Model:
-    """`model` with every matrix rounded to integers of `bits` bits and a scale a row, as weight-only quantisation does it;
-    arithmetic as before. Raises ModelError like `run_in`."""
+    """`model` with every matrix rounded to integers of `bits` bits and a scale a row, as
+    weight-only quantisation does it; arithmetic as before. Raises ModelError like `run_in`.
+    """
     most = (1 << (bits - 1)) - 1
 
     def change(weight: torch.Tensor) -> torch.Tensor:
         if weight.ndim < 2:
             return weight
-        scale = weight.abs().amax(dim=tuple(range(1, weight.ndim)), keepdim=True).clamp(min=1e-30) / most
+        scale = (
+            weight.abs().amax(dim=tuple(range(1, weight.ndim)), keepdim=True).clamp(min=1e-30)
+            / most
+        )
         return (weight / scale).round() * scale
 
     return _change_weights(model, change)

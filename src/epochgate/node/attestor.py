@@ -1,4 +1,6 @@
-"""Everybody else's duty: recompute the submission, and attest it when, and only when, it is exactly equal."""
+"""Everybody else's duty: recompute the submission, and attest it when, and only when, it is exactly
+equal.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ async def _wait_for_submission(node: NodeContext, duty: Duty) -> OnChain:
 
 
 def _note(node: NodeContext, decision: Decision, **changes: Any) -> None:
-    node.recorder.note_decision(node.chain_clock.get_evaluation_context(), replace(decision, **changes))
+    node.recorder.note_decision(
+        node.chain_clock.get_evaluation_context(), replace(decision, **changes)
+    )
 
 
 async def _judge(
@@ -89,8 +93,12 @@ async def _judge(
     return verdict, shown
 
 
-async def ask_for_set(node: NodeContext, submitter: bytes, epoch: int, pairs: Sequence[tuple[Rule, int]]) -> ShownSet:
-    """What `submitter` shows of the set it named in `epoch`: only what is signed, and belongs to one of `pairs`."""
+async def ask_for_set(
+    node: NodeContext, submitter: bytes, epoch: int, pairs: Sequence[tuple[Rule, int]]
+) -> ShownSet:
+    """What `submitter` shows of the set it named in `epoch`: only what is signed, and belongs to
+    one of `pairs`.
+    """
     proofs: list[Proof] = []
     evidence: list[tuple[Record, Record]] = []
     for _ in range(MAX_PAGES):
@@ -101,13 +109,21 @@ async def ask_for_set(node: NodeContext, submitter: bytes, epoch: int, pairs: Se
         evidence += page.evidence
         if page.is_last or not (page.proofs or page.evidence):
             break
-    key_rules = {key_rule.key: key_rule for rule, of in pairs for key_rule in node.schedule.get_key_rules(rule, of)}
+    key_rules = {
+        key_rule.key: key_rule
+        for rule, of in pairs
+        for key_rule in node.schedule.get_key_rules(rule, of)
+    }
     network = node.chain.network_id
-    signed = [pair for pair in evidence if all(is_record_signed(network, record) for record in pair)]
+    signed = [
+        pair for pair in evidence if all(is_record_signed(network, record) for record in pair)
+    ]
     return ShownSet(tuple(_read_proofs(node, key_rules, proofs)), tuple(signed))
 
 
-def _read_proofs(node: NodeContext, key_rules: Mapping[bytes, KeyRule], proofs: Sequence[Proof]) -> Iterator[KeyReading]:
+def _read_proofs(
+    node: NodeContext, key_rules: Mapping[bytes, KeyRule], proofs: Sequence[Proof]
+) -> Iterator[KeyReading]:
     """The submitter's proofs, judged like a replica's answers."""
     now = node.chain_clock.get_evaluation_context()
     by_key: dict[bytes, dict[RecordId, Proof]] = {}
@@ -116,21 +132,30 @@ def _read_proofs(node: NodeContext, key_rules: Mapping[bytes, KeyRule], proofs: 
             by_key.setdefault(proof.record.key, {})[compute_record_id(proof.record)] = proof
     for key, shown in by_key.items():
         rule = key_rules[key].receipt_rule
-        signers = {record_id: node.store.verify(rule, record_id, proof.receipts) for record_id, proof in shown.items()}
+        signers = {
+            record_id: node.store.verify(rule, record_id, proof.receipts)
+            for record_id, proof in shown.items()
+        }
         yield KeyReading(key_rules[key], shown, signers, frozenset())
 
 
 def _compare(submitted: Mapping[bytes, int], recomputed: Mapping[bytes, int]) -> Iterator[str]:
     for author in sorted(submitted.keys() | recomputed.keys()):
-        theirs, ours = submitted.get(author), recomputed.get(author)
+        theirs = submitted.get(author)
+        ours = recomputed.get(author)
         if theirs != ours:
             yield f"{format_peer_id(author)}: submitted {theirs}, recomputed {ours}"
 
 
 async def _is_still_there(node: NodeContext, duty: Duty, judged: OnChain) -> bool:
-    """An attestation is for whatever the chain holds then, and a reorganisation may have exchanged what was judged."""
+    """An attestation is for whatever the chain holds then, and a reorganisation may have exchanged
+    what was judged.
+    """
     found = await node.chain.get_submission(duty.epoch)
-    return found is not None and (found.submitter, found.submission) == (judged.submitter, judged.submission)
+    return found is not None and (found.submitter, found.submission) == (
+        judged.submitter,
+        judged.submission,
+    )
 
 
 async def _say_so(node: NodeContext, duty: Duty) -> None:

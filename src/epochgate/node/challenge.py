@@ -1,4 +1,6 @@
-"""The epoch's challenge: published by whom the chain elected, by the next in line when it is absent, and looked at."""
+"""The epoch's challenge: published by whom the chain elected, by the next in line when it is
+absent, and looked at.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,15 @@ from epochgate.observe.events import ChallengeMissing, ChallengeSeen
 
 
 async def publish_challenge(node: NodeContext, duty: Duty) -> str:
-    """A stand-in looks first: a challenge that is proven needs no other. It waits for no silent replica, for it has little
-    time, and what it publishes beside another's costs nobody anything."""
+    """A stand-in looks first: a challenge that is proven needs no other. It waits for no silent
+    replica, for it has little time, and what it publishes beside another's costs nobody anything.
+    """
     rule = node.policy.get_challenge_rule()
     context = node.schedule.get_context(duty.epoch)
-    if context.elected != node.author and (seen := await _read_proven(node, duty.epoch, wait_for_all=False)) is not None:
+    if (
+        context.elected != node.author
+        and (seen := await _read_proven(node, duty.epoch, wait_for_all=False)) is not None
+    ):
         return f"not needed, {format_peer_id(seen.record.author)} has published"
     record = await node.find_own_record(rule, duty.epoch)
     if record is None:
@@ -34,7 +40,9 @@ async def see_challenge(node: NodeContext, duty: Duty) -> str:
     if seen is None:
         is_derived = isinstance(node.policy.get_challenge_rule().schema, Derived)
         consequence = (
-            "everybody computes it" if is_derived else "there is nothing to work on, and nobody is paid for this epoch"
+            "everybody computes it"
+            if is_derived
+            else "there is nothing to work on, and nobody is paid for this epoch"
         )
         node.emit(ChallengeMissing(duty.epoch, consequence))
         return f"nobody has published a challenge: {consequence}"
@@ -44,12 +52,16 @@ async def see_challenge(node: NodeContext, duty: Duty) -> str:
 
 
 async def get_challenge(node: NodeContext, epoch: int) -> tuple[Any, bytes]:
-    """The epoch's challenge and its digest. Raises Missed where the publisher chooses it and none is proven."""
+    """The epoch's challenge and its digest. Raises Missed where the publisher chooses it and none
+    is proven.
+    """
     context = node.schedule.get_context(epoch)
     try:
         rule = node.policy.get_challenge_rule()
     except KeyError:
-        return np.empty(0, np.float32), bytes(32)  # a subnet without challenges: openings name nothing
+        return np.empty(0, np.float32), bytes(
+            32
+        )  # a subnet without challenges: openings name nothing
     if isinstance(rule.schema, Derived):
         return rule.schema.compute(context), rule.schema.compute_digest(context)
     seen = await _read_proven(node, epoch, wait_for_all=True)
@@ -60,12 +72,15 @@ async def get_challenge(node: NodeContext, epoch: int) -> tuple[Any, bytes]:
 
 
 async def _make(node: NodeContext, rule: Rule, context: EpochContext) -> bytes:
-    """The payload to publish. Raises Missed where this node has nothing to choose from; the next stand-in takes over."""
+    """The payload to publish. Raises Missed where this node has nothing to choose from; the next
+    stand-in takes over.
+    """
     if isinstance(rule.schema, Derived):
         return rule.schema.encode(rule.schema.compute(context))
     if node.challenger is None:
         raise DutyFailed(
-            "the policy leaves the challenge to its publisher, and this node has no challenger: stand-ins take over"
+            "the policy leaves the challenge to its publisher, and this node has no challenger:"
+            " stand-ins take over"
         )
     array = await node.compute.run(node.challenger.choose, context.epoch, context.roster.seed)
     try:
@@ -82,11 +97,14 @@ def _decode(node: NodeContext, context: EpochContext, proof: Proof) -> Any:
 
 
 async def _read_proven(node: NodeContext, epoch: int, *, wait_for_all: bool) -> Proof | None:
-    """The proven challenge: the elected node's before any stand-in's, and of two values of one author that of the smaller
-    digest, so that all who see the same take the same. Who works on it asks every replica, since what one misses costs it
-    the epoch."""
+    """The proven challenge: the elected node's before any stand-in's, and of two values of one
+    author that of the smaller digest, so that all who see the same take the same. Who works on it
+    asks every replica, since what one misses costs it the epoch.
+    """
     context = node.schedule.get_context(epoch)
-    rule_reading = await node.store.read_all(node.policy.get_challenge_rule(), epoch, wait_for_all=wait_for_all)
+    rule_reading = await node.store.read_all(
+        node.policy.get_challenge_rule(), epoch, wait_for_all=wait_for_all
+    )
     proven = rule_reading.get_proofs(Standing.PROVEN)
     order = (context.elected, *context.roster.compute_stand_ins(context.elected))
     return next((proven[author][0] for author in order if author in proven), None)

@@ -1,7 +1,8 @@
 """Which duties fall due in an epoch, and between which blocks: a pure table.
 
-Places in time are blocks of the chain with a share of one: 117.5 is in the middle of block 117. Authors start a margin
-after a window opens and finish a margin before it closes; readers wait a margin after it closed (SPEC section 3).
+Places in time are blocks of the chain with a share of one: 117.5 is in the middle of block 117.
+Authors start a margin after a window opens and finish a margin before it closes; readers wait a
+margin after it closed (SPEC section 3).
 """
 
 from __future__ import annotations
@@ -48,12 +49,18 @@ class Duty(msgspec.Struct, frozen=True):
 
 
 def compute_duties(
-    policy: Policy, timing: Timing, epoch: int, roles: int, *, is_elected: bool, stand_in_rank: int | None = None
+    policy: Policy,
+    timing: Timing,
+    epoch: int,
+    roles: int,
+    *,
+    is_elected: bool,
+    stand_in_rank: int | None = None,
 ) -> tuple[Duty, ...]:
     """The duties in `epoch` of a node on its roster, in the order in which they open.
 
-    `roles` are bits of `Role`. `stand_in_rank` is the node's place among those who publish the challenge when the elected
-    one does not, 0 first; None for a node that is not among them.
+    `roles` are bits of `Role`. `stand_in_rank` is the node's place among those who publish the
+    challenge when the elected one does not, 0 first; None for a node that is not among them.
     """
     table = _Table(policy, timing, epoch)
     found = [*table.list_challenge(roles, is_elected, stand_in_rank)]
@@ -62,11 +69,18 @@ def compute_duties(
     if roles & VALIDATOR:
         found += table.list_validating()
     found += table.list_settling(is_elected)
-    return tuple(sorted((duty for duty in found if duty.opens < duty.closes), key=lambda duty: (duty.opens, duty.closes)))
+    return tuple(
+        sorted(
+            (duty for duty in found if duty.opens < duty.closes),
+            key=lambda duty: (duty.opens, duty.closes),
+        )
+    )
 
 
 def select_left(duties: Iterable[Duty], block: float) -> tuple[Duty, ...]:
-    """Those that are open at `block` or open later; a node that starts in mid-epoch joins at the first of them."""
+    """Those that are open at `block` or open later; a node that starts in mid-epoch joins at the
+    first of them.
+    """
     return tuple(duty for duty in duties if duty.closes > block)
 
 
@@ -81,7 +95,9 @@ class _Table:
         self.opening = _find(lambda: policy.get_opening_rule(HOSTER))
         self.list_opening = _find(lambda: policy.get_opening_rule(VALIDATOR))
 
-    def list_challenge(self, roles: int, is_elected: bool, stand_in_rank: int | None) -> Iterator[Duty]:
+    def list_challenge(
+        self, roles: int, is_elected: bool, stand_in_rank: int | None
+    ) -> Iterator[Duty]:
         rule = self.challenge
         if rule is None:
             return
@@ -111,23 +127,46 @@ class _Table:
             return
         if self.epoch >= self.list_opening.epochs_ago:
             rests_on = (COMMIT_SCORES, self.epoch - self.list_opening.epochs_ago)
-            yield Duty(OPEN_SCORES, self.epoch, *self._compute_authors_time(self.list_opening), rests_on)
-            yield Duty(SEE_OPENINGS, self.epoch, self._compute_readers_time(self.list_opening), self.end)
-        opens, closes = self._compute_authors_time(get_commitment_rule(self.policy, self.list_opening))
-        yield Duty(COMMIT_SCORES, self.epoch, max(opens, self._compute_readers_time(self.opening)), closes)
+            yield Duty(
+                OPEN_SCORES, self.epoch, *self._compute_authors_time(self.list_opening), rests_on
+            )
+            yield Duty(
+                SEE_OPENINGS, self.epoch, self._compute_readers_time(self.list_opening), self.end
+            )
+        opens, closes = self._compute_authors_time(
+            get_commitment_rule(self.policy, self.list_opening)
+        )
+        yield Duty(
+            COMMIT_SCORES, self.epoch, max(opens, self._compute_readers_time(self.opening)), closes
+        )
 
     def list_settling(self, is_elected: bool) -> Iterator[Duty]:
-        """Everybody waits for the epoch's first block to pass, by when all know whom the chain elected."""
+        """Everybody waits for the epoch's first block to pass, by when all know whom the chain
+        elected.
+        """
         if self.epoch < 1 or self.opening is None or self.list_opening is None:
             return
         name, until = (SUBMIT, SUBMIT_UNTIL) if is_elected else (ATTEST, ATTEST_UNTIL)
-        yield Duty(name, self.epoch, self.start + 1, self.start + float(until * self.timing.blocks_per_epoch))
+        yield Duty(
+            name,
+            self.epoch,
+            self.start + 1,
+            self.start + float(until * self.timing.blocks_per_epoch),
+        )
         if self.list_opening.epochs_ago > 0:
-            opens = self.start + self._compute_margin(get_commitment_rule(self.policy, self.list_opening))
-            yield Duty(SEE_COMMITMENTS, self.epoch, opens, self.start + float(ATTEST_UNTIL * self.timing.blocks_per_epoch))
+            opens = self.start + self._compute_margin(
+                get_commitment_rule(self.policy, self.list_opening)
+            )
+            yield Duty(
+                SEE_COMMITMENTS,
+                self.epoch,
+                opens,
+                self.start + float(ATTEST_UNTIL * self.timing.blocks_per_epoch),
+            )
 
     def _compute_authors_time(self, rule: Rule) -> tuple[float, float]:
-        blocks, margin = _get_window(rule).bind(self.epoch, self.timing), self._compute_margin(rule)
+        blocks = _get_window(rule).bind(self.epoch, self.timing)
+        margin = self._compute_margin(rule)
         return blocks.first + margin, blocks.last + 1 - margin
 
     def _compute_readers_time(self, rule: Rule) -> float:

@@ -1,4 +1,6 @@
-"""Heartbeats: JOINING, ONLINE, OFFLINE under the key of each role, renewed well before they expire (SPEC section 8)."""
+"""Heartbeats: JOINING, ONLINE, OFFLINE under the key of each role, renewed well before they expire
+(SPEC section 8).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from epochgate.observe.events import NodeWarning
 from epochgate.schemas import Heartbeat, Map, ServerState
 
 SPARE_SECONDS = 6.0
-"""How much less than the longest lifetime is asked for, so that a clock that is behind admits it too."""
+"""How much less than the longest lifetime is asked for, so that a clock that is behind admits it
+too.
+"""
 MAX_SPARE_SHARE = 0.2
 """Of a lifetime, where that is less: epochs may be as short as seconds."""
 RENEWALS = 3
@@ -27,7 +31,9 @@ RETRIES = 10
 class HeartbeatPublisher:
     """Beats for as long as `run` runs. A beat that fails is repeated and never ends the next."""
 
-    def __init__(self, node: NodeContext, public_name: str, facts: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, node: NodeContext, public_name: str, facts: Mapping[str, Any] | None = None
+    ) -> None:
         self.state = ServerState.JOINING
         self._node = node
         self._public_name = public_name
@@ -59,15 +65,21 @@ class HeartbeatPublisher:
     async def _beat(self, timeout_seconds: float) -> bool:
         """Whether the heartbeats of all roles were proven within `timeout_seconds`.
 
-        While a node starts or stops its peers may do the same, so only a node that is online complains.
+        While a node starts or stops its peers may do the same, so only a node that is online
+        complains.
         """
         try:
-            said = await asyncio.gather(*(self._say(rule, timeout_seconds) for rule in self._get_rules()))
+            said = await asyncio.gather(
+                *(self._say(rule, timeout_seconds) for rule in self._get_rules())
+            )
             failures = [words for words in said if words]
         except Exception as error:  # noqa: BLE001 - whatever ails one beat, the next is due
             failures = [f"{type(error).__name__}: {error}"]
         if failures and self._is_well and self.state is ServerState.ONLINE:
-            advice = "it is tried again; if it stays so, see whether this node is registered and reaches its peers"
+            advice = (
+                "it is tried again; if it stays so, see whether this node is registered and reaches"
+                " its peers"
+            )
             self._node.emit(NodeWarning("heartbeat", failures[0], advice))
         self._is_well = not failures
         return self._is_well
@@ -77,9 +89,13 @@ class HeartbeatPublisher:
         node = self._node
         key_rule = node.get_key_rule(rule, self._get_epoch())
         now_seconds = node.get_unix_seconds()
-        expiration_time = now_seconds + compute_lifetime_seconds(key_rule.longest_seconds, self.state)
+        expiration_time = now_seconds + compute_lifetime_seconds(
+            key_rule.longest_seconds, self.state
+        )
         payload = rule.schema.encode(self._describe(rule))
-        record = node.key.sign_record(key_rule.context.network, key_rule.key, payload, expiration_time)
+        record = node.key.sign_record(
+            key_rule.context.network, key_rule.key, payload, expiration_time
+        )
         posting = await node.store.post(record, key_rule, now_seconds + timeout_seconds)
         return "" if posting.is_proven else str(posting)
 
@@ -109,12 +125,20 @@ class HeartbeatPublisher:
 
     def _compute_shortest_lifetime(self) -> float:
         node = self._node
-        lifetimes = [compute_seconds(rule.ttl, node.chain.timing) for rule in node.policy.rules if is_heartbeat(rule)]
+        lifetimes = [
+            compute_seconds(rule.ttl, node.chain.timing)
+            for rule in node.policy.rules
+            if is_heartbeat(rule)
+        ]
         return min(lifetimes, default=node.chain.timing.seconds_per_epoch)
 
 
 def is_heartbeat(rule: Rule) -> bool:
-    return not rule.is_of_an_epoch and isinstance(rule.schema, Map) and issubclass(rule.schema.model, Heartbeat)
+    return (
+        not rule.is_of_an_epoch
+        and isinstance(rule.schema, Map)
+        and issubclass(rule.schema.model, Heartbeat)
+    )
 
 
 def compute_lifetime_seconds(longest_seconds: float, state: ServerState) -> float:

@@ -33,7 +33,9 @@ async def open_output(node: NodeContext, duty: Duty) -> str:
     return await open_commitment(node, duty, node.policy.get_opening_rule(HOSTER))
 
 
-def commit(node: NodeContext, rule: Rule, epoch: int, challenge_digest: bytes, payload: bytes) -> Record:
+def commit(
+    node: NodeContext, rule: Rule, epoch: int, challenge_digest: bytes, payload: bytes
+) -> Record:
     """The signed commitment to `payload`, with its opening on disk."""
     opening = Opening(node.entropy.get_bytes(SALT_BYTES), challenge_digest, payload)
     network = node.chain.network_id
@@ -42,14 +44,21 @@ def commit(node: NodeContext, rule: Rule, epoch: int, challenge_digest: bytes, p
 
 
 async def open_commitment(node: NodeContext, duty: Duty, rule: Rule) -> str:
-    """Open what this node committed to `rule.epochs_ago` epochs before. Raises Missed when its ledger knows of nothing."""
+    """Open what this node committed to `rule.epochs_ago` epochs before. Raises Missed when its
+    ledger knows of nothing.
+    """
     record = node.database.get_own_record(rule.kind, duty.epoch)
     if record is None:
         assert duty.rests_on is not None  # noqa: S101 - the table of duties says so of every opening
         committing, committed_epoch = duty.rests_on
-        opening = node.database.get_own_opening(get_commitment_rule(node.policy, rule).kind, committed_epoch)
+        opening = node.database.get_own_opening(
+            get_commitment_rule(node.policy, rule).kind, committed_epoch
+        )
         if opening is None:
-            raise DutyFailed(f"it rests on {committing} of epoch {committed_epoch}, of which this node's ledger knows nothing")
+            raise DutyFailed(
+                f"it rests on {committing} of epoch {committed_epoch}, of which this node's ledger"
+                " knows nothing"
+            )
         record = node.sign_once(rule, duty.epoch, rule.schema.encode(opening))
     return await node.post(rule, duty, record)
 
@@ -59,7 +68,9 @@ async def _infer(node: NodeContext, duty: Duty, opening_rule: Rule, challenge: o
     if node.model is None:
         raise DutyFailed("this node is registered as a hoster, but runs no model")
     if not isinstance(opening_rule.schema, OpeningOf):
-        raise DutyFailed(f"the schema of {opening_rule.kind} is no OpeningOf(...), so there is nothing to open")
+        raise DutyFailed(
+            f"the schema of {opening_rule.kind} is no OpeningOf(...), so there is nothing to open"
+        )
     output = await _ask_model(node, node.model, challenge, compute_limit_seconds(node, duty))
     try:
         return opening_rule.schema.payload.encode(output)
@@ -68,13 +79,19 @@ async def _infer(node: NodeContext, duty: Duty, opening_rule: Rule, challenge: o
 
 
 def compute_limit_seconds(node: NodeContext, duty: Duty) -> float:
-    """How long the model has: what is left of the duty's time, less a block for the commitment to reach its replicas."""
+    """How long the model has: what is left of the duty's time, less a block for the commitment to
+    reach its replicas.
+    """
     left_seconds = max(0.0, node.compute_seconds_until(duty.closes))
     return left_seconds - min(node.block_seconds, left_seconds * MAX_SENDING_SHARE)
 
 
-async def _ask_model(node: NodeContext, model: Model, challenge: object, longest_seconds: float) -> object:
-    """What the model answers in time. The heartbeats' throughput follows: none while it answers too late."""
+async def _ask_model(
+    node: NodeContext, model: Model, challenge: object, longest_seconds: float
+) -> object:
+    """What the model answers in time. The heartbeats' throughput follows: none while it answers too
+    late.
+    """
     began_seconds = node.get_unix_seconds()
     try:
         output = await node.compute.run(model.infer, challenge, longest_seconds=longest_seconds)
@@ -88,11 +105,17 @@ async def _ask_model(node: NodeContext, model: Model, challenge: object, longest
 
 
 def _describe_slow(had_seconds: float, usual_seconds: float | None) -> str:
-    usual = "it never answered since this node started" if usual_seconds is None else f"it usually needs {usual_seconds:.3g} s"
+    usual = (
+        "it never answered since this node started"
+        if usual_seconds is None
+        else f"it usually needs {usual_seconds:.3g} s"
+    )
     advice = "serve a smaller model, or this one on a faster machine"
     return f"the model had not answered after the {had_seconds:.3g} s it had; {usual}: {advice}"
 
 
 def _describe_stuck(runs: int) -> NodeWarning:
     what = f"{runs} runs of the model were given up and still go on, each in a thread of its own"
-    return NodeWarning("model", what, "if it hangs, see why, and start the node again: a thread cannot be ended")
+    return NodeWarning(
+        "model", what, "if it hangs, see why, and start the node again: a thread cannot be ended"
+    )

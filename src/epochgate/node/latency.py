@@ -32,6 +32,8 @@ class LatencyTracker:
 
     @property
     def throughput(self) -> float:
-        """Requests a second that the model has been seen to answer: none before its first answer, and after a miss."""
+        """Requests a second that the model has been seen to answer: none before its first answer,
+        and after a miss.
+        """
         usual_seconds = self.usual_seconds
         return 1 / usual_seconds if usual_seconds and not self._is_late else 0.0

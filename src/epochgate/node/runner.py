@@ -1,4 +1,6 @@
-"""A node: follows the chain from epoch to epoch, and does its duties, each on its own, at their times."""
+"""A node: follows the chain from epoch to epoch, and does its duties, each on its own, at their
+times.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,15 @@ from epochgate.node.hoster import commit_output, open_output
 from epochgate.node.scheduler import DutyScheduler
 from epochgate.node.submitter import submit
 from epochgate.node.validator import commit_scores, open_scores, see_commitments, see_openings
-from epochgate.observe.events import ElectionChanged, Emit, EpochBegan, NodeReady, NodeStopped, NodeWarning, Verdicts
+from epochgate.observe.events import (
+    ElectionChanged,
+    Emit,
+    EpochBegan,
+    NodeReady,
+    NodeStopped,
+    NodeWarning,
+    Verdicts,
+)
 from epochgate.observe.recorder import Recorder, Situation, Unrecorded
 from epochgate.ports import Chain, Challenger, Clock, Compute, Entropy, Handler, Model, Network
 from epochgate.store.chain_clock import ChainClock
@@ -46,8 +56,12 @@ DUTY_HANDLERS: dict[str, DutyHandler] = {
     duties.SUBMIT: submit,
     duties.ATTEST: attest,
 }
-TIMEOUT_SECONDS, TIMEOUT_BLOCKS, SUSPECT_PART = 3.0, 10, 3
-"""A request is given up after so many seconds, or blocks where those are shorter; a third of it for who was silent before."""
+TIMEOUT_SECONDS = 3.0
+TIMEOUT_BLOCKS = 10
+SUSPECT_PART = 3
+"""A request is given up after so many seconds, or blocks where those are shorter; a third of it for
+who was silent before.
+"""
 GOODBYE_SECONDS = 3.0
 """How long a node that stops tries to say so."""
 REPAIR_PAUSE_BLOCKS = 5
@@ -59,9 +73,9 @@ ELECTION_PATIENCE_BLOCKS = 2
 class Node:
     """One node of a subnet, whole.
 
-    `await start()`, then `await run()` until `stop()` is called. Cancelling `run` is an abrupt end: nothing is said or
-    cleaned up beyond its tasks, and a node started later with the same ledger goes on. Network, chain and ledger belong to
-    whoever passes them in, and are closed there.
+    `await start()`, then `await run()` until `stop()` is called. Cancelling `run` is an abrupt end:
+    nothing is said or cleaned up beyond its tasks, and a node started later with the same ledger
+    goes on. Network, chain and ledger belong to whoever passes them in, and are closed there.
     """
 
     def __init__(
@@ -89,7 +103,9 @@ class Node:
         recorder = recorder or Unrecorded()
         self.schedule = EpochSchedule(policy)
         self.chain_clock = ChainClock(chain, clock, self.schedule, database)
-        self.replica = Replica(key, judge, database, self.chain_clock, network.max_message_bytes, recorder)
+        self.replica = Replica(
+            key, judge, database, self.chain_clock, network.max_message_bytes, recorder
+        )
         timeout_seconds = min(TIMEOUT_SECONDS, TIMEOUT_BLOCKS * chain.timing.block_seconds)
         suspect_seconds = timeout_seconds / SUSPECT_PART
         self.store = Store(
@@ -117,7 +133,9 @@ class Node:
             recorder=recorder,
         )
         self.handlers = dict(handlers)
-        """How it does each duty, by the duty's name: a subnet may do one its own way, an adversary in a bad one."""
+        """How it does each duty, by the duty's name: a subnet may do one its own way, an adversary
+        in a bad one.
+        """
         self._scheduler = DutyScheduler(self.context, self.handlers, self._spawn)
         self.handler: Handler | None = None
         """What answers others' requests in the place of its replica."""
@@ -137,18 +155,26 @@ class Node:
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
-        """Listen and learn the roster. Raises PolicyError when the policy cannot work on this chain."""
+        """Listen and learn the roster. Raises PolicyError when the policy cannot work on this
+        chain.
+        """
         epoch = self._get_epoch()  # the next one may begin while this one is learnt
         if self._is_started():
             await self._learn(epoch)
         else:
             self._learn_who_waits()
         roster = self.schedule.get_context(epoch).roster
-        check_policy(self._policy, self._chain.timing, len(roster.members), self.network.max_message_bytes)
+        check_policy(
+            self._policy, self._chain.timing, len(roster.members), self.network.max_message_bytes
+        )
         self._note_begun(epoch, self.context.get_unix_seconds(), None)
         await self.network.serve(self.handler or self.replica.handle)
         self._spawn(self._keep_running("heartbeat", self._heartbeat.run))
-        roles = [role.name.lower() for role in Role if role.name and roster.roles.get(self._author, 0) & role]
+        roles = [
+            role.name.lower()
+            for role in Role
+            if role.name and roster.roles.get(self._author, 0) & role
+        ]
         self._emit(NodeReady(roles, self._addresses, self._policy.digest.hex()))
 
     async def run(self) -> None:
@@ -158,7 +184,9 @@ class Node:
             self._spawn(self._keep_running("election", self._look_at_election))
             await self._stopping.wait()
             await self._end_tasks()
-            with suppress(TimeoutError):  # whoever does not hear OFFLINE sees the last heartbeat expire
+            with suppress(
+                TimeoutError
+            ):  # whoever does not hear OFFLINE sees the last heartbeat expire
                 async with asyncio.timeout(GOODBYE_SECONDS):
                     await self._heartbeat.say_goodbye(GOODBYE_SECONDS)
         finally:
@@ -171,7 +199,9 @@ class Node:
         self._stopping.set()
 
     async def _follow(self) -> None:
-        """Epoch after epoch. What an epoch began goes on by itself, so this only ever waits for the next one."""
+        """Epoch after epoch. What an epoch began goes on by itself, so this only ever waits for the
+        next one.
+        """
         while not self._is_started():
             self._learn_who_waits()
             await self._wait_for_start()
@@ -184,7 +214,9 @@ class Node:
                     self.context.began_epoch = epoch
                     self._spawn(self._repair(epoch))
                 self._begin(epoch)
-            await self.context.wait_for_block(timing.compute_first_block(epoch) + timing.blocks_per_epoch / 2)
+            await self.context.wait_for_block(
+                timing.compute_first_block(epoch) + timing.blocks_per_epoch / 2
+            )
             await self._learn_roster(epoch + 1)
             await self.context.wait_for_block(timing.compute_first_block(epoch + 1))
             while self._get_epoch() == epoch:  # noqa: ASYNC110 - the head may come later than the time for it
@@ -198,7 +230,9 @@ class Node:
 
     def _learn_who_waits(self) -> None:
         """Before the first block there are heartbeats only, among those who are registered now."""
-        context = EpochContext(self._chain.network_id, self._chain.timing, self._chain.get_waiting_roster())
+        context = EpochContext(
+            self._chain.network_id, self._chain.timing, self._chain.get_waiting_roster()
+        )
         self._add_context(context)
 
     def _add_context(self, context: EpochContext) -> None:
@@ -228,14 +262,20 @@ class Node:
                 await self._learn_roster(earlier)
             except Exception as error:  # noqa: BLE001 - without the past a node cannot settle it, and still does the rest
                 advice = "a chain node that keeps its history is needed"
-                self._emit(NodeWarning(f"roster of epoch {earlier}", f"{type(error).__name__}: {error}", advice))
+                self._emit(
+                    NodeWarning(
+                        f"roster of epoch {earlier}", f"{type(error).__name__}: {error}", advice
+                    )
+                )
         await self._learn_roster(epoch)
         elected = await self._get_elected(epoch)
         roster = self.schedule.get_context(epoch).roster
         self._add_context(EpochContext(self._chain.network_id, self._chain.timing, roster, elected))
 
     async def _learn_roster(self, epoch: int) -> None:
-        """Ahead of the epoch, so that nothing waits for it at the boundary. What was learnt is kept for good."""
+        """Ahead of the epoch, so that nothing waits for it at the boundary. What was learnt is kept
+        for good.
+        """
         if epoch not in self._learnt or not self.schedule.has(epoch):
             roster = await self._chain.get_roster(epoch)
             self._add_context(EpochContext(self._chain.network_id, self._chain.timing, roster))
@@ -258,13 +298,22 @@ class Node:
         self._database.forget(now_seconds, oldest_epoch)
         self._note_begun(epoch, now_seconds, oldest_epoch)
         context = self.schedule.get_context(epoch)
-        roster, elected = context.roster, context.elected
-        self._emit(EpochBegan(epoch, format_peer_id(elected) if elected else None, len(roster.hosters), len(roster.validators)))
+        roster = context.roster
+        elected = context.elected
+        self._emit(
+            EpochBegan(
+                epoch,
+                format_peer_id(elected) if elected else None,
+                len(roster.hosters),
+                len(roster.validators),
+            )
+        )
         self._scheduler.begin(context)
 
     async def _look_at_election(self) -> None:
-        """Once; it is repeated every block. A reorganisation of the epoch's first block may elect another node, and a chain
-        that was slow may show its election late."""
+        """Once; it is repeated every block. A reorganisation of the epoch's first block may elect
+        another node, and a chain that was slow may show its election late.
+        """
         epoch = self._epoch
         if epoch is None:
             return
@@ -276,18 +325,27 @@ class Node:
         before = self.schedule.get_context(epoch)
         context = msgspec.structs.replace(before, elected=elected)
         self._add_context(context)
-        now, then = format_peer_id(elected), format_peer_id(before.elected) if before.elected else None
+        now = format_peer_id(elected)
+        then = format_peer_id(before.elected) if before.elected else None
         self._emit(ElectionChanged(epoch, now, then))
-        self._scheduler.change(context, f"the chain elects {now} now, in the place of {then or 'nobody'}")
+        self._scheduler.change(
+            context, f"the chain elects {now} now, in the place of {then or 'nobody'}"
+        )
 
     async def _repair(self, epoch: int) -> None:
-        """Take what this node should hold as a replica, and lost or never had; it is ready when it has asked once."""
-        repair = Repair(self._policy, self.store, self.replica, self.chain_clock, epoch, self._recorder)
+        """Take what this node should hold as a replica, and lost or never had; it is ready when it
+        has asked once.
+        """
+        repair = Repair(
+            self._policy, self.store, self.replica, self.chain_clock, epoch, self._recorder
+        )
         while repair.left and self._get_epoch() < epoch + READABLE_EPOCHS:
             try:
                 await repair.take()
             except Exception as error:  # noqa: BLE001 - a node without old records still does its duties
-                self._emit(NodeWarning("repair", f"{type(error).__name__}: {error}", "it is tried again"))
+                self._emit(
+                    NodeWarning("repair", f"{type(error).__name__}: {error}", "it is tried again")
+                )
             self._heartbeat.set_online()
             await asyncio.sleep(REPAIR_PAUSE_BLOCKS * self._chain.timing.block_seconds)
         self._heartbeat.set_online()
@@ -295,7 +353,10 @@ class Node:
     def _emit_verdicts(self) -> None:
         admitted, denied = self.replica.take_counts()
         if self._epoch is not None:
-            counts = {reason.value: count for reason, count in sorted(denied.items(), key=lambda item: item[0].value)}
+            counts = {
+                reason.value: count
+                for reason, count in sorted(denied.items(), key=lambda item: item[0].value)
+            }
             self._emit(Verdicts(self._epoch, admitted, counts))
 
     async def _keep_running(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -303,7 +364,13 @@ class Node:
             try:
                 await work()
             except Exception as error:  # noqa: BLE001 - a chain that hiccups must not end the node
-                self._emit(NodeWarning(name, f"{type(error).__name__}: {error}", "it is tried again in a block's time"))
+                self._emit(
+                    NodeWarning(
+                        name,
+                        f"{type(error).__name__}: {error}",
+                        "it is tried again in a block's time",
+                    )
+                )
             await asyncio.sleep(self._chain.timing.block_seconds)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

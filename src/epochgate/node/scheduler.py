@@ -1,4 +1,6 @@
-"""The rota: which duties a node has in an epoch, by the election as it stands; each is done on its own, at its time."""
+"""The rota: which duties a node has in an epoch, by the election as it stands; each is done on its
+own, at its time.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ GRACE_BLOCKS = 0.5
 
 
 class DutyScheduler:
-    """`handlers` says how each duty is done, by its name; `spawn` begins a task, which the node ends when it stops."""
+    """`handlers` says how each duty is done, by its name; `spawn` begins a task, which the node
+    ends when it stops.
+    """
 
     def __init__(
         self,
@@ -39,10 +43,14 @@ class DutyScheduler:
         self._begin_left(self._compute_table(context))
 
     def change(self, context: EpochContext, why: str) -> None:
-        """Another node is elected: duties that only the election before gave end, those that this one gives begin, others go
-        on. What was attested may be gone with the block that was exchanged, so attesting begins anew."""
+        """Another node is elected: duties that only the election before gave end, those that this
+        one gives begin, others go on. What was attested may be gone with the block that was
+        exchanged, so attesting begins anew.
+        """
         table = self._compute_table(context)
-        for duty in [duty for duty in self._tasks if duty not in table or duty.name == duties.ATTEST]:
+        for duty in [
+            duty for duty in self._tasks if duty not in table or duty.name == duties.ATTEST
+        ]:
             task = self._tasks.pop(duty)
             if task in self._working and duty not in table:
                 self._node.emit(DutyMissed(duty.epoch, duty.name, why))
@@ -50,7 +58,9 @@ class DutyScheduler:
         self._begin_left(table)
 
     def _compute_table(self, context: EpochContext) -> tuple[Duty, ...]:
-        node, roster, elected = self._node, context.roster, context.elected
+        node = self._node
+        roster = context.roster
+        elected = context.elected
         if node.author not in roster.roles:
             return ()
         stand_ins = roster.compute_stand_ins(elected)
@@ -81,7 +91,11 @@ class DutyScheduler:
         try:
             detail = await self._work_in_time(duty)
         except TimeoutError:
-            node.emit(DutyMissed(duty.epoch, duty.name, f"not done in the {left_seconds:.3g} s that it had"))
+            node.emit(
+                DutyMissed(
+                    duty.epoch, duty.name, f"not done in the {left_seconds:.3g} s that it had"
+                )
+            )
         except DutyFailed as failed:
             node.emit(DutyMissed(duty.epoch, duty.name, str(failed)))
         except Exception as error:  # noqa: BLE001 - one duty's failure never ends another, nor the node
@@ -92,8 +106,10 @@ class DutyScheduler:
             self._working.discard(working)
 
     async def _work_in_time(self, duty: Duty) -> str:
-        """What the duty's flow says. Raises TimeoutError when the window closes, by the head: blocks may come slower than
-        they should, and whoever gave up by the clock would give up too soon."""
+        """What the duty's flow says. Raises TimeoutError when the window closes, by the head:
+        blocks may come slower than they should, and whoever gave up by the clock would give up too
+        soon.
+        """
         node = self._node
         task = asyncio.ensure_future(self._handlers[duty.name](node, duty))
         try:

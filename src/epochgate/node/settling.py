@@ -19,43 +19,70 @@ from epochgate.node.duties import Duty
 async def read_deciding(node: NodeContext, duty: Duty) -> tuple[RuleReading, ...]:
     """All that the submission made in `duty.epoch` rests on, as far as the replicas show it.
 
-    It is read before anything else is waited for: replicas may be gone by then, and the next submission may rest on it too.
+    It is read before anything else is waited for: replicas may be gone by then, and the next
+    submission may rest on it too.
     """
     before = await node.chain.get_submission(duty.epoch - 1)
-    deciding = compute_deciding(node.policy, duty.epoch, is_attested=before is not None and before.is_attested)
+    deciding = compute_deciding(
+        node.policy, duty.epoch, is_attested=before is not None and before.is_attested
+    )
     return await node.gather(deciding, duty.closes)
 
 
 async def find_attested_list(node: NodeContext, duty: Duty) -> tuple[int, ...] | None:
-    """The list that those who attested the submission before agreed to, None where nobody did. Raises Missed."""
+    """The list that those who attested the submission before agreed to, None where nobody did.
+    Raises Missed.
+    """
     before = await node.chain.get_submission(duty.epoch - 1)
     if before is None or not before.is_attested:
         return None
     list_epoch = duty.epoch - 1 - node.policy.get_opening_rule(VALIDATOR).epochs_ago
     known = node.database.get_score_list(list_epoch)
-    return await _rebuild_list(node, duty, list_epoch, before.submission.bitmaps) if known is None else known
+    return (
+        await _rebuild_list(node, duty, list_epoch, before.submission.bitmaps)
+        if known is None
+        else known
+    )
 
 
-async def settle(node: NodeContext, duty: Duty, records: RecordSet, attested_list: tuple[int, ...] | None) -> Settlement:
-    return await node.compute.run(compute_settlement, node.policy, node.schedule, records, duty.epoch, attested_list)
+async def settle(
+    node: NodeContext, duty: Duty, records: RecordSet, attested_list: tuple[int, ...] | None
+) -> Settlement:
+    return await node.compute.run(
+        compute_settlement, node.policy, node.schedule, records, duty.epoch, attested_list
+    )
 
 
-async def _rebuild_list(node: NodeContext, duty: Duty, epoch: int, bitmaps: tuple[bytes, ...]) -> tuple[int, ...]:
+async def _rebuild_list(
+    node: NodeContext, duty: Duty, epoch: int, bitmaps: tuple[bytes, ...]
+) -> tuple[int, ...]:
     """The list of `epoch`, from the hosters' records that the attested submission named.
 
-    For a node that was not there, or did not agree. Raises Missed when it cannot find what was named.
+    For a node that was not there, or did not agree. Raises Missed when it cannot find what was
+    named.
     """
     opening = node.policy.get_opening_rule(HOSTER)
-    pairs = ((get_commitment_rule(node.policy, opening), epoch - opening.epochs_ago), (opening, epoch))
+    pairs = (
+        (get_commitment_rule(node.policy, opening), epoch - opening.epochs_ago),
+        (opening, epoch),
+    )
     rule_readings = await node.gather(pairs, duty.closes)
     included = {
         (rule_reading.rule.kind, rule_reading.epoch): _select(rule_reading, bitmap)
         for rule_reading, bitmap in zip(rule_readings, bitmaps[: len(pairs)], strict=True)
     }
     records = RecordSet(included, {}, bitmaps, b"")
-    outcome = await node.compute.run(compute_hoster_outcome, node.policy, node.schedule, records, epoch)
+    outcome = await node.compute.run(
+        compute_hoster_outcome, node.policy, node.schedule, records, epoch
+    )
     node.database.keep_score_list(epoch, outcome.score_list)
-    node.recorder.note_list(node.chain_clock.get_evaluation_context(), epoch, rule_readings, bitmaps[: len(pairs)], outcome)
+    node.recorder.note_list(
+        node.chain_clock.get_evaluation_context(),
+        epoch,
+        rule_readings,
+        bitmaps[: len(pairs)],
+        outcome,
+    )
     return outcome.score_list
 
 
@@ -65,12 +92,13 @@ def _select(rule_reading: RuleReading, bitmap: bytes) -> dict[bytes, Proof]:
     lost = [author for author in named if author not in proven]
     if lost:
         raise DutyFailed(
-            f"{rule_reading.rule.kind} of epoch {rule_reading.epoch} by {lost[0].hex()} was attested, "
-            "and cannot be found any more"
+            f"{rule_reading.rule.kind} of epoch {rule_reading.epoch} by {lost[0].hex()} was"
+            " attested, and cannot be found any more"
         )
     if unclear := [author for author in named if len(proven[author]) > 1]:
         raise DutyFailed(
-            f"{rule_reading.rule.kind} of epoch {rule_reading.epoch} by {unclear[0].hex()} was attested, "
-            "and two values of it are proven: only those who were there know which one counted"
+            f"{rule_reading.rule.kind} of epoch {rule_reading.epoch} by {unclear[0].hex()} was"
+            " attested, and two values of it are proven: only those who were there know which one"
+            " counted"
         )
     return {author: proven[author][0] for author in named}

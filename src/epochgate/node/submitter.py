@@ -1,4 +1,6 @@
-"""The elected node's duty: put last epoch's scores and the set they rest on on the chain, and show that set."""
+"""The elected node's duty: put last epoch's scores and the set they rest on on the chain, and show
+that set.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,18 @@ from epochgate.ports import ChainRefused, OnChain, Submission
 
 
 async def submit(node: NodeContext, duty: Duty) -> str:
-    """Also after a restart: what is on the chain already is not submitted again, but its set is shown again."""
+    """Also after a restart: what is on the chain already is not submitted again, but its set is
+    shown again.
+    """
     rule_readings = await read_deciding(node, duty)
     if too_few := [
         f"{rule_reading.rule.kind} of epoch {rule_reading.epoch}"
         for rule_reading in rule_readings
         if not rule_reading.is_enough
     ]:
-        raise DutyFailed(f"too few replicas answered for {', '.join(too_few)}: what they hide may count")
+        raise DutyFailed(
+            f"too few replicas answered for {', '.join(too_few)}: what they hide may count"
+        )
     records = compute_set(rule_readings)
     _show(node, duty, records)
     attested_list = await find_attested_list(node, duty)
@@ -30,7 +36,9 @@ async def submit(node: NodeContext, duty: Duty) -> str:
     on_chain = await node.chain.get_submission(duty.epoch)
     if on_chain is None:
         try:
-            await node.chain.submit(Submission(duty.epoch, settlement.pay, records.bitmaps, records.root))
+            await node.chain.submit(
+                Submission(duty.epoch, settlement.pay, records.bitmaps, records.root)
+            )
         except ChainRefused as refused:
             raise DutyFailed(f"the chain refused: {refused}") from None
         on_chain = await _read_back(node, duty)
@@ -40,7 +48,15 @@ async def submit(node: NodeContext, duty: Duty) -> str:
     if submission.root == records.root:
         node.database.keep_score_list(duty.epoch - 1, settlement.outcome.score_list)
     scores = {format_peer_id(author): score for author, score in submission.scores.items()}
-    decision = Decision(duty.epoch, "submitted", attested_list, rule_readings, on_chain, records=records, settlement=settlement)
+    decision = Decision(
+        duty.epoch,
+        "submitted",
+        attested_list,
+        rule_readings,
+        on_chain,
+        records=records,
+        settlement=settlement,
+    )
     node.recorder.note_decision(node.chain_clock.get_evaluation_context(), decision)
     node.emit(Submitted(duty.epoch, duty.epoch - 1, scores, submission.root.hex()))
     return f"the scores of epoch {duty.epoch - 1}, at block {on_chain.block}"

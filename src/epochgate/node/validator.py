@@ -1,4 +1,6 @@
-"""A validator's epoch: open last epoch's list, read what the hosters showed, score it, commit to the list."""
+"""A validator's epoch: open last epoch's list, read what the hosters showed, score it, commit to
+the list.
+"""
 
 from __future__ import annotations
 
@@ -31,26 +33,38 @@ async def see_openings(node: NodeContext, duty: Duty) -> str:
 
 
 async def see_commitments(node: NodeContext, duty: Duty) -> str:
-    """Who committed to a list about the epoch before. It counts in the next one, and by then more replicas may be gone."""
+    """Who committed to a list about the epoch before. It counts in the next one, and by then more
+    replicas may be gone.
+    """
     opening = node.policy.get_opening_rule(VALIDATOR)
-    rule, epoch = get_commitment_rule(node.policy, opening), duty.epoch - 1
+    rule = get_commitment_rule(node.policy, opening)
+    epoch = duty.epoch - 1
     (commitments,) = await node.gather(((rule, epoch),), duty.closes)
     if not commitments.is_enough:
-        raise DutyFailed(f"too few replicas answered for {rule.kind} of epoch {epoch}: they are asked again when it counts")
+        raise DutyFailed(
+            f"too few replicas answered for {rule.kind} of epoch {epoch}: they are asked again when"
+            " it counts"
+        )
     return f"{len(commitments.get_proofs(Standing.PROVEN))} validators have committed"
 
 
 async def commit_scores(node: NodeContext, duty: Duty) -> str:
     list_opening = node.policy.get_opening_rule(VALIDATOR)
     rule = get_commitment_rule(node.policy, list_opening)
-    record, note = await node.find_own_record(rule, duty.epoch), ""
+    record = await node.find_own_record(rule, duty.epoch)
+    note = ""
     if record is None:
         if not isinstance(list_opening.schema, OpeningOf):
-            raise DutyFailed(f"the schema of {list_opening.kind} is no OpeningOf(...), so there is nothing to open")
+            raise DutyFailed(
+                f"the schema of {list_opening.kind} is no OpeningOf(...), so there is nothing to"
+                " open"
+            )
         outcome = await _score(node, duty)
         payload = list_opening.schema.payload.encode(outcome.score_list)
         record = commit(node, rule, duty.epoch, outcome.challenge_digest or NO_CHALLENGE, payload)
-        note = "" if outcome.committed else "no hoster has committed, so there is nothing to score: "
+        note = (
+            "" if outcome.committed else "no hoster has committed, so there is nothing to score: "
+        )
     return note + await node.post(rule, duty, record)
 
 
@@ -60,9 +74,15 @@ async def _score(node: NodeContext, duty: Duty) -> HosterOutcome:
     pairs = ((commitment, duty.epoch - opening.epochs_ago), (opening, duty.epoch))
     rule_readings = await node.gather(pairs, duty.closes)
     records = compute_set(rule_readings)
-    outcome = await node.compute.run(compute_hoster_outcome, node.policy, node.schedule, records, duty.epoch)
-    node.recorder.note_scores(node.chain_clock.get_evaluation_context(), duty.epoch, rule_readings, records, outcome)
+    outcome = await node.compute.run(
+        compute_hoster_outcome, node.policy, node.schedule, records, duty.epoch
+    )
+    node.recorder.note_scores(
+        node.chain_clock.get_evaluation_context(), duty.epoch, rule_readings, records, outcome
+    )
     scores = {format_peer_id(author): score for author, score in outcome.scores.items()}
-    committed, opened = (list(map(format_peer_id, authors)) for authors in (outcome.committed, outcome.opened))
+    committed, opened = (
+        list(map(format_peer_id, authors)) for authors in (outcome.committed, outcome.opened)
+    )
     node.emit(Scored(duty.epoch, scores, committed, opened))
     return outcome

@@ -8,8 +8,9 @@ PEER_ID_TAIL = 6
 
 
 class Actor(msgspec.Struct, frozen=True):
-    """One node. `peer_id` is its text form, `12D3KooW...`; `role` is `hoster` or `validator`, `adversary` what it plays
-    where it is none of the honest."""
+    """One node. `peer_id` is its text form, `12D3KooW...`; `role` is `hoster` or `validator`,
+    `adversary` what it plays where it is none of the honest.
+    """
 
     name: str
     role: str
@@ -40,7 +41,9 @@ class Cast(msgspec.Struct, frozen=True):
 
     def get_name(self, peer_id: str) -> str:
         """The node's name, or the end of the peer id of one that is not in the cast."""
-        return next((actor.name for actor in self.actors if actor.peer_id == peer_id), shorten(peer_id))
+        return next(
+            (actor.name for actor in self.actors if actor.peer_id == peer_id), shorten(peer_id)
+        )
 
     def name_peers(self, words: str) -> str:
         """The same words with names in the place of peer ids."""

@@ -1,4 +1,6 @@
-"""A fact in a line of words, for people who watch. Facts that the screen shows otherwise have none."""
+"""A fact in a line of words, for people who watch. Facts that the screen shows otherwise
+have none.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,10 @@ def _describe(fact: AnyEvent, cast: Cast) -> str | None:
             return " on ".join(["ready", *(address.split("/p2p/")[0] for address in addresses[:1])])
         case ElectionChanged(epoch=epoch, elected=elected, before=before):
             instead = cast.get_name(before) if before else "nobody"
-            return f"the chain elects {cast.get_name(elected)} in epoch {epoch} now, in the place of {instead}"
+            return (
+                f"the chain elects {cast.get_name(elected)} in epoch {epoch} now, in the place of"
+                f" {instead}"
+            )
         case DutyDone(duty=duty, detail=detail) if duty not in QUIET_DUTIES:
             return f"{duty}: {detail or 'done'}"
         case DutyMissed(duty=duty, why=why):
@@ -45,7 +50,10 @@ def _describe(fact: AnyEvent, cast: Cast) -> str | None:
         case ChallengeMissing(epoch=epoch, consequence=consequence):
             return f"nobody has published a challenge for epoch {epoch}: {consequence}"
         case Stored(is_complete=False):
-            return f"only {fact.receipts} of {fact.k} receipts for {fact.rule}; {fact.k - fact.f} make it complete"
+            return (
+                f"only {fact.receipts} of {fact.k} receipts for {fact.rule}; {fact.k - fact.f} make"
+                " it complete"
+            )
         case Scored(scores=scores, openings=openings):
             return f"scored {len(scores)} hosters, {len(openings)} of them by their openings"
         case Submitted(scored_epoch=scored_epoch):
@@ -53,7 +61,10 @@ def _describe(fact: AnyEvent, cast: Cast) -> str | None:
         case Attested(submitter=submitter):
             return f"attested the submission of {cast.get_name(submitter)}"
         case AttestationRefused(submitter=submitter, differences=differences):
-            return f"refused to attest the submission of {cast.get_name(submitter)}: {'; '.join(differences)}"
+            return (
+                f"refused to attest the submission of {cast.get_name(submitter)}:"
+                f" {'; '.join(differences)}"
+            )
         case Abstained(why=why):
             return f"abstained: {why}"
         case NodeWarning(where=where, what=what, advice=advice):
@@ -62,12 +73,17 @@ def _describe(fact: AnyEvent, cast: Cast) -> str | None:
 
 
 def describe_challenge(fact: ChallengeSeen, cast: Cast) -> str:
-    return f"the challenge of epoch {fact.epoch} is proven, published by {cast.get_name(fact.author)}"
+    return (
+        f"the challenge of epoch {fact.epoch} is proven, published by {cast.get_name(fact.author)}"
+    )
 
 
 def describe_epoch(fact: EpochBegan, cast: Cast) -> str:
     elected = cast.get_name(fact.elected) if fact.elected else "nobody"
-    return f"epoch {fact.epoch} began: {fact.hosters} hosters, {fact.validators} validators, {elected} elected"
+    return (
+        f"epoch {fact.epoch} began: {fact.hosters} hosters, {fact.validators} validators, {elected}"
+        " elected"
+    )
 
 
 def is_bad(fact: AnyEvent) -> bool:

@@ -1,6 +1,8 @@
-"""The facts that a node emits while it lives. Logs, metrics, the devnet's screen, transcripts and tests all read these.
+"""The facts that a node emits while it lives. Logs, metrics, the devnet's screen, transcripts and
+tests all read these.
 
-Peers are named by their text form (`12D3KooW...`), digests in hex, so that an event can be written as one line of JSON.
+Peers are named by their text form (`12D3KooW...`), digests in hex, so that an event can be written
+as one line of JSON.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ class EpochBegan(Event, frozen=True):
 
 
 class ElectionChanged(Event, frozen=True):
-    """The epoch's first block was exchanged for another, and with it whom the chain elected; or the chain shows it late."""
+    """The epoch's first block was exchanged for another, and with it whom the chain elected; or the
+    chain shows it late.
+    """
 
     epoch: int
     elected: str
@@ -85,14 +89,18 @@ class ChallengeSeen(Event, frozen=True):
 
 
 class ChallengeMissing(Event, frozen=True):
-    """The time to publish a challenge is over and none is proven; `consequence` says what that means for the epoch."""
+    """The time to publish a challenge is over and none is proven; `consequence` says what that
+    means for the epoch.
+    """
 
     epoch: int
     consequence: str
 
 
 class Scored(Event, frozen=True):
-    """A validator's own scores of an epoch's hosters, 0 to 10^6, and which commitments and openings it counted."""
+    """A validator's own scores of an epoch's hosters, 0 to 10^6, and which commitments and openings
+    it counted.
+    """
 
     epoch: int
     scores: dict[str, int]
@@ -101,7 +109,9 @@ class Scored(Event, frozen=True):
 
 
 class Gathered(Event, frozen=True):
-    """What the node read, after the window closed, of the openings that validators made in `epoch`."""
+    """What the node read, after the window closed, of the openings that validators made in
+    `epoch`.
+    """
 
     epoch: int
     validator_openings: list[str]
@@ -117,7 +127,9 @@ class Submitted(Event, frozen=True):
 
 
 class Attested(Event, frozen=True):
-    """The node recomputed the submission made in `epoch`, found it equal, and said so on the chain."""
+    """The node recomputed the submission made in `epoch`, found it equal, and said so on
+    the chain.
+    """
 
     epoch: int
     submitter: str
@@ -179,7 +191,9 @@ Emit = Callable[[AnyEvent], None]
 
 
 class Line(msgspec.Struct, frozen=True):
-    """An event as a node process writes it: one line of JSON on its standard output or in its transcript."""
+    """An event as a node process writes it: one line of JSON on its standard output or in its
+    transcript.
+    """
 
     node: str
     time_seconds: float
@@ -197,5 +211,8 @@ def decode_line(data: bytes) -> Line:
     """Raises msgspec.DecodeError on anything that is no event line."""
     try:
         return _line_decoder.decode(data)
-    except (UnicodeDecodeError, RecursionError) as error:  # msgspec lets these two through as they are
+    except (
+        UnicodeDecodeError,
+        RecursionError,
+    ) as error:  # msgspec lets these two through as they are
         raise msgspec.DecodeError(str(error)) from None

@@ -1,4 +1,6 @@
-"""The port through which a node says what it decided and from what, so that it can be decided again later."""
+"""The port through which a node says what it decided and from what, so that it can be decided again
+later.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,9 @@ Decided = Literal["submitted", "agreed", "refused", "abstained"]
 class Situation(msgspec.Struct, frozen=True):
     """Who judges, by what, and what it knows and holds: all that the verdicts from here on rest on.
 
-    `judge` names the one that stands in for the policy, empty where none does. At an epoch's begin what expired of epochs
-    before `oldest_epoch` has just been let go; at a node's start nothing has, and it is None.
+    `judge` names the one that stands in for the policy, empty where none does. At an epoch's begin
+    what expired of epochs before `oldest_epoch` has just been let go; at a node's start nothing
+    has, and it is None.
     """
 
     node: bytes
@@ -40,10 +43,12 @@ class Situation(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What a node made of the submission made in `epoch`: its own, or another's that it attests or not.
+    """What a node made of the submission made in `epoch`: its own, or another's that it attests or
+    not.
 
-    `attested_list` is the list that lists are judged by, None where the submission before was not attested. `records` and
-    `settlement` are what it computed itself, None where it did not come so far.
+    `attested_list` is the list that lists are judged by, None where the submission before was not
+    attested. `records` and `settlement` are what it computed itself, None where it did not come so
+    far.
     """
 
     epoch: int
@@ -69,25 +74,42 @@ class Recorder(Protocol):
         ...
 
     def note_post(
-        self, sender: bytes, record: Record, now: EvaluationContext, answer: Receipt | Denied, *, is_new: bool
+        self,
+        sender: bytes,
+        record: Record,
+        now: EvaluationContext,
+        answer: Receipt | Denied,
+        *,
+        is_new: bool,
     ) -> None:
         """A record was judged; `is_new` tells a receipt given now from one given before."""
         ...
 
-    def note_turned_away(self, sender: bytes, now: EvaluationContext, denied: Denied, size_bytes: int) -> None:
+    def note_turned_away(
+        self, sender: bytes, now: EvaluationContext, denied: Denied, size_bytes: int
+    ) -> None:
         """A request was refused before it was read as a record."""
         ...
 
     def note_put_off(self) -> None:
-        """Another request of a sender that was refused for its rate, and told to wait, came too soon."""
+        """Another request of a sender that was refused for its rate, and told to wait, came too
+        soon.
+        """
         ...
 
     def note_copy(self, proof: Proof, now: EvaluationContext, epoch: int) -> None:
-        """A replica that lacked a record, or receipts for it, took what is proven; kept as of `epoch`."""
+        """A replica that lacked a record, or receipts for it, took what is proven; kept as of
+        `epoch`.
+        """
         ...
 
     def note_scores(
-        self, now: EvaluationContext, epoch: int, rule_readings: Sequence[RuleReading], records: RecordSet, it: HosterOutcome
+        self,
+        now: EvaluationContext,
+        epoch: int,
+        rule_readings: Sequence[RuleReading],
+        records: RecordSet,
+        it: HosterOutcome,
     ) -> None:
         """A validator scored the hosters of `epoch`."""
         ...
@@ -100,7 +122,9 @@ class Recorder(Protocol):
         bitmaps: Sequence[bytes],
         it: HosterOutcome,
     ) -> None:
-        """The list attested for `epoch` was computed again, from the records that the attested submission named."""
+        """The list attested for `epoch` was computed again, from the records that the attested
+        submission named.
+        """
         ...
 
     def note_decision(self, now: EvaluationContext, decision: Decision) -> None: ...
@@ -114,17 +138,30 @@ class Unrecorded:
     def note_context(self, context: EpochContext) -> None: ...
 
     def note_post(
-        self, sender: bytes, record: Record, now: EvaluationContext, answer: Receipt | Denied, *, is_new: bool
+        self,
+        sender: bytes,
+        record: Record,
+        now: EvaluationContext,
+        answer: Receipt | Denied,
+        *,
+        is_new: bool,
     ) -> None: ...
 
-    def note_turned_away(self, sender: bytes, now: EvaluationContext, denied: Denied, size_bytes: int) -> None: ...
+    def note_turned_away(
+        self, sender: bytes, now: EvaluationContext, denied: Denied, size_bytes: int
+    ) -> None: ...
 
     def note_put_off(self) -> None: ...
 
     def note_copy(self, proof: Proof, now: EvaluationContext, epoch: int) -> None: ...
 
     def note_scores(
-        self, now: EvaluationContext, epoch: int, rule_readings: Sequence[RuleReading], records: RecordSet, it: HosterOutcome
+        self,
+        now: EvaluationContext,
+        epoch: int,
+        rule_readings: Sequence[RuleReading],
+        records: RecordSet,
+        it: HosterOutcome,
     ) -> None: ...
 
     def note_list(

@@ -1,10 +1,13 @@
-"""Bring your own predicate: every name that the seed's listing uses, so that it runs below one import line as it stands.
+"""Bring your own predicate: every name that the seed's listing uses, so that it runs below one
+import line as it stands.
 
     from epochgate.predicate import *
 
-`torch` here reads tensor files without unpickling, whatever `weights_only` says, and `MSGPackSerializer` is hivemind's with a
-limit on nesting. A predicate goes into `HypertensorPredicateValidator` or `PredicateValidator`; those compose with hivemind's
-record validators on a plain hivemind DHT (`hivemind_dht`), and by `compose` with a policy on our engine. Needs `[node]`.
+`torch` here reads tensor files without unpickling, whatever `weights_only` says, and
+`MSGPackSerializer` is hivemind's with a limit on nesting. A predicate goes into
+`HypertensorPredicateValidator` or `PredicateValidator`; those compose with hivemind's record
+validators on a plain hivemind DHT (`hivemind_dht`), and by `compose` with a policy on our engine.
+Needs `[node]`.
 """
 
 import io
@@ -18,7 +21,9 @@ try:
     from hivemind.dht.routing import DHTID
     from hivemind.dht.validation import DHTRecord
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(f"epochgate.predicate needs {error.name}: pip install 'epochgate[node]'") from error
+    raise ModuleNotFoundError(
+        f"epochgate.predicate needs {error.name}: pip install 'epochgate[node]'"
+    ) from error
 
 from epochgate.predicate.consensus_tensor import ConsensusTensorModel
 from epochgate.predicate.dht_time import get_dht_time
@@ -26,7 +31,11 @@ from epochgate.predicate.hivemind_dht import mark_reads, mark_reads_of_dht
 from epochgate.predicate.judge import PlainJudge, compose
 from epochgate.predicate.safe_torch import torch
 from epochgate.predicate.serializer import MSGPackSerializer
-from epochgate.predicate.validators import DHTRequestType, HypertensorPredicateValidator, PredicateValidator
+from epochgate.predicate.validators import (
+    DHTRequestType,
+    HypertensorPredicateValidator,
+    PredicateValidator,
+)
 
 CONSENSUS_STORE_DEADLINE = 0.15
 CONSENSUS_FALLBACK_STORE_DEADLINE = 0.10
@@ -44,7 +53,9 @@ MAX_HOSTER_COMMIT_TIME = 1 * DEFAULT_EPOCH_SECONDS
 MAX_HOSTER_REVEAL_TIME = 1 * DEFAULT_EPOCH_SECONDS
 MAX_VALIDATOR_COMMIT_TIME = 2 * DEFAULT_EPOCH_SECONDS
 MAX_VALIDATOR_REVEAL_TIME = 2 * DEFAULT_EPOCH_SECONDS
-"""Seconds, of a chain with epochs of 100 blocks of 6 s. On another chain use a policy: its lifetimes are in epochs."""
+"""Seconds, of a chain with epochs of 100 blocks of 6 s. On another chain use a policy: its
+lifetimes are in epochs.
+"""
 
 __all__ = [
     "CONSENSUS_FALLBACK_STORE_DEADLINE",

@@ -12,7 +12,9 @@ MAX_ELEMENTS = 1 << 20
 
 
 class ConsensusTensorModel(BaseModel):
-    """A dense torch tensor of real floats, all finite: 1 to MAX_ELEMENTS of them. Raises ValidationError for anything else."""
+    """A dense torch tensor of real floats, all finite: 1 to MAX_ELEMENTS of them. Raises
+    ValidationError for anything else.
+    """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -22,9 +24,13 @@ class ConsensusTensorModel(BaseModel):
     @classmethod
     def check_tensor(cls, tensor: torch.Tensor) -> torch.Tensor:
         if tensor.layout is not torch.strided or tensor.is_meta or not tensor.is_floating_point():
-            raise ValueError(f"expected a dense tensor of floats, saw {tensor.layout} {tensor.dtype}")
+            raise ValueError(
+                f"expected a dense tensor of floats, saw {tensor.layout} {tensor.dtype}"
+            )
         if not 1 <= tensor.numel() <= MAX_ELEMENTS or tensor.dim() > MAX_DIMENSIONS:
-            raise ValueError(f"expected 1 to {MAX_ELEMENTS} elements, saw shape {tuple(tensor.shape)}")
+            raise ValueError(
+                f"expected 1 to {MAX_ELEMENTS} elements, saw shape {tuple(tensor.shape)}"
+            )
         if not bool(torch.isfinite(tensor).all()):
             raise ValueError("expected finite values, saw NaN or infinity")
         return tensor

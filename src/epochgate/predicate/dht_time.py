@@ -1,4 +1,6 @@
-"""The time as a predicate asks for it: on our engine that of the judgement, so that it can be judged again later."""
+"""The time as a predicate asks for it: on our engine that of the judgement, so that it can be
+judged again later.
+"""
 
 from __future__ import annotations
 

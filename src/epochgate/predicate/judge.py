@@ -23,11 +23,13 @@ from epochgate.predicate.validators import DHTRequestType, PredicateValidator
 
 
 def compose(judge: Judge, *validators: RecordValidatorBase) -> Judge:
-    """A judge that admits what `judge` and then every one of the validators accept, in the order given.
+    """A judge that admits what `judge` and then every one of the validators accept, in the order
+    given.
 
-    Ours hear GET or POST and the moment's epoch data; hivemind's own are asked as they are. Each sees the record as a hivemind
-    node would hold it: the subkey is the author's peer id in MessagePack, and so is the value, without our signature; a map is
-    MessagePack already, the bytes of anything else are wrapped as hivemind wraps bytes.
+    Ours hear GET or POST and the moment's epoch data; hivemind's own are asked as they are. Each
+    sees the record as a hivemind node would hold it: the subkey is the author's peer id in
+    MessagePack, and so is the value, without our signature; a map is MessagePack already, the bytes
+    of anything else are wrapped as hivemind wraps bytes.
     """
     return _Composed(judge, validators)
 
@@ -46,11 +48,15 @@ class _Composed:
     def recognise(self, record: Record, now: EvaluationContext) -> Verdict:
         return self._ask(record, self._judge.recognise(record, now), DHTRequestType.GET, now)
 
-    def _ask(self, record: Record, verdict: Verdict, request_type: DHTRequestType, now: EvaluationContext) -> Verdict:
+    def _ask(
+        self, record: Record, verdict: Verdict, request_type: DHTRequestType, now: EvaluationContext
+    ) -> Verdict:
         if isinstance(verdict, Denied):
             return verdict
         payload = record.payload
-        value = payload if isinstance(verdict.value, BaseModel) else MSGPackSerializer.dumps(payload)
+        value = (
+            payload if isinstance(verdict.value, BaseModel) else MSGPackSerializer.dumps(payload)
+        )
         denied = _ask_all(self._validators, record, value, request_type, now)
         return verdict if denied is None else denied
 
@@ -72,9 +78,10 @@ class MessagePack(msgspec.Struct, frozen=True):
 class PlainJudge:
     """For those who bring predicates and no policy: any key, any time, and the predicates decide.
 
-    What cannot be left out stays: a key's digest, a size of at most `max_bytes` with the signature, an expiry at most
-    `longest` epochs away, an author on the current epoch's roster, its signature, and a value in MessagePack. `get_context` is
-    `EpochSchedule.get_context`: the epoch's context, or KeyError.
+    What cannot be left out stays: a key's digest, a size of at most `max_bytes` with the signature,
+    an expiry at most `longest` epochs away, an author on the current epoch's roster, its signature,
+    and a value in MessagePack. `get_context` is `EpochSchedule.get_context`: the epoch's context,
+    or KeyError.
     """
 
     def __init__(
@@ -85,10 +92,19 @@ class PlainJudge:
         max_bytes: int = 1 << 20,
     ) -> None:
         if not validators:
-            raise ValueError("a PlainJudge without a predicate would admit everything that is signed: give it one")
+            raise ValueError(
+                "a PlainJudge without a predicate would admit everything that is signed: give"
+                " it one"
+            )
         self._get_context = get_context
         self._validators = _adopt(validators)
-        self._rule = Rule("plain", by=HOSTER | VALIDATOR, ttl=longest or epochs(2), schema=MessagePack(), max_bytes=max_bytes)
+        self._rule = Rule(
+            "plain",
+            by=HOSTER | VALIDATOR,
+            ttl=longest or epochs(2),
+            schema=MessagePack(),
+            max_bytes=max_bytes,
+        )
         self._policy = Policy(self._rule)
         self._pattern: KeyRule | None = None
 
@@ -97,12 +113,16 @@ class PlainJudge:
         if self._pattern is None or self._pattern.context is not context:
             self._pattern = next(self._rule.bind(context, context.epoch))
         prefix = compute_signing_prefix(context.network, key)
-        return msgspec.structs.replace(self._pattern, name=f"plain {key.hex()}", key=key, prefix=prefix)
+        return msgspec.structs.replace(
+            self._pattern, name=f"plain {key.hex()}", key=key, prefix=prefix
+        )
 
     def find_key_rule(self, key: bytes, now: EvaluationContext) -> KeyRule | None:
         """Any digest is a key; None while the epoch's roster has not arrived."""
         try:
-            return self.bind(key, self._get_context(now.data.epoch)) if len(key) == KEY_BYTES else None
+            return (
+                self.bind(key, self._get_context(now.data.epoch)) if len(key) == KEY_BYTES else None
+            )
         except KeyError:
             return None
 
@@ -120,7 +140,9 @@ class PlainJudge:
         request_type: DHTRequestType,
     ) -> Verdict:
         if len(record.key) != KEY_BYTES:
-            return Denied(Reason.UNKNOWN_KEY, None, f"a digest of {KEY_BYTES} bytes", len(record.key))
+            return Denied(
+                Reason.UNKNOWN_KEY, None, f"a digest of {KEY_BYTES} bytes", len(record.key)
+            )
         try:
             context = self._get_context(now.data.epoch)
         except KeyError:
@@ -136,7 +158,11 @@ class PlainJudge:
 def _adopt(validators: Iterable[RecordValidatorBase]) -> tuple[PredicateValidator, ...]:
     """hivemind's own validators answer without a reason; as predicates they have one."""
     return tuple(
-        validator if isinstance(validator, PredicateValidator) else PredicateValidator(validator.validate)
+        (
+            validator
+            if isinstance(validator, PredicateValidator)
+            else PredicateValidator(validator.validate)
+        )
         for validator in validators
     )
 
@@ -148,7 +174,9 @@ def _ask_all(
     request_type: DHTRequestType,
     now: EvaluationContext,
 ) -> Denied | None:
-    seen = DHTRecord(record.key, MSGPackSerializer.dumps(record.author), value, record.expiration_time)
+    seen = DHTRecord(
+        record.key, MSGPackSerializer.dumps(record.author), value, record.expiration_time
+    )
     with judging_at(now.time_seconds):
         for validator in validators:
             denied = validator.find_refusal(seen, request_type, now.data)

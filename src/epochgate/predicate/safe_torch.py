@@ -17,12 +17,15 @@ _UNPICKLERS = frozenset({"export", "hub", "jit", "package", "serialization"})
 
 
 class SafeTorch:
-    """Stands where predicates expect torch. All but `load` is the real torch's, looked up when it is used."""
+    """Stands where predicates expect torch. All but `load` is the real torch's, looked up when it
+    is used.
+    """
 
     def load(self, file: BinaryIO, *_options: Any, **_named_options: Any) -> real_torch.Tensor:
         """The tensor in a `torch.save` or safetensors file. Raises Malformed, and nothing else.
 
-        The options of `torch.load` are taken and change nothing: `weights_only=False` never unpickles either.
+        The options of `torch.load` are taken and change nothing: `weights_only=False` never
+        unpickles either.
         """
         data = file.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
@@ -35,7 +38,9 @@ class SafeTorch:
 
     def __getattr__(self, name: str) -> Any:
         if name in _UNPICKLERS:
-            raise AttributeError(f"torch.{name} can run what a stranger sends: a predicate may not use it")
+            raise AttributeError(
+                f"torch.{name} can run what a stranger sends: a predicate may not use it"
+            )
         return getattr(real_torch, name)
 
     def __repr__(self) -> str:

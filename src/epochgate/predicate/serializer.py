@@ -1,7 +1,8 @@
 """hivemind's serializer for what strangers send.
 
-hivemind's own follows extensions inside extensions without end: 1.4 KB of tuples in tuples overflow the C stack and end the
-process, which no `except` can stop. Nothing in it runs code otherwise: MessagePack, tuples, and dictionaries of records.
+hivemind's own follows extensions inside extensions without end: 1.4 KB of tuples in tuples overflow
+the C stack and end the process, which no `except` can stop. Nothing in it runs code otherwise:
+MessagePack, tuples, and dictionaries of records.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ MAX_TUPLE_DEPTH = 16
 
 
 class MSGPackSerializer(hivemind.utils.MSGPackSerializer):  # type: ignore[misc]  # hivemind has no types
-    """`dumps` is hivemind's; `loads` reads plain values and tuples, and refuses every other extension."""
+    """`dumps` is hivemind's; `loads` reads plain values and tuples, and refuses every other
+    extension.
+    """
 
     @classmethod
     def loads(cls, buf: bytes) -> Any:
@@ -28,7 +31,9 @@ class MSGPackSerializer(hivemind.utils.MSGPackSerializer):  # type: ignore[misc]
         except Malformed:
             raise
         except (ValueError, TypeError, RecursionError) as error:
-            raise Malformed(f"expected one MessagePack value, saw {type(error).__name__}: {str(error)[:100]}") from None
+            raise Malformed(
+                f"expected one MessagePack value, saw {type(error).__name__}: {str(error)[:100]}"
+            ) from None
 
     @classmethod
     def _load(cls, buf: bytes, depth: int) -> Any:
@@ -44,7 +49,9 @@ class MSGPackSerializer(hivemind.utils.MSGPackSerializer):  # type: ignore[misc]
 
 
 def _refuse_timestamps(value: Any) -> None:
-    """msgpack reads extension -1 itself, without asking the hook. Tuples were looked through when they were loaded."""
+    """msgpack reads extension -1 itself, without asking the hook. Tuples were looked through when
+    they were loaded.
+    """
     level = [value]
     while level:
         entry = level.pop()

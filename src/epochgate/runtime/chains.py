@@ -1,4 +1,6 @@
-"""The chain that a command names by its URL: opened, looked at, and told in words to its operator."""
+"""The chain that a command names by its URL: opened, looked at, and told in words to its
+operator.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ class OpenedChain(msgspec.Struct, frozen=True):
 class ChainIdentity(msgspec.Struct, frozen=True):
     """Which subnet of a chain with many, and as whom; the local chain needs none of it.
 
-    `role_field` is the policy's; `block_seconds` is for development chains that keep a pace of their own.
+    `role_field` is the policy's; `block_seconds` is for development chains that keep a pace of
+    their own.
     """
 
     subnet_id: int | None = None
@@ -50,8 +53,8 @@ async def open_chain(
 ) -> OpenedChain:
     """The chain that `url` names, for the node `author`; None for one that only looks.
 
-    Raises InputError for a URL of no kind, for a chain that does not answer, and where this machine's clock does not fit
-    the chain's (SPEC section 3).
+    Raises InputError for a URL of no kind, for a chain that does not answer, and where this
+    machine's clock does not fit the chain's (SPEC section 3).
     """
     if url.startswith(LOCAL):
         return await _open_local(Path(url.removeprefix(LOCAL)), author, clock)
@@ -66,21 +69,32 @@ def require_hypertensor() -> None:
         import async_substrate_interface  # noqa: F401, PLC0415 - whether the extra is there
         import eth_keys  # noqa: F401, PLC0415 - likewise
     except ModuleNotFoundError as error:
-        raise InputError(f"the Hypertensor chain needs {error.name}: pip install 'epochgate[hypertensor]'") from None
+        raise InputError(
+            f"the Hypertensor chain needs {error.name}: pip install 'epochgate[hypertensor]'"
+        ) from None
 
 
 def check_node(opened: OpenedChain, author: bytes, roles: int, policy: Policy) -> None:
-    """A node whose roles or policy do not fit its chain says so and does not start. Raises InputError and PolicyError.
+    """A node whose roles or policy do not fit its chain says so and does not start. Raises
+    InputError and PolicyError.
 
     `roles` are bits of `Role`.
     """
     roster = opened.chain.get_waiting_roster()
     registered = roster.roles.get(author)
     if registered is None:
-        raise InputError(f"{format_peer_id(author)} is not registered on {opened.where}: {opened.how_to_register}")
+        raise InputError(
+            f"{format_peer_id(author)} is not registered on {opened.where}:"
+            f" {opened.how_to_register}"
+        )
     if registered != roles:
-        names = " ".join(f"--role {role.name.lower()}" for role in Role if role.name and role & registered)
-        raise InputError(f"{opened.where} has this node in another role: start it with {names}, or register it anew")
+        names = " ".join(
+            f"--role {role.name.lower()}" for role in Role if role.name and role & registered
+        )
+        raise InputError(
+            f"{opened.where} has this node in another role: start it with {names}, or register it"
+            " anew"
+        )
     check_policy(policy, opened.chain.timing, len(roster.members))
 
 
@@ -90,22 +104,30 @@ async def _open_local(file: Path, author: bytes | None, clock: Clock) -> OpenedC
     if ahead_seconds > chain.timing.block_seconds:
         await chain.close()
         raise InputError(
-            f"the chain in {file} begins {ahead_seconds:.0f} s from now, so this machine's clock is behind: "
-            "set it, for example with `timedatectl set-ntp true`"
+            f"the chain in {file} begins {ahead_seconds:.0f} s from now, so this machine's clock is"
+            " behind: set it, for example with `timedatectl set-ntp true`"
         )
     how = f"`epochgate local-chain register {file} --identity FILE --role ROLE` does it"
     return OpenedChain(chain, f"the chain in {file}", how)
 
 
-async def _open_hypertensor(url: str, author: bytes | None, clock: Clock, chain_identity: ChainIdentity) -> OpenedChain:
-    """Without a hotkey a node that acts on the chain cannot start; one that only looks needs none."""
+async def _open_hypertensor(
+    url: str, author: bytes | None, clock: Clock, chain_identity: ChainIdentity
+) -> OpenedChain:
+    """Without a hotkey a node that acts on the chain cannot start; one that only looks
+    needs none.
+    """
     require_hypertensor()
-    from epochgate.chain.hypertensor.account import find_account  # noqa: PLC0415 - of the extra [hypertensor]
+    from epochgate.chain.hypertensor.account import (  # noqa: PLC0415 - of an extra
+        find_account,
+    )
     from epochgate.chain.hypertensor.chain import HypertensorChain  # noqa: PLC0415 - likewise
 
     if chain_identity.subnet_id is None:
         raise InputError(f"--chain {url} has many subnets: say which with --subnet-id N")
-    account = None if author is None else find_account(chain_identity.hotkey, HOTKEY_VARIABLE, os.environ)
+    account = (
+        None if author is None else find_account(chain_identity.hotkey, HOTKEY_VARIABLE, os.environ)
+    )
     try:
         chain = await HypertensorChain.open(
             url,
@@ -119,5 +141,8 @@ async def _open_hypertensor(url: str, author: bytes | None, clock: Clock, chain_
         )
     except (ChainRefused, ConnectionError, LookupError) as error:
         raise InputError(str(error)) from None
-    how = f"`epochgate chain register-node --chain {url} --subnet-id {chain_identity.subnet_id}` does it"
+    how = (
+        f"`epochgate chain register-node --chain {url} --subnet-id {chain_identity.subnet_id}`"
+        " does it"
+    )
     return OpenedChain(chain, f"subnet {chain_identity.subnet_id} of {url}", how)

@@ -45,7 +45,9 @@ def load_policy(name: str) -> Policy:
 
 
 def load_challenger(name: str | None) -> Challenger | None:
-    """What the factory `module:factory` makes: an object whose `choose(epoch, seed)` gives the challenge. Raises InputError."""
+    """What the factory `module:factory` makes: an object whose `choose(epoch, seed)` gives the
+    challenge. Raises InputError.
+    """
     if name is None:
         return None
     try:
@@ -53,14 +55,20 @@ def load_challenger(name: str | None) -> Challenger | None:
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001 - a stranger's factory may raise anything at all
-        raise InputError(f"--challenger {name}: calling it failed: {type(error).__name__}: {error}") from None
+        raise InputError(
+            f"--challenger {name}: calling it failed: {type(error).__name__}: {error}"
+        ) from None
     if not callable(getattr(challenger, "choose", None)):
-        raise InputError(f"--challenger {name}: what it makes has no choose(epoch, seed): give it one")
+        raise InputError(
+            f"--challenger {name}: what it makes has no choose(epoch, seed): give it one"
+        )
     return challenger
 
 
 def load_object(name: str, option: str) -> Any:
-    """The object called `module:NAME`, looked for in the working directory as well. Raises InputError."""
+    """The object called `module:NAME`, looked for in the working directory as well. Raises
+    InputError.
+    """
     module_name, colon, attribute = name.partition(":")
     if not (module_name and colon and attribute):
         raise InputError(f"{option} {name!r}: write module:NAME, as in {DEFAULT_POLICY}")
@@ -69,9 +77,13 @@ def load_object(name: str, option: str) -> Any:
     try:
         module = import_module(module_name)
     except ModuleNotFoundError as error:
-        raise InputError(f"{option} {name}: there is no module {error.name!r} here or among what is installed") from None
+        raise InputError(
+            f"{option} {name}: there is no module {error.name!r} here or among what is installed"
+        ) from None
     except Exception as error:  # noqa: BLE001 - a stranger's module may raise anything at all
-        raise InputError(f"{option} {name}: importing it failed: {type(error).__name__}: {error}") from None
+        raise InputError(
+            f"{option} {name}: importing it failed: {type(error).__name__}: {error}"
+        ) from None
     try:
         return getattr(module, attribute)
     except AttributeError:

@@ -1,4 +1,6 @@
-"""A node's settings: from options, the environment and a file, in this order, each value with the place it came from."""
+"""A node's settings: from options, the environment and a file, in this order, each value with the
+place it came from.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ from epochgate.schemas.heartbeat import Name
 
 PREFIX = "EPOCHGATE_"
 CONFIG_VARIABLE = "EPOCHGATE_CONFIG"
-HOTKEY_VARIABLE, COLDKEY_VARIABLE = "EPOCHGATE_HOTKEY_SECRET", "EPOCHGATE_COLDKEY_SECRET"
+HOTKEY_VARIABLE = "EPOCHGATE_HOTKEY_SECRET"
+COLDKEY_VARIABLE = "EPOCHGATE_COLDKEY_SECRET"
 """Keys of the chain may come from the environment; they are no settings, which are shown."""
 DEFAULT_LISTEN = "/ip4/127.0.0.1/tcp/0"
 
@@ -43,11 +46,17 @@ class RoleName(enum.StrEnum):
     BOTH = "both"
 
 
-ROLE_BITS = {RoleName.HOSTER: HOSTER, RoleName.VALIDATOR: VALIDATOR, RoleName.BOTH: HOSTER | VALIDATOR}
+ROLE_BITS = {
+    RoleName.HOSTER: HOSTER,
+    RoleName.VALIDATOR: VALIDATOR,
+    RoleName.BOTH: HOSTER | VALIDATOR,
+}
 
 
 def _split(value: object) -> object:
-    """A list may be written as one text, its items set apart by commas or spaces: a variable holds nothing else."""
+    """A list may be written as one text, its items set apart by commas or spaces: a variable holds
+    nothing else.
+    """
     return re.split(r"[,\s]+", value.strip(", \t\n")) if isinstance(value, str) else value
 
 
@@ -70,30 +79,53 @@ Facts = Annotated[dict[str, str | int | float | bool], NoDecode, BeforeValidator
 class NodeSettings(BaseSettings):
     """What one node is made from.
 
-    A field's name is its key in the file; in capitals behind EPOCHGATE_ it is a variable, and with dashes an option.
+    A field's name is its key in the file; in capitals behind EPOCHGATE_ it is a variable, and with
+    dashes an option.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True
+    )
 
     role: Roles = Field(description="What the node does: hoster, validator or both.")
     chain: str = Field(description="The chain, as local:FILE, ws://HOST:PORT or wss://HOST.")
-    subnet_id: int | None = Field(None, ge=0, description="The subnet's number, on a chain with many.")
-    hotkey: Path | None = Field(None, description="The node's key on the chain, made by `epochgate chain keygen`.")
-    block_seconds: float | None = Field(None, gt=0, description="Only for a development chain that keeps a pace of its own.")
+    subnet_id: int | None = Field(
+        None, ge=0, description="The subnet's number, on a chain with many."
+    )
+    hotkey: Path | None = Field(
+        None, description="The node's key on the chain, made by `epochgate chain keygen`."
+    )
+    block_seconds: float | None = Field(
+        None, gt=0, description="Only for a development chain that keeps a pace of its own."
+    )
     identity: Path = Field(description="The node's key, made by `epochgate keygen`.")
     data: Path = Field(description="The node's folder: its ledger and address book.")
-    listen: str = Field(DEFAULT_LISTEN, description="The multiaddress to listen on; port 0 takes any.")
-    announce: Texts = Field((), description="The multiaddress at which others reach this node, where it is another one.")
+    listen: str = Field(
+        DEFAULT_LISTEN, description="The multiaddress to listen on; port 0 takes any."
+    )
+    announce: Texts = Field(
+        (), description="The multiaddress at which others reach this node, where it is another one."
+    )
     behind_nat: bool = Field(False, description="Ask the router for a port, and use relays.")
-    initial_peers: Texts = Field((), description="A peer to begin with, as a full multiaddress; give two or more.")
-    model: str | None = Field(None, description="The model to serve: module:factory, export:FILE.pt2 or transformers:FOLDER.")
+    initial_peers: Texts = Field(
+        (), description="A peer to begin with, as a full multiaddress; give two or more."
+    )
+    model: str | None = Field(
+        None,
+        description="The model to serve: module:factory, export:FILE.pt2 or transformers:FOLDER.",
+    )
     challenger: str | None = Field(
-        None, description="Who chooses the challenge, where the policy leaves it open: module:factory."
+        None,
+        description="Who chooses the challenge, where the policy leaves it open: module:factory.",
     )
     policy: str = Field(DEFAULT_POLICY, description="The subnet's policy, as module:NAME.")
     public_name: Name = Field("", description="What the node calls itself in its heartbeats.")
-    heartbeat_facts: Facts = Field({}, description="What the subnet's heartbeat holds besides, as NAME=VALUE.")
-    events: Literal["-"] | None = Field(None, description="'-' writes each event as a line of JSON.")
+    heartbeat_facts: Facts = Field(
+        {}, description="What the subnet's heartbeat holds besides, as NAME=VALUE."
+    )
+    events: Literal["-"] | None = Field(
+        None, description="'-' writes each event as a line of JSON."
+    )
 
     @property
     def roles(self) -> int:
@@ -112,29 +144,42 @@ class NodeSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """`load_settings` asks the sources itself, one by one: so it knows where each value came from."""
+        """`load_settings` asks the sources itself, one by one: so it knows where each value came
+        from.
+        """
         return (init_settings,)
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """Settings in force, and where each came from by the name of its field: an option, a variable, a line, the default."""
+    """Settings in force, and where each came from by the name of its field: an option, a variable,
+    a line, the default.
+    """
 
     settings: NodeSettings
     origins: Mapping[str, str]
 
     def render(self) -> str:
-        """As a file that holds the same settings, each below the place it came from. Tables come last, as TOML wants."""
+        """As a file that holds the same settings, each below the place it came from. Tables come
+        last, as TOML wants.
+        """
         dumped = self.settings.model_dump(mode="json")
         blocks = []
         for name in sorted(dumped, key=lambda name: isinstance(dumped[name], dict)):
             value = dumped[name]
-            text = f"# {name} is not set" if value in (None, {}) else tomli_w.dumps({name: value}).rstrip()
-            blocks.append(f"# {NodeSettings.model_fields[name].description} ({self.origins[name]})\n{text}")
+            text = (
+                f"# {name} is not set"
+                if value in (None, {})
+                else tomli_w.dumps({name: value}).rstrip()
+            )
+            blocks.append(
+                f"# {NodeSettings.model_fields[name].description} ({self.origins[name]})\n{text}"
+            )
         return "\n\n".join(blocks)
 
 
 def load_settings(options: Mapping[str, object], config: Path | None = None) -> Loaded:
-    """Merge `options` (by field; None where it was not given), the environment and the file. Raises InputError.
+    """Merge `options` (by field; None where it was not given), the environment and the file. Raises
+    InputError.
 
     The file is `config`, or what EPOCHGATE_CONFIG names.
     """
@@ -167,9 +212,18 @@ def get_variable(name: str) -> str:
 
 
 def find_unknown_variables() -> tuple[str, ...]:
-    """Variables that look like a setting and are none: a typing error, or put there by somebody else's platform."""
-    known = {CONFIG_VARIABLE, HOTKEY_VARIABLE, COLDKEY_VARIABLE, *map(get_variable, NodeSettings.model_fields)}
-    return tuple(sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known))
+    """Variables that look like a setting and are none: a typing error, or put there by somebody
+    else's platform.
+    """
+    known = {
+        CONFIG_VARIABLE,
+        HOTKEY_VARIABLE,
+        COLDKEY_VARIABLE,
+        *map(get_variable, NodeSettings.model_fields),
+    }
+    return tuple(
+        sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    )
 
 
 def _read_file(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
@@ -178,25 +232,40 @@ def _read_file(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
         text = file.read_text()
         written: dict[str, Any] = TomlConfigSettingsSource(NodeSettings, file)()
     except OSError as error:
-        raise InputError(f"{file} cannot be read ({error.strerror}): look at --config and {CONFIG_VARIABLE}") from None
+        raise InputError(
+            f"{file} cannot be read ({error.strerror}): look at --config and {CONFIG_VARIABLE}"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is no TOML: {error}: write NAME = VALUE, texts in quotation marks") from None
+        raise InputError(
+            f"{file} is no TOML: {error}: write NAME = VALUE, texts in quotation marks"
+        ) from None
     return written, {name: _find_line(text, name) for name in written}
 
 
 def _find_line(text: str, key: str) -> int:
-    """1 for a key that is written in a way of its own, with quotation marks say: the advice names it anyway."""
+    """1 for a key that is written in a way of its own, with quotation marks say: the advice names
+    it anyway.
+    """
     pattern = re.compile(rf"\s*\[?\s*{re.escape(key)}\s*[\].=]")
-    return next((number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
+    return next(
+        (number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1
+    )
 
 
 def _explain(details: ErrorDetails, origins: Mapping[str, str]) -> str:
     """What is wrong, where it was written, and what to write."""
     name = str(details["loc"][0])
     if details["type"] == "missing":
-        return f"{get_option(name)} is missing: give it, or set {get_variable(name)}, or {name} in the file of --config"
+        return (
+            f"{get_option(name)} is missing: give it, or set {get_variable(name)}, or {name} in the"
+            " file of --config"
+        )
     if details["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, NodeSettings.model_fields, n=1)
-        advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(NodeSettings.model_fields)}"
+        advice = (
+            f"did you mean {near[0]}?"
+            if near
+            else f"there are {', '.join(NodeSettings.model_fields)}"
+        )
         return f"{origins[name]}: there is no setting {name!r}: {advice}"
     return f"{origins[name]}: {name} cannot be {details['input']!r}: {details['msg']}"

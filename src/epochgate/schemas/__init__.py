@@ -1,4 +1,6 @@
-"""Bytes to checked values: maps by pydantic models, tensors by safetensors or `torch.save` bytes. Nothing is ever unpickled."""
+"""Bytes to checked values: maps by pydantic models, tensors by safetensors or `torch.save` bytes.
+Nothing is ever unpickled.
+"""
 
 from epochgate.core.schema import Malformed
 from epochgate.schemas.heartbeat import Heartbeat, ServerState

@@ -24,10 +24,11 @@ Version = Annotated[str, Field(max_length=32, pattern=PRINTABLE)]
 
 
 class Heartbeat(BaseModel):
-    """A subnet that wants to say more subclasses it: `class MyHeartbeat(Heartbeat): model_name: Name = ""`.
+    """A subnet that wants to say more subclasses it: `class MyHeartbeat(Heartbeat): model_name:
+    Name = ""`.
 
-    `role` is the key it stands under (a node in both roles has two), `throughput` requests a second, `policy_digest` is
-    `Policy.digest` in hex.
+    `role` is the key it stands under (a node in both roles has two), `throughput` requests a
+    second, `policy_digest` is `Policy.digest` in hex.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -29,7 +29,9 @@ STORAGE = {
 
 
 class Layout(msgspec.Struct, frozen=True, gc=False):
-    """A contiguous, row-major tensor: dtype by name, shape, and the byte at which its data begin."""
+    """A contiguous, row-major tensor: dtype by name, shape, and the byte at which its data
+    begin.
+    """
 
     dtype: str
     shape: tuple[int, ...]
@@ -40,21 +42,29 @@ class Layout(msgspec.Struct, frozen=True, gc=False):
         return math.prod(self.shape) * STORAGE[self.dtype].itemsize
 
     def read_bits(self, data: bytes) -> NDArray[Any]:
-        """A read-only view of the tensor in `data`. Raises Malformed for a bool that is neither 0 nor 1."""
+        """A read-only view of the tensor in `data`. Raises Malformed for a bool that is neither 0
+        nor 1.
+        """
         count = math.prod(self.shape)
         try:
             array = (
-                np.frombuffer(data, STORAGE[self.dtype], count, self.first_byte) if count else np.empty(0, STORAGE[self.dtype])
+                np.frombuffer(data, STORAGE[self.dtype], count, self.first_byte)
+                if count
+                else np.empty(0, STORAGE[self.dtype])
             )
             array = array.reshape(self.shape)
-        except ValueError as error:  # no numpy array has this shape: zero elements with a side of 2^62, say
+        except (
+            ValueError
+        ) as error:  # no numpy array has this shape: zero elements with a side of 2^62, say
             raise Malformed(f"shape {self.shape}: {error}") from None
         if self.dtype == "bool" and count and array.view(np.uint8).max() > 1:
             raise Malformed("expected bools of 0 and 1, saw other bytes")
         return array
 
     def read(self, data: bytes) -> NDArray[Any]:
-        """As `read_bits`, with bfloat16 as the float32 of the same value: its bits are the upper half."""
+        """As `read_bits`, with bfloat16 as the float32 of the same value: its bits are the upper
+        half.
+        """
         bits = self.read_bits(data)
         if self.dtype != "bfloat16":
             return bits

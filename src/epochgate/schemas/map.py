@@ -1,4 +1,6 @@
-"""Maps: MessagePack that a pydantic model accepts, and nothing that the model would have to bend first."""
+"""Maps: MessagePack that a pydantic model accepts, and nothing that the model would have to bend
+first.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,12 @@ _NAMED_SCHEMAS = frozenset({"properties", "$defs"})
 
 
 class Map(msgspec.Struct, frozen=True):
-    """The schema of a MessagePack map with text keys that `model` accepts; decodes to an instance of it.
+    """The schema of a MessagePack map with text keys that `model` accepts; decodes to an instance
+    of it.
 
-    The model must say the same value back, so nothing is converted (neither `"2"` nor `true` nor 2.0 is 2), no field is
-    dropped, and fields that a model would ignore are refused. At most MAX_DEPTH levels and MAX_ITEMS values; numbers are
-    finite.
+    The model must say the same value back, so nothing is converted (neither `"2"` nor `true` nor
+    2.0 is 2), no field is dropped, and fields that a model would ignore are refused. At most
+    MAX_DEPTH levels and MAX_ITEMS values; numbers are finite.
     """
 
     model: type[BaseModel]
@@ -51,7 +54,8 @@ class Map(msgspec.Struct, frozen=True):
             raise Malformed(f"{type(error).__name__}: {error}"[:MAX_REASON_CHARACTERS]) from None
         if _encode_exactly(said) != _encode_exactly(value):
             raise Malformed(
-                f"{self.model.__name__} reads it, but as another value: send each field in its own type, and no other"
+                f"{self.model.__name__} reads it, but as another value: send each field in its own"
+                " type, and no other"
             )
         return model
 
@@ -62,17 +66,21 @@ class Map(msgspec.Struct, frozen=True):
         return payload
 
     def describe(self) -> str:
-        """The model's name and a digest of its JSON schema without titles, descriptions and examples.
+        """The model's name and a digest of its JSON schema without titles, descriptions and
+        examples.
 
-        A validator that is written in code is no part of a JSON schema: state its rule as a constraint of the field, or
-        give the model another name, and the policy's digest tells the two apart.
+        A validator that is written in code is no part of a JSON schema: state its rule as a
+        constraint of the field, or give the model another name, and the policy's digest tells the
+        two apart.
         """
         return _describe(self.model)
 
 
 @functools.lru_cache(maxsize=256)
 def _describe(model: type[BaseModel]) -> str:
-    canonical = msgspec.json.encode(_strip_annotations(model.model_json_schema()), order="deterministic")
+    canonical = msgspec.json.encode(
+        _strip_annotations(model.model_json_schema()), order="deterministic"
+    )
     return f"map[{model.__name__} {hashlib.sha256(canonical).hexdigest()[:32]}]"
 
 
@@ -83,7 +91,9 @@ def _strip_annotations(schema: Any) -> Any:
         return schema
     stripped = {}
     for key, entry in schema.items():
-        if key in _NAMED_SCHEMAS:  # here the keys are the user's names, and a field may well be called `title`
+        if (
+            key in _NAMED_SCHEMAS
+        ):  # here the keys are the user's names, and a field may well be called `title`
             stripped[key] = {name: _strip_annotations(field) for name, field in entry.items()}
         elif key not in _ANNOTATIONS:
             stripped[key] = _strip_annotations(entry)
@@ -114,12 +124,16 @@ def _get_inner(entry: Any) -> list[Any]:
     if isinstance(entry, float) and not math.isfinite(entry):
         raise Malformed(f"expected finite numbers, saw {entry}")
     if entry is not None and not isinstance(entry, (bool, int, float, str, bytes)):
-        raise Malformed(f"expected plain values, saw the MessagePack extension {type(entry).__name__}")
+        raise Malformed(
+            f"expected plain values, saw the MessagePack extension {type(entry).__name__}"
+        )
     return []
 
 
 def _explain(error: ValidationError) -> str:
     """Where and why; never the input, which is as long and as odd as a stranger likes."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
-    words = (f"{'.'.join(map(str, fault['loc']))[:60] or 'map'}: {fault['msg']}" for fault in faults[:3])
+    words = (
+        f"{'.'.join(map(str, fault['loc']))[:60] or 'map'}: {fault['msg']}" for fault in faults[:3]
+    )
     return "; ".join(words)[:MAX_REASON_CHARACTERS]

@@ -1,4 +1,6 @@
-"""Tensors: one numpy array of a declared dtype, shape and range, from safetensors or from `torch.save` bytes."""
+"""Tensors: one numpy array of a declared dtype, shape and range, from safetensors or from
+`torch.save` bytes.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +16,21 @@ from epochgate.schemas import safetensors_file, torch_file
 from epochgate.schemas.layout import MAX_DIMENSIONS, STORAGE, Layout
 
 Side = int | tuple[int, int]
-"""How long a tensor is along one axis: exactly so, or from the first to the second with both inside."""
+"""How long a tensor is along one axis: exactly so, or from the first to the second with both
+inside.
+"""
 
 MAX_FLOAT = float(np.finfo(np.float64).max)
 
 
 class Tensor(msgspec.Struct, frozen=True):
-    """The schema of one tensor: `Tensor("float32", (2, (1, 512)), max_abs=1e4)`. Decodes to a read-only numpy array.
+    """The schema of one tensor: `Tensor("float32", (2, (1, 512)), max_abs=1e4)`. Decodes to a
+    read-only numpy array.
 
-    `dtype` is numpy's name, or bfloat16, which decodes to the float32 of the same values. An empty tensor is accepted only
-    where a side may be 0. Floats are finite; nothing is larger than `max_abs` in either direction. Which of the two file
-    formats it is, its first bytes say; nothing is unpickled, and no array is made before dtype and shape were found right.
+    `dtype` is numpy's name, or bfloat16, which decodes to the float32 of the same values. An empty
+    tensor is accepted only where a side may be 0. Floats are finite; nothing is larger than
+    `max_abs` in either direction. Which of the two file formats it is, its first bytes say; nothing
+    is unpickled, and no array is made before dtype and shape were found right.
     """
 
     dtype: str
@@ -34,9 +40,12 @@ class Tensor(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.dtype not in STORAGE:
             raise ValueError(f"no dtype {self.dtype!r}: take one of {', '.join(STORAGE)}")
-        if len(self.shape) > MAX_DIMENSIONS or not all(0 <= low <= high for low, high in self.bounds):
+        if len(self.shape) > MAX_DIMENSIONS or not all(
+            0 <= low <= high for low, high in self.bounds
+        ):
             raise ValueError(
-                f"shape {self.shape} must have at most {MAX_DIMENSIONS} sides, each a length or (shortest, longest)"
+                f"shape {self.shape} must have at most {MAX_DIMENSIONS} sides, each a length or"
+                " (shortest, longest)"
             )
         if self.max_abs is not None and not 0 <= self.max_abs <= MAX_FLOAT:
             raise ValueError(f"max_abs is {self.max_abs}: it must be finite and not negative")
@@ -57,14 +66,18 @@ class Tensor(msgspec.Struct, frozen=True):
         return self.longest_bytes + torch_file.MAX_OVERHEAD_BYTES
 
     def bind(self, _context: EpochContext | None) -> Decoder:
-        max_bytes, dtype, bounds = self.max_payload_bytes, self.dtype, self.bounds
+        max_bytes = self.max_payload_bytes
+        dtype = self.dtype
+        bounds = self.bounds
         only = tuple(low for low, _ in bounds) if all(low == high for low, high in bounds) else None
 
         def decode(payload: bytes) -> NDArray[Any]:
             if len(payload) > max_bytes:
                 raise Malformed(f"expected at most {max_bytes} bytes, saw {len(payload)}")
             layout = find_tensor(payload)
-            if layout.dtype != dtype or (layout.shape != only and not _is_within(layout.shape, bounds)):
+            if layout.dtype != dtype or (
+                layout.shape != only and not _is_within(layout.shape, bounds)
+            ):
                 raise Malformed(f"expected {self.describe()}, saw {layout.dtype} {layout.shape}")
             array = layout.read(payload)
             self._check_range(array)
@@ -98,27 +111,38 @@ class Tensor(msgspec.Struct, frozen=True):
         return payload
 
     def describe(self) -> str:
-        sides = ", ".join(str(low) if low == high else f"{low}..{high}" for low, high in self.bounds)
+        sides = ", ".join(
+            str(low) if low == high else f"{low}..{high}" for low, high in self.bounds
+        )
         limit = "" if self.max_abs is None else f" |x|<={float(self.max_abs)!r}"
         return f"tensor[{self.dtype} ({sides}){limit}]"
 
     def _check_range(self, array: NDArray[Any]) -> None:
-        """NaN and infinity fail the comparison too, since the extremes of an array carry them on."""
+        """NaN and infinity fail the comparison too, since the extremes of an array carry
+        them on.
+        """
         limit = self.max_abs
         if limit is None and array.dtype.kind == "f":
             limit = MAX_FLOAT
         if limit is None or array.size == 0:
             return
-        low, high = array.min().item(), array.max().item()
+        low = array.min().item()
+        high = array.max().item()
         if not (-limit <= low and high <= limit):
             raise Malformed(f"expected finite values up to {limit:g}, saw {low} to {high}")
 
 
 def find_tensor(payload: bytes) -> Layout:
     """The one tensor of a payload in either format. Raises Malformed, and nothing else."""
-    read = torch_file.find_tensor if payload.startswith(torch_file.MAGIC) else safetensors_file.find_tensor
+    read = (
+        torch_file.find_tensor
+        if payload.startswith(torch_file.MAGIC)
+        else safetensors_file.find_tensor
+    )
     return read(payload)
 
 
 def _is_within(shape: tuple[int, ...], bounds: tuple[tuple[int, int], ...]) -> bool:
-    return len(shape) == len(bounds) and all(low <= side <= high for side, (low, high) in zip(shape, bounds, strict=True))
+    return len(shape) == len(bounds) and all(
+        low <= side <= high for side, (low, high) in zip(shape, bounds, strict=True)
+    )

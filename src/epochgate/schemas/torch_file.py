@@ -1,8 +1,8 @@
 """What `torch.save` made of one plain tensor, read without unpickling anything.
 
-The file is a zip of stored members (APPNOTE.TXT 4.3): `data.pkl` says what the tensor is, `data/0` holds its elements. The
-pickle of one plain tensor has one form, so it is matched as text; whatever else it might tell an unpickler to do, nobody
-listens.
+The file is a zip of stored members (APPNOTE.TXT 4.3): `data.pkl` says what the tensor is, `data/0`
+holds its elements. The pickle of one plain tensor has one form, so it is matched as text; whatever
+else it might tell an unpickler to do, nobody listens.
 """
 
 from __future__ import annotations
@@ -35,14 +35,25 @@ _KINDS = {
     b"DoubleStorage": "float64",
 }
 _MEMBERS = frozenset(
-    {b"data.pkl", b"data/0", b"version", b"byteorder", b".format_version", b".storage_alignment", b".data/serialization_id"}
+    {
+        b"data.pkl",
+        b"data/0",
+        b"version",
+        b"byteorder",
+        b".format_version",
+        b".storage_alignment",
+        b".data/serialization_id",
+    }
 )
 
 _END = struct.Struct("<4sHHHHIIH")
-"""End of central directory: signature, two disk numbers, entries here and in all, size and offset of the directory, comment."""
+"""End of central directory: signature, two disk numbers, entries here and in all, size and offset
+of the directory, comment.
+"""
 _ENTRY = struct.Struct("<4sHHHHHHIIIHHHHHII")
-"""Central header: signature, versions, flags, method, time, date, CRC, both sizes, lengths of name, extra and comment, disk,
-attributes, offset of the local header."""
+"""Central header: signature, versions, flags, method, time, date, CRC, both sizes, lengths of name,
+extra and comment, disk, attributes, offset of the local header.
+"""
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 _KNOWN_FLAGS = 0x0808
 """The CRC follows the data; the name is UTF-8. Any other flag (encrypted, patched) is refused."""
@@ -55,9 +66,11 @@ class _Member(NamedTuple):
 
 
 def _compile_pickle() -> re.Pattern[bytes]:
-    """PROTO 2, `_rebuild_tensor_v2` of a storage by persistent id, offset, shape, stride, no gradient, no hooks, STOP.
+    """PROTO 2, `_rebuild_tensor_v2` of a storage by persistent id, offset, shape, stride, no
+    gradient, no hooks, STOP.
 
-    In the form, `<` is an integer, `@` a tuple of them, and `~` a memo entry, which one tensor never needs.
+    In the form, `<` is an integer, `@` a tuple of them, and `~` a memo entry, which one tensor
+    never needs.
     """
     integer = rb"(?:K.|M..|J....)"
     sides = rb"(\)|<\x85|<<\x86|<<<\x87|\((?:<){4,%d}t)" % MAX_DIMENSIONS
@@ -77,21 +90,29 @@ _INTEGERS = re.compile(rb"K(.)|M(..)|J(....)", re.DOTALL)
 def find_tensor(data: bytes) -> Layout:
     """The tensor of a `torch.save` file. Raises Malformed, and nothing else.
 
-    Taken is what `torch.save(tensor.detach().cpu().contiguous().clone(), file)` writes: one contiguous tensor that covers
-    its storage exactly, without a gradient. A module, a dictionary, a subclass, a strided or shared view is refused.
+    Taken is what `torch.save(tensor.detach().cpu().contiguous().clone(), file)` writes: one
+    contiguous tensor that covers its storage exactly, without a gradient. A module, a dictionary, a
+    subclass, a strided or shared view is refused.
     """
     try:
         members = dict(_find_members(data))
-        pickle, storage = members[b"data.pkl"], members[b"data/0"]
+        pickle = members[b"data.pkl"]
+        storage = members[b"data/0"]
     except (struct.error, KeyError, IndexError) as error:
-        raise Malformed(f"expected the zip of torch.save with data.pkl and data/0: {error}") from None
+        raise Malformed(
+            f"expected the zip of torch.save with data.pkl and data/0: {error}"
+        ) from None
     if pickle.size_bytes > MAX_PICKLE_BYTES:
-        raise Malformed(f"expected a pickle of at most {MAX_PICKLE_BYTES} bytes, saw {pickle.size_bytes}")
+        raise Malformed(
+            f"expected a pickle of at most {MAX_PICKLE_BYTES} bytes, saw {pickle.size_bytes}"
+        )
     if b"byteorder" in members and _read_member(data, members[b"byteorder"]) != b"little":
         raise Malformed("expected little-endian data")
     layout = _parse_pickle(_read_member(data, pickle), storage.first_byte)
     if layout.size_bytes != storage.size_bytes:
-        raise Malformed(f"expected a storage of {layout.size_bytes} bytes, saw {storage.size_bytes}")
+        raise Malformed(
+            f"expected a storage of {layout.size_bytes} bytes, saw {storage.size_bytes}"
+        )
     _read_member(data, storage)
     return layout
 
@@ -100,31 +121,54 @@ def _parse_pickle(pickle: bytes, first_byte: int) -> Layout:
     match = _match_pickle(pickle)
     dtype = _KINDS.get(match[1]) if match else None
     if match is None or dtype is None:
-        raise Malformed("expected torch.save of one plain tensor: detached, on the CPU, of a common dtype; saw another pickle")
+        raise Malformed(
+            "expected torch.save of one plain tensor: detached, on the CPU, of a common dtype; saw"
+            " another pickle"
+        )
     (elements,), (offset,), shape, stride = (_read_integers(part) for part in match.groups()[1:])
-    steps, count = [], 1
+    steps = []
+    count = 1
     for side in reversed(shape):
         steps.append(count)
         count *= max(side, 1)
     # The stride along a side of one element is never used, so it may be anything.
-    strided = any(side > 1 and step != due for side, step, due in zip(shape, stride, reversed(steps), strict=False))
+    strided = any(
+        side > 1 and step != due
+        for side, step, due in zip(shape, stride, reversed(steps), strict=False)
+    )
     if len(shape) != len(stride) or min((elements, *shape)) < 0 or strided:
         raise Malformed(f"expected a contiguous tensor, saw shape {shape} with strides {stride}")
     if offset or elements != (0 if 0 in shape else count):
-        raise Malformed(f"expected a tensor that covers its storage, saw shape {shape} at {offset} of {elements} elements")
+        raise Malformed(
+            f"expected a tensor that covers its storage, saw shape {shape} at {offset} of"
+            f" {elements} elements"
+        )
     return Layout(dtype, shape, first_byte)
 
 
 def _read_integers(part: bytes) -> tuple[int, ...]:
-    return tuple(int.from_bytes(one or two or four, "little", signed=bool(four)) for one, two, four in _INTEGERS.findall(part))
+    return tuple(
+        int.from_bytes(one or two or four, "little", signed=bool(four))
+        for one, two, four in _INTEGERS.findall(part)
+    )
 
 
 def _find_members(data: bytes) -> Iterator[tuple[bytes, _Member]]:
-    """Names, without their common folder, and members. The central directory decides; nothing is read that it does not name."""
-    signature, _, _, entries, entries_in_all, _, at, comment = _END.unpack_from(data, len(data) - _END.size)
-    if signature != b"PK\x05\x06" or comment or entries != entries_in_all or not 0 < entries <= MAX_MEMBERS:
+    """Names, without their common folder, and members. The central directory decides; nothing is
+    read that it does not name.
+    """
+    signature, _, _, entries, entries_in_all, _, at, comment = _END.unpack_from(
+        data, len(data) - _END.size
+    )
+    if (
+        signature != b"PK\x05\x06"
+        or comment
+        or entries != entries_in_all
+        or not 0 < entries <= MAX_MEMBERS
+    ):
         raise Malformed(f"expected the end of a zip of at most {MAX_MEMBERS} members")
-    folder, seen = None, set()
+    folder = None
+    seen = set()
     for _ in range(entries):
         fields = _ENTRY.unpack_from(data, at)
         name = data[at + _ENTRY.size : at + _ENTRY.size + fields[10]]
@@ -133,8 +177,15 @@ def _find_members(data: bytes) -> Iterator[tuple[bytes, _Member]]:
         folder = root if folder is None else folder
         if root != folder or name not in _MEMBERS or name in seen:
             raise Malformed("expected the members of torch.save, each once, in one folder")
-        if fields[0] != b"PK\x01\x02" or fields[3] & ~_KNOWN_FLAGS or fields[4] or fields[8] != fields[9]:
-            raise Malformed("expected members that are stored as they are: neither compressed nor encrypted")
+        if (
+            fields[0] != b"PK\x01\x02"
+            or fields[3] & ~_KNOWN_FLAGS
+            or fields[4]
+            or fields[8] != fields[9]
+        ):
+            raise Malformed(
+                "expected members that are stored as they are: neither compressed nor encrypted"
+            )
         seen.add(name)
         yield name, _locate(data, fields[16], fields[9], fields[7])
 

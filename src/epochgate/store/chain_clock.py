@@ -1,4 +1,6 @@
-"""The moment of each judgement, read once: the cached head moved on by local time, the calendar, and what is held."""
+"""The moment of each judgement, read once: the cached head moved on by local time, the calendar,
+and what is held.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from epochgate.store.database import NodeDatabase
 class ChainClock:
     """Where replica and store read the time. Nothing here waits."""
 
-    def __init__(self, chain: Chain, clock: Clock, schedule: EpochSchedule, database: NodeDatabase) -> None:
+    def __init__(
+        self, chain: Chain, clock: Clock, schedule: EpochSchedule, database: NodeDatabase
+    ) -> None:
         self.chain = chain
         self.clock = clock
         self.schedule = schedule
@@ -20,7 +24,9 @@ class ChainClock:
 
     def get_block(self) -> tuple[int, bool]:
         """The deciding block, and whether the head is too old to trust it."""
-        return compute_deciding_block(self.chain.get_head(), self.clock.get_unix_seconds(), self.chain.timing.block_seconds)
+        return compute_deciding_block(
+            self.chain.get_head(), self.clock.get_unix_seconds(), self.chain.timing.block_seconds
+        )
 
     def compute_unix_seconds(self, block: float) -> float:
         """When `block` begins, or began, by the head and the block time."""

@@ -8,7 +8,14 @@ from contextlib import suppress
 
 from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.policy import Judge
-from epochgate.core.receipt import Proof, Receipt, ReceiptRule, RecordId, Standing, compute_record_id
+from epochgate.core.receipt import (
+    Proof,
+    Receipt,
+    ReceiptRule,
+    RecordId,
+    Standing,
+    compute_record_id,
+)
 from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, RuleReading
 from epochgate.core.roster import ReplicaSet
@@ -21,11 +28,16 @@ from epochgate.store.reader import Reader
 from epochgate.store.replica import Replica
 from epochgate.store.wire import FRAME_BYTES, Post, Posted, Refused, Reply, Request
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
-"""Between tries at a replica. Once a record is complete, nobody waits for the rest: they are tried once a block at most."""
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 1.0
+"""Between tries at a replica. Once a record is complete, nobody waits for the rest: they are tried
+once a block at most.
+"""
 READS_AT_ONCE = 64
-"""Keys. Where every author has its own, a replica is silent for nearly all of them, and each would wait for it in its turn;
-a replica gets a few of the requests only (K keys in the mean, whatever the roster), far below what it grants a member."""
+"""Keys. Where every author has its own, a replica is silent for nearly all of them, and each would
+wait for it in its turn; a replica gets a few of the requests only (K keys in the mean, whatever the
+roster), far below what it grants a member.
+"""
 
 _FINAL = frozenset(
     {
@@ -39,13 +51,15 @@ _FINAL = frozenset(
         Reason.MALFORMED,
     }
 )
-"""Refusals that trying again cannot cure. An unknown key and a missing author may only be unknown and missing *yet*, to a
-replica that is late to hear of an epoch."""
+"""Refusals that trying again cannot cure. An unknown key and a missing author may only be unknown
+and missing *yet*, to a replica that is late to hear of an epoch.
+"""
 
 
 class Posting:
-    """How far a record has come: who gave a receipt for it, what the others said last, and who says nothing of use. It
-    goes on being filled while stragglers answer."""
+    """How far a record has come: who gave a receipt for it, what the others said last, and who says
+    nothing of use. It goes on being filled while stragglers answer.
+    """
 
     def __init__(self, record_id: RecordId, rule: ReceiptRule) -> None:
         self.record_id = record_id
@@ -54,7 +68,8 @@ class Posting:
         self.refusals: dict[bytes, Denied] = {}
         self.unreachable: set[bytes] = set()
         self.ended = asyncio.Event()
-        """Nobody is tried any more: all have given receipts, refused for good, or the time is over."""
+        """Nobody is tried any more: all have given receipts, refused for good, or the time is over.
+        """
         self._rule = rule
 
     @property
@@ -70,13 +85,17 @@ class Posting:
         return self.standing >= Standing.PROVEN
 
     async def wait_for_stragglers(self, longest_seconds: float) -> None:
-        """A complete record needs no more receipts, but whoever counts them may wait a moment for the last ones."""
+        """A complete record needs no more receipts, but whoever counts them may wait a moment for
+        the last ones.
+        """
         with suppress(TimeoutError):
             async with asyncio.timeout(longest_seconds):
                 await self.ended.wait()
 
     def hear(self, replica: bytes, reply: Reply | None, signers: frozenset[bytes]) -> bool:
-        """Take in an answer; `signers` are those whose receipts in it hold. Whether `replica` need be asked no more."""
+        """Take in an answer; `signers` are those whose receipts in it hold. Whether `replica` need
+        be asked no more.
+        """
         self.unreachable.discard(replica)
         if isinstance(reply, Posted) and replica in signers:
             self.receipts[replica] = reply.receipt
@@ -89,7 +108,10 @@ class Posting:
         return False
 
     def __str__(self) -> str:
-        words = f"{len(self.receipts)} of {self.replica_set.k} receipts, {self.replica_set.quorum} make it complete"
+        words = (
+            f"{len(self.receipts)} of {self.replica_set.k} receipts, {self.replica_set.quorum} make"
+            " it complete"
+        )
         denials = "; ".join(sorted({str(denied) for denied in self.refusals.values()}))
         silent = f"; {len(self.unreachable)} replicas did not answer" if self.unreachable else ""
         return words + silent + (f"; {denials}" if denials else "")
@@ -98,8 +120,9 @@ class Posting:
 class Store:
     """One node's way to the replicas, its own among them.
 
-    A request is given up after `timeout_seconds`, a reader's request to a peer that was silent before after
-    `suspect_timeout_seconds`; `hedge_seconds` and `stand_in_seconds` as in `epochgate.store.reader.Reader`.
+    A request is given up after `timeout_seconds`, a reader's request to a peer that was silent
+    before after `suspect_timeout_seconds`; `hedge_seconds` and `stand_in_seconds` as in
+    `epochgate.store.reader.Reader`.
     """
 
     def __init__(
@@ -115,20 +138,31 @@ class Store:
         stand_in_seconds: float = 0.5,
     ) -> None:
         self._peers = Peers(network, replica, timeout_seconds, suspect_timeout_seconds)
-        self._reader = Reader(self._peers, judge, chain_clock, hedge_seconds=hedge_seconds, stand_in_seconds=stand_in_seconds)
+        self._reader = Reader(
+            self._peers,
+            judge,
+            chain_clock,
+            hedge_seconds=hedge_seconds,
+            stand_in_seconds=stand_in_seconds,
+        )
         self._chain_clock = chain_clock
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
 
     async def post(self, record: Record, key_rule: KeyRule, until_seconds: float) -> Posting:
-        """Send `record` to each of its key's replicas until K - f have given receipts, or Unix time `until_seconds`.
+        """Send `record` to each of its key's replicas until K - f have given receipts, or Unix time
+        `until_seconds`.
 
-        Returns as soon as it is complete, or nobody is left to try; replicas that gave no receipt yet are tried on in the
-        background. Raises ValueError for a record that is longer than a message.
+        Returns as soon as it is complete, or nobody is left to try; replicas that gave no receipt
+        yet are tried on in the background. Raises ValueError for a record that is longer than a
+        message.
         """
         most = self._peers.max_message_bytes - FRAME_BYTES
         if len(record.value) > most:
-            raise ValueError(f"a value has at most {most} bytes on this network, this one {len(record.value)}")
-        posting, is_over = Posting(compute_record_id(record), key_rule.receipt_rule), asyncio.Event()
+            raise ValueError(
+                f"a value has at most {most} bytes on this network, this one {len(record.value)}"
+            )
+        posting = Posting(compute_record_id(record), key_rule.receipt_rule)
+        is_over = asyncio.Event()
         self._peers.spawn(self._post_to_all(record, key_rule, posting, until_seconds, is_over))
         await is_over.wait()
         return posting
@@ -136,17 +170,23 @@ class Store:
     async def read(self, key_rule: KeyRule, *, wait_for_all: bool = False) -> KeyReading:
         """What the replicas of one key hold, proven by receipts; the values of all that is proven.
 
-        So many replicas are waited for that nothing complete is missed; `wait_for_all` waits for all of them.
+        So many replicas are waited for that nothing complete is missed; `wait_for_all` waits for
+        all of them.
         """
         async with self._reads:
             return await self._reader.read(key_rule, wait_for_all=wait_for_all)
 
     async def read_all(self, rule: Rule, epoch: int, *, wait_for_all: bool = False) -> RuleReading:
-        """All keys of a rule in one epoch: one, or one an author. Raises KeyError for an epoch the calendar lacks."""
+        """All keys of a rule in one epoch: one, or one an author. Raises KeyError for an epoch the
+        calendar lacks.
+        """
         schedule = self._chain_clock.schedule
         roster = schedule.get_context(epoch).roster
         readings = await asyncio.gather(
-            *(self.read(key_rule, wait_for_all=wait_for_all) for key_rule in schedule.get_key_rules(rule, epoch))
+            *(
+                self.read(key_rule, wait_for_all=wait_for_all)
+                for key_rule in schedule.get_key_rules(rule, epoch)
+            )
         )
         return RuleReading(rule, epoch, roster, tuple(readings))
 
@@ -154,8 +194,12 @@ class Store:
         """One request to one peer; None when it is unreachable or answers what is no reply."""
         return await self._peers.ask(peer, request)
 
-    def verify(self, rule: ReceiptRule, record_id: RecordId, receipts: Iterable[Receipt]) -> frozenset[bytes]:
-        """The replicas whose receipts hold; each signature is checked once, however often it is read."""
+    def verify(
+        self, rule: ReceiptRule, record_id: RecordId, receipts: Iterable[Receipt]
+    ) -> frozenset[bytes]:
+        """The replicas whose receipts hold; each signature is checked once, however often it is
+        read.
+        """
         return self._reader.verifier.compute_signers(rule, record_id, receipts)
 
     async def close(self) -> None:
@@ -163,22 +207,32 @@ class Store:
         await self._peers.close()
 
     async def _post_to_all(
-        self, record: Record, key_rule: KeyRule, posting: Posting, until_seconds: float, is_over: asyncio.Event
+        self,
+        record: Record,
+        key_rule: KeyRule,
+        posting: Posting,
+        until_seconds: float,
+        is_over: asyncio.Event,
     ) -> None:
-        rule, unhurried_seconds = key_rule.receipt_rule, max(LONGEST_PAUSE_SECONDS, key_rule.block_seconds)
+        rule = key_rule.receipt_rule
+        unhurried_seconds = max(LONGEST_PAUSE_SECONDS, key_rule.block_seconds)
 
         async def post_to(replica: bytes) -> None:
             pause_seconds = FIRST_PAUSE_SECONDS
             while True:
                 reply = await self._peers.ask(replica, Post(record))
                 receipts = (reply.receipt,) if isinstance(reply, Posted) else ()
-                is_done = posting.hear(replica, reply, self.verify(rule, posting.record_id, receipts))
+                is_done = posting.hear(
+                    replica, reply, self.verify(rule, posting.record_id, receipts)
+                )
                 if posting.is_complete:
                     is_over.set()
                 if is_done:
                     return
                 await asyncio.sleep(pause_seconds)
-                longest_seconds = unhurried_seconds if posting.is_complete else LONGEST_PAUSE_SECONDS
+                longest_seconds = (
+                    unhurried_seconds if posting.is_complete else LONGEST_PAUSE_SECONDS
+                )
                 pause_seconds = min(2 * pause_seconds, longest_seconds)
 
         try:
@@ -192,7 +246,9 @@ class Store:
 
 
 def get_latest(readings: Iterable[KeyReading], now: EvaluationContext) -> dict[bytes, Proof]:
-    """Of keys whose records are renewed, such as heartbeats: the proven record of each author that lives longest."""
+    """Of keys whose records are renewed, such as heartbeats: the proven record of each author that
+    lives longest.
+    """
     latest: dict[bytes, Proof] = {}
     for reading in readings:
         for record_id in reading.get_record_ids(Standing.PROVEN):

@@ -1,7 +1,9 @@
-"""What a node must not forget, in one SQLite file: records and receipts, its own secrets, evidence, what it has read.
+"""What a node must not forget, in one SQLite file: records and receipts, its own secrets, evidence,
+what it has read.
 
-A write-ahead log survives the death of the process at any instruction; `synchronous=NORMAL` may lose the last moments
-when the whole machine loses power, never consistency. A receipt is handed out only after its record is committed here.
+A write-ahead log survives the death of the process at any instruction; `synchronous=NORMAL` may
+lose the last moments when the whole machine loses power, never consistency. A receipt is handed out
+only after its record is committed here.
 """
 
 from __future__ import annotations
@@ -18,20 +20,32 @@ from typing import Any
 import msgspec
 
 from epochgate.core.commitment import Opening
-from epochgate.core.receipt import Entry, Proof, Receipt, ReceiptedEntry, RecordId, compute_record_id, merge_receipts
+from epochgate.core.receipt import (
+    Entry,
+    Proof,
+    Receipt,
+    ReceiptedEntry,
+    RecordId,
+    compute_record_id,
+    merge_receipts,
+)
 from epochgate.core.record import Record
 from epochgate.core.storage_usage import StorageUsage
 
-APPLICATION_ID, SCHEMA_VERSION = 0x6567_6C64, 1
+APPLICATION_ID = 0x6567_6C64
+SCHEMA_VERSION = 1
 SCHEMA = f"""
 BEGIN;
 CREATE TABLE held (
-    key BLOB, author BLOB, digest BLOB, expiration_time REAL, epoch INTEGER, value_bytes INTEGER, receipts BLOB,
+    key BLOB, author BLOB, digest BLOB, expiration_time REAL, epoch INTEGER, value_bytes INTEGER,
+    receipts BLOB,
     PRIMARY KEY (key, author)) WITHOUT ROWID;
 CREATE TABLE contents (key BLOB, author BLOB, value BLOB, PRIMARY KEY (key, author)) WITHOUT ROWID;
 CREATE TABLE evidence (
-    key BLOB, author BLOB, epoch INTEGER, first BLOB, second BLOB, PRIMARY KEY (key, author)) WITHOUT ROWID;
-CREATE TABLE own (rule TEXT, epoch INTEGER, opening BLOB, record BLOB, PRIMARY KEY (rule, epoch)) WITHOUT ROWID;
+    key BLOB, author BLOB, epoch INTEGER, first BLOB, second BLOB,
+    PRIMARY KEY (key, author)) WITHOUT ROWID;
+CREATE TABLE own (
+    rule TEXT, epoch INTEGER, opening BLOB, record BLOB, PRIMARY KEY (rule, epoch)) WITHOUT ROWID;
 CREATE TABLE proofs (
     key BLOB, author BLOB, digest BLOB, epoch INTEGER, receipts BLOB, record BLOB,
     PRIMARY KEY (key, author, digest)) WITHOUT ROWID;
@@ -51,15 +65,19 @@ class NodeDatabaseError(RuntimeError):
     """A ledger that cannot be used; the message says why and what to do."""
 
 
-_ADVICE = "move it away and start again; what it stored for others is repaired, but this epoch's own openings are lost"
+_ADVICE = (
+    "move it away and start again; what it stored for others is repaired, but this epoch's own"
+    " openings are lost"
+)
 
 
 class NodeDatabase:
     """One node's ledger. `path` None keeps it in memory, for simulations.
 
-    `held` maps (key, author) to what is stored there: the judge looks into it for every record; `usage` counts it. All but
-    the values and what is seldom asked for is kept in memory beside the file, so answering costs no query. Methods that
-    write raise NodeDatabaseError when the disk does not take it, and then nothing has changed.
+    `held` maps (key, author) to what is stored there: the judge looks into it for every record;
+    `usage` counts it. All but the values and what is seldom asked for is kept in memory beside the
+    file, so answering costs no query. Methods that write raise NodeDatabaseError when the disk does
+    not take it, and then nothing has changed.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -68,7 +86,9 @@ class NodeDatabase:
         self._by_key: dict[bytes, set[bytes]] = {}
         self.usage = StorageUsage()
         self._listed: dict[bytes, tuple[Entry, ...]] = {}
-        """By key, made when it is asked for: every reader of an epoch asks for the same keys, once they change no more."""
+        """By key, made when it is asked for: every reader of an epoch asks for the same keys, once
+        they change no more.
+        """
         self._accused: set[tuple[bytes, bytes]] = set()
         self._connection = _connect(path)
         try:
@@ -84,15 +104,19 @@ class NodeDatabase:
     # What this node stores as a replica.
 
     def keep(self, record: Record, receipts: Iterable[Receipt], epoch: int) -> None:
-        """Store a record that was admitted in `epoch`, with its receipts, in the place of its author's older one.
+        """Store a record that was admitted in `epoch`, with its receipts, in the place of its
+        author's older one.
 
         The same record again keeps the receipts that were there.
         """
         record_id = compute_record_id(record)
-        place, before = (record.key, record.author), self.held.get((record.key, record.author))
+        place = (record.key, record.author)
+        before = self.held.get((record.key, record.author))
         is_same = before is not None and before.value_digest == record_id.value_digest
         merged = merge_receipts(before.receipts if before is not None and is_same else (), receipts)
-        held = ReceiptedEntry(record_id.value_digest, record.expiration_time, epoch, len(record.value), merged)
+        held = ReceiptedEntry(
+            record_id.value_digest, record.expiration_time, epoch, len(record.value), merged
+        )
         with self._writing() as connection:
             self._write_held(place, held)
             if not is_same:
@@ -100,7 +124,9 @@ class NodeDatabase:
         self._remember(*place, held)
 
     def add_receipts(self, record_id: RecordId, receipts: Iterable[Receipt]) -> None:
-        """Add what other replicas signed for a record that is held; for any other it does nothing."""
+        """Add what other replicas signed for a record that is held; for any other it does
+        nothing.
+        """
         held = self.held.get((record_id.key, record_id.author))
         if held is None or held.value_digest != record_id.value_digest:
             return
@@ -114,28 +140,46 @@ class NodeDatabase:
     def get_receipts(self, record_id: RecordId) -> tuple[Receipt, ...]:
         """In order of replica; none for a record that is not held."""
         held = self.held.get((record_id.key, record_id.author))
-        return held.receipts if held is not None and held.value_digest == record_id.value_digest else ()
+        return (
+            held.receipts
+            if held is not None and held.value_digest == record_id.value_digest
+            else ()
+        )
 
     def get_listing(self, key: bytes, now_seconds: float, after: bytes = b"") -> Iterator[Entry]:
-        """What is stored under `key` and not expired, in order of author, beyond the author `after`."""
+        """What is stored under `key` and not expired, in order of author, beyond the author
+        `after`.
+        """
         listed = self._listed.get(key)
         if listed is None:
-            listed = self._listed[key] = tuple(map(self._make_entry, itertools.repeat(key), sorted(self._by_key.get(key, ()))))
-        yield from (entry for entry in listed if entry.author > after and entry.expiration_time > now_seconds)
+            listed = self._listed[key] = tuple(
+                map(self._make_entry, itertools.repeat(key), sorted(self._by_key.get(key, ())))
+            )
+        yield from (
+            entry
+            for entry in listed
+            if entry.author > after and entry.expiration_time > now_seconds
+        )
 
     def _make_entry(self, key: bytes, author: bytes) -> Entry:
         held = self.held[key, author]
-        return Entry(author, held.value_digest, held.expiration_time, held.value_bytes, held.receipts)
+        return Entry(
+            author, held.value_digest, held.expiration_time, held.value_bytes, held.receipts
+        )
 
     def get_record(self, key: bytes, author: bytes) -> Record | None:
         held = self.held.get((key, author))
         if held is None:
             return None
-        ((value,),) = self._query("SELECT value FROM contents WHERE key = ? AND author = ?", key, author)
+        ((value,),) = self._query(
+            "SELECT value FROM contents WHERE key = ? AND author = ?", key, author
+        )
         return Record(key, author, value, held.expiration_time)
 
     def keep_evidence(self, first: Record, second: Record, epoch: int) -> None:
-        """Two different signed records of one author under a once-key. Only the first pair is kept."""
+        """Two different signed records of one author under a once-key. Only the first pair
+        is kept.
+        """
         row = (first.key, first.author, epoch, _encode(first), _encode(second))
         with self._writing() as connection:
             connection.execute("INSERT OR IGNORE INTO evidence VALUES (?, ?, ?, ?, ?)", row)
@@ -149,16 +193,21 @@ class NodeDatabase:
         rows = self._query("SELECT first, second FROM evidence WHERE key = ? ORDER BY author", key)
         return tuple((_decode_record(first), _decode_record(second)) for first, second in rows)
 
-    # What this node has written itself: kept before it is first sent, so that a restart repeats and never contradicts it.
+    # What this node has written itself: kept before it is first sent, so that a restart repeats and
+    # never contradicts it.
 
-    def keep_own(self, rule: str, epoch: int, record: Record, opening: Opening | None = None) -> Record:
+    def keep_own(
+        self, rule: str, epoch: int, record: Record, opening: Opening | None = None
+    ) -> Record:
         """Remember the signed record for `rule` in `epoch`, and what opens it. The first one stays.
 
         Returns the one that stays: it is the one to send.
         """
         row = (rule, epoch, None if opening is None else opening.to_bytes(), _encode(record))
         with self._writing() as connection:
-            is_first = connection.execute("INSERT OR IGNORE INTO own VALUES (?, ?, ?, ?)", row).rowcount
+            is_first = connection.execute(
+                "INSERT OR IGNORE INTO own VALUES (?, ?, ?, ?)", row
+            ).rowcount
         return record if is_first else self.get_own_record(rule, epoch) or record
 
     def get_own_record(self, rule: str, epoch: int) -> Record | None:
@@ -166,28 +215,41 @@ class NodeDatabase:
         return _decode_record(rows[0][0]) if rows else None
 
     def get_own_opening(self, rule: str, epoch: int) -> Opening | None:
-        rows = self._query("SELECT opening FROM own WHERE rule = ? AND epoch = ? AND opening NOT NULL", rule, epoch)
+        rows = self._query(
+            "SELECT opening FROM own WHERE rule = ? AND epoch = ? AND opening NOT NULL", rule, epoch
+        )
         return Opening.from_bytes(rows[0][0]) if rows else None
 
     # What this node has read as proven, and what it agreed to: later settlements rest on it.
 
     def keep_proofs(self, epoch: int, proofs: Iterable[Proof]) -> None:
-        """Remember proven records of `epoch` with their receipts, beyond their expiry. Receipts add up."""
+        """Remember proven records of `epoch` with their receipts, beyond their expiry. Receipts add
+        up.
+        """
         with self._writing() as connection:
             for proof in proofs:
                 record_id = compute_record_id(proof.record)
                 place = (record_id.key, record_id.author, record_id.value_digest)
-                rows = self._query("SELECT receipts FROM proofs WHERE key = ? AND author = ? AND digest = ?", *place)
+                rows = self._query(
+                    "SELECT receipts FROM proofs WHERE key = ? AND author = ? AND digest = ?",
+                    *place,
+                )
                 before = _decode_receipts(rows[0][0]) if rows else ()
                 merged = merge_receipts(before, proof.receipts)
-                if not rows or merged != before:  # values are large, and the same ones are read again and again
+                if (
+                    not rows or merged != before
+                ):  # values are large, and the same ones are read again and again
                     row = (*place, epoch, _encode(merged), _encode(proof.record))
                     connection.execute("REPLACE INTO proofs VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def get_proofs(self, key: bytes) -> tuple[Proof, ...]:
         """In order of author; more than one of an author is equivocation."""
-        rows = self._query("SELECT record, receipts FROM proofs WHERE key = ? ORDER BY author, digest", key)
-        return tuple(Proof(_decode_record(record), _decode_receipts(receipts)) for record, receipts in rows)
+        rows = self._query(
+            "SELECT record, receipts FROM proofs WHERE key = ? ORDER BY author, digest", key
+        )
+        return tuple(
+            Proof(_decode_record(record), _decode_receipts(receipts)) for record, receipts in rows
+        )
 
     def keep_score_list(self, epoch: int, scores: Sequence[int]) -> None:
         """Remember the list recomputed from the set attested for `epoch`."""
@@ -203,7 +265,11 @@ class NodeDatabase:
 
         A record that expired stays known until its epoch is old too, so that once means once.
         """
-        gone = [place for place, held in self.held.items() if held.expiration_time <= now_seconds and held.epoch < oldest_epoch]
+        gone = [
+            place
+            for place, held in self.held.items()
+            if held.expiration_time <= now_seconds and held.epoch < oldest_epoch
+        ]
         with self._writing() as connection:
             for table in ("held", "contents"):
                 connection.executemany(f"DELETE FROM {table} WHERE key = ? AND author = ?", gone)  # noqa: S608 - one of two literals
@@ -220,10 +286,16 @@ class NodeDatabase:
 
     def _load(self) -> None:
         self._accused = self._read_accused()
-        query = "SELECT key, author, digest, expiration_time, epoch, value_bytes, receipts FROM held"
-        for key, author, digest, expiration_time, epoch, value_bytes, receipts in self._query(query):
+        query = (
+            "SELECT key, author, digest, expiration_time, epoch, value_bytes, receipts FROM held"
+        )
+        for key, author, digest, expiration_time, epoch, value_bytes, receipts in self._query(
+            query
+        ):
             try:
-                held = ReceiptedEntry(digest, expiration_time, epoch, value_bytes, _decode_receipts(receipts))
+                held = ReceiptedEntry(
+                    digest, expiration_time, epoch, value_bytes, _decode_receipts(receipts)
+                )
             except msgspec.MsgspecError as error:
                 raise NodeDatabaseError(f"{self._path} is damaged ({error}): {_ADVICE}") from None
             self._remember(key, author, held)
@@ -239,7 +311,14 @@ class NodeDatabase:
         self.held[key, author] = held
 
     def _write_held(self, place: tuple[bytes, bytes], held: ReceiptedEntry) -> None:
-        row = (*place, held.value_digest, held.expiration_time, held.epoch, held.value_bytes, _encode(held.receipts))
+        row = (
+            *place,
+            held.value_digest,
+            held.expiration_time,
+            held.epoch,
+            held.value_bytes,
+            _encode(held.receipts),
+        )
         self._connection.execute("REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def _read_accused(self) -> set[tuple[bytes, bytes]]:
@@ -260,7 +339,8 @@ class NodeDatabase:
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise NodeDatabaseError(
-                f"{self._path} cannot be written ({error}): see that its disk has room and is writable"
+                f"{self._path} cannot be written ({error}): see that its disk has room and is"
+                " writable"
             ) from None
         finally:
             if self._connection.in_transaction:
@@ -292,15 +372,20 @@ def _prepare(connection: sqlite3.Connection, path: Path | None) -> None:
             application, version, _ = _get_facts(connection)
         (complaint,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:  # the low byte; the one above says how it came about
+        if (
+            error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+        ):  # the low byte; the one above says how it came about
             raise NodeDatabaseError(
-                f"{path} is in use by another process: a ledger belongs to one node, stop the other first"
+                f"{path} is in use by another process: a ledger belongs to one node, stop the other"
+                " first"
             ) from None
         raise NodeDatabaseError(f"{path} cannot be read as a ledger ({error}): {_ADVICE}") from None
     if application != APPLICATION_ID:
         raise NodeDatabaseError(f"{path} is a database, but no ledger: name another file")
     if version != SCHEMA_VERSION:
-        raise NodeDatabaseError(f"{path} has version {version}, this program reads {SCHEMA_VERSION}: {_ADVICE}")
+        raise NodeDatabaseError(
+            f"{path} has version {version}, this program reads {SCHEMA_VERSION}: {_ADVICE}"
+        )
     if complaint != "ok":
         raise NodeDatabaseError(f"{path} is damaged ({complaint}): {_ADVICE}")
 
@@ -320,6 +405,10 @@ def _make_private(path: Path) -> None:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
-        raise NodeDatabaseError(f"{path} cannot be made ({error.strerror}): choose a folder that is writable") from None
+        raise NodeDatabaseError(
+            f"{path} cannot be made ({error.strerror}): choose a folder that is writable"
+        ) from None
     if mode & 0o077:
-        raise NodeDatabaseError(f"{path} can be read by others (mode {mode:o}): run `chmod 600 {path}`")
+        raise NodeDatabaseError(
+            f"{path} can be read by others (mode {mode:o}): run `chmod 600 {path}`"
+        )

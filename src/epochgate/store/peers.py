@@ -1,4 +1,6 @@
-"""How a node asks replicas, its own among them: who was silent is remembered, and what was begun can be ended."""
+"""How a node asks replicas, its own among them: who was silent is remembered, and what was begun
+can be ended.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,17 @@ from epochgate.store.wire import Reply, Request, decode_reply, encode
 
 
 class Peers:
-    """`suspects` did not answer when they were last asked: readers wait less for them, until they answer again."""
+    """`suspects` did not answer when they were last asked: readers wait less for them, until they
+    answer again.
+    """
 
-    def __init__(self, network: Network, replica: Replica, timeout_seconds: float, suspect_timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        network: Network,
+        replica: Replica,
+        timeout_seconds: float,
+        suspect_timeout_seconds: float,
+    ) -> None:
         self.own = network.peer_id
         self.max_message_bytes = network.max_message_bytes
         self.timeout_seconds = timeout_seconds
@@ -27,14 +37,18 @@ class Peers:
         self._suspect_timeout_seconds = suspect_timeout_seconds
         self._tasks: dict[asyncio.Task[None], None] = {}
 
-    async def ask(self, peer: bytes, request: Request, timeout_seconds: float | None = None) -> Reply | None:
+    async def ask(
+        self, peer: bytes, request: Request, timeout_seconds: float | None = None
+    ) -> Reply | None:
         """One request; None when `peer` is unreachable, or answers what is no reply."""
         message = encode(request)
         try:
             if peer == self.own:
                 data = await self._replica.handle(peer, message)
             else:
-                data = await self._network.request(peer, message, timeout_seconds or self.timeout_seconds)
+                data = await self._network.request(
+                    peer, message, timeout_seconds or self.timeout_seconds
+                )
             self.suspects.discard(peer)
             return decode_reply(data)
         except Unreachable:

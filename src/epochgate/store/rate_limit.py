@@ -1,4 +1,6 @@
-"""Token buckets: how much a sender may ask, with a share for every roster author that nobody else can use up."""
+"""Token buckets: how much a sender may ask, with a share for every roster author that nobody else
+can use up.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,9 @@ MAX_STRANGERS = 1024
 
 
 class TokenBucket:
-    """Fills by `rate` and is asked with the time, so that it works on any clock. It may be drawn below empty: what a reply
-    costs is known only when it is made."""
+    """Fills by `rate` and is asked with the time, so that it works on any clock. It may be drawn
+    below empty: what a reply costs is known only when it is made.
+    """
 
     __slots__ = ("_level", "_rate", "_seen_seconds")
 
@@ -43,15 +46,23 @@ class TokenBuckets:
         self._deferred_seconds = self._retry_seconds = now_seconds
 
     def defer(self, wait_seconds: float, now_seconds: float) -> None:
-        self._deferred_seconds, self._retry_seconds = now_seconds, now_seconds + wait_seconds
+        self._deferred_seconds = now_seconds
+        self._retry_seconds = now_seconds + wait_seconds
 
     def compute_retry_after_seconds(self, now_seconds: float) -> float:
         """What is left of the wait; 0 when it is over, or the clock was put back."""
-        return self._retry_seconds - now_seconds if self._deferred_seconds <= now_seconds < self._retry_seconds else 0.0
+        return (
+            self._retry_seconds - now_seconds
+            if self._deferred_seconds <= now_seconds < self._retry_seconds
+            else 0.0
+        )
 
     def compute_wait_seconds(self, now_seconds: float) -> float:
         """Until another request may come; 0 when it may come now."""
-        return max(self._requests.compute_wait_seconds(1, now_seconds), self._bytes.compute_wait_seconds(1, now_seconds))
+        return max(
+            self._requests.compute_wait_seconds(1, now_seconds),
+            self._bytes.compute_wait_seconds(1, now_seconds),
+        )
 
     def debit(self, requests: int, size_bytes: int) -> None:
         self._requests.take(requests)
@@ -59,7 +70,9 @@ class TokenBuckets:
 
 
 class RateLimiter:
-    """Knows every sender's purse. Only the latest strangers are remembered, so memory is bounded by the roster."""
+    """Knows every sender's purse. Only the latest strangers are remembered, so memory is bounded by
+    the roster.
+    """
 
     def __init__(self, limits: Limits, now_seconds: float = 0.0) -> None:
         self._limits = limits
@@ -69,12 +82,18 @@ class RateLimiter:
         self._all_strangers = TokenBuckets(limits.strangers, now_seconds)
 
     def compute_retry_after_seconds(self, sender: bytes, now_seconds: float) -> float:
-        """How long `sender` has been told to wait, and still has to: one look, for a flood does not listen."""
+        """How long `sender` has been told to wait, and still has to: one look, for a flood does not
+        listen.
+        """
         buckets = self._members.get(sender) or self._strangers.get(sender)
         return 0.0 if buckets is None else buckets.compute_retry_after_seconds(now_seconds)
 
-    def find_buckets(self, sender: bytes, *, is_member: bool, now_seconds: float) -> tuple[tuple[TokenBuckets, ...], float]:
-        """(the purses that pay for `sender`'s request and its reply, 0), or (none, how many seconds it has to wait)."""
+    def find_buckets(
+        self, sender: bytes, *, is_member: bool, now_seconds: float
+    ) -> tuple[tuple[TokenBuckets, ...], float]:
+        """(the purses that pay for `sender`'s request and its reply, 0), or (none, how many seconds
+        it has to wait).
+        """
         if not is_member:
             return self._find_strangers_buckets(sender, now_seconds)
         own = self._members.get(sender)
@@ -91,13 +110,20 @@ class RateLimiter:
 
     def retain(self, members: Container[bytes]) -> None:
         """Forget those who have left the roster."""
-        self._members = {author: buckets for author, buckets in self._members.items() if author in members}
+        self._members = {
+            author: buckets for author, buckets in self._members.items() if author in members
+        }
 
-    def _find_strangers_buckets(self, sender: bytes, now_seconds: float) -> tuple[tuple[TokenBuckets, ...], float]:
+    def _find_strangers_buckets(
+        self, sender: bytes, now_seconds: float
+    ) -> tuple[tuple[TokenBuckets, ...], float]:
         own = self._strangers.pop(sender, None) or TokenBuckets(self._limits.stranger, now_seconds)
         self._strangers[sender] = own
         if len(self._strangers) > MAX_STRANGERS:
             self._strangers.popitem(last=False)
-        wait_seconds = max(own.compute_wait_seconds(now_seconds), self._all_strangers.compute_wait_seconds(now_seconds))
+        wait_seconds = max(
+            own.compute_wait_seconds(now_seconds),
+            self._all_strangers.compute_wait_seconds(now_seconds),
+        )
         own.defer(wait_seconds, now_seconds)
         return ((), wait_seconds) if wait_seconds > 0 else ((own, self._all_strangers), 0.0)

@@ -1,7 +1,8 @@
-"""Reading a key by digest: its replicas list what they hold, with receipts; then one copy of each proven value is fetched.
+"""Reading a key by digest: its replicas list what they hold, with receipts; then one copy of each
+proven value is fetched.
 
-What a replica says counts only as far as its receipts carry, and a value only if it has the digest and is recognised, so
-up to f replicas that lie, withhold or keep silent change nothing.
+What a replica says counts only as far as its receipts carry, and a value only if it has the digest
+and is recognised, so up to f replicas that lie, withhold or keep silent change nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,16 @@ from contextlib import suppress
 
 from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.policy import Judge
-from epochgate.core.receipt import Entry, Proof, Receipt, ReceiptRule, RecordId, Standing, compute_record_id, is_receipt_signed
+from epochgate.core.receipt import (
+    Entry,
+    Proof,
+    Receipt,
+    ReceiptRule,
+    RecordId,
+    Standing,
+    compute_record_id,
+    is_receipt_signed,
+)
 from epochgate.core.record import Record, is_record_signed
 from epochgate.core.record_set import KeyReading
 from epochgate.core.roster import MAX_REPLICAS
@@ -31,8 +41,9 @@ _is_receipt_signed = functools.lru_cache(MAX_CACHED_RECEIPTS)(is_receipt_signed)
 
 
 class QuorumListing:
-    """What the replicas of one key have listed so far, as far as it is proven: `receipts` holds the valid ones of each
-    record by replica, `holders` who lists it."""
+    """What the replicas of one key have listed so far, as far as it is proven: `receipts` holds the
+    valid ones of each record by replica, `holders` who lists it.
+    """
 
     def __init__(self, key_rule: KeyRule) -> None:
         self.rule = key_rule.receipt_rule
@@ -42,8 +53,9 @@ class QuorumListing:
         self.is_over = False
 
     def add(self, replica: bytes, listing: dict[RecordId, Entry], verifier: Verifier) -> None:
-        """Take in a listing. Honest replicas keep no receipt that they have not verified, so one false signature gives the
-        whole listing away, and a liar costs its readers one verification."""
+        """Take in a listing. Honest replicas keep no receipt that they have not verified, so one
+        false signature gives the whole listing away, and a liar costs its readers one verification.
+        """
         found: list[tuple[RecordId, dict[bytes, Receipt]]] = []
         for record_id, entry in listing.items():
             valid = verifier.find_valid(self.rule, record_id, entry.receipts[:MAX_REPLICAS])
@@ -56,18 +68,24 @@ class QuorumListing:
             self.holders.setdefault(record_id, []).append(replica)
 
     def is_settled(self, waiting: int) -> bool:
-        """Whether so many have answered that `waiting` more receipts would not change the standing of any record seen.
+        """Whether so many have answered that `waiting` more receipts would not change the standing
+        of any record seen.
 
-        No complete record can be unseen then: of its K - f receipts at most f are from replicas that have not answered and
-        f from liars, which leaves an honest one that has shown it.
+        No complete record can be unseen then: of its K - f receipts at most f are from replicas
+        that have not answered and f from liars, which leaves an honest one that has shown it.
         """
         judge = self.rule.judge_count
         return len(self.answered) >= self.rule.replica_set.quorum and all(
-            judge(len(receipts)) == judge(len(receipts) + waiting) for receipts in self.receipts.values()
+            judge(len(receipts)) == judge(len(receipts) + waiting)
+            for receipts in self.receipts.values()
         )
 
     def get_proven(self) -> list[RecordId]:
-        return [record_id for record_id, them in self.receipts.items() if self.rule.judge_count(len(them)) >= Standing.PROVEN]
+        return [
+            record_id
+            for record_id, them in self.receipts.items()
+            if self.rule.judge_count(len(them)) >= Standing.PROVEN
+        ]
 
 
 class Verifier:
@@ -76,10 +94,14 @@ class Verifier:
     def __init__(self) -> None:
         self._is_signed = _is_receipt_signed
 
-    def compute_signers(self, rule: ReceiptRule, record_id: RecordId, receipts: Iterable[Receipt]) -> frozenset[bytes]:
+    def compute_signers(
+        self, rule: ReceiptRule, record_id: RecordId, receipts: Iterable[Receipt]
+    ) -> frozenset[bytes]:
         return rule.compute_signers(record_id, receipts, self._is_signed)
 
-    def find_valid(self, rule: ReceiptRule, record_id: RecordId, receipts: Iterable[Receipt]) -> dict[bytes, Receipt] | None:
+    def find_valid(
+        self, rule: ReceiptRule, record_id: RecordId, receipts: Iterable[Receipt]
+    ) -> dict[bytes, Receipt] | None:
         """Those that hold, by replica; None when one has a false signature."""
         valid: dict[bytes, Receipt] = {}
         for receipt in receipts:
@@ -91,11 +113,19 @@ class Verifier:
 
 
 class Reader:
-    """Reads keys. `hedge_seconds` is how long the first K - f replicas have before the others are asked too,
-    `stand_in_seconds` how long a holder has to hand out values before the next one is asked too."""
+    """Reads keys. `hedge_seconds` is how long the first K - f replicas have before the others are
+    asked too, `stand_in_seconds` how long a holder has to hand out values before the next one is
+    asked too.
+    """
 
     def __init__(
-        self, peers: Peers, judge: Judge, chain_clock: ChainClock, *, hedge_seconds: float, stand_in_seconds: float
+        self,
+        peers: Peers,
+        judge: Judge,
+        chain_clock: ChainClock,
+        *,
+        hedge_seconds: float,
+        stand_in_seconds: float,
     ) -> None:
         self.verifier = Verifier()
         self._peers = peers
@@ -105,13 +135,17 @@ class Reader:
         self._stand_in_seconds = stand_in_seconds
 
     async def read(self, key_rule: KeyRule, *, wait_for_all: bool) -> KeyReading:
-        """Thorough is to wait for every replica, and so to find also what more than f of them have lost."""
+        """Thorough is to wait for every replica, and so to find also what more than f of them have
+        lost.
+        """
         quorum_listing = await self._list_quorum(key_rule, wait_for_all=wait_for_all)
         proven = quorum_listing.get_proven()
         fetching = _Fetching(proven)
         await self._fetch_all(key_rule, quorum_listing, fetching)
         proofs = {
-            record_id: Proof(fetching.records[record_id], _in_order(quorum_listing.receipts[record_id]))
+            record_id: Proof(
+                fetching.records[record_id], _in_order(quorum_listing.receipts[record_id])
+            )
             for record_id in proven
             if record_id in fetching.records
         }
@@ -123,9 +157,14 @@ class Reader:
         return KeyReading(key_rule, proofs, signers, frozenset(quorum_listing.answered))
 
     async def _list_quorum(self, key_rule: KeyRule, *, wait_for_all: bool) -> QuorumListing:
-        """Asks K - f replicas, whose answers mostly settle it; the others too where those are slow, or do not agree."""
-        quorum_listing, changed = QuorumListing(key_rule), asyncio.Event()
-        others = self._order(key_rule.replica_set.replicas, self._peers.own[-1])  # readers begin at different ones
+        """Asks K - f replicas, whose answers mostly settle it; the others too where those are slow,
+        or do not agree.
+        """
+        quorum_listing = QuorumListing(key_rule)
+        changed = asyncio.Event()
+        others = self._order(
+            key_rule.replica_set.replicas, self._peers.own[-1]
+        )  # readers begin at different ones
         waiting: dict[bytes, None] = {}
 
         async def ask(replica: bytes) -> None:
@@ -147,8 +186,12 @@ class Reader:
 
         ask_next(key_rule.replica_set.k if wait_for_all else key_rule.replica_set.quorum)
         try:
-            while (waiting or others) and (wait_for_all or not quorum_listing.is_settled(len(waiting) + len(others))):
-                if not waiting or not await _is_told(changed, self._hedge_seconds if others else None):
+            while (waiting or others) and (
+                wait_for_all or not quorum_listing.is_settled(len(waiting) + len(others))
+            ):
+                if not waiting or not await _is_told(
+                    changed, self._hedge_seconds if others else None
+                ):
                     ask_next(len(others))
         finally:
             quorum_listing.is_over = True
@@ -157,14 +200,18 @@ class Reader:
     async def _list(self, replica: bytes, key_rule: KeyRule) -> dict[RecordId, Entry] | None:
         """All pages of one replica's listing; None when it does not end in time, or is none.
 
-        Authors come in order, one entry each, so that even a dishonest listing is no longer than the roster.
+        Authors come in order, one entry each, so that even a dishonest listing is no longer than
+        the roster.
         """
         listing: dict[RecordId, Entry] = {}
-        after, patience_seconds = b"", self._peers.get_patience_seconds(replica)
+        after = b""
+        patience_seconds = self._peers.get_patience_seconds(replica)
         try:
             async with asyncio.timeout(patience_seconds):
                 while True:
-                    reply = await self._peers.ask(replica, List(key_rule.key, after), patience_seconds)
+                    reply = await self._peers.ask(
+                        replica, List(key_rule.key, after), patience_seconds
+                    )
                     if not isinstance(reply, Listing):
                         return None
                     for entry in reply.entries:
@@ -179,10 +226,15 @@ class Reader:
             self._peers.suspects.add(replica)
             return None
 
-    async def _fetch_all(self, key_rule: KeyRule, quorum_listing: QuorumListing, fetching: _Fetching) -> None:
-        """From this node's own replica where it can, from the others in turn, so that the load is spread."""
+    async def _fetch_all(
+        self, key_rule: KeyRule, quorum_listing: QuorumListing, fetching: _Fetching
+    ) -> None:
+        """From this node's own replica where it can, from the others in turn, so that the load is
+        spread.
+        """
         orders = {
-            record_id: self._order(quorum_listing.holders[record_id], index) for index, record_id in enumerate(fetching.wanted)
+            record_id: self._order(quorum_listing.holders[record_id], index)
+            for index, record_id in enumerate(fetching.wanted)
         }
         tasks: list[asyncio.Task[None]] = []
         for turn in range(key_rule.replica_set.k):
@@ -192,36 +244,59 @@ class Reader:
                     batches.setdefault(orders[record_id][turn], []).append(record_id)
             if not batches:
                 break
-            begun = [self._peers.spawn(self._fetch(holder, key_rule, them, fetching)) for holder, them in batches.items()]
+            begun = [
+                self._peers.spawn(self._fetch(holder, key_rule, them, fetching))
+                for holder, them in batches.items()
+            ]
             await asyncio.wait(begun, timeout=self._stand_in_seconds)
             tasks += begun
         if tasks and any(fetching.get_missing()):
             await asyncio.wait(tasks, timeout=self._peers.timeout_seconds)
 
     def _order(self, holders: Sequence[bytes], index: int) -> list[bytes]:
-        start = index % max(1, len(holders))  # none where an epoch before the subnet's first had an empty roster
+        start = index % max(
+            1, len(holders)
+        )  # none where an epoch before the subnet's first had an empty roster
         turned = [*holders[start:], *holders[:start]]
-        return sorted(turned, key=lambda holder: (holder != self._peers.own, holder in self._peers.suspects))
+        return sorted(
+            turned, key=lambda holder: (holder != self._peers.own, holder in self._peers.suspects)
+        )
 
-    async def _fetch(self, holder: bytes, key_rule: KeyRule, wanted: Sequence[RecordId], fetching: _Fetching) -> None:
+    async def _fetch(
+        self, holder: bytes, key_rule: KeyRule, wanted: Sequence[RecordId], fetching: _Fetching
+    ) -> None:
         """What `holder` has of `wanted`, asked again for what did not fit into its reply."""
         left = list(wanted)[:MAX_WANTED]
         while left:
-            reply = await self._peers.ask(holder, Fetch(key_rule.key, tuple(record_id.author for record_id in left)))
-            found = {compute_record_id(record): record for record in reply.records} if isinstance(reply, Values) else {}
+            reply = await self._peers.ask(
+                holder, Fetch(key_rule.key, tuple(record_id.author for record_id in left))
+            )
+            found = (
+                {compute_record_id(record): record for record in reply.records}
+                if isinstance(reply, Values)
+                else {}
+            )
             fitting = [record_id for record_id in left if record_id in found]
             now = self._chain_clock.get_evaluation_context()
             for record_id in fitting:
                 self._take(found[record_id], record_id, now, fetching)
             left = (
-                [record_id for record_id in left if record_id not in found and fetching.is_missing(record_id)]
+                [
+                    record_id
+                    for record_id in left
+                    if record_id not in found and fetching.is_missing(record_id)
+                ]
                 if fitting
                 else []
             )
 
-    def _take(self, record: Record, record_id: RecordId, now: EvaluationContext, fetching: _Fetching) -> None:
-        """The digest leaves out the expiry, which the signature covers: a copy with another one is the holder's lie, whereas
-        what its author did sign and nobody may write does not exist, however many vouch for it."""
+    def _take(
+        self, record: Record, record_id: RecordId, now: EvaluationContext, fetching: _Fetching
+    ) -> None:
+        """The digest leaves out the expiry, which the signature covers: a copy with another one is
+        the holder's lie, whereas what its author did sign and nobody may write does not exist,
+        however many vouch for it.
+        """
         if self._judge.recognise(record, now):
             fetching.records[record_id] = record
         elif is_record_signed(now.network, record):

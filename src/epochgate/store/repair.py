@@ -1,7 +1,9 @@
-"""Repair: a replica that lost its data, or joins, takes what is proven; receipts prove it, whoever shows them.
+"""Repair: a replica that lost its data, or joins, takes what is proven; receipts prove it, whoever
+shows them.
 
-It is for a node that starts. A node that runs becomes a replica of new keys only, and those are empty: the keys of an epoch
-stay with its roster, and keys without an epoch, which follow the newest roster, hold heartbeats, which all authors soon renew.
+It is for a node that starts. A node that runs becomes a replica of new keys only, and those are
+empty: the keys of an epoch stay with its roster, and keys without an epoch, which follow the newest
+roster, hold heartbeats, which all authors soon renew.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ from epochgate.store.replica import Replica
 
 
 class Repair:
-    """Of the keys of `replica`, in `epoch` and the two before. `left` are those whose replicas have not answered in number
-    yet: a whole subnet may start at once."""
+    """Of the keys of `replica`, in `epoch` and the two before. `left` are those whose replicas have
+    not answered in number yet: a whole subnet may start at once.
+    """
 
     def __init__(
         self,
@@ -34,7 +37,9 @@ class Repair:
     ) -> None:
         block, _ = chain_clock.get_block()
         self.left = [
-            key_rule for key_rule in _find_own_keys(policy, chain_clock, replica.author, epoch) if key_rule.first <= block
+            key_rule
+            for key_rule in _find_own_keys(policy, chain_clock, replica.author, epoch)
+            if key_rule.first <= block
         ]
         self._store = store
         self._replica = replica
@@ -43,16 +48,24 @@ class Repair:
         self._recorder = recorder or Unrecorded()
 
     async def take(self) -> int:
-        """Copy what is proven under the keys that are left, as far as it may be stored; returns how many records were missing.
+        """Copy what is proven under the keys that are left, as far as it may be stored; returns how
+        many records were missing.
 
-        The copies keep the receipts of others: this replica did not see them arrive, so it signs none.
+        The copies keep the receipts of others: this replica did not see them arrive, so it signs
+        none.
         """
-        copied, left = 0, []
+        copied = 0
+        left = []
         for key_rule in self.left:
             reading = await self._store.read(key_rule, wait_for_all=True)
             for record_id in reading.get_record_ids(Standing.PROVEN):
                 copied += _take(
-                    reading.proofs[record_id], key_rule, self._replica, self._chain_clock, self._epoch, self._recorder
+                    reading.proofs[record_id],
+                    key_rule,
+                    self._replica,
+                    self._chain_clock,
+                    self._epoch,
+                    self._recorder,
                 )
             if not reading.is_enough:
                 left.append(key_rule)
@@ -60,10 +73,21 @@ class Repair:
         return copied
 
 
-def _take(proof: Proof, key_rule: KeyRule, replica: Replica, chain_clock: ChainClock, epoch: int, recorder: Recorder) -> bool:
-    """Whether the record was missing. Under a once-key the first one stays, and a second one is evidence."""
+def _take(
+    proof: Proof,
+    key_rule: KeyRule,
+    replica: Replica,
+    chain_clock: ChainClock,
+    epoch: int,
+    recorder: Recorder,
+) -> bool:
+    """Whether the record was missing. Under a once-key the first one stays, and a second one is
+    evidence.
+    """
     database = replica.database
-    record, record_id, now_seconds = proof.record, compute_record_id(proof.record), chain_clock.clock.get_unix_seconds()
+    record = proof.record
+    record_id = compute_record_id(proof.record)
+    now_seconds = chain_clock.clock.get_unix_seconds()
     kept_epoch = epoch if key_rule.epoch is None else key_rule.epoch
     held = database.held.get((record.key, record.author))
     if held is not None and held.value_digest == record_id.value_digest:
@@ -77,14 +101,19 @@ def _take(proof: Proof, key_rule: KeyRule, replica: Replica, chain_clock: ChainC
         return False
     if record.expiration_time <= max(now_seconds, held.expiration_time if held else 0.0):
         return False
-    if find_excess(record, held, key_rule, kept_epoch, database.usage, replica.capacity) is not None:
+    if (
+        find_excess(record, held, key_rule, kept_epoch, database.usage, replica.capacity)
+        is not None
+    ):
         return False
     database.keep(record, proof.receipts, kept_epoch)
     recorder.note_copy(proof, chain_clock.get_evaluation_context(), kept_epoch)
     return True
 
 
-def _find_own_keys(policy: Policy, chain_clock: ChainClock, author: bytes, epoch: int) -> Iterator[KeyRule]:
+def _find_own_keys(
+    policy: Policy, chain_clock: ChainClock, author: bytes, epoch: int
+) -> Iterator[KeyRule]:
     """Keys without an epoch belong to the newest roster alone."""
     for of in range(epoch - READABLE_EPOCHS + 1, epoch + 1):
         for rule in policy.rules if chain_clock.schedule.has(of) else ():

@@ -1,7 +1,7 @@
 """A replica: judges what arrives, keeps it, signs a receipt, and answers those who read.
 
-Nothing reaches the network loop as an exception, and nothing is refused without a reason. A sender that is not on the
-roster stores nothing: its posts are turned away before they are decoded.
+Nothing reaches the network loop as an exception, and nothing is refused without a reason. A sender
+that is not on the roster stores nothing: its posts are turned away before they are decoded.
 """
 
 from __future__ import annotations
@@ -70,32 +70,50 @@ class Replica:
         self._chain_clock = chain_clock
         self._max_reply_bytes = max_message_bytes - FRAME_BYTES
         policy = chain_clock.schedule.policy
-        self.capacity = Capacity(self._max_reply_bytes - RECEIPT_BYTES, policy.limits, policy.held_epochs)
+        self.capacity = Capacity(
+            self._max_reply_bytes - RECEIPT_BYTES, policy.limits, policy.held_epochs
+        )
         self._limiter = RateLimiter(policy.limits)
         self._recorder: Recorder = recorder or Unrecorded()
         self._roster: Roster | None = None
         self._sets: dict[int, tuple[tuple[Proof, ...], tuple[tuple[Record, Record], ...]]] = {}
 
     async def handle(self, sender: bytes, data: bytes) -> bytes:
-        """Answer one request of an authenticated sender: the handler for the Network port. This node asks itself so too."""
+        """Answer one request of an authenticated sender: the handler for the Network port. This
+        node asks itself so too.
+        """
         try:
             return self._answer(sender, data)
         except Exception as error:
             logging.getLogger(__name__).exception("a request could not be answered")
-            return self._refuse(Denied(Reason.PREDICATE_ERROR, None, "a judge and a ledger that work", type(error).__name__))
+            return self._refuse(
+                Denied(
+                    Reason.PREDICATE_ERROR,
+                    None,
+                    "a judge and a ledger that work",
+                    type(error).__name__,
+                )
+            )
 
-    def show_set(self, epoch: int, proofs: Sequence[Proof], evidence: Sequence[tuple[Record, Record]]) -> None:
-        """Serve the set of the submission that this node made in `epoch`; sets of earlier epochs are let go."""
+    def show_set(
+        self, epoch: int, proofs: Sequence[Proof], evidence: Sequence[tuple[Record, Record]]
+    ) -> None:
+        """Serve the set of the submission that this node made in `epoch`; sets of earlier epochs
+        are let go.
+        """
         self._sets = {epoch: (tuple(proofs), tuple(evidence))}
 
     def take_counts(self) -> tuple[int, Counter[Reason]]:
         """Admitted, and denied by reason, since this was last asked."""
         counts = (self.admitted, self.denied)
-        self.admitted, self.denied = 0, Counter()
+        self.admitted = 0
+        self.denied = Counter()
         return counts
 
     def _answer(self, sender: bytes, data: bytes) -> bytes:
-        wait_seconds = self._limiter.compute_retry_after_seconds(sender, self._chain_clock.clock.get_unix_seconds())
+        wait_seconds = self._limiter.compute_retry_after_seconds(
+            sender, self._chain_clock.clock.get_unix_seconds()
+        )
         if wait_seconds > 0:
             return self._put_off(wait_seconds)
         try:
@@ -104,10 +122,17 @@ class Replica:
             return self._refuse(Denied(Reason.NOT_STARTED, None, "the chain's first roster"))
         is_member = sender in self._get_roles(now)
         if not is_member and not is_read(data):
-            return self._turn_away(sender, now, Denied(Reason.NOT_ON_ROSTER, None, "a sender on the roster", sender), data)
+            return self._turn_away(
+                sender,
+                now,
+                Denied(Reason.NOT_ON_ROSTER, None, "a sender on the roster", sender),
+                data,
+            )
         if sender == self.author:
             return self._serve(sender, data, now)
-        paying, wait_seconds = self._limiter.find_buckets(sender, is_member=is_member, now_seconds=now.time_seconds)
+        paying, wait_seconds = self._limiter.find_buckets(
+            sender, is_member=is_member, now_seconds=now.time_seconds
+        )
         if not paying:
             denied = Denied(Reason.RATE, None, FEWER, None, None, wait_seconds)
             return self._turn_away(sender, now, denied, data)
@@ -131,11 +156,17 @@ class Replica:
         try:
             request = decode_request(data)
         except msgspec.MsgspecError as error:
-            return self._turn_away(sender, now, Denied(Reason.MALFORMED, None, "a request", str(error)), data)
+            return self._turn_away(
+                sender, now, Denied(Reason.MALFORMED, None, "a request", str(error)), data
+            )
         match request:
             case Post(record):
                 verdict = self._post(sender, record, now)
-                return encode(Posted(verdict)) if isinstance(verdict, Receipt) else self._refuse(verdict)
+                return (
+                    encode(Posted(verdict))
+                    if isinstance(verdict, Receipt)
+                    else self._refuse(verdict)
+                )
             case List(key, after):
                 return encode(self._list(key, after, now))
             case Fetch(key, authors):
@@ -145,7 +176,9 @@ class Replica:
 
     def _post(self, sender: bytes, record: Record, now: EvaluationContext) -> Receipt | Denied:
         key_rule = self.judge.find_key_rule(record.key, now)
-        answer = judge_post(self.judge, key_rule, sender, record, now, self.author, self.database, self.capacity)
+        answer = judge_post(
+            self.judge, key_rule, sender, record, now, self.author, self.database, self.capacity
+        )
         is_new = not isinstance(answer, Denied | Receipt)
         if isinstance(answer, Denied):
             self._look_for_equivocation(answer, key_rule, record)
@@ -157,20 +190,30 @@ class Replica:
     def _keep(self, record: Record, key_rule: KeyRule | None, now: EvaluationContext) -> Receipt:
         """The receipt is handed out only once it is on disk."""
         epoch = compute_receipt_epoch(key_rule, now)
-        signature = self._key.sign(compute_receipt_bytes(now.network, compute_record_id(record), epoch, now.block))
+        signature = self._key.sign(
+            compute_receipt_bytes(now.network, compute_record_id(record), epoch, now.block)
+        )
         receipt = Receipt(self.author, epoch, now.block, signature)
         self.database.keep(record, (receipt,), now.data.epoch)
         self.admitted += 1
         return receipt
 
-    def _look_for_equivocation(self, verdict: Denied, key_rule: KeyRule | None, record: Record) -> None:
-        """The first different value under a once-key is verified once and kept as evidence; later ones go unread."""
+    def _look_for_equivocation(
+        self, verdict: Denied, key_rule: KeyRule | None, record: Record
+    ) -> None:
+        """The first different value under a once-key is verified once and kept as evidence; later
+        ones go unread.
+        """
         if verdict.reason is not Reason.ALREADY_THERE or key_rule is None or not key_rule.once:
             return
         if self.database.has_evidence(record.key, record.author):
             return
         first = self.database.get_record(record.key, record.author)
-        if first is not None and first.value != record.value and is_record_signed(key_rule.context.network, record):
+        if (
+            first is not None
+            and first.value != record.value
+            and is_record_signed(key_rule.context.network, record)
+        ):
             self.database.keep_evidence(first, record, key_rule.epoch or 0)
 
     def _list(self, key: bytes, after: bytes, now: EvaluationContext) -> Listing:
@@ -208,16 +251,21 @@ class Replica:
             if left_bytes < 0:
                 break
             end += 1
-        first_pair, last_pair = max(0, start - len(proofs)), max(0, end - len(proofs))
+        first_pair = max(0, start - len(proofs))
+        last_pair = max(0, end - len(proofs))
         return SetPage(proofs[start:end], evidence[first_pair:last_pair], is_last=end >= len(row))
 
     def _put_off(self, wait_seconds: float) -> bytes:
-        """Refuse a sender that was told to wait and does not: a flood costs a look and a count, whatever is in it."""
+        """Refuse a sender that was told to wait and does not: a flood costs a look and a count,
+        whatever is in it.
+        """
         self.denied[Reason.RATE] += 1
         self._recorder.note_put_off()
         return encode(Refused(Reason.RATE.value, None, FEWER, None, None, wait_seconds))
 
-    def _turn_away(self, sender: bytes, now: EvaluationContext, denied: Denied, data: bytes) -> bytes:
+    def _turn_away(
+        self, sender: bytes, now: EvaluationContext, denied: Denied, data: bytes
+    ) -> bytes:
         """Refuse what has not been read as a record."""
         self._recorder.note_turned_away(sender, now, denied, len(data))
         return self._refuse(denied)

@@ -1,7 +1,7 @@
 """What a node asks a replica, and what it gets: MessagePack arrays, tagged with a name.
 
-Every reply stays below the network's message limit, since a longer one would never arrive: listings are paged by author,
-values come as many as fit, and the caller asks again for the rest.
+Every reply stays below the network's message limit, since a longer one would never arrive: listings
+are paged by author, values come as many as fit, and the caller asks again for the rest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ FRAME_BYTES = 1 << 12
 RECEIPT_BYTES = 160
 """An upper bound of a receipt's size on the wire, and of an entry's without its receipts."""
 MAX_WORDS = 400
-"""Characters of a fact in a refusal: what a dishonest replica says ends up in logs and on terminals."""
+"""Characters of a fact in a refusal: what a dishonest replica says ends up in logs and on
+terminals.
+"""
 
 Key = Annotated[bytes, msgspec.Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
 Author = Annotated[bytes, msgspec.Meta(max_length=AUTHOR_BYTES)]
@@ -52,8 +54,9 @@ class Fetch(msgspec.Struct, frozen=True, array_like=True, tag="fetch"):
 
 
 class ShowSet(msgspec.Struct, frozen=True, array_like=True, tag="show"):
-    """Of the submission made in `epoch`: the proofs it includes, and behind them its pairs of evidence, in one row; from
-    number `start` on."""
+    """Of the submission made in `epoch`: the proofs it includes, and behind them its pairs of
+    evidence, in one row; from number `start` on.
+    """
 
     epoch: Count
     start: Count = 0
@@ -81,7 +84,9 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     @staticmethod
     def from_denied(denied: Denied) -> Refused:
         rule, expected, observed = map(_to_words, (denied.rule, denied.expected, denied.observed))
-        return Refused(denied.reason.value, rule, expected, observed, denied.wait_blocks, denied.wait_seconds)
+        return Refused(
+            denied.reason.value, rule, expected, observed, denied.wait_blocks, denied.wait_seconds
+        )
 
     def to_denied(self) -> Denied:
         """A reason that is not on the list is itself malformed; of a wait half is no wait."""
@@ -90,7 +95,13 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
         except ValueError:
             return Denied(Reason.MALFORMED, self.rule, "a reason from the list", self.reason)
         wait = (self.wait_blocks, self.wait_seconds)
-        return Denied(reason, self.rule, self.expected, self.observed, *((None, None) if None in wait else wait))
+        return Denied(
+            reason,
+            self.rule,
+            self.expected,
+            self.observed,
+            *((None, None) if None in wait else wait),
+        )
 
 
 class Listing(msgspec.Struct, frozen=True, array_like=True, tag="listing"):
@@ -122,7 +133,11 @@ _reply_decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 _READ_HEADERS = tuple(
     _encoder.encode(example)[: 2 + len(tag)]  # the array's head, and the tag behind its own
-    for tag, example in (("list", List(bytes(KEY_BYTES))), ("fetch", Fetch(bytes(KEY_BYTES), ())), ("show", ShowSet(0)))
+    for tag, example in (
+        ("list", List(bytes(KEY_BYTES))),
+        ("fetch", Fetch(bytes(KEY_BYTES), ())),
+        ("show", ShowSet(0)),
+    )
 )
 
 
@@ -141,14 +156,19 @@ def decode_reply(data: bytes) -> Reply:
 
 
 def is_read(data: bytes) -> bool:
-    """Whether a request can only be one to read, told from its first bytes, before anything is decoded."""
+    """Whether a request can only be one to read, told from its first bytes, before anything is
+    decoded.
+    """
     return data.startswith(_READ_HEADERS)
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
     try:
         return decoder.decode(data)
-    except (UnicodeDecodeError, RecursionError) as error:  # msgspec lets these two through as they are
+    except (
+        UnicodeDecodeError,
+        RecursionError,
+    ) as error:  # msgspec lets these two through as they are
         raise msgspec.DecodeError(str(error)) from None
 
 

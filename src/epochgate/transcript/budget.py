@@ -1,4 +1,6 @@
-"""How much of what is posted is written down: so much a sender, so that nobody's flood fills the disk or hides the others."""
+"""How much of what is posted is written down: so much a sender, so that nobody's flood fills the
+disk or hides the others.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ class Budget:
 
     def has_room_for_refusal(self, verdict: str, size_bytes: int) -> bool:
         """Whether it is to be written; it is counted as written then."""
-        if self._refusals[verdict] >= REFUSALS_PER_SENDER or self._refused_bytes + size_bytes > REFUSED_BYTES_A_SENDER:
+        if (
+            self._refusals[verdict] >= REFUSALS_PER_SENDER
+            or self._refused_bytes + size_bytes > REFUSED_BYTES_A_SENDER
+        ):
             return False
         self._refusals[verdict] += 1
         self._refused_bytes += size_bytes

@@ -1,4 +1,6 @@
-"""The files of a transcript: one an epoch, private, written a line at a time, the latest ones kept."""
+"""The files of a transcript: one an epoch, private, written a line at a time, the latest
+ones kept.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-FOLDER_MODE, FILE_MODE = 0o700, 0o600
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
 _NAME = re.compile(r"epoch-(\d{6,})\.jsonl")
 
 
 def find_files(folder: Path) -> dict[int, Path]:
     """The files of `folder` by epoch, in order. Raises OSError."""
-    found = {int(match[1]): path for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))}
+    found = {
+        int(match[1]): path for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))
+    }
     return {epoch: found[epoch] for epoch in sorted(found)}
 
 
@@ -27,8 +32,9 @@ def read_lines(path: Path) -> Iterator[bytes]:
 class LineFile:
     """Appends lines to the file of one epoch at a time.
 
-    A line is handed to the operating system as it is written, so the death of the process loses none but the one that
-    was being written; nothing waits for the disk. Everything raises OSError when the disk does not take it.
+    A line is handed to the operating system as it is written, so the death of the process loses
+    none but the one that was being written; nothing waits for the disk. Everything raises OSError
+    when the disk does not take it.
     """
 
     def __init__(self, folder: Path, kept_epochs: int) -> None:

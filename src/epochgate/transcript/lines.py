@@ -1,7 +1,9 @@
-"""The lines of a transcript: a JSON object each, `line` names its kind. Bytes are in base64; docs/transcript.md has examples.
+"""The lines of a transcript: a JSON object each, `line` names its kind. Bytes are in base64;
+docs/transcript.md has examples.
 
-A file begins with a `begun` line that holds all that the verdicts behind it rest on, and a value stands in the first line
-of its file that needs it, so that each file can be replayed without the others.
+A file begins with a `begun` line that holds all that the verdicts behind it rest on, and a value
+stands in the first line of its file that needs it, so that each file can be replayed without the
+others.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from epochgate.observe.recorder import Decided
 from epochgate.store.wire import Refused
 
 FORMAT = 2
-ADMITTED, REPEATED = "admitted", "repeated"
+ADMITTED = "admitted"
+REPEATED = "repeated"
 """Verdicts beside the reasons of refusals: stored, and stored before."""
 
 Seconds = float | str
@@ -31,7 +34,9 @@ Pairs = tuple[tuple[bytes, Score], ...]
 """(author, score or weight), in order of author."""
 
 
-class Line(msgspec.Struct, frozen=True, tag_field="line", forbid_unknown_fields=True, omit_defaults=True):
+class Line(
+    msgspec.Struct, frozen=True, tag_field="line", forbid_unknown_fields=True, omit_defaults=True
+):
     """One line."""
 
 
@@ -48,15 +53,26 @@ class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @staticmethod
     def from_core(context: EpochContext) -> Context:
         roster = context.roster
-        return Context(roster.epoch, context.network, context.timing, roster.seed, context.elected, roster.members)
+        return Context(
+            roster.epoch,
+            context.network,
+            context.timing,
+            roster.seed,
+            context.elected,
+            roster.members,
+        )
 
     def to_core(self) -> EpochContext:
         """Raises ValueError for members that are no roster."""
-        return EpochContext(self.network, self.timing, Roster(self.epoch, self.seed, self.members), self.elected)
+        return EpochContext(
+            self.network, self.timing, Roster(self.epoch, self.seed, self.members), self.elected
+        )
 
 
 class HeldRecord(msgspec.Struct, frozen=True, array_like=True):
-    """What the replica holds under a key and author; `receipt` is its own, None for a copy that it took from others."""
+    """What the replica holds under a key and author; `receipt` is its own, None for a copy that it
+    took from others.
+    """
 
     key: bytes
     author: bytes
@@ -68,9 +84,11 @@ class HeldRecord(msgspec.Struct, frozen=True, array_like=True):
 
 
 class EpochStarted(Line, frozen=True, tag="begun"):
-    """The node has started, or has begun an epoch. `lost` counts lines that the disk did not take since the last `begun`.
+    """The node has started, or has begun an epoch. `lost` counts lines that the disk did not take
+    since the last `begun`.
 
-    What it grants is in its policy; `max_value_bytes`, the longest value that it can hand out again, is its network's.
+    What it grants is in its policy; `max_value_bytes`, the longest value that it can hand out
+    again, is its network's.
     """
 
     format: int
@@ -115,7 +133,9 @@ class Reasons(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
 
 class Posted(Line, frozen=True, tag="posted"):
-    """A record was judged at `block`: `verdict` is admitted, repeated, or the reason of its refusal."""
+    """A record was judged at `block`: `verdict` is admitted, repeated, or the reason of its
+    refusal.
+    """
 
     block: int
     time_seconds: float
@@ -132,7 +152,9 @@ class Posted(Line, frozen=True, tag="posted"):
 
 
 class RequestRejected(Line, frozen=True, tag="turned-away"):
-    """A request was refused before it was read as a record: who sent it, how long it was, and the reason."""
+    """A request was refused before it was read as a record: who sent it, how long it was, and the
+    reason.
+    """
 
     block: int
     time_seconds: float
@@ -150,13 +172,17 @@ class Counted(Line, frozen=True, tag="counted"):
 
 
 class SenderMuted(Line, frozen=True, tag="muted"):
-    """More records of `sender` were admitted than are written down; what it posts from here on is counted."""
+    """More records of `sender` were admitted than are written down; what it posts from here on is
+    counted.
+    """
 
     sender: bytes
 
 
 class Proven(Line, frozen=True, tag="proven"):
-    """A record and receipts for it, as lines behind this one refer to it by key, author and digest."""
+    """A record and receipts for it, as lines behind this one refer to it by key, author and
+    digest.
+    """
 
     key: bytes
     author: bytes
@@ -178,8 +204,9 @@ class Copied(Line, frozen=True, tag="copied"):
 
 
 class Reading(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What was read of a key: who answered, the (author, digest) of `proven` lines, and for values that were not at hand
-    (author, digest, replicas that vouch for it)."""
+    """What was read of a key: who answered, the (author, digest) of `proven` lines, and for values
+    that were not at hand (author, digest, replicas that vouch for it).
+    """
 
     key: bytes
     answered: tuple[bytes, ...] = ()
@@ -224,7 +251,9 @@ class Scored(Line, frozen=True, tag="scored"):
 
 
 class ScoreListRebuilt(Line, frozen=True, tag="relisted"):
-    """The list attested for `epoch`, computed again from what the attested submission's bitmaps name."""
+    """The list attested for `epoch`, computed again from what the attested submission's bitmaps
+    name.
+    """
 
     epoch: int
     block: int
@@ -244,7 +273,9 @@ class OnChain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settled(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the node computed itself: the set, the hosters' outcome, the lists' weights and the pay."""
+    """What the node computed itself: the set, the hosters' outcome, the lists' weights and
+    the pay.
+    """
 
     set: Set
     outcome: Outcome
@@ -294,7 +325,10 @@ def decode_line(data: bytes) -> AnyLine:
     """Raises msgspec.MsgspecError on anything that is no line of a transcript."""
     try:
         return _decoder.decode(data)
-    except (UnicodeDecodeError, RecursionError) as error:  # msgspec lets these two through as they are
+    except (
+        UnicodeDecodeError,
+        RecursionError,
+    ) as error:  # msgspec lets these two through as they are
         raise msgspec.DecodeError(str(error)) from None
 
 

@@ -1,4 +1,6 @@
-"""Decides again, offline, all that a transcript says its node decided, and says where that differs from what it wrote."""
+"""Decides again, offline, all that a transcript says its node decided, and says where that differs
+from what it wrote.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,19 @@ from epochgate.transcript.replayed_entries import ReplayedEntries
 from epochgate.transcript.resettlement import Resettlement
 
 MakeJudge = Callable[[EpochSchedule], Judge]
-NOT_RECOMPUTED = frozenset({Reason.RATE.value, Reason.MALFORMED.value, Reason.PREDICATE_ERROR.value})
-"""Of requests turned away: they rest on all that a sender asked before, or on bytes that are not kept."""
+NOT_RECOMPUTED = frozenset(
+    {Reason.RATE.value, Reason.MALFORMED.value, Reason.PREDICATE_ERROR.value}
+)
+"""Of requests turned away: they rest on all that a sender asked before, or on bytes that are not
+kept.
+"""
 
 
 class EpochReplay(msgspec.Struct):
-    """One file, replayed. `differences` are what was written otherwise than it is recomputed, `gaps` what is missing
-    and may be: a torn line, a record that a killed node kept and could not write down."""
+    """One file, replayed. `differences` are what was written otherwise than it is recomputed,
+    `gaps` what is missing and may be: a torn line, a record that a killed node kept and could not
+    write down.
+    """
 
     epoch: int
     counts: Counter[str] = msgspec.field(default_factory=Counter)
@@ -43,10 +51,14 @@ class EpochReplay(msgspec.Struct):
 
 
 class Replay:
-    """A transcript's replay, file by file. With another policy than the transcript's it is a backtest: each record is judged
-    as if the policy had changed at that moment, upon what the replica did hold then."""
+    """A transcript's replay, file by file. With another policy than the transcript's it is a
+    backtest: each record is judged as if the policy had changed at that moment, upon what the
+    replica did hold then.
+    """
 
-    def __init__(self, policy: Policy, make_judge: MakeJudge | None = None, *, is_backtest: bool = False) -> None:
+    def __init__(
+        self, policy: Policy, make_judge: MakeJudge | None = None, *, is_backtest: bool = False
+    ) -> None:
         self._policy = policy
         self._make_judge = make_judge or (lambda _schedule: policy)
         self._is_backtest = is_backtest
@@ -65,7 +77,8 @@ class Replay:
     def replay_file(self, epoch: int, path: Path) -> EpochReplay:
         """Raises TranscriptError when it cannot be read."""
         result = self._result = EpochReplay(epoch)
-        self._values, self._proofs = {}, {}
+        self._values = {}
+        self._proofs = {}
         for place, line in read_transcript(path):
             try:
                 self._take(place, line)
@@ -114,11 +127,18 @@ class Replay:
         if line.format != lines.FORMAT:
             self._differ(place, f"format {line.format}, this program reads {lines.FORMAT}")
         if not self._is_backtest and line.policy_digest != self._policy.digest.hex():
-            self._differ(place, f"written under the policy {line.policy} of digest {line.policy_digest}")
+            self._differ(
+                place, f"written under the policy {line.policy} of digest {line.policy_digest}"
+            )
         if self._begun is not None and line.node != self._begun.node:
-            self._differ(place, f"written by {format_peer_id(line.node)}, before by {format_peer_id(self._begun.node)}")
+            self._differ(
+                place,
+                f"written by {format_peer_id(line.node)}, before by"
+                f" {format_peer_id(self._begun.node)}",
+            )
         self._compare_held(place, line)
-        self._begun, self._stored = line, ReplayedEntries(line.held)
+        self._begun = line
+        self._stored = ReplayedEntries(line.held)
         self._schedule = EpochSchedule(self._policy)
         for context in line.contexts:
             self._learn(place, context)
@@ -126,28 +146,43 @@ class Replay:
         self._muted.clear()
 
     def _compare_held(self, place: Place, line: lines.EpochStarted) -> None:
-        """What the node says it holds must be what its transcript made it hold, but for what a killed node could not write."""
+        """What the node says it holds must be what its transcript made it hold, but for what a
+        killed node could not write.
+        """
         if self._stored is None or line.lost or self._muted or self._result.gaps:
             if line.lost:
-                self._result.gaps.append(f"{place}: {line.lost} lines were lost: the disk did not take them")
+                self._result.gaps.append(
+                    f"{place}: {line.lost} lines were lost: the disk did not take them"
+                )
             return
         if line.oldest_epoch is not None:
             self._stored.forget(line.time_seconds, line.oldest_epoch)
-        ours, theirs = self._stored.held, {(it.key, it.author): it for it in line.held}
-        changed = [held for held in ours.keys() | theirs.keys() if ours.get(held) != theirs.get(held)]
+        ours = self._stored.held
+        theirs = {(it.key, it.author): it for it in line.held}
+        changed = [
+            held for held in ours.keys() | theirs.keys() if ours.get(held) != theirs.get(held)
+        ]
         if not changed:
             return
         words = f"{len(changed)} records held are not as the lines before make them"
         if line.why == "start":
-            self._result.gaps.append(f"{place}: {words}: the node was killed, or its ledger changed")
+            self._result.gaps.append(
+                f"{place}: {words}: the node was killed, or its ledger changed"
+            )
         else:
             self._differ(place, words)
 
     def _learn(self, place: Place, context: lines.Context) -> None:
-        """A roster is kept for good; before the subnet's first epoch has begun it is who has registered so far."""
+        """A roster is kept for good; before the subnet's first epoch has begun it is who has
+        registered so far.
+        """
         before = self._contexts.get(context.epoch)
         is_final = context.epoch > 0 or (self._begun is not None and self._begun.why == "epoch")
-        if before is not None and is_final and (before.seed, before.members) != (context.seed, context.members):
+        if (
+            before is not None
+            and is_final
+            and (before.seed, before.members) != (context.seed, context.members)
+        ):
             self._differ(place, f"the roster of epoch {context.epoch} is another one than before")
         self._contexts[context.epoch] = context
         self._result.contexts[context.epoch] = context
@@ -163,41 +198,80 @@ class Replay:
             line.block, line.time_seconds, self._stored.held, is_stale=line.is_stale
         )
         key_rule = self._judge.find_key_rule(record.key, now)
-        capacity = Capacity(self._begun.max_value_bytes, self._policy.limits, self._policy.held_epochs)
-        answer = judge_post(self._judge, key_rule, line.sender, record, now, self._begun.node, self._stored, capacity)
-        verdict, reasons = REPEATED if isinstance(answer, Receipt) else ADMITTED, None
+        capacity = Capacity(
+            self._begun.max_value_bytes, self._policy.limits, self._policy.held_epochs
+        )
+        answer = judge_post(
+            self._judge,
+            key_rule,
+            line.sender,
+            record,
+            now,
+            self._begun.node,
+            self._stored,
+            capacity,
+        )
+        verdict = REPEATED if isinstance(answer, Receipt) else ADMITTED
+        reasons = None
         if isinstance(answer, Denied):
-            verdict, reasons = answer.reason.value, lines.Reasons.from_denied(answer)
+            verdict = answer.reason.value
+            reasons = lines.Reasons.from_denied(answer)
         if (verdict, reasons) != (line.verdict, line.reasons):
-            what = f"{key_rule.name if key_rule else 'a key that is none'} by {format_peer_id(line.author)}"
-            written, again = f"{line.verdict}{line.reasons or ''}", f"{verdict}{reasons or ''}"
+            what = (
+                f"{key_rule.name if key_rule else 'a key that is none'} by"
+                f" {format_peer_id(line.author)}"
+            )
+            written = f"{line.verdict}{line.reasons or ''}"
+            again = f"{verdict}{reasons or ''}"
             self._differ(place, f"{what}: written {written}, recomputed {again}")
         if line.verdict in (ADMITTED, REPEATED) and not self._is_backtest:
             self._check_receipt(place, line, compute_receipt_epoch(key_rule, now))
         if line.verdict == ADMITTED:
             self._stored.keep(
                 lines.HeldRecord(
-                    line.key, line.author, line.value_digest, record.expiration_time, now.data.epoch, len(value), line.receipt
+                    line.key,
+                    line.author,
+                    line.value_digest,
+                    record.expiration_time,
+                    now.data.epoch,
+                    len(value),
+                    line.receipt,
                 )
             )
 
     def _check_receipt(self, place: Place, line: lines.Posted, epoch: int) -> None:
         """An old receipt that is shown again was given at another block."""
-        receipt, record_id = line.receipt, RecordId(line.key, line.author, line.value_digest)
+        receipt = line.receipt
+        record_id = RecordId(line.key, line.author, line.value_digest)
         assert self._begun is not None  # noqa: S101 - nothing is checked before it
         network = self._begun.contexts[-1].network
-        is_timely = receipt is not None and (line.verdict == REPEATED or (receipt.epoch, receipt.block) == (epoch, line.block))
+        is_timely = receipt is not None and (
+            line.verdict == REPEATED or (receipt.epoch, receipt.block) == (epoch, line.block)
+        )
         is_own = receipt is not None and receipt.replica == self._begun.node
-        if receipt is None or not is_own or not is_timely or not is_receipt_signed(network, record_id, receipt):
+        if (
+            receipt is None
+            or not is_own
+            or not is_timely
+            or not is_receipt_signed(network, record_id, receipt)
+        ):
             self._differ(place, "the receipt does not hold")
 
     def _check_turned_away(self, place: Place, line: lines.RequestRejected) -> None:
         self._result.counts[line.verdict] += 1
         if line.verdict in NOT_RECOMPUTED:
             return
-        roster = self._schedule.find_newest_roster(self._get_moment(line.block, line.time_seconds).data.epoch)
-        if line.verdict != Reason.NOT_ON_ROSTER.value or (roster is not None and line.sender in roster.roles):
-            self._differ(place, f"turned away for {line.verdict}, and {format_peer_id(line.sender)} is on the roster")
+        roster = self._schedule.find_newest_roster(
+            self._get_moment(line.block, line.time_seconds).data.epoch
+        )
+        if line.verdict != Reason.NOT_ON_ROSTER.value or (
+            roster is not None and line.sender in roster.roles
+        ):
+            self._differ(
+                place,
+                f"turned away for {line.verdict}, and {format_peer_id(line.sender)} is on the"
+                " roster",
+            )
 
     def _take_value(self, place: Place, digest: bytes, value: bytes | None) -> bytes:
         """Raises LookupError for one that stands nowhere before."""
@@ -213,23 +287,38 @@ class Replay:
     def _take_proof(self, place: Place, line: lines.Proven) -> None:
         value = self._take_value(place, line.value_digest, line.value)
         record = Record(line.key, line.author, value, line.expiration_time)
-        self._proofs[RecordId(line.key, line.author, line.value_digest)] = Proof(record, line.receipts)
+        self._proofs[RecordId(line.key, line.author, line.value_digest)] = Proof(
+            record, line.receipts
+        )
 
     def _check_copy(self, place: Place, line: lines.Copied) -> None:
         record_id = RecordId(line.key, line.author, line.value_digest)
-        proof, now = self._proofs[record_id], self._get_moment(line.block, line.time_seconds)
+        proof = self._proofs[record_id]
+        now = self._get_moment(line.block, line.time_seconds)
         key_rule = self._judge.find_key_rule(line.key, now)
-        if key_rule is None or key_rule.receipt_rule.compute_standing(record_id, proof.receipts) < Standing.PROVEN:
-            self._differ(place, f"a copy of a record by {format_peer_id(line.author)} that is not proven")
+        if (
+            key_rule is None
+            or key_rule.receipt_rule.compute_standing(record_id, proof.receipts) < Standing.PROVEN
+        ):
+            self._differ(
+                place, f"a copy of a record by {format_peer_id(line.author)} that is not proven"
+            )
         assert self._begun is not None  # noqa: S101 - nothing is checked before it
         assert self._stored is not None  # noqa: S101 - likewise
-        own = next((receipt for receipt in proof.receipts if receipt.replica == self._begun.node), None)
-        size, expiration_time = len(proof.record.value), proof.record.expiration_time
-        copy = lines.HeldRecord(line.key, line.author, line.value_digest, expiration_time, line.epoch, size, own)
+        own = next(
+            (receipt for receipt in proof.receipts if receipt.replica == self._begun.node), None
+        )
+        size = len(proof.record.value)
+        expiration_time = proof.record.expiration_time
+        copy = lines.HeldRecord(
+            line.key, line.author, line.value_digest, expiration_time, line.epoch, size, own
+        )
         if not self._stored.add_receipt(copy):
             self._stored.keep(copy)
 
-    def _check_settlement(self, place: Place, line: Scored | lines.ScoreListRebuilt | DecisionMade) -> None:
+    def _check_settlement(
+        self, place: Place, line: Scored | lines.ScoreListRebuilt | DecisionMade
+    ) -> None:
         assert self._begun is not None  # noqa: S101 - nothing is checked before it
         now = self._get_moment(line.block, line.time_seconds)
         again = Resettlement(self._policy, self._judge, self._schedule, now, self._proofs)
@@ -245,7 +334,10 @@ class Replay:
                 again.check_decision(line, self._begun.node)
                 known = self._lists.get(line.epoch - 2)
                 if line.attested_list is not None and known not in (None, line.attested_list):
-                    self._differ(place, f"the list attested for epoch {line.epoch - 2} is another one than before")
+                    self._differ(
+                        place,
+                        f"the list attested for epoch {line.epoch - 2} is another one than before",
+                    )
                 if line.settled is not None and line.decided in ("submitted", "agreed"):
                     self._lists[line.epoch - 1] = line.settled.outcome.score_list
         for difference in again.differences:
@@ -266,27 +358,48 @@ def replay_files(replay: Replay, files: Mapping[int, Path]) -> Iterator[EpochRep
 
 def compute_scores_digest(scores: Pairs) -> bytes:
     """SHA-256 over author and score (eight bytes, big-endian), end to end, in order of author."""
-    return hashlib.sha256(b"".join(author + struct.pack(">Q", score) for author, score in scores)).digest()
+    return hashlib.sha256(
+        b"".join(author + struct.pack(">Q", score) for author, score in scores)
+    ).digest()
 
 
 def compare_epochs(ours: EpochReplay, theirs: EpochReplay) -> Iterator[str]:
-    """Where two nodes' transcripts of an epoch do not give the same; nothing where one of them says nothing."""
+    """Where two nodes' transcripts of an epoch do not give the same; nothing where one of them says
+    nothing.
+    """
     for epoch in sorted(ours.contexts.keys() & theirs.contexts.keys()):
-        mine, yours = ours.contexts[epoch], theirs.contexts[epoch]
+        mine = ours.contexts[epoch]
+        yours = theirs.contexts[epoch]
         if mine.timing == yours.timing and (mine.seed, mine.members) != (yours.seed, yours.members):
             yield f"the rosters of epoch {epoch}"
     if ours.scored and theirs.scored:
-        one, other = ours.scored, theirs.scored
-        yield from _compare(f"of epoch {ours.epoch}", one.set, other.set, one.outcome.scores, other.outcome.scores)
+        one = ours.scored
+        other = theirs.scored
+        yield from _compare(
+            f"of epoch {ours.epoch}", one.set, other.set, one.outcome.scores, other.outcome.scores
+        )
     if ours.decision and theirs.decision and ours.decision.settled and theirs.decision.settled:
-        made, again = ours.decision.settled, theirs.decision.settled
-        yield from _compare(f"of the submission made in epoch {ours.epoch}", made.set, again.set, made.pay, again.pay)
+        made = ours.decision.settled
+        again = theirs.decision.settled
+        yield from _compare(
+            f"of the submission made in epoch {ours.epoch}",
+            made.set,
+            again.set,
+            made.pay,
+            again.pay,
+        )
 
 
-def _compare(what: str, one: lines.Set, other: lines.Set, ours: Pairs, theirs: Pairs) -> Iterator[str]:
+def _compare(
+    what: str, one: lines.Set, other: lines.Set, ours: Pairs, theirs: Pairs
+) -> Iterator[str]:
     if one.root != other.root:
         yield f"the root {what}: {one.root} and {other.root}"
-    first, second = dict(ours), dict(theirs)
+    first = dict(ours)
+    second = dict(theirs)
     for author in sorted(first.keys() | second.keys()):
         if first.get(author) != second.get(author):
-            yield f"the score {what} for {format_peer_id(author)}: {first.get(author)} and {second.get(author)}"
+            yield (
+                f"the score {what} for {format_peer_id(author)}: {first.get(author)} and"
+                f" {second.get(author)}"
+            )

@@ -22,12 +22,20 @@ class ReplayedEntries:
 
     def get_receipts(self, record_id: RecordId) -> tuple[Receipt, ...]:
         held = self.held.get((record_id.key, record_id.author))
-        return (held.receipt,) if held and held.receipt and held.value_digest == record_id.value_digest else ()
+        return (
+            (held.receipt,)
+            if held and held.receipt and held.value_digest == record_id.value_digest
+            else ()
+        )
 
     def keep(self, it: HeldRecord) -> None:
         """In the place of the author's older record; the same one keeps the receipt that it has."""
         before = self.held.get((it.key, it.author))
-        if before is not None and before.value_digest == it.value_digest and before.receipt is not None:
+        if (
+            before is not None
+            and before.value_digest == it.value_digest
+            and before.receipt is not None
+        ):
             it = msgspec.structs.replace(it, receipt=before.receipt)
         self._put(it)
 
@@ -42,7 +50,11 @@ class ReplayedEntries:
 
     def forget(self, now_seconds: float, oldest_epoch: int) -> None:
         """As `NodeDatabase.forget`."""
-        for it in [it for it in self.held.values() if it.expiration_time <= now_seconds and it.epoch < oldest_epoch]:
+        for it in [
+            it
+            for it in self.held.values()
+            if it.expiration_time <= now_seconds and it.epoch < oldest_epoch
+        ]:
             del self.held[it.key, it.author]
             self._count(it, -1)
 

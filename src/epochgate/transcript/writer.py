@@ -32,9 +32,13 @@ _FULL = "free disk space: the transcript goes on with the next epoch"
 
 
 class TranscriptWriter:
-    """A recorder that writes to `folder`. `policy_name` is how the node was given its policy, as module:NAME."""
+    """A recorder that writes to `folder`. `policy_name` is how the node was given its policy, as
+    module:NAME.
+    """
 
-    def __init__(self, folder: Path, policy_name: str, emit: Emit, *, kept_epochs: int = KEPT_EPOCHS) -> None:
+    def __init__(
+        self, folder: Path, policy_name: str, emit: Emit, *, kept_epochs: int = KEPT_EPOCHS
+    ) -> None:
         self._file = LineFile(folder, kept_epochs)
         self._policy_name = policy_name
         self._emit = emit
@@ -60,13 +64,19 @@ class TranscriptWriter:
             self._values.clear()
             self._proofs.clear()
         self._budgets.clear()
-        self._node, self._quota = situation.node, situation.capacity.limits.author
+        self._node = situation.node
+        self._quota = situation.capacity.limits.author
         self._contexts.clear()
         self._members = frozenset()
         contexts = tuple(map(self._remember, situation.contexts))
         held = tuple(
             lines.HeldRecord(
-                *place, it.value_digest, it.expiration_time, it.epoch, it.value_bytes, find_own_receipt(self._node, it.receipts)
+                *place,
+                it.value_digest,
+                it.expiration_time,
+                it.epoch,
+                it.value_bytes,
+                find_own_receipt(self._node, it.receipts),
             )
             for place, it in situation.held.items()
         )
@@ -95,14 +105,29 @@ class TranscriptWriter:
             self._write(lines.ContextLearned(line))
 
     def note_post(
-        self, sender: bytes, record: Record, now: EvaluationContext, answer: Receipt | Denied, *, is_new: bool
+        self,
+        sender: bytes,
+        record: Record,
+        now: EvaluationContext,
+        answer: Receipt | Denied,
+        *,
+        is_new: bool,
     ) -> None:
-        budget, size = self._get_budget(sender), len(record.value)
-        verdict = answer.reason.value if isinstance(answer, Denied) else ADMITTED if is_new else REPEATED
-        if verdict == ADMITTED and not budget.is_muted and not budget.has_room_for_record(size, self._quota):
+        budget = self._get_budget(sender)
+        size = len(record.value)
+        verdict = (
+            answer.reason.value if isinstance(answer, Denied) else ADMITTED if is_new else REPEATED
+        )
+        if (
+            verdict == ADMITTED
+            and not budget.is_muted
+            and not budget.has_room_for_record(size, self._quota)
+        ):
             budget.is_muted = True
             self._write(lines.SenderMuted(sender))
-        if budget.is_muted or (verdict != ADMITTED and not budget.has_room_for_refusal(verdict, size)):
+        if budget.is_muted or (
+            verdict != ADMITTED and not budget.has_room_for_refusal(verdict, size)
+        ):
             self._count(verdict)
             return
         digest = compute_value_digest(record.value)
@@ -122,29 +147,52 @@ class TranscriptWriter:
         )
         self._write(line)
 
-    def note_turned_away(self, sender: bytes, now: EvaluationContext, denied: Denied, size_bytes: int) -> None:
+    def note_turned_away(
+        self, sender: bytes, now: EvaluationContext, denied: Denied, size_bytes: int
+    ) -> None:
         budget = self._get_budget(sender if sender in self._members else _STRANGERS)
         verdict = denied.reason.value
         if budget.is_muted or not budget.has_room_for_refusal(verdict, 0):
             self._count(verdict)
             return
         reasons = lines.Reasons.from_denied(denied)
-        self._write(lines.RequestRejected(now.block, now.time_seconds, sender, size_bytes, verdict, reasons))
+        self._write(
+            lines.RequestRejected(now.block, now.time_seconds, sender, size_bytes, verdict, reasons)
+        )
 
     def note_put_off(self) -> None:
         self._count(_RATE)
 
     def note_copy(self, proof: Proof, now: EvaluationContext, epoch: int) -> None:
         record_id = self._write_proof(proof)
-        self._write(lines.Copied(now.block, now.time_seconds, record_id.key, record_id.author, record_id.value_digest, epoch))
+        self._write(
+            lines.Copied(
+                now.block,
+                now.time_seconds,
+                record_id.key,
+                record_id.author,
+                record_id.value_digest,
+                epoch,
+            )
+        )
 
     def note_scores(
-        self, now: EvaluationContext, epoch: int, rule_readings: Sequence[RuleReading], records: RecordSet, it: HosterOutcome
+        self,
+        now: EvaluationContext,
+        epoch: int,
+        rule_readings: Sequence[RuleReading],
+        records: RecordSet,
+        it: HosterOutcome,
     ) -> None:
         read = self._write_sections(rule_readings)
         self._write(
             lines.Scored(
-                epoch, now.block, now.time_seconds, read, _write_set(records.bitmaps, records.root), _write_outcome(it)
+                epoch,
+                now.block,
+                now.time_seconds,
+                read,
+                _write_set(records.bitmaps, records.root),
+                _write_outcome(it),
             )
         )
 
@@ -158,7 +206,11 @@ class TranscriptWriter:
     ) -> None:
         read = self._write_sections(rule_readings)
         named = tuple(bitmap.hex() for bitmap in bitmaps)
-        self._write(lines.ScoreListRebuilt(epoch, now.block, now.time_seconds, read, named, _write_outcome(it)))
+        self._write(
+            lines.ScoreListRebuilt(
+                epoch, now.block, now.time_seconds, read, named, _write_outcome(it)
+            )
+        )
 
     def note_decision(self, now: EvaluationContext, decision: Decision) -> None:
         read = self._write_sections(decision.rule_readings)
@@ -212,17 +264,24 @@ class TranscriptWriter:
 
     def _write_proof(self, proof: Proof) -> RecordId:
         """A `proven` line, unless the file has the very same already."""
-        record_id, record = compute_record_id(proof.record), proof.record
+        record_id = compute_record_id(proof.record)
+        record = proof.record
         if self._proofs.get(record_id) != proof.receipts:
             self._proofs[record_id] = proof.receipts
             value = self._take_value(record_id.value_digest, record)
-            self._write(lines.Proven(*_get_fields(record_id), record.expiration_time, proof.receipts, value))
+            self._write(
+                lines.Proven(*_get_fields(record_id), record.expiration_time, proof.receipts, value)
+            )
         return record_id
 
-    def _write_sections(self, rule_readings: Iterable[RuleReading]) -> tuple[lines.SectionRead, ...]:
+    def _write_sections(
+        self, rule_readings: Iterable[RuleReading]
+    ) -> tuple[lines.SectionRead, ...]:
         return tuple(
             lines.SectionRead(
-                rule_reading.rule.kind, rule_reading.epoch, tuple(map(self._write_reading, rule_reading.readings))
+                rule_reading.rule.kind,
+                rule_reading.epoch,
+                tuple(map(self._write_reading, rule_reading.readings)),
             )
             for rule_reading in rule_readings
         )
@@ -235,7 +294,9 @@ class TranscriptWriter:
             if record_id not in reading.proofs
         )
         proven = tuple((record_id.author, record_id.value_digest) for record_id in record_ids)
-        return lines.Reading(reading.key_rule.key, tuple(sorted(reading.answered)), proven, unverified)
+        return lines.Reading(
+            reading.key_rule.key, tuple(sorted(reading.answered)), proven, unverified
+        )
 
     def _begin(self, begun: lines.EpochStarted) -> None:
         try:
@@ -245,19 +306,28 @@ class TranscriptWriter:
         except OSError as error:
             self._break(error)
         else:
-            self._is_broken, self._lost = False, 0
+            self._is_broken = False
+            self._lost = 0
 
     def _write(self, line: AnyLine) -> None:
         if self._is_broken:
-            self._lost += bool(self._node)  # what comes before the node has begun stands in its first line
+            self._lost += bool(
+                self._node
+            )  # what comes before the node has begun stands in its first line
             return
         try:
             self._file.append(encode_line(line))
-        except (OSError, ValueError, msgspec.MsgspecError) as error:  # words of strangers may be no text at all
+        except (
+            OSError,
+            ValueError,
+            msgspec.MsgspecError,
+        ) as error:  # words of strangers may be no text at all
             self._break(error)
 
     def _break(self, error: Exception) -> None:
-        """Nothing more until an epoch begins, for what follows would rest on what is missing. Said once."""
+        """Nothing more until an epoch begins, for what follows would rest on what is missing. Said
+        once.
+        """
         self._lost += 1
         if not self._is_broken or self._lost == 1:
             self._emit(NodeWarning("transcript", f"{type(error).__name__}: {error}", _FULL))
@@ -277,7 +347,9 @@ def _write_set(bitmaps: Sequence[bytes], root: bytes) -> lines.Set:
 
 
 def _write_outcome(it: HosterOutcome) -> lines.Outcome:
-    return lines.Outcome(_write_pairs(it.scores), it.score_list, it.committed, it.opened, it.challenge_digest)
+    return lines.Outcome(
+        _write_pairs(it.scores), it.score_list, it.committed, it.opened, it.challenge_digest
+    )
 
 
 def _write_on_chain(decision: Decision) -> lines.OnChain | None:
@@ -285,12 +357,18 @@ def _write_on_chain(decision: Decision) -> lines.OnChain | None:
         return None
     made = decision.submission.submission
     named = _write_set(made.bitmaps, made.root)
-    return lines.OnChain(decision.submission.submitter, decision.submission.block, _write_pairs(made.scores), named)
+    return lines.OnChain(
+        decision.submission.submitter, decision.submission.block, _write_pairs(made.scores), named
+    )
 
 
 def _write_settled(decision: Decision) -> lines.Settled | None:
-    records, settlement = decision.records, decision.settlement
+    records = decision.records
+    settlement = decision.settlement
     if records is None or settlement is None:
         return None
-    outcome, weights = _write_outcome(settlement.outcome), _write_pairs(settlement.list_weights)
-    return lines.Settled(_write_set(records.bitmaps, records.root), outcome, weights, _write_pairs(settlement.pay))
+    outcome = _write_outcome(settlement.outcome)
+    weights = _write_pairs(settlement.list_weights)
+    return lines.Settled(
+        _write_set(records.bitmaps, records.root), outcome, weights, _write_pairs(settlement.pay)
+    )

@@ -1,4 +1,6 @@
-"""The client's own logic, without a chain: formulae, arguments, texts of the chain, heads over a loopback server."""
+"""The client's own logic, without a chain: formulae, arguments, texts of the chain, heads over a
+loopback server.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,20 @@ from epochgate.chain.hypertensor.calls import (
 from epochgate.chain.hypertensor.chain import HypertensorChain
 from epochgate.chain.hypertensor.clock import HeadClock
 from epochgate.chain.hypertensor.heads import follow_heads
-from epochgate.chain.hypertensor.nodes import compute_members, compute_roles, compute_seed, parse_node
-from epochgate.chain.hypertensor.registration import NewNode, NewSubnet, Step, plan_activation, plan_node, plan_subnet
+from epochgate.chain.hypertensor.nodes import (
+    compute_members,
+    compute_roles,
+    compute_seed,
+    parse_node,
+)
+from epochgate.chain.hypertensor.registration import (
+    NewNode,
+    NewSubnet,
+    Step,
+    plan_activation,
+    plan_node,
+    plan_subnet,
+)
 from epochgate.chain.hypertensor.rpc import ChainUnreachable, Rpc
 from epochgate.chain.hypertensor.subnet import parse_submission
 from epochgate.core.epoch import Timing, compute_deciding_block
@@ -107,14 +121,25 @@ def test_a_key_may_come_from_the_environment() -> None:
 
 # Arguments.
 
-DEPLOYED_ATTEST = [Field("subnet_id", "u32"), Field("attest_data", "Option<BoundedVec<u8, DefaultValidatorArgsLimit>>")]
-NEWEST_ATTEST = [Field("subnet_id", "u32"), Field("subnet_node_id", "u32"), Field("data", "Option<ValidatorArgs<T>>")]
+DEPLOYED_ATTEST = [
+    Field("subnet_id", "u32"),
+    Field("attest_data", "Option<BoundedVec<u8, DefaultValidatorArgsLimit>>"),
+]
+NEWEST_ATTEST = [
+    Field("subnet_id", "u32"),
+    Field("subnet_node_id", "u32"),
+    Field("data", "Option<ValidatorArgs<T>>"),
+]
 KNOWN = {"subnet_id": 7, "subnet_node_id": 3, "attest_data": None}
 
 
 def test_a_call_is_filled_for_the_deployed_and_for_the_newest_runtime() -> None:
     assert fill_call("attest", DEPLOYED_ATTEST, KNOWN) == {"subnet_id": 7, "attest_data": None}
-    assert fill_call("attest", NEWEST_ATTEST, KNOWN) == {"subnet_id": 7, "subnet_node_id": 3, "data": None}
+    assert fill_call("attest", NEWEST_ATTEST, KNOWN) == {
+        "subnet_id": 7,
+        "subnet_node_id": 3,
+        "data": None,
+    }
 
 
 NEWEST_CALLS = {
@@ -133,7 +158,10 @@ NEWEST_CALLS = {
         Field("delegate_account", "Option<DelegateAccount<T::AccountId>>"),
         Field("identity", "Option<IdentityData<T>>"),
     ],
-    "register_subnet": [Field("max_cost", "u128"), Field("subnet_data", "RegistrationSubnetData<T>")],
+    "register_subnet": [
+        Field("max_cost", "u128"),
+        Field("subnet_data", "RegistrationSubnetData<T>"),
+    ],
     "register_subnet_node": [
         Field("validator_id", "u32"),
         Field("subnet_id", "u32"),
@@ -157,7 +185,9 @@ NEWEST_SUBNET = {
 
 
 class NewestChain(Rpc):
-    """What registering asks of a chain of the newest source: coldkeys become validators there, each with a number."""
+    """What registering asks of a chain of the newest source: coldkeys become validators there, each
+    with a number.
+    """
 
     def __init__(self, validators: dict[str, int]) -> None:
         super().__init__("ws://127.0.0.1:1")
@@ -169,7 +199,9 @@ class NewestChain(Rpc):
     async def has_storage(self, name: str) -> bool:
         return name == "ColdkeyValidatorId"
 
-    async def query(self, name: str, parameters: Sequence[Any], block_hash: str, pallet: str = "Network") -> Any:
+    async def query(
+        self, name: str, parameters: Sequence[Any], block_hash: str, pallet: str = "Network"
+    ) -> Any:
         return self._validators.get(parameters[0]) if name == "ColdkeyValidatorId" else None
 
 
@@ -177,12 +209,20 @@ def fill_newest(step: Step) -> dict[str, Any]:
     return fill_call(step.call, NEWEST_CALLS[step.call], step.known)
 
 
-async def test_on_the_newest_chain_a_coldkey_becomes_a_validator_before_it_registers_nodes() -> None:
-    owner, hotkey = Account(ALITH), Account(b"h" * 32).address
+async def test_on_the_newest_chain_a_coldkey_becomes_a_validator_before_it_registers_nodes() -> (
+    None
+):
+    owner = Account(ALITH)
+    hotkey = Account(b"h" * 32).address
     node = NewNode(7, alice.author, hotkey, 100, 50, 0, "non_unique", "hoster")
 
     (step,) = await plan_node(NewestChain({}), owner, node)
-    assert fill_newest(step) == {"hotkey": hotkey, "delegate_reward_rate": 0, "delegate_account": None, "identity": None}
+    assert fill_newest(step) == {
+        "hotkey": hotkey,
+        "delegate_reward_rate": 0,
+        "delegate_account": None,
+        "identity": None,
+    }
 
     (step,) = await plan_node(NewestChain({owner.address: 3}), owner, node)
     assert fill_newest(step) == {
@@ -242,7 +282,13 @@ def test_args_that_the_chain_would_not_take_are_refused() -> None:
 # Nodes and submissions.
 
 
-def make_raw_node(number: int, peer_id: str, node_class: str = "Validator", start: int = 0, text: str | None = None) -> Any:
+def make_raw_node(
+    number: int,
+    peer_id: str,
+    node_class: str = "Validator",
+    start: int = 0,
+    text: str | None = None,
+) -> Any:
     return {
         "id": number,
         "hotkey": f"0x{number:040x}",
@@ -263,7 +309,9 @@ def make_raw_node(number: int, peer_id: str, node_class: str = "Validator", star
         ("gpu=8", HOSTER | VALIDATOR),
     ],
 )
-def test_roles_come_from_the_registration_and_are_both_until_it_names_one(text: str, roles: int) -> None:
+def test_roles_come_from_the_registration_and_are_both_until_it_names_one(
+    text: str, roles: int
+) -> None:
     node = parse_node(make_raw_node(1, format_peer_id(alice.author), text=text or None))
 
     assert compute_roles(text) == roles
@@ -293,7 +341,10 @@ def test_the_seed_is_a_digest_of_the_blocks_hash() -> None:
 
 
 def make_consensus(**changes: Any) -> Any:
-    nodes = [make_raw_node(number, format_peer_id(key.author)) for number, key in enumerate((alice, bob, carol), start=1)]
+    nodes = [
+        make_raw_node(number, format_peer_id(key.author))
+        for number, key in enumerate((alice, bob, carol), start=1)
+    ]
     args = "0x" + encode_args(Args(1, 6, (b"\x07",), b"r" * 32)).hex()
     raw = {
         "validator_id": 1,
@@ -334,13 +385,24 @@ def test_who_left_keeps_its_score_and_who_is_there_cannot_be_moved_aside() -> No
     args = "0x" + encode_args(Args(1, 6, (), b"", others)).hex()
     found = parse_submission(make_consensus(args=args), 6, SHARE)
 
-    assert found.submission.scores == {alice.author: 1, bob.author: 2, carol.author: 3, victor.author: 9}
+    assert found.submission.scores == {
+        alice.author: 1,
+        bob.author: 2,
+        carol.author: 3,
+        victor.author: 9,
+    }
 
 
-@pytest.mark.parametrize("node_class", [None, "Idle"], ids=["it has left", "it is in the consensus no longer"])
-def test_a_node_for_which_the_chain_takes_no_score_any_more_costs_nobody_the_attestation(node_class: str | None) -> None:
+@pytest.mark.parametrize(
+    "node_class", [None, "Idle"], ids=["it has left", "it is in the consensus no longer"]
+)
+def test_a_node_for_which_the_chain_takes_no_score_any_more_costs_nobody_the_attestation(
+    node_class: str | None,
+) -> None:
     """Bob was there when the submission was made, and not when a block took it."""
-    submission = Submission(6, {alice.author: 1, bob.author: 2, carol.author: 3}, (b"\x07",), b"r" * 32)
+    submission = Submission(
+        6, {alice.author: 1, bob.author: 2, carol.author: 3}, (b"\x07",), b"r" * 32
+    )
     args = encode_submission(submission, submission.scores)
     raw = make_consensus(args="0x" + args.hex())
     nodes = [node for node in raw["subnet_nodes"] if node["id"] != 2]
@@ -348,13 +410,20 @@ def test_a_node_for_which_the_chain_takes_no_score_any_more_costs_nobody_the_att
         nodes.append(make_raw_node(2, format_peer_id(bob.author), node_class))
     data = [entry for entry in raw["data"] if entry["subnet_node_id"] != 2]
 
-    assert parse_submission(raw | {"subnet_nodes": nodes, "data": data}, 6, SHARE).submission == submission
+    assert (
+        parse_submission(raw | {"subnet_nodes": nodes, "data": data}, 6, SHARE).submission
+        == submission
+    )
 
 
 def test_of_a_roster_too_large_for_all_scores_only_those_who_have_left_are_named() -> None:
     everybody = {bytes([number]) * 38: 10**15 for number in range(256)}
     gone = bytes(38)
-    args = decode_args(encode_submission(Submission(6, everybody, (b"\xff" * 32,) * 6, b"r" * 32), everybody.keys() - {gone}))
+    args = decode_args(
+        encode_submission(
+            Submission(6, everybody, (b"\xff" * 32,) * 6, b"r" * 32), everybody.keys() - {gone}
+        )
+    )
 
     assert args is not None
     assert args.scores == {gone: 10**15}
@@ -370,7 +439,14 @@ def test_a_head_is_moved_on_by_local_time_with_a_cap_and_may_go_back() -> None:
     for age_seconds in (0, 6, 12, 24, 30, 300):
         clock.unix_seconds = 1_700_000_000.0 + age_seconds
         decided.append(compute_deciding_block(heads.get_head(), clock.unix_seconds, 6.0))
-    assert decided == [(100, False), (100, False), (101, False), (103, False), (103, True), (103, True)]
+    assert decided == [
+        (100, False),
+        (100, False),
+        (101, False),
+        (103, False),
+        (103, True),
+        (103, True),
+    ]
     assert heads.compute_age_seconds() == 300
 
     heads.take(100)
@@ -413,7 +489,9 @@ class FakeChain:
 
     async def announce(self, block: int) -> None:
         params = {"subscription": "sub", "result": {"number": hex(block)}}
-        await self.connections[-1].send(json.dumps({"jsonrpc": "2.0", "method": "chain_newHead", "params": params}))
+        await self.connections[-1].send(
+            json.dumps({"jsonrpc": "2.0", "method": "chain_newHead", "params": params})
+        )
 
 
 async def until(condition: Any) -> None:
@@ -423,7 +501,9 @@ async def until(condition: Any) -> None:
 
 
 async def test_heads_come_again_after_drops_silence_and_rubbish() -> None:
-    fake, heads, troubles = FakeChain(), [], []
+    fake = FakeChain()
+    heads = []
+    troubles = []
     async with fake.serve():
         following = asyncio.create_task(follow_heads(fake.url, 0.01, heads.append, troubles.append))
         try:
@@ -460,7 +540,9 @@ async def test_a_chain_that_is_not_there_is_told_in_words() -> None:
     fake = FakeChain()
     async with fake.serve():
         pass
-    with pytest.raises(ChainUnreachable, match=r"does not answer .*: look whether the chain node runs"):
+    with pytest.raises(
+        ChainUnreachable, match=r"does not answer .*: look whether the chain node runs"
+    ):
         await HypertensorChain.open(fake.url, 1, SystemClock())
 
 

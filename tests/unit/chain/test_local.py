@@ -67,7 +67,9 @@ class LocalSubnet:
 
     async def reach(self, block: int) -> None:
         while self.owner.get_head().block < block:  # noqa: ASYNC110 - blocks come by time, nobody announces them
-            await asyncio.sleep(self.owner.compute_unix_seconds(block) - self._clock.get_unix_seconds())
+            await asyncio.sleep(
+                self.owner.compute_unix_seconds(block) - self._clock.get_unix_seconds()
+            )
 
     async def close(self) -> None:
         for chain in (*self._chains.values(), self.owner):
@@ -101,7 +103,9 @@ def chain(path: Path, clock: StoppedClock) -> LocalChain:
 
 
 def create(path: Path, clock: StoppedClock | VirtualClock, genesis: bytes = GENESIS) -> None:
-    LocalChain.create(path, clock, block_seconds=PERIOD_SECONDS, blocks_per_epoch=LENGTH, genesis=genesis)
+    LocalChain.create(
+        path, clock, block_seconds=PERIOD_SECONDS, blocks_per_epoch=LENGTH, genesis=genesis
+    )
 
 
 # Time.
@@ -152,7 +156,9 @@ def test_a_node_hears_of_the_first_block_without_asking_more_than_once_a_block(
 
 def test_the_first_block_is_set_once_and_lies_ahead(chain: LocalChain, clock: StoppedClock) -> None:
     clock.reach(7)
-    with pytest.raises(ChainRefused, match="block 7 has begun, now is block 7: choose a first block to come"):
+    with pytest.raises(
+        ChainRefused, match="block 7 has begun, now is block 7: choose a first block to come"
+    ):
         chain.start(7)
 
     chain.start(8)
@@ -169,7 +175,8 @@ def test_the_first_block_is_set_once_and_lies_ahead(chain: LocalChain, clock: St
 def test_who_waits_for_a_roster_gets_it_as_its_block_begins(path: Path) -> None:
     async def main(_rng: object) -> list[float]:
         create(path, VirtualClock())
-        owner, node = LocalChain(path, None, VirtualClock()), LocalChain(path, alice.author, VirtualClock())
+        owner = LocalChain(path, None, VirtualClock())
+        node = LocalChain(path, alice.author, VirtualClock())
         owner.register(alice.author, HOSTER)
         await asyncio.sleep(0.1)
         waiting = asyncio.create_task(node.get_roster(0))
@@ -185,7 +192,9 @@ def test_who_waits_for_a_roster_gets_it_as_its_block_begins(path: Path) -> None:
     assert run_virtually(main) == pytest.approx([SLOT, five_blocks_before, five_blocks_before])
 
 
-async def test_a_block_that_has_begun_never_changes(path: Path, chain: LocalChain, clock: StoppedClock) -> None:
+async def test_a_block_that_has_begun_never_changes(
+    path: Path, chain: LocalChain, clock: StoppedClock
+) -> None:
     chain.register(alice.author, HOSTER)
     chain.start(1)
     clock.reach(1)
@@ -198,7 +207,9 @@ async def test_a_block_that_has_begun_never_changes(path: Path, chain: LocalChai
     assert seen_late.members == seen_early.members == (Member(alice.author, HOSTER, 100),)
 
 
-async def test_registering_again_changes_roles_and_stake_and_counts_once(chain: LocalChain, clock: StoppedClock) -> None:
+async def test_registering_again_changes_roles_and_stake_and_counts_once(
+    chain: LocalChain, clock: StoppedClock
+) -> None:
     chain.register(alice.author, HOSTER, stake=5)
     chain.register(alice.author, VALIDATOR, stake=7)
     chain.start(1)
@@ -210,7 +221,9 @@ async def test_registering_again_changes_roles_and_stake_and_counts_once(chain: 
     assert (await chain.get_roster(1)).members == (Member(alice.author, HOSTER | VALIDATOR, 9),)
 
 
-async def test_who_joins_and_leaves_within_a_block_was_never_there(chain: LocalChain, clock: StoppedClock) -> None:
+async def test_who_joins_and_leaves_within_a_block_was_never_there(
+    chain: LocalChain, clock: StoppedClock
+) -> None:
     chain.register(alice.author, HOSTER)
     chain.register(bob.author, HOSTER)
     chain.deregister(alice.author)
@@ -220,7 +233,9 @@ async def test_who_joins_and_leaves_within_a_block_was_never_there(chain: LocalC
     assert (await chain.get_roster(0)).authors == (bob.author,)
 
 
-def test_before_the_first_block_who_registered_is_seen_at_once(path: Path, chain: LocalChain, clock: StoppedClock) -> None:
+def test_before_the_first_block_who_registered_is_seen_at_once(
+    path: Path, chain: LocalChain, clock: StoppedClock
+) -> None:
     chain.register(alice.author, HOSTER)
 
     assert LocalChain(path, bob.author, clock).get_waiting_roster().authors == (alice.author,)
@@ -248,34 +263,46 @@ async def test_there_is_no_epoch_before_the_first(chain: LocalChain, clock: Stop
         await chain.submit(make_submission(-1))
 
 
-async def test_the_seed_is_the_digest_of_genesis_and_snapshot_block(chain: LocalChain, clock: StoppedClock) -> None:
+async def test_the_seed_is_the_digest_of_genesis_and_snapshot_block(
+    chain: LocalChain, clock: StoppedClock
+) -> None:
     chain.start(SLOT)
     clock.reach(SLOT + LENGTH)
 
     for epoch, block in ((0, SLOT), (1, SLOT + LENGTH - 5)):
-        digest = hashlib.sha256(b"epochgate/local-chain/seed/1\0" + GENESIS + struct.pack(">Q", block)).digest()
+        digest = hashlib.sha256(
+            b"epochgate/local-chain/seed/1\0" + GENESIS + struct.pack(">Q", block)
+        ).digest()
         assert (await chain.get_roster(epoch)).seed == digest
 
 
 # The election.
 
 
-async def test_the_elected_validator_has_the_smallest_digest(chain: LocalChain, clock: StoppedClock) -> None:
+async def test_the_elected_validator_has_the_smallest_digest(
+    chain: LocalChain, clock: StoppedClock
+) -> None:
     for name in "abcdefgh":
         chain.register(meet(name).author, VALIDATOR if name in "aceg" else HOSTER)
     chain.start(1)
     terms: Counter[bytes] = Counter()
     for epoch in range(200):
         clock.reach(1 + epoch * LENGTH)
-        roster, elected = await chain.get_roster(epoch), await chain.get_elected(epoch)
-        assert elected == min(roster.validators, key=lambda author: hashlib.sha256(roster.seed + b"election" + author).digest())
+        roster = await chain.get_roster(epoch)
+        elected = await chain.get_elected(epoch)
+        assert elected == min(
+            roster.validators,
+            key=lambda author: hashlib.sha256(roster.seed + b"election" + author).digest(),
+        )
         terms[elected] += 1
 
     assert set(terms) == {meet(name).author for name in "aceg"}
     assert min(terms.values()) > 200 // 4 // 2
 
 
-async def test_nobody_is_elected_where_there_is_no_validator(path: Path, chain: LocalChain, clock: StoppedClock) -> None:
+async def test_nobody_is_elected_where_there_is_no_validator(
+    path: Path, chain: LocalChain, clock: StoppedClock
+) -> None:
     chain.register(alice.author, HOSTER)
     assert await chain.get_elected(0) is None
     chain.start(1)
@@ -288,7 +315,9 @@ async def test_nobody_is_elected_where_there_is_no_validator(path: Path, chain: 
         await chain.submit(make_submission(0))  # nobody's view, and nobody is elected
 
 
-async def test_nothing_is_submitted_before_the_first_block(path: Path, chain: LocalChain, clock: StoppedClock) -> None:
+async def test_nothing_is_submitted_before_the_first_block(
+    path: Path, chain: LocalChain, clock: StoppedClock
+) -> None:
     node = LocalChain(path, victor.author, clock)
     for _ in range(2):
         with pytest.raises(ChainRefused, match="not reached its first block: wait"):
@@ -304,7 +333,9 @@ async def test_nothing_is_submitted_before_the_first_block(path: Path, chain: Lo
 
 
 @pytest.mark.parametrize(("members", "needed"), [(1, 0), (2, 1), (3, 1), (4, 2), (7, 4), (50, 32)])
-async def test_66_per_cent_with_the_submitter_settle(chain: LocalChain, clock: StoppedClock, members: int, needed: int) -> None:
+async def test_66_per_cent_with_the_submitter_settle(
+    chain: LocalChain, clock: StoppedClock, members: int, needed: int
+) -> None:
     keys = [victor, *(meet(f"hoster {number}") for number in range(members - 1))]
     for key in keys:
         chain.register(key.author, VALIDATOR if key is victor else HOSTER)
@@ -321,20 +352,33 @@ async def test_66_per_cent_with_the_submitter_settle(chain: LocalChain, clock: S
     assert (attestations + 1) / members >= 0.66
 
 
-async def test_every_refusal_says_why_and_what_to_do(chain: LocalChain, clock: StoppedClock) -> None:
+async def test_every_refusal_says_why_and_what_to_do(
+    chain: LocalChain, clock: StoppedClock
+) -> None:
     for key, role in ((alice, HOSTER), (victor, VALIDATOR)):
         chain.register(key.author, role)
     chain.start(1)
     clock.reach(1 + LENGTH)
     hoster, elected, stranger = (chain.share(key.author) for key in (alice, victor, bob))
-    look = "epoch {} is over, now is epoch 1: go on", "epoch {} has not begun: wait until block 41, now is 21"
+    look = (
+        "epoch {} is over, now is epoch 1: go on",
+        "epoch {} has not begun: wait until block 41, now is 21",
+    )
 
     await refuse(elected.submit(make_submission(0)), look[0].format(0))
     await refuse(elected.submit(make_submission(2)), look[1].format(2))
-    await refuse(hoster.submit(make_submission(1)), "not elected in epoch 1: leave the submission to the elected one")
-    await refuse(hoster.attest(1), "epoch 1 has no submission yet: wait until the elected node has made it")
+    await refuse(
+        hoster.submit(make_submission(1)),
+        "not elected in epoch 1: leave the submission to the elected one",
+    )
+    await refuse(
+        hoster.attest(1), "epoch 1 has no submission yet: wait until the elected node has made it"
+    )
     await elected.submit(make_submission(1))
-    await refuse(elected.submit(make_submission(1)), "epoch 1 has a submission already and takes one only: wait")
+    await refuse(
+        elected.submit(make_submission(1)),
+        "epoch 1 has a submission already and takes one only: wait",
+    )
     await refuse(elected.attest(1), "stands by its submission: leave attesting to the others")
     await refuse(stranger.attest(1), "not on the roster of epoch 1: register it")
     await refuse(chain.attest(1), "not on the roster of epoch 1: register it")
@@ -349,14 +393,18 @@ async def refuse(action: Awaitable[None], words: str) -> None:
         await action
 
 
-async def test_all_submissions_are_read_in_order_of_epoch(chain: LocalChain, clock: StoppedClock) -> None:
+async def test_all_submissions_are_read_in_order_of_epoch(
+    chain: LocalChain, clock: StoppedClock
+) -> None:
     chain.register(victor.author, VALIDATOR)
     chain.start(1)
     for epoch in range(12):
         clock.reach(1 + epoch * LENGTH)
         await chain.share(victor.author).submit(make_submission(epoch))
 
-    assert [found.submission for found in await chain.get_submissions()] == [make_submission(epoch) for epoch in range(12)]
+    assert [found.submission for found in await chain.get_submissions()] == [
+        make_submission(epoch) for epoch in range(12)
+    ]
 
 
 async def test_a_roster_that_a_clock_ahead_has_read_changes_for_nobody(
@@ -380,7 +428,9 @@ async def test_a_roster_that_a_clock_ahead_has_read_changes_for_nobody(
     await early.close()
 
 
-async def test_nodes_of_one_process_share_the_file_and_the_rosters(chain: LocalChain, clock: StoppedClock) -> None:
+async def test_nodes_of_one_process_share_the_file_and_the_rosters(
+    chain: LocalChain, clock: StoppedClock
+) -> None:
     chain.register(victor.author, VALIDATOR)
     chain.register(vera.author, VALIDATOR)
     chain.start(1)
@@ -428,8 +478,12 @@ def test_a_chain_is_never_overwritten(path: Path, chain: LocalChain, clock: Stop
 def test_a_chain_without_room_for_a_snapshot_is_refused(
     path: Path, clock: StoppedClock, block_seconds: float, blocks_per_epoch: int
 ) -> None:
-    with pytest.raises(ChainFileError, match="blocks of at least a millisecond, and more than 5 of them an epoch"):
-        LocalChain.create(path, clock, block_seconds=block_seconds, blocks_per_epoch=blocks_per_epoch)
+    with pytest.raises(
+        ChainFileError, match="blocks of at least a millisecond, and more than 5 of them an epoch"
+    ):
+        LocalChain.create(
+            path, clock, block_seconds=block_seconds, blocks_per_epoch=blocks_per_epoch
+        )
     assert not path.exists()
 
 
@@ -486,7 +540,9 @@ class RivalClock(StoppedClock):
         return super().get_unix_seconds()
 
 
-def test_nobody_writes_between_reading_the_block_and_writing_it_down(path: Path, chain: LocalChain) -> None:
+def test_nobody_writes_between_reading_the_block_and_writing_it_down(
+    path: Path, chain: LocalChain
+) -> None:
     clock = RivalClock(path)
     node = LocalChain(path, None, clock)
     assert clock.refusals == []
@@ -536,7 +592,11 @@ async def test_of_several_processes_one_submits_and_each_attestation_counts_once
     chain.register(victor.author, VALIDATOR)
     chain.start(1)
     clock.reach(1)
-    arguments = [str(path), str(clock.unix_seconds), *(author.hex() for author in (victor.author, *crowd))]
+    arguments = [
+        str(path),
+        str(clock.unix_seconds),
+        *(author.hex() for author in (victor.author, *crowd)),
+    ]
     rivals = [start_rival(arguments) for _ in range(3)]
 
     assert [hear(rival) for rival in rivals] == ["ready"] * 3

@@ -26,7 +26,9 @@ def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return line
 
 
-def test_a_key_is_made_once_and_its_address_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_is_made_once_and_its_address_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "hot.key"
     assert run_command(["chain", "keygen", str(path)]) == 0
 
@@ -35,7 +37,9 @@ def test_a_key_is_made_once_and_its_address_printed(tmp_path: Path, capsys: pyte
     assert "never overwritten" in refuse(capsys, "chain", "keygen", str(path))
 
 
-def test_a_chain_that_is_not_there_is_told_in_one_line(capsys: pytest.CaptureFixture[str], coldkey: str) -> None:
+def test_a_chain_that_is_not_there_is_told_in_one_line(
+    capsys: pytest.CaptureFixture[str], coldkey: str
+) -> None:
     for command in (["status", *NOWHERE], ["activate", *NOWHERE, "--coldkey", coldkey, "--yes"]):
         assert "ws://127.0.0.1:1 does not answer" in refuse(capsys, "chain", *command)
 
@@ -50,11 +54,26 @@ def test_a_chain_that_is_not_there_is_told_in_one_line(capsys: pytest.CaptureFix
         ("--bootnode", "/ip4/127.0.0.1/tcp/1", "write it like /ip4/203.0.113.5"),
     ],
 )
-def test_a_wrong_option_is_named(capsys: pytest.CaptureFixture[str], coldkey: str, option: str, value: str, words: str) -> None:
+def test_a_wrong_option_is_named(
+    capsys: pytest.CaptureFixture[str], coldkey: str, option: str, value: str, words: str
+) -> None:
     peer = "12D3KooWRkZhiRhsqmrQ28rt73K7V3aCBpqKrLGSXmZ99PTcTZby"
-    options = {"--max-cost": "1", "--bootnode": f"/ip4/127.0.0.1/tcp/1/p2p/{peer}", "--name": "a"} | {option: value}
+    options = {
+        "--max-cost": "1",
+        "--bootnode": f"/ip4/127.0.0.1/tcp/1/p2p/{peer}",
+        "--name": "a",
+    } | {option: value}
     given = [part for pair in options.items() for part in pair]
-    line = refuse(capsys, "chain", "register-subnet", "--chain", "ws://127.0.0.1:1", "--coldkey", coldkey, *given)
+    line = refuse(
+        capsys,
+        "chain",
+        "register-subnet",
+        "--chain",
+        "ws://127.0.0.1:1",
+        "--coldkey",
+        coldkey,
+        *given,
+    )
     assert option in line
     assert words in line
 
@@ -66,10 +85,22 @@ def test_without_a_key_nothing_is_asked_of_the_chain(
     assert "as EPOCHGATE_COLDKEY_SECRET" in refuse(capsys, "chain", "activate", *NOWHERE)
 
 
-def test_a_node_on_a_chain_with_many_subnets_names_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_node_on_a_chain_with_many_subnets_names_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     key = tmp_path / "node.key"
     run_command(["keygen", str(key)])
     capsys.readouterr()
-    node = ["node", "--role", "hoster", "--chain", "ws://127.0.0.1:1", "--identity", str(key), "--data", str(tmp_path / "data")]
+    node = [
+        "node",
+        "--role",
+        "hoster",
+        "--chain",
+        "ws://127.0.0.1:1",
+        "--identity",
+        str(key),
+        "--data",
+        str(tmp_path / "data"),
+    ]
     assert "say which with --subnet-id N" in refuse(capsys, *node)
     assert "as EPOCHGATE_HOTKEY_SECRET" in refuse(capsys, *node, "--subnet-id", "7")

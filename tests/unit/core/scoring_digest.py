@@ -1,6 +1,8 @@
-"""A program for `test_scoring_machines.py`: scores all fixed vectors and a large case, and says what it came to, as JSON.
+"""A program for `test_scoring_machines.py`: scores all fixed vectors and a large case, and says
+what it came to, as JSON.
 
-It runs in processes whose environment imitates other machines, so it also says which of numpy's vector instructions are on.
+It runs in processes whose environment imitates other machines, so it also says which of numpy's
+vector instructions are on.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ import numpy as np
 
 from epochgate.core.scoring import Consensus, compute_consensus, compute_pay
 
-LENGTH, HOSTERS, TOLERANCE_PPM = 9001, 21, 20_000
+LENGTH = 9001
+HOSTERS = 21
+TOLERANCE_PPM = 20_000
 
 
 def derive(name: bytes) -> np.ndarray:
@@ -27,12 +31,21 @@ def derive(name: bytes) -> np.ndarray:
 
 def describe(consensus: Consensus) -> bytes:
     centre = b"" if consensus.centre is None else consensus.centre.astype("<i4").tobytes()
-    facts = (list(consensus.scores.items()), list(consensus.distances_ppm.items()), consensus.is_reached, consensus.exponent)
+    facts = (
+        list(consensus.scores.items()),
+        list(consensus.distances_ppm.items()),
+        consensus.is_reached,
+        consensus.exponent,
+    )
     return repr(facts).encode() + centre
 
 
 def make_array(spec: dict[str, Any]) -> np.ndarray:
-    return np.array([float(value) for value in spec["values"]]).astype(spec["dtype"]).reshape(spec["shape"])
+    return (
+        np.array([float(value) for value in spec["values"]])
+        .astype(spec["dtype"])
+        .reshape(spec["shape"])
+    )
 
 
 def score_vectors(vectors: dict[str, Any]) -> list[bytes]:
@@ -40,25 +53,41 @@ def score_vectors(vectors: dict[str, Any]) -> list[bytes]:
     for case in vectors["hosters"]:
         outputs = {name.encode(): make_array(spec) for name, spec in case["outputs"].items()}
         described.append(
-            describe(compute_consensus(outputs, [name.encode() for name in case["committed"]], case["tolerance_ppm"]))
+            describe(
+                compute_consensus(
+                    outputs, [name.encode() for name in case["committed"]], case["tolerance_ppm"]
+                )
+            )
         )
     for case in vectors["pay"]:
-        weights = [{name.encode(): weight for name, weight in case[role].items()} for role in ("hosters", "validators")]
+        weights = [
+            {name.encode(): weight for name, weight in case[role].items()}
+            for role in ("hosters", "validators")
+        ]
         described.append(repr(list(compute_pay(*weights, *case["pots"]).items())).encode())
     return described
 
 
 def make_outputs(scale: float, dtype: str) -> dict[bytes, np.ndarray]:
-    """One answer, and each hoster's own noise at one of 13 strengths, scaled and in values that float32 holds."""
+    """One answer, and each hoster's own noise at one of 13 strengths, scaled and in values that
+    float32 holds.
+    """
     answer = derive(b"answer")
-    outputs = {bytes([i]): answer + derive(b"%d" % i) * 2.0 ** (i % 13 - 14) for i in range(HOSTERS)}
-    return {author: (values * scale).astype("float32").astype(dtype) for author, values in outputs.items()}
+    outputs = {
+        bytes([i]): answer + derive(b"%d" % i) * 2.0 ** (i % 13 - 14) for i in range(HOSTERS)
+    }
+    return {
+        author: (values * scale).astype("float32").astype(dtype)
+        for author, values in outputs.items()
+    }
 
 
 def score_large_cases(dtype: str) -> list[bytes]:
     return [
         describe(compute_consensus(outputs, outputs, TOLERANCE_PPM))
-        for outputs in (make_outputs(scale, dtype) for scale in (1.0, 2.0**-110, 2.0**-140, 2.0**100))
+        for outputs in (
+            make_outputs(scale, dtype) for scale in (1.0, 2.0**-110, 2.0**-140, 2.0**100)
+        )
     ]
 
 
@@ -76,7 +105,9 @@ def main() -> None:
         "vectors": compute_digest(score_vectors(vectors)),
         "float32": compute_digest(score_large_cases("float32")),
         "float64": compute_digest(score_large_cases("float64")),
-        "features": sorted(name for name, is_on in np._core._multiarray_umath.__cpu_features__.items() if is_on),
+        "features": sorted(
+            name for name, is_on in np._core._multiarray_umath.__cpu_features__.items() if is_on
+        ),
         "flushes": float(np.array([2.0**-1060])[0] * np.float64(1.0)) == 0.0,
     }
     sys.stdout.write(json.dumps(report))

@@ -1,4 +1,6 @@
-"""The derived challenge: everybody computes the same one, and nothing else is accepted in its place."""
+"""The derived challenge: everybody computes the same one, and nothing else is accepted in its
+place.
+"""
 
 from __future__ import annotations
 
@@ -34,24 +36,34 @@ SEED = make_roster(7).seed
 
 
 class Raw(msgspec.Struct, frozen=True):
-    """A schema as plain as can be: the elements of a 2 x 3 array of float32; text stands for what is no array at all."""
+    """A schema as plain as can be: the elements of a 2 x 3 array of float32; text stands for what
+    is no array at all.
+    """
 
     def bind(self, _context: EpochContext) -> Decoder:
-        return lambda payload: "text" if payload == b"text" else np.frombuffer(payload, "<f4").reshape(2, 3)
+        return lambda payload: (
+            "text" if payload == b"text" else np.frombuffer(payload, "<f4").reshape(2, 3)
+        )
 
     def describe(self) -> str:
         return "raw"
 
 
-def derive(spec: TensorSpec = SPEC, network: bytes = NETWORK, epoch: int = 7, seed: bytes = SEED) -> np.ndarray:
+def derive(
+    spec: TensorSpec = SPEC, network: bytes = NETWORK, epoch: int = 7, seed: bytes = SEED
+) -> np.ndarray:
     return compute_challenge(spec, network, epoch, seed)
 
 
-@pytest.mark.parametrize("case", VECTORS, ids=lambda case: f"{case['dtype']} {case['shape']} {case['epoch']}")
+@pytest.mark.parametrize(
+    "case", VECTORS, ids=lambda case: f"{case['dtype']} {case['shape']} {case['epoch']}"
+)
 def test_the_fixed_vectors_hold(case: dict[str, Any]) -> None:
     spec = TensorSpec(case["dtype"], tuple(case["shape"]), case["low"], case["high"])
 
-    challenge = derive(spec, bytes.fromhex(case["network"]), case["epoch"], bytes.fromhex(case["seed"]))
+    challenge = derive(
+        spec, bytes.fromhex(case["network"]), case["epoch"], bytes.fromhex(case["seed"])
+    )
 
     assert challenge.dtype == case["dtype"]
     assert challenge.shape == tuple(case["shape"])
@@ -126,7 +138,9 @@ def test_a_digest_names_dtype_shape_and_every_bit_but_neither_layout_nor_byte_or
 
     assert len(digests) == 8
     assert compute_challenge_digest(challenge.astype(">f4")) == compute_challenge_digest(challenge)
-    assert compute_challenge_digest(np.asfortranarray(challenge)) == compute_challenge_digest(challenge)
+    assert compute_challenge_digest(np.asfortranarray(challenge)) == compute_challenge_digest(
+        challenge
+    )
 
 
 def test_only_the_derived_challenge_is_accepted() -> None:
@@ -139,7 +153,12 @@ def test_only_the_derived_challenge_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("what", "change"),
     [
-        ("one bit", lambda array: np.frombuffer(bytes([array.tobytes()[0] ^ 1]) + array.tobytes()[1:], "<f4")),
+        (
+            "one bit",
+            lambda array: np.frombuffer(
+                bytes([array.tobytes()[0] ^ 1]) + array.tobytes()[1:], "<f4"
+            ),
+        ),
         ("zeros", np.zeros_like),
         ("not a number", lambda array: array * np.nan),
         ("of the last epoch", lambda _array: derive(epoch=6)),
@@ -147,7 +166,9 @@ def test_only_the_derived_challenge_is_accepted() -> None:
         ("of another network", lambda _array: derive(network=bytes(32))),
     ],
 )
-def test_any_other_value_is_malformed(what: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+def test_any_other_value_is_malformed(
+    what: str, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
     decode = Derived(Raw(), SPEC).bind(make_context(7))
 
     with pytest.raises(Malformed, match="derived for epoch 7"):
@@ -216,7 +237,9 @@ def test_a_chosen_challenge_must_be_an_array_since_it_needs_a_digest() -> None:
 
 
 def test_a_policy_whose_challenge_has_no_digest_is_refused_at_start() -> None:
-    rule = msgspec.structs.replace(INFERENCE_POLICY.get_challenge_rule(), schema=Tensor("float32", (16, 64)))
+    rule = msgspec.structs.replace(
+        INFERENCE_POLICY.get_challenge_rule(), schema=Tensor("float32", (16, 64))
+    )
     others = (other for other in INFERENCE_POLICY.rules if other.kind != rule.kind)
     (problem,) = find_problems(Policy(rule, *others), TIMING, 6)
     assert "a challenge is Derived(...) or Chosen(...)" in problem

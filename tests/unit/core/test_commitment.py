@@ -26,17 +26,27 @@ from people import NETWORK, alice, bob, make_context
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "records.json").read_text())
 OPENING = Opening(salt=b"s" * 32, challenge_digest=b"c" * 32, payload=b"an output")
-FACTS = {"network": NETWORK, "kind": "hoster-commit", "epoch": 7, "author": alice.author, "opening": OPENING}
+FACTS = {
+    "network": NETWORK,
+    "kind": "hoster-commit",
+    "epoch": 7,
+    "author": alice.author,
+    "opening": OPENING,
+}
 COMMITMENT = compute_commitment(**FACTS)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("case", VECTORS["commitments"], ids=lambda case: f"{case['kind']} {case['epoch']}")
+@pytest.mark.parametrize(
+    "case", VECTORS["commitments"], ids=lambda case: f"{case['kind']} {case['epoch']}"
+)
 def test_the_fixed_commitments_hold(case: dict[str, Any]) -> None:
     author, challenge, salt, payload = (
         bytes.fromhex(case[field]) for field in ("author", "challenge_digest", "salt", "payload")
     )
 
-    commitment = compute_commitment(NETWORK, case["kind"], case["epoch"], author, Opening(salt, challenge, payload))
+    commitment = compute_commitment(
+        NETWORK, case["kind"], case["epoch"], author, Opening(salt, challenge, payload)
+    )
 
     assert commitment.hex() == case["commitment"]
 
@@ -53,7 +63,10 @@ def test_its_opening_opens_a_commitment() -> None:
         ("another role", {"kind": "validator-commit"}),
         ("another epoch", {"epoch": 8}),
         ("a copier", {"author": bob.author}),
-        ("another challenge", {"opening": msgspec.structs.replace(OPENING, challenge_digest=bytes(32))}),
+        (
+            "another challenge",
+            {"opening": msgspec.structs.replace(OPENING, challenge_digest=bytes(32))},
+        ),
         ("another salt", {"opening": msgspec.structs.replace(OPENING, salt=bytes(32))}),
         ("another payload", {"opening": msgspec.structs.replace(OPENING, payload=b"an output!")}),
         ("no payload", {"opening": msgspec.structs.replace(OPENING, payload=b"")}),
@@ -76,8 +89,13 @@ def test_what_is_not_the_digest_is_not_opened(commitment: bytes) -> None:
         (Opening(b"", b"cs", b""), Opening(b"s", b"c", b"")),
     ],
 )
-def test_bytes_cannot_slide_between_the_fields_of_an_opening(first: Opening, second: Opening) -> None:
-    digests = {compute_commitment(NETWORK, "hoster-commit", 7, alice.author, opening) for opening in (first, second)}
+def test_bytes_cannot_slide_between_the_fields_of_an_opening(
+    first: Opening, second: Opening
+) -> None:
+    digests = {
+        compute_commitment(NETWORK, "hoster-commit", 7, alice.author, opening)
+        for opening in (first, second)
+    }
 
     assert len(digests) == 2
 
@@ -94,7 +112,11 @@ def test_bytes_cannot_slide_between_the_other_fields() -> None:
 
 
 @settings(deadline=None)
-@given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32), st.binary(max_size=200))
+@given(
+    st.binary(min_size=32, max_size=32),
+    st.binary(min_size=32, max_size=32),
+    st.binary(max_size=200),
+)
 def test_an_opening_survives_the_wire(salt: bytes, challenge_digest: bytes, payload: bytes) -> None:
     opening = Opening(salt, challenge_digest, payload)
 

@@ -29,7 +29,8 @@ def make_timing(length: int = 100, slot: int | None = SLOT, block_seconds: float
     return Timing(slot, length, block_seconds)
 
 
-# First and last block of an epoch in which each window of the seed's policy is open, counted by hand.
+# First and last block of an epoch in which each window of the seed's policy is open, counted by
+# hand.
 EDGES = {
     "[0, 15]": {100: (0, 15), 20: (0, 3), 7: (0, 1), 33: (0, 4)},
     "(15, 50]": {100: (16, 50), 20: (4, 10), 7: (2, 3), 33: (5, 16)},
@@ -43,12 +44,17 @@ EDGES = {
 
 @pytest.mark.parametrize("epoch", [0, 7])
 @pytest.mark.parametrize(
-    ("interval", "length", "edges"), [(text, length, edges) for text, row in EDGES.items() for length, edges in row.items()]
+    ("interval", "length", "edges"),
+    [(text, length, edges) for text, row in EDGES.items() for length, edges in row.items()],
 )
-def test_a_window_opens_and_closes_at_its_blocks(interval: str, length: int, edges: tuple[int, int], epoch: int) -> None:
+def test_a_window_opens_and_closes_at_its_blocks(
+    interval: str, length: int, edges: tuple[int, int], epoch: int
+) -> None:
     start = SLOT + epoch * length
 
-    assert percent(interval).bind(epoch, make_timing(length)) == Blocks(start + edges[0], start + edges[1])
+    assert percent(interval).bind(epoch, make_timing(length)) == Blocks(
+        start + edges[0], start + edges[1]
+    )
 
 
 @settings(deadline=None)
@@ -58,20 +64,31 @@ def test_a_window_opens_and_closes_at_its_blocks(interval: str, length: int, edg
     before=st.booleans(),
     length=st.integers(1, 400),
 )
-def test_a_block_is_in_a_window_exactly_when_its_share_is(shares: list[int], after: bool, before: bool, length: int) -> None:
+def test_a_block_is_in_a_window_exactly_when_its_share_is(
+    shares: list[int], after: bool, before: bool, length: int
+) -> None:
     first, last = (Fraction(share, 1000) for share in shares)
     key_rule = Window(first, last, after=after, before=before).bind(3, make_timing(length))
 
     for elapsed in range(length):
         share = Fraction(elapsed, length)
-        is_inside = (first < share if after else first <= share) and (share < last if before else share <= last)
+        is_inside = (first < share if after else first <= share) and (
+            share < last if before else share <= last
+        )
         assert (key_rule.first <= SLOT + 3 * length + elapsed <= key_rule.last) == is_inside
 
 
 def test_windows_that_share_an_edge_leave_no_block_out_and_let_none_in_twice() -> None:
     for length in range(1, 300):
-        for left, right in [("[0, 15]", "(15, 50]"), ("(15, 50]", "(50, 60]"), ("[0, 15)", "[15, 50]")]:
-            assert percent(left).bind(0, make_timing(length)).last + 1 == percent(right).bind(0, make_timing(length)).first
+        for left, right in [
+            ("[0, 15]", "(15, 50]"),
+            ("(15, 50]", "(50, 60]"),
+            ("[0, 15)", "[15, 50]"),
+        ]:
+            assert (
+                percent(left).bind(0, make_timing(length)).last + 1
+                == percent(right).bind(0, make_timing(length)).first
+            )
 
 
 @pytest.mark.parametrize(
@@ -135,7 +152,10 @@ def test_a_span_takes_the_chains_own_time() -> None:
     assert compute_seconds(epochs(2), make_timing(20, block_seconds=1.5)) == 60.0
 
 
-@pytest.mark.parametrize(("block", "epoch"), [(0, 0), (999, 0), (1000, 0), (1099, 0), (1100, 1), (1199, 1), (11_050, 100)])
+@pytest.mark.parametrize(
+    ("block", "epoch"),
+    [(0, 0), (999, 0), (1000, 0), (1099, 0), (1100, 1), (1199, 1), (11_050, 100)],
+)
 def test_epochs_are_counted_from_the_slot(block: int, epoch: int) -> None:
     assert TIMING.compute_epoch(block) == epoch
 
@@ -148,7 +168,8 @@ def test_an_epoch_begins_where_the_last_one_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slot", "block", "is_started"), [(None, 5000, False), (SLOT, 999, False), (SLOT, 1000, True), (0, 0, True)]
+    ("slot", "block", "is_started"),
+    [(None, 5000, False), (SLOT, 999, False), (SLOT, 1000, True), (0, 0, True)],
 )
 def test_the_subnet_starts_with_its_slot(slot: int | None, block: int, is_started: bool) -> None:
     assert make_timing(slot=slot).is_started(block) == is_started
@@ -211,7 +232,12 @@ def test_epoch_data_add_up_at_every_block(after_slot: int, length: int, slot: in
         (1e6, 3, True),
     ],
 )
-def test_the_head_moves_on_by_local_time_for_three_blocks(age_seconds: float, moved_on: int, is_stale: bool) -> None:
+def test_the_head_moves_on_by_local_time_for_three_blocks(
+    age_seconds: float, moved_on: int, is_stale: bool
+) -> None:
     head = Head(1016, seen_seconds=1_700_000_000.0)
 
-    assert compute_deciding_block(head, head.seen_seconds + age_seconds, 6.0) == (1016 + moved_on, is_stale)
+    assert compute_deciding_block(head, head.seen_seconds + age_seconds, 6.0) == (
+        1016 + moved_on,
+        is_stale,
+    )

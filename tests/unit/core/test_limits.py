@@ -1,4 +1,6 @@
-"""What a policy grants, and that its shares add up: whoever keeps to its own finds room, and all that is held is bounded."""
+"""What a policy grants, and that its shares add up: whoever keeps to its own finds room, and all
+that is held is bounded.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +37,16 @@ posts = st.lists(st.tuples(st.integers(0, 11), st.integers(0, 3), st.integers(1,
 rosters = st.sets(st.integers(0, 11), min_size=1)
 
 
-@pytest.mark.parametrize("numbers", [(0.0, 1.0), (-1.0, 1.0), (math.inf, 1.0), (math.nan, 1.0), (1.0, -1.0), (1.0, math.inf)])
+@pytest.mark.parametrize(
+    "numbers",
+    [(0.0, 1.0), (-1.0, 1.0), (math.inf, 1.0), (math.nan, 1.0), (1.0, -1.0), (1.0, math.inf)],
+)
 def test_a_rate_that_grants_nothing_or_everything_is_refused(numbers: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="give finite numbers above 0"):
         Rate(*numbers)
 
 
-def test_a_small_roster_is_bound_by_the_authors_quota_and_a_large_one_by_its_part_of_the_total() -> None:
+def test_a_small_roster_is_bound_by_the_authors_quota_and_a_large_one_by_its_share() -> None:
     limits = Limits()
     assert limits.compute_author_share(13, 3) == limits.author
     share = limits.compute_author_share(1000, 3)
@@ -56,8 +61,12 @@ def test_records_are_held_until_they_expired_and_nobody_can_read_their_epoch() -
 
 
 @given(st.lists(st.tuples(rosters, posts), min_size=1, max_size=6))
-def test_whoever_keeps_to_its_share_finds_room_whatever_others_store(story: list[tuple[set[int], list[Post]]]) -> None:
-    """Rosters change altogether from epoch to epoch, and everybody stores as much as it is let: its share, and no more."""
+def test_whoever_keeps_to_its_share_finds_room_whatever_others_store(
+    story: list[tuple[set[int], list[Post]]],
+) -> None:
+    """Rosters change altogether from epoch to epoch, and everybody stores as much as it is let: its
+    share, and no more.
+    """
     stored = ReplayedEntries()
     for epoch, (members, posted) in enumerate(story):
         stored.forget(epoch, epoch - 2)
@@ -91,16 +100,29 @@ def test_a_renewed_record_counts_in_the_epoch_that_renewed_it() -> None:
 
 def store(stored: ReplayedEntries, record: Record, key_rule: KeyRule, epoch: int) -> Denied | None:
     """The refusal; a record that fits is kept."""
-    denied = find_excess(record, stored.held.get((record.key, record.author)), key_rule, epoch, stored.usage, CAPACITY)
+    denied = find_excess(
+        record,
+        stored.held.get((record.key, record.author)),
+        key_rule,
+        epoch,
+        stored.usage,
+        CAPACITY,
+    )
     if denied is None:
         size = len(record.value)
-        stored.keep(HeldRecord(record.key, record.author, bytes(32), record.expiration_time, epoch, size, None))
+        stored.keep(
+            HeldRecord(
+                record.key, record.author, bytes(32), record.expiration_time, epoch, size, None
+            )
+        )
     return denied
 
 
 def bind(epoch: int, authors: list[bytes]) -> KeyRule:
     schedule = EpochSchedule(POLICY)
-    roster = Roster(epoch, bytes(32), tuple(Member(author, int(HOSTER)) for author in sorted(authors)))
+    roster = Roster(
+        epoch, bytes(32), tuple(Member(author, int(HOSTER)) for author in sorted(authors))
+    )
     schedule.add(EpochContext(NETWORK, TIMING, roster))
     return schedule.get_key_rule(RULE, epoch)
 
@@ -108,7 +130,9 @@ def bind(epoch: int, authors: list[bytes]) -> KeyRule:
 def is_within_share(record: Record, authors: int, epoch: int, stored: ReplayedEntries) -> bool:
     """Counted anew, and by the words of the promise."""
     own = [
-        held for held in stored.held.values() if held.author == record.author and held.epoch == epoch and held.key != record.key
+        held
+        for held in stored.held.values()
+        if held.author == record.author and held.epoch == epoch and held.key != record.key
     ]
     parts = authors * 3
     return (

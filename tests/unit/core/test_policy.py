@@ -1,4 +1,6 @@
-"""The policy as a judge: windows at every block, lifetimes, authors, and the order in which it looks."""
+"""The policy as a judge: windows at every block, lifetimes, authors, and the order in which it
+looks.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ EPOCH = 7
 FIRST_BLOCK = TIMING.compute_first_block(EPOCH)
 COMMIT_KEY = f"hoster-commit_epoch_{EPOCH}"
 
-# What SPEC section 2 says of an epoch of 100 blocks, by kind: first and last block, author, longest lifetime in epochs.
+# What SPEC section 2 says of an epoch of 100 blocks, by kind: first and last block, author, longest
+# lifetime in epochs.
 WINDOWS = {
     "hoster": (0, 99, alice, "1.1"),
     "validator": (0, 99, victor, "1.1"),
@@ -78,23 +81,38 @@ def name_of(kind: str, epoch: int) -> str:
 def make_payload(kind: str, epoch: int) -> bytes:
     if kind in ("hoster", "validator"):
         return Heartbeat(
-            state=ServerState.ONLINE, role=kind, throughput=1.5, public_name="a", version="0", policy_digest="00" * 32
+            state=ServerState.ONLINE,
+            role=kind,
+            throughput=1.5,
+            public_name="a",
+            version="0",
+            policy_digest="00" * 32,
         ).to_bytes()
     if kind == "consensus":
         return OUTPUT.encode(compute_challenge(CHALLENGE, NETWORK, epoch, make_roster(epoch).seed))
     if kind == "hoster-reveal":
-        return Opening(bytes(32), bytes(32), OUTPUT.encode(compute_challenge(CHALLENGE, NETWORK, 0, b""))).to_bytes()
+        return Opening(
+            bytes(32), bytes(32), OUTPUT.encode(compute_challenge(CHALLENGE, NETWORK, 0, b""))
+        ).to_bytes()
     if kind == "validator-reveal":
         return Opening(bytes(32), bytes(32), ScoreList().encode((1, 2, 3))).to_bytes()
     return bytes(32)
 
 
 def make_record(
-    kind: str, epoch: int, now: EvaluationContext, lifetime: str | None = None, author: SigningKey | None = None
+    kind: str,
+    epoch: int,
+    now: EvaluationContext,
+    lifetime: str | None = None,
+    author: SigningKey | None = None,
 ) -> Record:
     _, _, usual_author, longest = WINDOWS[kind]
-    expiration_time = now.time_seconds + float(Fraction(lifetime or longest)) * TIMING.seconds_per_epoch - 1
-    return sign(author or usual_author, name_of(kind, epoch), make_payload(kind, epoch), expiration_time)
+    expiration_time = (
+        now.time_seconds + float(Fraction(lifetime or longest)) * TIMING.seconds_per_epoch - 1
+    )
+    return sign(
+        author or usual_author, name_of(kind, epoch), make_payload(kind, epoch), expiration_time
+    )
 
 
 @pytest.mark.parametrize("kind", WINDOWS)
@@ -116,9 +134,17 @@ def test_every_block_of_the_current_epoch(kind: str) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in WINDOWS if kind not in ("hoster", "validator")])
 @pytest.mark.parametrize(
     ("offset", "reason"),
-    [(-2, Reason.LATE), (-1, Reason.LATE), (1, Reason.EARLY), (2, Reason.UNKNOWN_KEY), (-3, Reason.UNKNOWN_KEY)],
+    [
+        (-2, Reason.LATE),
+        (-1, Reason.LATE),
+        (1, Reason.EARLY),
+        (2, Reason.UNKNOWN_KEY),
+        (-3, Reason.UNKNOWN_KEY),
+    ],
 )
-def test_every_block_refuses_the_same_key_of_another_epoch(kind: str, offset: int, reason: Reason) -> None:
+def test_every_block_refuses_the_same_key_of_another_epoch(
+    kind: str, offset: int, reason: Reason
+) -> None:
     for block in range(100):
         now = at(block)
         verdict = INFERENCE_POLICY.admit(make_record(kind, EPOCH + offset, now), now)
@@ -127,15 +153,25 @@ def test_every_block_refuses_the_same_key_of_another_epoch(kind: str, offset: in
 
 
 def test_the_edges_that_the_specification_names() -> None:
-    edges = [(15, "consensus", "hoster-commit"), (16, "hoster-commit", "consensus"), (50, "hoster-commit", "hoster-reveal")]
+    edges = [
+        (15, "consensus", "hoster-commit"),
+        (16, "hoster-commit", "consensus"),
+        (50, "hoster-commit", "hoster-reveal"),
+    ]
     edges += [
         (51, "hoster-reveal", "hoster-commit"),
         (61, "validator-commit", "hoster-reveal"),
         (59, "hoster-reveal", "validator-commit"),
     ]
     for block, admitted, refused in edges:
-        assert INFERENCE_POLICY.admit(make_record(admitted, EPOCH, at(block)), at(block)), (block, admitted)
-        assert not INFERENCE_POLICY.admit(make_record(refused, EPOCH, at(block)), at(block)), (block, refused)
+        assert INFERENCE_POLICY.admit(make_record(admitted, EPOCH, at(block)), at(block)), (
+            block,
+            admitted,
+        )
+        assert not INFERENCE_POLICY.admit(make_record(refused, EPOCH, at(block)), at(block)), (
+            block,
+            refused,
+        )
     for kind in ("hoster-reveal", "validator-commit"):
         assert INFERENCE_POLICY.admit(make_record(kind, EPOCH, at(60)), at(60)), kind
 
@@ -156,7 +192,9 @@ def test_a_lifetime_of_this_chains_epochs_and_no_longer(kind: str) -> None:
         assert bool(verdict) is is_admitted, (expiration_time - now.time_seconds, str(verdict))
 
 
-@pytest.mark.parametrize("expiration_time", [float("nan"), float("inf"), float("-inf"), 0.0, 1e300, -1.0])
+@pytest.mark.parametrize(
+    "expiration_time", [float("nan"), float("inf"), float("-inf"), 0.0, 1e300, -1.0]
+)
 def test_odd_expiries_are_refused(expiration_time: float) -> None:
     verdict = INFERENCE_POLICY.admit(sign(alice, COMMIT_KEY, bytes(32), expiration_time), at(20))
     assert isinstance(verdict, Denied)
@@ -172,10 +210,13 @@ def test_a_record_that_decides_must_outlive_its_last_reading() -> None:
 
 
 def test_a_validators_commitment_lives_until_the_middle_of_the_epoch_that_pays_it() -> None:
-    now, name = at(70), name_of("validator-commit", EPOCH)
+    now = at(70)
+    name = name_of("validator-commit", EPOCH)
     middle = compute_unix_seconds(TIMING.compute_first_block(EPOCH + 2) + 50)
     assert INFERENCE_POLICY.admit(sign(victor, name, bytes(32), middle), now)
-    assert not INFERENCE_POLICY.admit(sign(victor, name, bytes(32), middle - 4 * TIMING.block_seconds), now)
+    assert not INFERENCE_POLICY.admit(
+        sign(victor, name, bytes(32), middle - 4 * TIMING.block_seconds), now
+    )
 
 
 def test_who_may_write() -> None:
@@ -183,7 +224,9 @@ def test_who_may_write() -> None:
     assert INFERENCE_POLICY.admit(make_record("hoster-commit", EPOCH, now, author=bob), now)
     refusals = {dave: Reason.NOT_ON_ROSTER, victor: Reason.WRONG_ROLE}
     for author, reason in refusals.items():
-        verdict = INFERENCE_POLICY.admit(make_record("hoster-commit", EPOCH, now, author=author), now)
+        verdict = INFERENCE_POLICY.admit(
+            make_record("hoster-commit", EPOCH, now, author=author), now
+        )
         assert isinstance(verdict, Denied)
         assert verdict.reason is reason
 
@@ -219,7 +262,9 @@ def test_an_elected_hoster_publishes_the_challenge_and_no_other_hoster_does() ->
 def test_any_other_challenge_than_the_derived_one_is_malformed() -> None:
     now = at(3)
     other = OUTPUT.encode(compute_challenge(CHALLENGE, NETWORK, EPOCH + 1, make_roster(EPOCH).seed))
-    record = sign(victor, name_of("consensus", EPOCH), other, now.time_seconds + TIMING.seconds_per_epoch)
+    record = sign(
+        victor, name_of("consensus", EPOCH), other, now.time_seconds + TIMING.seconds_per_epoch
+    )
     verdict = INFERENCE_POLICY.admit(record, now)
     assert isinstance(verdict, Denied)
     assert verdict.reason is Reason.MALFORMED
@@ -232,9 +277,13 @@ def test_a_signature_binds_network_key_author_expiry_and_payload() -> None:
     forgeries = {
         "another network": other_network,
         "another author": msgspec.structs.replace(honest, author=bob.author),
-        "another expiry": msgspec.structs.replace(honest, expiration_time=honest.expiration_time - 1),
+        "another expiry": msgspec.structs.replace(
+            honest, expiration_time=honest.expiration_time - 1
+        ),
         "another payload": msgspec.structs.replace(honest, value=honest.value[:-1] + b"\1"),
-        "another key": msgspec.structs.replace(sign(alice, "elsewhere", bytes(32), honest.expiration_time), key=honest.key),
+        "another key": msgspec.structs.replace(
+            sign(alice, "elsewhere", bytes(32), honest.expiration_time), key=honest.key
+        ),
         "no signature": msgspec.structs.replace(honest, value=bytes(64) + honest.payload),
         "truncated": msgspec.structs.replace(honest, value=honest.value[:40]),
         "nothing": msgspec.structs.replace(honest, value=b""),
@@ -253,22 +302,31 @@ class Kept:
 
 def test_once_is_once_and_a_heartbeat_is_renewed_only_by_a_later_one() -> None:
     now = at(20)
-    commitment, heartbeat = make_record("hoster-commit", EPOCH, now), make_record("hoster", EPOCH, now)
+    commitment = make_record("hoster-commit", EPOCH, now)
+    heartbeat = make_record("hoster", EPOCH, now)
     for record, earlier_by, is_admitted in (
         (commitment, 100.0, False),
         (heartbeat, 100.0, True),
         (heartbeat, 0.0, False),
         (heartbeat, -100.0, False),
     ):
-        held = {(record.key, record.author): Kept(compute_value_digest(b""), record.expiration_time - earlier_by)}
+        held = {
+            (record.key, record.author): Kept(
+                compute_value_digest(b""), record.expiration_time - earlier_by
+            )
+        }
         verdict = INFERENCE_POLICY.admit(record, at(20, held=held))
         assert bool(verdict) is is_admitted, (record, earlier_by)
-        assert is_admitted or (isinstance(verdict, Denied) and verdict.reason is Reason.ALREADY_THERE)
+        assert is_admitted or (
+            isinstance(verdict, Denied) and verdict.reason is Reason.ALREADY_THERE
+        )
 
 
 def test_a_stale_head_refuses_by_that_name_whatever_the_window() -> None:
     for block in (0, 20, 55, 99):
-        verdict = INFERENCE_POLICY.admit(make_record("hoster-commit", EPOCH, at(block)), at(block, is_stale=True))
+        verdict = INFERENCE_POLICY.admit(
+            make_record("hoster-commit", EPOCH, at(block)), at(block, is_stale=True)
+        )
         assert isinstance(verdict, Denied)
         assert verdict.reason is Reason.CHAIN_STALE
 
@@ -295,13 +353,18 @@ def test_nothing_unsigned_is_decoded_and_sizes_come_first() -> None:
         raise AssertionError("decoded what nobody signed")
 
     now = at(20)
-    traps = {key: msgspec.structs.replace(key_rule, decode=explode) for key, key_rule in now.postable.items()}
+    traps = {
+        key: msgspec.structs.replace(key_rule, decode=explode)
+        for key, key_rule in now.postable.items()
+    }
     trapped = msgspec.structs.replace(now, postable=traps)
     record = make_record("hoster-commit", EPOCH, now)
     assert not INFERENCE_POLICY.admit(msgspec.structs.replace(record, value=bytes(96)), trapped)
     with pytest.raises(AssertionError):
         INFERENCE_POLICY.admit(record, trapped)
-    huge = INFERENCE_POLICY.admit(msgspec.structs.replace(record, key=bytes(20), value=bytes(1 << 20)), now)
+    huge = INFERENCE_POLICY.admit(
+        msgspec.structs.replace(record, key=bytes(20), value=bytes(1 << 20)), now
+    )
     assert isinstance(huge, Denied)
     assert huge.reason is Reason.TOO_LARGE
 
@@ -314,7 +377,9 @@ def test_reading_is_not_bound_by_windows_but_by_all_else() -> None:
         schedule = EpochSchedule(INFERENCE_POLICY)
         for epoch in range(EPOCH, EPOCH + later + 1):
             schedule.add(make_context(epoch))
-        now = schedule.compute_evaluation_context(TIMING.compute_first_block(EPOCH + later), compute_unix_seconds(0))
+        now = schedule.compute_evaluation_context(
+            TIMING.compute_first_block(EPOCH + later), compute_unix_seconds(0)
+        )
         assert INFERENCE_POLICY.recognise(record, now)
     refused = {
         "next epoch's key": make_record("hoster-commit", EPOCH + 1, at(20)),
@@ -331,15 +396,23 @@ def test_reading_is_not_bound_by_windows_but_by_all_else() -> None:
 def test_reading_judges_authors_by_the_roster_of_the_keys_epoch() -> None:
     schedule = EpochSchedule(INFERENCE_POLICY)
     schedule.add(make_context(EPOCH, roster=make_roster(EPOCH, {alice: HOSTER, victor: VALIDATOR})))
-    schedule.add(make_context(EPOCH + 1, roster=make_roster(EPOCH + 1, {bob: HOSTER, victor: VALIDATOR})))
-    now = schedule.compute_evaluation_context(TIMING.compute_first_block(EPOCH + 1) + 20, compute_unix_seconds(0))
+    schedule.add(
+        make_context(EPOCH + 1, roster=make_roster(EPOCH + 1, {bob: HOSTER, victor: VALIDATOR}))
+    )
+    now = schedule.compute_evaluation_context(
+        TIMING.compute_first_block(EPOCH + 1) + 20, compute_unix_seconds(0)
+    )
     then = at(20)
     assert INFERENCE_POLICY.recognise(make_record("hoster-commit", EPOCH, then, author=alice), now)
-    assert not INFERENCE_POLICY.recognise(make_record("hoster-commit", EPOCH, then, author=bob), now)
+    assert not INFERENCE_POLICY.recognise(
+        make_record("hoster-commit", EPOCH, then, author=bob), now
+    )
 
 
 def test_a_key_an_author_admits_no_other() -> None:
-    policy = Policy(Rule("out-{author}_epoch_{epoch}", by=HOSTER, ttl=epochs(2), schema=Digest(), once=True))
+    policy = Policy(
+        Rule("out-{author}_epoch_{epoch}", by=HOSTER, ttl=epochs(2), schema=Digest(), once=True)
+    )
     schedule = make_schedule(policy)
     now = schedule.compute_evaluation_context(FIRST_BLOCK, compute_unix_seconds(FIRST_BLOCK))
     name = f"out-{alice.author.hex()}_epoch_{EPOCH}"
@@ -359,14 +432,16 @@ def test_an_empty_policy_refuses_everything() -> None:
 def test_a_refusal_says_when_it_would_be_admitted() -> None:
     now = at(2)
     words = str(INFERENCE_POLICY.admit(make_record("hoster-commit", EPOCH, now), now))
-    assert words == (
-        f"denied, early; by rule {COMMIT_KEY}; expected blocks {FIRST_BLOCK + 16} to {FIRST_BLOCK + 50}; "
-        f"saw {FIRST_BLOCK + 2}; opens in 14 blocks, about 84 s"
+    assert (
+        words == f"denied, early; by rule {COMMIT_KEY}; expected blocks {FIRST_BLOCK + 16} to"
+        f" {FIRST_BLOCK + 50}; saw {FIRST_BLOCK + 2}; opens in 14 blocks, about 84 s"
     )
 
 
 def test_the_digest_changes_with_every_fact_of_the_policy() -> None:
-    rule = Rule("a_epoch_{epoch}", by=HOSTER, ttl=epochs(1), schema=Digest(), during=percent("[0, 50]"))
+    rule = Rule(
+        "a_epoch_{epoch}", by=HOSTER, ttl=epochs(1), schema=Digest(), during=percent("[0, 50]")
+    )
     changes: dict[str, object] = {
         "name": "b_epoch_{epoch}",
         "by": VALIDATOR,
@@ -382,21 +457,27 @@ def test_the_digest_changes_with_every_fact_of_the_policy() -> None:
     }
     assert set(changes) == set(Rule.__struct_fields__)
     digests = {Policy(rule).digest} | {
-        Policy(msgspec.structs.replace(rule, **{fact: value})).digest for fact, value in changes.items()
+        Policy(msgspec.structs.replace(rule, **{fact: value})).digest
+        for fact, value in changes.items()
     }
     assert len(digests) == len(changes) + 1
     assert Policy(rule).digest == Policy(msgspec.structs.replace(rule), limits=Limits()).digest
     wide = Allowance(Rate(9, 9), Rate(9, 9))
     limits = [Limits(**{name: wide}) for name in ("member", "spare", "stranger", "strangers")]
     limits += [Limits(**{name: Quota(9, 9)}) for name in ("author", "key", "total")]
-    assert len({Policy(rule, limits=each).digest for each in limits} | {Policy(rule).digest}) == len(limits) + 1
     assert (
-        Policy(rule, limits=limits[0]).digest == Policy(rule, limits=Limits(Allowance(Rate(9.0, 9.0), Rate(9.0, 9.0)))).digest
+        len({Policy(rule, limits=each).digest for each in limits} | {Policy(rule).digest})
+        == len(limits) + 1
+    )
+    assert (
+        Policy(rule, limits=limits[0]).digest
+        == Policy(rule, limits=Limits(Allowance(Rate(9.0, 9.0), Rate(9.0, 9.0)))).digest
     )
 
 
 def test_margins_are_a_block_or_a_quarter_of_the_shorter_adjoining_window() -> None:
-    reveal, commit = INFERENCE_POLICY.get_rule("hoster-reveal"), INFERENCE_POLICY.get_rule("hoster-commit")
+    reveal = INFERENCE_POLICY.get_rule("hoster-reveal")
+    commit = INFERENCE_POLICY.get_rule("hoster-commit")
     assert INFERENCE_POLICY.compute_margin_seconds(reveal, TIMING) == TIMING.block_seconds
     short = Timing(slot=0, blocks_per_epoch=20, block_seconds=6.0)
     assert INFERENCE_POLICY.compute_margin_seconds(reveal, short) == pytest.approx(3.0)
@@ -411,7 +492,9 @@ def test_what_is_read_again_is_verified_once(monkeypatch: pytest.MonkeyPatch) ->
         return crypto_sign_open(signed, key)
 
     monkeypatch.setattr("epochgate.core.record.crypto_sign_open", count)
-    record = sign(bob, COMMIT_KEY, b"read again".ljust(32), at(20).time_seconds + TIMING.seconds_per_epoch)
+    record = sign(
+        bob, COMMIT_KEY, b"read again".ljust(32), at(20).time_seconds + TIMING.seconds_per_epoch
+    )
     forgeries = [
         msgspec.structs.replace(record, value=record.value[:-1] + b"\1"),
         msgspec.structs.replace(record, author=alice.author),

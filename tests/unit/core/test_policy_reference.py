@@ -1,4 +1,6 @@
-"""`Policy.admit` against a reference that was written from the specification alone: the same verdict for the same reason."""
+"""`Policy.admit` against a reference that was written from the specification alone: the same
+verdict for the same reason.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,12 @@ SLOT = 1000
 EPOCH = 4
 TENSOR = OUTPUT.encode(compute_challenge(CHALLENGE, NETWORK, 0, b"any"))
 HEARTBEAT = Heartbeat(
-    state=ServerState.ONLINE, role="hoster", throughput=1.5, public_name="a", version="0", policy_digest="00" * 32
+    state=ServerState.ONLINE,
+    role="hoster",
+    throughput=1.5,
+    public_name="a",
+    version="0",
+    policy_digest="00" * 32,
 ).to_bytes()
 CONSENSUS = TABLE[2]
 """It has the most edges."""
@@ -56,10 +63,34 @@ def make_payload(row: Row, epoch: int) -> bytes:
 @st.composite
 def make_blocks(draw: st.DrawFn, row: Row, length: int) -> int:
     """Blocks elapsed, mostly inside the row's window or at its edges."""
-    first, last = int(row.first * length), int(row.last * length)
-    edges = [0, first - 1, first, first + 1, last - 1, last, last + 1, length // 10, length // 10 + 1, length - 1]
-    stands_in = st.sampled_from([length // 10, length // 10 + 1]) if row.name.startswith("consensus") else st.nothing()
-    return draw(stands_in | st.integers(first, last) | st.sampled_from(edges) | st.integers(0, length - 1)) % length
+    first = int(row.first * length)
+    last = int(row.last * length)
+    edges = [
+        0,
+        first - 1,
+        first,
+        first + 1,
+        last - 1,
+        last,
+        last + 1,
+        length // 10,
+        length // 10 + 1,
+        length - 1,
+    ]
+    stands_in = (
+        st.sampled_from([length // 10, length // 10 + 1])
+        if row.name.startswith("consensus")
+        else st.nothing()
+    )
+    return (
+        draw(
+            stands_in
+            | st.integers(first, last)
+            | st.sampled_from(edges)
+            | st.integers(0, length - 1)
+        )
+        % length
+    )
 
 
 @st.composite
@@ -71,16 +102,39 @@ def make_expiries(draw: st.DrawFn, row: Row, timing: Timing, elapsed: int) -> fl
         read_block = int(row.read_until * timing.blocks_per_epoch)
         shortest = Fraction(max(0, read_block - elapsed - 2)) * Fraction(timing.block_seconds)
     step = Fraction(1, 1 << 20)
-    edges = [longest, longest + step, shortest, shortest - step, shortest + step, Fraction(0), Fraction(-5)]
+    edges = [
+        longest,
+        longest + step,
+        shortest,
+        shortest - step,
+        shortest + step,
+        Fraction(0),
+        Fraction(-5),
+    ]
     odd = st.sampled_from([float("nan"), float("inf"), float("-inf"), 0.0, 1e300, 5e-324])
     inside = st.just(NOW_SECONDS + float(max(shortest, longest - 1)))
-    return draw(inside | inside | st.sampled_from([NOW_SECONDS + float(edge) for edge in edges]) | odd)
+    return draw(
+        inside | inside | st.sampled_from([NOW_SECONDS + float(edge) for edge in edges]) | odd
+    )
 
 
 @st.composite
-def make_values(draw: st.DrawFn, row: Row, key: bytes, epoch: int, author: SigningKey, expiration_time: float) -> bytes:
+def make_values(
+    draw: st.DrawFn, row: Row, key: bytes, epoch: int, author: SigningKey, expiration_time: float
+) -> bytes:
     payload = make_payload(row, epoch)
-    bad = st.sampled_from([b"", b"\x80", bytes(31), bytes(64), payload[:-1], payload + b"\0", bytes(70_000), bytes(9000)])
+    bad = st.sampled_from(
+        [
+            b"",
+            b"\x80",
+            bytes(31),
+            bytes(64),
+            payload[:-1],
+            payload + b"\0",
+            bytes(70_000),
+            bytes(9000),
+        ]
+    )
     other = st.sampled_from([make_payload(each, epoch) for each in TABLE])
     payload = draw(st.just(payload) | st.just(payload) | bad | other)
     network = draw(st.sampled_from([NETWORK] * 6 + [bytes(32)]))
@@ -90,12 +144,17 @@ def make_values(draw: st.DrawFn, row: Row, key: bytes, epoch: int, author: Signi
     return bytes(value[: draw(st.sampled_from([len(value)] * 12 + [63, 0]))])
 
 
-# the same worlds each time: that every reason is seen must not hang on luck, and fuzzing looks for new ones
-@settings(max_examples=1500, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# the same worlds each time: that every reason is seen must not hang on luck, and fuzzing looks for
+# new ones
+@settings(
+    max_examples=1500, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(st.data())
 def compare(data: st.DataObject) -> None:
     draw = data.draw
-    row, length, block_seconds = draw(st.sampled_from(TABLE + (CONSENSUS,) * 3)), draw(lengths), draw(block_times)
+    row = draw(st.sampled_from(TABLE + (CONSENSUS,) * 3))
+    length = draw(lengths)
+    block_seconds = draw(block_times)
     slot = draw(st.sampled_from([SLOT] * 9 + [None]))
     timing = Timing(slot, length, block_seconds)
     elapsed = draw(make_blocks(row, length))
@@ -107,17 +166,34 @@ def compare(data: st.DataObject) -> None:
     elected = draw(st.sampled_from([victor, vera, alice, None]))
     usual = [alice, bob] if row.by == 1 else [victor, vera]
     author = draw(st.sampled_from([*usual * 4, alice, victor, dave]))
-    key = compute_key(row.name.format(epoch)) if draw(st.integers(0, 15)) else draw(st.binary(max_size=21))
+    key = (
+        compute_key(row.name.format(epoch))
+        if draw(st.integers(0, 15))
+        else draw(st.binary(max_size=21))
+    )
     expiration_time = draw(make_expiries(row, timing, elapsed))
-    record = Record(key, author.author, draw(make_values(row, key, epoch, author, expiration_time)), expiration_time)
+    record = Record(
+        key,
+        author.author,
+        draw(make_values(row, key, epoch, author, expiration_time)),
+        expiration_time,
+    )
     is_stale = draw(st.integers(0, 11)) == 0
     held_expiry = draw(st.sampled_from([None] * 6 + [expiration_time, NOW_SECONDS + 1.0]))
-    held = {} if held_expiry is None or not math.isfinite(held_expiry) else {(key, author.author): held_expiry}
+    held = (
+        {}
+        if held_expiry is None or not math.isfinite(held_expiry)
+        else {(key, author.author): held_expiry}
+    )
 
     schedule = EpochSchedule(INFERENCE_POLICY)
     for known in range(max(0, now_epoch - 2), now_epoch + 1):
-        schedule.add(EpochContext(NETWORK, timing, make_roster(known), elected.author if elected else None))
-    kept = {pair: ReceiptedEntry(bytes(32), expiry, now_epoch, 96, ()) for pair, expiry in held.items()}
+        schedule.add(
+            EpochContext(NETWORK, timing, make_roster(known), elected.author if elected else None)
+        )
+    kept = {
+        pair: ReceiptedEntry(bytes(32), expiry, now_epoch, 96, ()) for pair, expiry in held.items()
+    }
     moment = schedule.compute_evaluation_context(block, NOW_SECONDS, kept, is_stale=is_stale)
     verdict = INFERENCE_POLICY.admit(record, moment)
 
@@ -134,13 +210,31 @@ def compare(data: st.DataObject) -> None:
         held={pair: Fraction(expiry) for pair, expiry in held.items()},
     )
     seen = verdict.reason if isinstance(verdict, Denied) else None
-    assert seen is judge(record, world), (row.name, str(verdict), msgspec.structs.asdict(moment.data))
+    assert seen is judge(record, world), (
+        row.name,
+        str(verdict),
+        msgspec.structs.asdict(moment.data),
+    )
     SEEN[seen] += 1
 
 
 def test_the_policy_and_the_reference_give_the_same_reason_and_every_reason_was_seen() -> None:
     SEEN.clear()
     compare()
-    reasons = {None, Reason.TOO_LARGE, Reason.UNKNOWN_KEY, Reason.CHAIN_STALE, Reason.EARLY, Reason.LATE, Reason.EXPIRY}
-    reasons |= {Reason.NOT_ON_ROSTER, Reason.WRONG_ROLE, Reason.NOT_ELECTED, Reason.ALREADY_THERE, Reason.BAD_SIGNATURE}
+    reasons = {
+        None,
+        Reason.TOO_LARGE,
+        Reason.UNKNOWN_KEY,
+        Reason.CHAIN_STALE,
+        Reason.EARLY,
+        Reason.LATE,
+        Reason.EXPIRY,
+    }
+    reasons |= {
+        Reason.NOT_ON_ROSTER,
+        Reason.WRONG_ROLE,
+        Reason.NOT_ELECTED,
+        Reason.ALREADY_THERE,
+        Reason.BAD_SIGNATURE,
+    }
     assert SEEN.keys() == reasons | {Reason.MALFORMED}

@@ -33,30 +33,49 @@ GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
 
 
 def make_rule(k: int = 7, epoch: int | None = 7, blocks: Blocks | None = WINDOW) -> ReceiptRule:
-    return ReceiptRule(NETWORK, ReplicaSet(tuple(key.author for key in REPLICAS[:k])), epoch, blocks)
+    return ReceiptRule(
+        NETWORK, ReplicaSet(tuple(key.author for key in REPLICAS[:k])), epoch, blocks
+    )
 
 
 def give(
-    replica: SigningKey = REPLICAS[0], record_id: RecordId = STAMP, epoch: int = 7, block: int = 1720, network: bytes = NETWORK
+    replica: SigningKey = REPLICAS[0],
+    record_id: RecordId = STAMP,
+    epoch: int = 7,
+    block: int = 1720,
+    network: bytes = NETWORK,
 ) -> Receipt:
     """A receipt as a replica gives it, or as a dishonest one would like to have given it."""
-    return Receipt(replica.author, epoch, block, replica.sign(compute_receipt_bytes(network, record_id, epoch, block)))
+    return Receipt(
+        replica.author,
+        epoch,
+        block,
+        replica.sign(compute_receipt_bytes(network, record_id, epoch, block)),
+    )
 
 
 def test_a_stamp_names_a_record_by_the_digest_of_its_value() -> None:
     record = sign(alice, "hoster-commit_epoch_7", bytes(32), 1_700_005_000.0)
 
-    assert compute_record_id(record) == RecordId(record.key, alice.author, compute_value_digest(record.value))
+    assert compute_record_id(record) == RecordId(
+        record.key, alice.author, compute_value_digest(record.value)
+    )
 
 
 def test_the_fixed_receipt_holds() -> None:
     network, key, author, value_digest, replica, signature = (
-        bytes.fromhex(VECTOR[field]) for field in ("network", "key", "author", "value_digest", "replica", "signature")
+        bytes.fromhex(VECTOR[field])
+        for field in ("network", "key", "author", "value_digest", "replica", "signature")
     )
     record_id = RecordId(key, author, value_digest)
 
-    assert compute_receipt_bytes(network, record_id, VECTOR["epoch"], VECTOR["block"]).hex() == VECTOR["bytes"]
-    assert is_receipt_signed(network, record_id, Receipt(replica, VECTOR["epoch"], VECTOR["block"], signature))
+    assert (
+        compute_receipt_bytes(network, record_id, VECTOR["epoch"], VECTOR["block"]).hex()
+        == VECTOR["bytes"]
+    )
+    assert is_receipt_signed(
+        network, record_id, Receipt(replica, VECTOR["epoch"], VECTOR["block"], signature)
+    )
 
 
 def test_a_replica_vouches_with_its_signature() -> None:
@@ -71,11 +90,15 @@ def test_the_first_and_last_block_of_the_window_are_in_time(block: int) -> None:
 
 def bend(signature: bytes) -> bytes:
     """Another signature of the same message that naive verifiers accept."""
-    return signature[:32] + (int.from_bytes(signature[32:], "little") + GROUP_ORDER).to_bytes(32, "little")
+    return signature[:32] + (int.from_bytes(signature[32:], "little") + GROUP_ORDER).to_bytes(
+        32, "little"
+    )
 
 
 SMALL_ORDER = PEER_ID_PREFIX + (1).to_bytes(32, "little")
-OTHER_STAMP = compute_record_id(sign(alice, "hoster-commit_epoch_7", bytes(31) + b"1", 1_700_005_000.0))
+OTHER_STAMP = compute_record_id(
+    sign(alice, "hoster-commit_epoch_7", bytes(31) + b"1", 1_700_005_000.0)
+)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +106,15 @@ OTHER_STAMP = compute_record_id(sign(alice, "hoster-commit_epoch_7", bytes(31) +
     [
         ("given before the window", give(block=WINDOW.first - 1)),
         ("given after it", give(block=WINDOW.last + 1)),
-        ("back-dated without the replica's key", msgspec.structs.replace(give(block=1760), block=1720)),
+        (
+            "back-dated without the replica's key",
+            msgspec.structs.replace(give(block=1760), block=1720),
+        ),
         ("of another epoch", give(epoch=8)),
-        ("of another epoch, with its number changed", msgspec.structs.replace(give(epoch=8), epoch=7)),
+        (
+            "of another epoch, with its number changed",
+            msgspec.structs.replace(give(epoch=8), epoch=7),
+        ),
         ("by no replica of the key", give(bob)),
         ("by the author itself", give(alice)),
         ("in another's name", msgspec.structs.replace(give(bob), replica=REPLICAS[0].author)),
@@ -93,11 +122,20 @@ OTHER_STAMP = compute_record_id(sign(alice, "hoster-commit_epoch_7", bytes(31) +
         ("for another value", give(record_id=OTHER_STAMP)),
         ("for another author", give(record_id=msgspec.structs.replace(STAMP, author=bob.author))),
         ("for another key", give(record_id=msgspec.structs.replace(STAMP, key=bytes(20)))),
-        ("with a signature bent to another", msgspec.structs.replace(give(), signature=bend(give().signature))),
-        ("with a signature cut short", msgspec.structs.replace(give(), signature=give().signature[:-1])),
+        (
+            "with a signature bent to another",
+            msgspec.structs.replace(give(), signature=bend(give().signature)),
+        ),
+        (
+            "with a signature cut short",
+            msgspec.structs.replace(give(), signature=give().signature[:-1]),
+        ),
         ("with no signature", msgspec.structs.replace(give(), signature=b"")),
         ("by a name that is no author", msgspec.structs.replace(give(), replica=b"replica 0")),
-        ("with a key of small order", Receipt(SMALL_ORDER, 7, 1720, (1).to_bytes(32, "little") + bytes(32))),
+        (
+            "with a key of small order",
+            Receipt(SMALL_ORDER, 7, 1720, (1).to_bytes(32, "little") + bytes(32)),
+        ),
     ],
 )
 def test_a_receipt_that_does_not_fit_counts_for_nothing(why: str, receipt: Receipt) -> None:
@@ -109,7 +147,8 @@ def test_a_receipt_that_does_not_fit_counts_for_nothing(why: str, receipt: Recei
 
 
 def test_a_replica_is_named_by_its_peer_id_and_by_nothing_else() -> None:
-    key, name = REPLICAS[0], b"\x01" + REPLICAS[0].author[1:]
+    key = REPLICAS[0]
+    name = b"\x01" + REPLICAS[0].author[1:]
     receipt = Receipt(name, 7, 1720, key.sign(compute_receipt_bytes(NETWORK, STAMP, 7, 1720)))
 
     assert not is_receipt_signed(NETWORK, STAMP, receipt)
@@ -131,7 +170,9 @@ def test_a_bad_receipt_does_not_spoil_a_good_one_of_the_same_replica() -> None:
 
 @pytest.mark.parametrize(("epoch", "block"), [(-1, 1720), (7, -1), (-(1 << 63), -(1 << 63))])
 def test_no_receipt_is_of_a_time_before_the_chain(epoch: int, block: int) -> None:
-    assert not is_receipt_signed(NETWORK, STAMP, Receipt(REPLICAS[0].author, epoch, block, bytes(64)))
+    assert not is_receipt_signed(
+        NETWORK, STAMP, Receipt(REPLICAS[0].author, epoch, block, bytes(64))
+    )
 
 
 def test_the_largest_numbers_of_the_wire_are_no_crash() -> None:
@@ -160,10 +201,15 @@ def test_a_key_without_an_epoch_takes_receipts_of_any(epoch: int) -> None:
     ],
 )
 def test_f_and_one_prove_and_all_honest_ones_complete(k: int, standings: str) -> None:
-    """At K = 4 one replica may be dishonest: one receipt proves nothing, two do, three are complete."""
+    """At K = 4 one replica may be dishonest: one receipt proves nothing, two do, three are
+    complete.
+    """
     rule = make_rule(k)
 
-    seen = [rule.compute_standing(STAMP, [give(replica) for replica in REPLICAS[:count]]) for count in range(k + 1)]
+    seen = [
+        rule.compute_standing(STAMP, [give(replica) for replica in REPLICAS[:count]])
+        for count in range(k + 1)
+    ]
 
     assert "".join(standing.name[0] for standing in seen) == standings
     assert seen == [rule.judge_count(count) for count in range(k + 1)]
@@ -172,18 +218,27 @@ def test_f_and_one_prove_and_all_honest_ones_complete(k: int, standings: str) ->
 def test_replicas_of_another_key_add_nothing() -> None:
     receipts = [give(replica) for replica in REPLICAS]
 
-    assert make_rule(4).compute_signers(STAMP, receipts) == {replica.author for replica in REPLICAS[:4]}
+    assert make_rule(4).compute_signers(STAMP, receipts) == {
+        replica.author for replica in REPLICAS[:4]
+    }
 
 
 def test_the_order_of_receipts_does_not_matter() -> None:
-    receipts = [give(replica) for replica in REPLICAS[:3]] + [give(REPLICAS[3], block=1800), give(REPLICAS[0])]
-    answers = {make_rule().compute_signers(STAMP, order) for order in itertools.permutations(receipts)}
+    receipts = [give(replica) for replica in REPLICAS[:3]] + [
+        give(REPLICAS[3], block=1800),
+        give(REPLICAS[0]),
+    ]
+    answers = {
+        make_rule().compute_signers(STAMP, order) for order in itertools.permutations(receipts)
+    }
 
     assert len(answers) == 1
 
 
 def test_receipts_of_one_value_do_not_prove_another() -> None:
-    receipts: list[Any] = [give(replica) for replica in REPLICAS[:4]] + [give(replica, OTHER_STAMP) for replica in REPLICAS[4:]]
+    receipts: list[Any] = [give(replica) for replica in REPLICAS[:4]] + [
+        give(replica, OTHER_STAMP) for replica in REPLICAS[4:]
+    ]
 
     assert make_rule().compute_standing(STAMP, receipts) == Standing.PROVEN
     assert make_rule().compute_standing(OTHER_STAMP, receipts) == Standing.PROVEN

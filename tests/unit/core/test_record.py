@@ -35,7 +35,9 @@ from people import NETWORK, alice, bob, sign
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "records.json").read_text())
 KEY_NAME = "hoster-commit_epoch_7"
 GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
-"""Of Ed25519 (RFC 8032): adding it to a signature's scalar gives another that naive verifiers accept."""
+"""Of Ed25519 (RFC 8032): adding it to a signature's scalar gives another that naive verifiers
+accept.
+"""
 
 
 def read_name(case: dict[str, Any]) -> str:
@@ -56,14 +58,21 @@ def test_the_fixed_key_digests_hold(case: dict[str, Any]) -> None:
 
 def test_a_key_is_what_hivemind_makes_of_its_name() -> None:
     routing = pytest.importorskip("hivemind.dht.routing")
-    names = [read_name(case) for case in VECTORS["keys"]] + [f"hoster-commit_epoch_{epoch}" for epoch in range(300)]
+    names = [read_name(case) for case in VECTORS["keys"]] + [
+        f"hoster-commit_epoch_{epoch}" for epoch in range(300)
+    ]
 
-    assert [compute_key(name) for name in names] == [routing.DHTID.generate(source=name).to_bytes() for name in names]
+    assert [compute_key(name) for name in names] == [
+        routing.DHTID.generate(source=name).to_bytes() for name in names
+    ]
 
 
 def test_a_network_id_tells_chains_and_subnets_apart() -> None:
     case = VECTORS["network"]
-    ids = {compute_network_id(chain, subnet) for chain, subnet in [("a", 1), ("a", 2), ("b", 1), ("a1", 1), ("", 1)]}
+    ids = {
+        compute_network_id(chain, subnet)
+        for chain, subnet in [("a", 1), ("a", 2), ("b", 1), ("a1", 1), ("", 1)]
+    }
 
     assert compute_network_id(case["chain"], case["subnet_id"]).hex() == case["id"]
     assert len(ids) == 5
@@ -71,7 +80,9 @@ def test_a_network_id_tells_chains_and_subnets_apart() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=6), max_size=4), st.lists(st.binary(max_size=6), max_size=4))
-def test_packed_fields_are_the_same_only_for_the_same_fields(fields: list[bytes], others: list[bytes]) -> None:
+def test_packed_fields_are_the_same_only_for_the_same_fields(
+    fields: list[bytes], others: list[bytes]
+) -> None:
     packed, other = (b"".join(map(pack_field, each)) for each in (fields, others))
 
     assert (packed == other) == (fields == others)
@@ -79,12 +90,18 @@ def test_packed_fields_are_the_same_only_for_the_same_fields(fields: list[bytes]
 
 def test_the_fixed_signed_bytes_hold() -> None:
     case = VECTORS["signed"]
-    key, author, payload, network = (bytes.fromhex(case[field]) for field in ("key", "author", "payload", "network"))
+    key, author, payload, network = (
+        bytes.fromhex(case[field]) for field in ("key", "author", "payload", "network")
+    )
 
-    message = compute_signed_bytes(compute_signing_prefix(network, key), author, case["expiration_time"], payload)
+    message = compute_signed_bytes(
+        compute_signing_prefix(network, key), author, case["expiration_time"], payload
+    )
 
     assert message.hex() == case["bytes"]
-    assert is_record_signed(network, Record(key, author, bytes.fromhex(case["value"]), case["expiration_time"]))
+    assert is_record_signed(
+        network, Record(key, author, bytes.fromhex(case["value"]), case["expiration_time"])
+    )
 
 
 def test_a_value_is_a_signature_and_its_payload() -> None:
@@ -129,9 +146,13 @@ def test_no_field_can_be_changed_afterwards(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("author", [b"\x01" + alice.author[1:], bytes(6) + alice.author[6:]])
 def test_one_author_has_one_encoding(author: bytes) -> None:
     key = compute_key(KEY_NAME)
-    message = compute_signed_bytes(compute_signing_prefix(NETWORK, key), author, 1_700_000_600.25, b"a payload")
+    message = compute_signed_bytes(
+        compute_signing_prefix(NETWORK, key), author, 1_700_000_600.25, b"a payload"
+    )
 
-    assert not is_record_signed(NETWORK, Record(key, author, alice.sign(message) + b"a payload", 1_700_000_600.25))
+    assert not is_record_signed(
+        NETWORK, Record(key, author, alice.sign(message) + b"a payload", 1_700_000_600.25)
+    )
 
 
 def test_a_signature_is_for_one_network() -> None:
@@ -153,8 +174,12 @@ def test_a_signature_that_anybody_can_bend_is_refused() -> None:
         (1).to_bytes(32, "little"),  # the neutral element, order 1
         (2**255 - 20).to_bytes(32, "little"),  # order 2
         bytes(32),  # order 4
-        bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),  # order 8
-        bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa"),  # order 8
+        bytes.fromhex(
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"
+        ),  # order 8
+        bytes.fromhex(
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa"
+        ),  # order 8
     ],
 )
 def test_a_key_of_small_order_signs_nothing(public_key: bytes) -> None:

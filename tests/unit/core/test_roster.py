@@ -16,7 +16,9 @@ SEED = bytes(range(32))
 
 
 def make_crowd(count: int, seed: bytes = SEED) -> Roster:
-    return Roster(7, seed, [Member(meet(f"node {number}").author, HOSTER) for number in range(count)])
+    return Roster(
+        7, seed, [Member(meet(f"node {number}").author, HOSTER) for number in range(count)]
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,10 +38,17 @@ def make_crowd(count: int, seed: bytes = SEED) -> Roster:
         (40, 13, 4, 5, 9),
     ],
 )
-def test_replicas_and_the_faults_they_bear(count: int, k: int, f: int, weak_quorum: int, quorum: int) -> None:
+def test_replicas_and_the_faults_they_bear(
+    count: int, k: int, f: int, weak_quorum: int, quorum: int
+) -> None:
     replica_set = make_crowd(count).get_replica_set(KEY)
 
-    assert (replica_set.k, replica_set.f, replica_set.weak_quorum, replica_set.quorum) == (k, f, weak_quorum, quorum)
+    assert (replica_set.k, replica_set.f, replica_set.weak_quorum, replica_set.quorum) == (
+        k,
+        f,
+        weak_quorum,
+        quorum,
+    )
     assert len(set(replica_set.replicas)) == k
 
 
@@ -78,7 +87,11 @@ def test_who_leaves_makes_room_for_one_other_and_moves_nobody() -> None:
     crowd = make_crowd(30)
     before = crowd.get_replica_set(KEY).replicas
 
-    after = Roster(7, SEED, [member for member in crowd.members if member.author != before[3]]).get_replica_set(KEY).replicas
+    after = (
+        Roster(7, SEED, [member for member in crowd.members if member.author != before[3]])
+        .get_replica_set(KEY)
+        .replicas
+    )
 
     assert after[:-1] == before[:3] + before[4:]
 
@@ -89,7 +102,9 @@ def test_roles_are_in_order_of_author() -> None:
     assert roster.authors == tuple(sorted(key.author for key in (alice, bob, carol, vito)))
     assert roster.hosters == tuple(sorted([alice.author, bob.author]))
     assert roster.validators == tuple(sorted([bob.author, vito.author]))
-    assert roster.get_authors(HOSTER | VALIDATOR) == tuple(sorted([alice.author, bob.author, vito.author]))
+    assert roster.get_authors(HOSTER | VALIDATOR) == tuple(
+        sorted([alice.author, bob.author, vito.author])
+    )
     assert roster.roles[bob.author] == HOSTER | VALIDATOR
 
 
@@ -104,7 +119,9 @@ def test_stand_ins_are_the_other_validators_in_an_order_nobody_chose(elected: ob
     author = None if elected is None else elected.author  # type: ignore[attr-defined]
 
     others = [key.author for key in (victor, vera, vito) if key.author != author]
-    expected = sorted(others, key=lambda validator: hashlib.sha256(roster.seed + validator).digest())
+    expected = sorted(
+        others, key=lambda validator: hashlib.sha256(roster.seed + validator).digest()
+    )
 
     assert roster.compute_stand_ins(author) == tuple(expected)
 

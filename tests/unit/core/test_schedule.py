@@ -11,7 +11,16 @@ from epochgate.core.roster import HOSTER, Member, Roster
 from epochgate.core.rule import Rule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Digest, EpochContext
-from people import NETWORK, TIMING, alice, bob, carol, compute_unix_seconds, make_context, make_roster
+from people import (
+    NETWORK,
+    TIMING,
+    alice,
+    bob,
+    carol,
+    compute_unix_seconds,
+    make_context,
+    make_roster,
+)
 
 DATED = Rule("work_epoch_{epoch}", by=HOSTER, ttl=epochs(2), schema=Digest())
 UNDATED = Rule("beat", by=HOSTER, ttl=epochs(1), schema=Digest())
@@ -39,7 +48,9 @@ def test_an_epoch_that_cannot_be_read_any_more_is_let_go() -> None:
 
 def test_the_next_epochs_context_does_not_disturb_the_current_one() -> None:
     schedule = make_schedule(6, 7)
-    now = schedule.compute_evaluation_context(TIMING.compute_first_block(7) - 1, compute_unix_seconds(0))
+    now = schedule.compute_evaluation_context(
+        TIMING.compute_first_block(7) - 1, compute_unix_seconds(0)
+    )
     assert now.data.epoch == 6
     assert not now.is_stale
     assert now.postable[compute_key("beat")].context.epoch == 6
@@ -65,7 +76,9 @@ def test_a_key_without_an_epoch_has_the_network_id_for_its_seed() -> None:
 def test_an_author_has_a_key_of_its_own() -> None:
     schedule = make_schedule(7)
     assert len(schedule.get_key_rules(PERSONAL, 7)) == len(make_roster(7).hosters)
-    assert schedule.get_key_rule(PERSONAL, 7, alice.author).name == f"out-{alice.author.hex()}_epoch_7"
+    assert (
+        schedule.get_key_rule(PERSONAL, 7, alice.author).name == f"out-{alice.author.hex()}_epoch_7"
+    )
     with pytest.raises(KeyError, match="has no key in epoch 7"):
         schedule.get_key_rule(PERSONAL, 7)
 

@@ -38,13 +38,26 @@ TOLERANCE_PPM = 1000
 NAMES = [b"alice", b"bob", b"carol", b"dave", b"erin", b"frank", b"grace"]
 
 
-def compute_plainly(outputs: Mapping[bytes, np.ndarray], committed: list[bytes], tolerance_ppm: int) -> dict[bytes, int]:
+def compute_plainly(
+    outputs: Mapping[bytes, np.ndarray], committed: list[bytes], tolerance_ppm: int
+) -> dict[bytes, int]:
     """SPEC section 7 again, in fractions, for outputs that are all well-formed and of one shape."""
-    values = {author: [Fraction(x.item()) for x in np.ravel(outputs[author])] for author in outputs if author in committed}
+    values = {
+        author: [Fraction(x.item()) for x in np.ravel(outputs[author])]
+        for author in outputs
+        if author in committed
+    }
     peaks = sorted(max(map(abs, xs)) for xs in values.values())
-    exponent = max(math.frexp(peaks[(len(peaks) - 1) // 2])[1], MIN_EXPONENT) if peaks[(len(peaks) - 1) // 2] else MIN_EXPONENT
+    exponent = (
+        max(math.frexp(peaks[(len(peaks) - 1) // 2])[1], MIN_EXPONENT)
+        if peaks[(len(peaks) - 1) // 2]
+        else MIN_EXPONENT
+    )
     limit = 2**20 - 1
-    grid = {a: [max(-limit, min(limit, round(x * Fraction(2) ** (18 - exponent)))) for x in xs] for a, xs in values.items()}
+    grid = {
+        a: [max(-limit, min(limit, round(x * Fraction(2) ** (18 - exponent)))) for x in xs]
+        for a, xs in values.items()
+    }
     centre = [sorted(column)[(len(grid) - 1) // 2] for column in zip(*grid.values(), strict=True)]
     b = tolerance_ppm**2 * (len(centre) + sum(c * c for c in centre))
     scores = dict.fromkeys(committed, 0)
@@ -56,7 +69,11 @@ def compute_plainly(outputs: Mapping[bytes, np.ndarray], committed: list[bytes],
 
 
 def make_array(spec: dict[str, Any]) -> np.ndarray:
-    return np.array([float(value) for value in spec["values"]]).astype(spec["dtype"]).reshape(spec["shape"])
+    return (
+        np.array([float(value) for value in spec["values"]])
+        .astype(spec["dtype"])
+        .reshape(spec["shape"])
+    )
 
 
 def answer(*values: float, dtype: str = "float32") -> np.ndarray:
@@ -70,7 +87,9 @@ def agree(*names: bytes) -> dict[bytes, np.ndarray]:
 @pytest.mark.parametrize("case", VECTORS["hosters"], ids=lambda case: case["name"])
 def test_the_fixed_vectors_hold(case: dict[str, Any]) -> None:
     outputs = {name.encode(): make_array(spec) for name, spec in case["outputs"].items()}
-    consensus = compute_consensus(outputs, [name.encode() for name in case["committed"]], case["tolerance_ppm"])
+    consensus = compute_consensus(
+        outputs, [name.encode() for name in case["committed"]], case["tolerance_ppm"]
+    )
 
     assert {author.decode(): score for author, score in consensus.scores.items()} == case["scores"]
     assert consensus.is_reached == case["is_reached"]
@@ -79,14 +98,19 @@ def test_the_fixed_vectors_hold(case: dict[str, Any]) -> None:
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_scores_are_those_of_the_formulas_in_fractions(data: st.DataObject) -> None:
-    count, size = data.draw(st.integers(1, 7)), data.draw(st.integers(1, 5))
+    count = data.draw(st.integers(1, 7))
+    size = data.draw(st.integers(1, 5))
     scale = 2.0 ** data.draw(st.integers(-90, 90))
     centre = data.draw(st.lists(st.floats(-2, 2, width=32), min_size=size, max_size=size))
     noise = st.floats(-4e-3, 4e-3) | st.floats(-1e6, 1e6)
-    outputs = {NAMES[i]: np.array([c + data.draw(noise) for c in centre]) * scale for i in range(count)}
+    outputs = {
+        NAMES[i]: np.array([c + data.draw(noise) for c in centre]) * scale for i in range(count)
+    }
     committed = NAMES[: data.draw(st.integers(count, 7))]
 
-    assert compute_hoster_scores(outputs, committed, TOLERANCE_PPM) == compute_plainly(outputs, committed, TOLERANCE_PPM)
+    assert compute_hoster_scores(outputs, committed, TOLERANCE_PPM) == compute_plainly(
+        outputs, committed, TOLERANCE_PPM
+    )
 
 
 def test_outputs_longer_than_a_chunk_are_scored_as_a_whole() -> None:
@@ -102,7 +126,9 @@ def test_outputs_longer_than_a_chunk_are_scored_as_a_whole() -> None:
 
 @given(st.permutations(NAMES), st.permutations(NAMES))
 @settings(max_examples=20, deadline=None)
-def test_the_order_in_which_records_came_shows_nowhere(outputs_order: list[bytes], committed_order: list[bytes]) -> None:
+def test_the_order_in_which_records_came_shows_nowhere(
+    outputs_order: list[bytes], committed_order: list[bytes]
+) -> None:
     outputs = {name: answer() + np.float32(2e-4 * i * i) for i, name in enumerate(NAMES)}
 
     expected = compute_consensus(outputs, NAMES, 5000)
@@ -115,10 +141,14 @@ def test_the_order_in_which_records_came_shows_nowhere(outputs_order: list[bytes
 
 @given(st.data())
 @settings(max_examples=60, deadline=None)
-def test_a_minority_of_liars_moves_nobody_further_than_the_honest_spread(data: st.DataObject) -> None:
+def test_a_minority_of_liars_moves_nobody_further_than_the_honest_spread(
+    data: st.DataObject,
+) -> None:
     honest_count = data.draw(st.integers(3, 4))
     wobble = st.floats(-2e-4, 2e-4)
-    honest = {name: np.array([x + data.draw(wobble) for x in ANSWER]) for name in NAMES[:honest_count]}
+    honest = {
+        name: np.array([x + data.draw(wobble) for x in ANSWER]) for name in NAMES[:honest_count]
+    }
     lie = st.lists(st.floats() | st.floats(-1, 1), min_size=4, max_size=4)
     liars = {name: np.array(data.draw(lie)) for name in NAMES[honest_count : 2 * honest_count - 1]}
 
@@ -164,7 +194,11 @@ def test_one_huge_outlier_neither_flattens_nor_shifts_the_rest() -> None:
     ],
 )
 def test_what_cannot_be_scored_gets_nothing_and_moves_nothing(what: str, bad: object) -> None:
-    good: dict[bytes, object] = {b"alice": answer(), b"bob": answer(), b"carol": answer(0.5005, -0.25, 0.125, -0.75)}
+    good: dict[bytes, object] = {
+        b"alice": answer(),
+        b"bob": answer(),
+        b"carol": answer(0.5005, -0.25, 0.125, -0.75),
+    }
     committed = [*good, b"dave"]
     expected = compute_consensus(good, committed, TOLERANCE_PPM)
 
@@ -179,7 +213,12 @@ def test_what_cannot_be_scored_gets_nothing_and_moves_nothing(what: str, bad: ob
 
 
 def test_an_output_without_a_counted_commitment_moves_nothing() -> None:
-    outputs = {b"alice": answer(), b"bob": answer(0.6, -0.25, 0.125, -0.75), b"carol": answer(), b"dave": answer()}
+    outputs = {
+        b"alice": answer(),
+        b"bob": answer(0.6, -0.25, 0.125, -0.75),
+        b"carol": answer(),
+        b"dave": answer(),
+    }
     strangers = {bytes([i]): answer(0.6, -0.25, 0.125, -0.75) for i in range(9)}
 
     scores = compute_hoster_scores(outputs | strangers, list(outputs), TOLERANCE_PPM)
@@ -214,16 +253,23 @@ def test_consensus_needs_three_and_more_than_half_of_who_committed(
     consensus = compute_consensus(outputs, committed, TOLERANCE_PPM)
 
     assert consensus.is_reached == is_reached
-    assert consensus.scores == {a: MAX_SCORE * (is_reached and a.startswith(b"good")) for a in sorted(committed)}
+    assert consensus.scores == {
+        a: MAX_SCORE * (is_reached and a.startswith(b"good")) for a in sorted(committed)
+    }
 
 
 def test_naming_a_commitment_twice_counts_once() -> None:
     outputs = agree(*NAMES[:3])
 
-    assert compute_consensus(outputs, [*outputs, *outputs, b"dave", b"dave"], TOLERANCE_PPM).is_reached
+    assert compute_consensus(
+        outputs, [*outputs, *outputs, b"dave", b"dave"], TOLERANCE_PPM
+    ).is_reached
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4", ">f8", "int8", "int64", "<i2", "bool", "uint64"])
+@pytest.mark.parametrize(
+    "dtype",
+    ["float16", "float32", "float64", ">f4", ">f8", "int8", "int64", "<i2", "bool", "uint64"],
+)
 def test_the_same_numbers_score_the_same_in_any_dtype(dtype: str) -> None:
     values = [1, 0, 1, 1] if dtype in {"bool", "uint64"} else [3, -5, 0, 64]
     outputs: dict[bytes, np.ndarray] = {name: np.array(values, "float64") for name in NAMES[:3]}
@@ -237,16 +283,25 @@ def test_the_same_numbers_score_the_same_in_any_dtype(dtype: str) -> None:
 
 def test_neither_layout_in_memory_nor_dimensions_matter() -> None:
     square = np.arange(12.0).reshape(3, 4)
-    outputs = {b"alice": square, b"bob": np.asfortranarray(square), b"carol": np.repeat(square, 2, axis=1)[:, ::2]}
+    outputs = {
+        b"alice": square,
+        b"bob": np.asfortranarray(square),
+        b"carol": np.repeat(square, 2, axis=1)[:, ::2],
+    }
 
     assert compute_hoster_scores(outputs, list(outputs), 0) == dict.fromkeys(outputs, MAX_SCORE)
 
 
 def test_the_shape_that_most_have_is_the_right_one_and_a_tie_is_settled() -> None:
-    long, short = answer(1, 2, 3), answer(1, 2)
+    long = answer(1, 2, 3)
+    short = answer(1, 2)
 
-    assert compute_consensus({b"a": short, b"b": long, b"c": long}, [b"a", b"b", b"c"], 1).distances_ppm.keys() == {b"b", b"c"}
-    assert compute_consensus({b"a": long, b"b": short}, [b"a", b"b"], 1).distances_ppm.keys() == {b"b"}
+    assert compute_consensus(
+        {b"a": short, b"b": long, b"c": long}, [b"a", b"b", b"c"], 1
+    ).distances_ppm.keys() == {b"b", b"c"}
+    assert compute_consensus({b"a": long, b"b": short}, [b"a", b"b"], 1).distances_ppm.keys() == {
+        b"b"
+    }
 
 
 def test_outputs_of_more_elements_than_the_sums_hold_are_not_scored() -> None:
@@ -275,26 +330,38 @@ def test_small_outputs_have_a_grid_as_fine_as_large_ones() -> None:
 
 def test_the_largest_floats_neither_overflow_nor_warn() -> None:
     most = np.finfo(np.float64).max
-    outputs = {b"alice": answer(), b"bob": answer(), b"carol": answer(), b"dave": np.array([most, -most, most, 0.0])}
+    outputs = {
+        b"alice": answer(),
+        b"bob": answer(),
+        b"carol": answer(),
+        b"dave": np.array([most, -most, most, 0.0]),
+    }
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scores = compute_hoster_scores(outputs, list(outputs), TOLERANCE_PPM)
-        assert compute_consensus({name: np.array([most, -most]) for name in NAMES}, NAMES, 0).is_reached
+        assert compute_consensus(
+            {name: np.array([most, -most]) for name in NAMES}, NAMES, 0
+        ).is_reached
 
     assert scores[b"dave"] == 0
     assert scores[b"alice"] == MAX_SCORE
 
 
 def test_sums_hold_for_the_most_elements_at_the_clip() -> None:
-    outputs = {name: np.full(MAX_ELEMENTS, value, np.int8) for name, value in zip(NAMES[:4], (1, 1, 1, -127), strict=True)}
+    outputs = {
+        name: np.full(MAX_ELEMENTS, value, np.int8)
+        for name, value in zip(NAMES[:4], (1, 1, 1, -127), strict=True)
+    }
 
     consensus = compute_consensus(outputs, list(outputs), TOLERANCE_PPM)
 
     assert consensus.scores[b"alice"] == MAX_SCORE
     assert consensus.scores[b"dave"] == 0
     distance = MAX_ELEMENTS * (2**20 - 1 + 2**17) ** 2
-    assert consensus.distances_ppm[b"dave"] == math.isqrt(distance * 10**12 // (MAX_ELEMENTS * (1 + 2**34)))
+    assert consensus.distances_ppm[b"dave"] == math.isqrt(
+        distance * 10**12 // (MAX_ELEMENTS * (1 + 2**34))
+    )
 
 
 @pytest.mark.parametrize(
@@ -307,21 +374,28 @@ def test_sums_hold_for_the_most_elements_at_the_clip() -> None:
     ],
 )
 def test_both_edges_of_the_score_are_exact(shift: tuple[int, ...], score: int) -> None:
-    peak = answer(2**17, 0, 0, 0, dtype="float64")  # 4 D = M = 4 + 2^34 is A = B at a tolerance of a half
+    peak = answer(
+        2**17, 0, 0, 0, dtype="float64"
+    )  # 4 D = M = 4 + 2^34 is A = B at a tolerance of a half
     outputs = {b"alice": peak, b"bob": peak, b"carol": peak, b"dave": peak - np.array(shift)}
 
     assert compute_hoster_scores(outputs, list(outputs), 500_000)[b"dave"] == score
 
 
 def test_the_centre_explains_in_the_outputs_own_unit() -> None:
-    consensus = compute_consensus(agree(*NAMES[:3]) | {b"dave": answer(0, 0, 0, 0)}, NAMES[:4], TOLERANCE_PPM)
+    consensus = compute_consensus(
+        agree(*NAMES[:3]) | {b"dave": answer(0, 0, 0, 0)}, NAMES[:4], TOLERANCE_PPM
+    )
 
     assert consensus.compute_centre_values().tolist() == ANSWER
     assert consensus.distances_ppm[b"dave"] == 999_999
     assert compute_consensus({}, NAMES, 1).compute_centre_values().size == 0
 
 
-@pytest.mark.parametrize(("values", "median"), [([3], 3), ([4, 3], 3), ([5, 1, 3], 3), ([9, 1, 5, 3], 3), ([-1, -5, -3], -3)])
+@pytest.mark.parametrize(
+    ("values", "median"),
+    [([3], 3), ([4, 3], 3), ([5, 1, 3], 3), ([9, 1, 5, 3], 3), ([-1, -5, -3], -3)],
+)
 def test_the_lower_median_is_an_element(values: list[int], median: int) -> None:
     assert get_lower_median(values) == median
 
@@ -344,7 +418,9 @@ def test_the_lower_median_is_an_element(values: list[int], median: int) -> None:
         ((-1, 500_000, MAX_SCORE), (0, 500_000, MAX_SCORE), 0),
     ],
 )
-def test_a_list_is_worth_its_good_entries(entries: tuple[int, ...], reference: tuple[int, ...], good: int) -> None:
+def test_a_list_is_worth_its_good_entries(
+    entries: tuple[int, ...], reference: tuple[int, ...], good: int
+) -> None:
     assert count_good_entries(entries, reference) == good
 
 
@@ -388,7 +464,10 @@ def test_a_list_describes_itself() -> None:
 
 @pytest.mark.parametrize("case", VECTORS["pay"], ids=lambda case: case["name"])
 def test_the_fixed_pay_holds(case: dict[str, Any]) -> None:
-    hosters, validators = ({name.encode(): weight for name, weight in case[role].items()} for role in ("hosters", "validators"))
+    hosters, validators = (
+        {name.encode(): weight for name, weight in case[role].items()}
+        for role in ("hosters", "validators")
+    )
 
     pay = compute_pay(hosters, validators, *case["pots"])
 
@@ -406,13 +485,18 @@ def test_pots_are_paid_to_the_last_unit_or_not_at_all(
     pay = compute_pay(hosters, validators)
     shuffled = [dict(random.sample(list(w.items()), len(w))) for w in (hosters, validators)]
 
-    assert sum(pay.values()) == (10**18 if any(hosters.values()) and any(validators.values()) else 0)
+    assert sum(pay.values()) == (
+        10**18 if any(hosters.values()) and any(validators.values()) else 0
+    )
     assert list(pay) == sorted(hosters.keys() | validators.keys())
     assert list(compute_pay(*shuffled).items()) == list(pay.items())
 
 
 @settings(deadline=None)
-@given(st.dictionaries(st.binary(min_size=1, max_size=2), st.integers(0, 9), min_size=1, max_size=6), st.integers(0, 50))
+@given(
+    st.dictionaries(st.binary(min_size=1, max_size=2), st.integers(0, 9), min_size=1, max_size=6),
+    st.integers(0, 50),
+)
 def test_no_share_is_a_whole_unit_off_its_proportion(weights: dict[bytes, int], pot: int) -> None:
     shares = compute_shares(weights, pot)
     whole = sum(weights.values())
@@ -433,7 +517,9 @@ def test_a_pot_of_nothing_need_not_be_paid() -> None:
     assert compute_pay({b"alice": 3}, {b"victor": 0}, 100, 0) == {b"alice": 100, b"victor": 0}
 
 
-@pytest.mark.parametrize(("weights", "pot"), [({b"alice": -1, b"bob": 2}, 10), ({b"alice": 1}, -10)])
+@pytest.mark.parametrize(
+    ("weights", "pot"), [({b"alice": -1, b"bob": 2}, 10), ({b"alice": 1}, -10)]
+)
 def test_nothing_negative_is_shared(weights: dict[bytes, int], pot: int) -> None:
     with pytest.raises(ValueError, match="negative"):
         compute_shares(weights, pot)

@@ -1,4 +1,6 @@
-"""The same scores to the last bit on every machine: other threads, another BLAS, other vector instructions, other floats."""
+"""The same scores to the last bit on every machine: other threads, another BLAS, other vector
+instructions, other floats.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,14 @@ PROGRAM = Path(__file__).with_name("scoring_digest.py")
 VECTORS = Path(__file__).parents[2] / "vectors" / "scores.json"
 EXPECTED = json.loads(VECTORS.read_text())["machine_digests"]
 DISPATCHED = [
-    name for name in np._core._multiarray_umath.__cpu_dispatch__ if np._core._multiarray_umath.__cpu_features__.get(name)
+    name
+    for name in np._core._multiarray_umath.__cpu_dispatch__
+    if np._core._multiarray_umath.__cpu_features__.get(name)
 ]
 """The vector instructions that numpy would use here beyond its baseline."""
-CORES = {"x86_64": ("Prescott", "Haswell", "SkylakeX"), "aarch64": ("ARMV8", "NEOVERSEN1")}.get(platform.machine(), ())
+CORES = {"x86_64": ("Prescott", "Haswell", "SkylakeX"), "aarch64": ("ARMV8", "NEOVERSEN1")}.get(
+    platform.machine(), ()
+)
 
 
 def run(**environment: str) -> dict[str, Any]:
@@ -54,7 +60,9 @@ def test_float32_and_float64_of_the_same_values_score_the_same() -> None:
 
 @pytest.mark.parametrize("threads", ["1", "3", "16"])
 def test_the_number_of_threads_shows_nowhere(threads: str) -> None:
-    assert_same_scores(run(OMP_NUM_THREADS=threads, OPENBLAS_NUM_THREADS=threads, MKL_NUM_THREADS=threads))
+    assert_same_scores(
+        run(OMP_NUM_THREADS=threads, OPENBLAS_NUM_THREADS=threads, MKL_NUM_THREADS=threads)
+    )
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -65,7 +73,9 @@ def test_the_kernels_of_another_processor_compute_the_same(core: str) -> None:
 @pytest.mark.skipif(not DISPATCHED, reason="numpy uses nothing here that could be turned off")
 @pytest.mark.parametrize("count", range(1, len(DISPATCHED) + 1))
 def test_without_vector_instructions_the_scores_are_the_same(count: int) -> None:
-    """The newest of them first, then more and more, down to the oldest machine that numpy runs on."""
+    """The newest of them first, then more and more, down to the oldest machine that numpy
+    runs on.
+    """
     off = DISPATCHED[-count:]
 
     report = run(NPY_DISABLE_CPU_FEATURES=" ".join(off))

@@ -33,14 +33,20 @@ EPOCH = 9
 HONEST = np.linspace(-1, 1, 16 * 64, dtype=np.float32).reshape(16, 64)
 CHOSEN = Policy(  # the publisher chooses: any tensor is a challenge
     *(
-        msgspec.structs.replace(rule, schema=Chosen(Tensor("float32", (16, 64)))) if rule.kind == "consensus" else rule
+        (
+            msgspec.structs.replace(rule, schema=Chosen(Tensor("float32", (16, 64))))
+            if rule.kind == "consensus"
+            else rule
+        )
         for rule in INFERENCE_POLICY.rules
     )
 )
 
 
 class Book:
-    """A set of records under construction; nothing in it is signed, since settlement asks no more."""
+    """A set of records under construction; nothing in it is signed, since settlement asks
+    no more.
+    """
 
     def __init__(self, policy: Policy = INFERENCE_POLICY) -> None:
         self.policy = policy
@@ -55,19 +61,37 @@ class Book:
         return digest
 
     def put(self, kind: str, epoch: int, author: SigningKey, payload: bytes) -> None:
-        record = Record(compute_key(f"{kind}_epoch_{epoch}"), author.author, bytes(64) + payload, 0.0)
+        record = Record(
+            compute_key(f"{kind}_epoch_{epoch}"), author.author, bytes(64) + payload, 0.0
+        )
         self.included.setdefault((kind, epoch), {})[author.author] = Proof(record, ())
 
     def commit_and_open(
-        self, author: SigningKey, kind: str, epoch: int, payload: bytes, challenge: bytes | None = None
+        self,
+        author: SigningKey,
+        kind: str,
+        epoch: int,
+        payload: bytes,
+        challenge: bytes | None = None,
     ) -> Opening:
         """Commit in `epoch`, and open when the role does."""
         opening = Opening(bytes(32), challenge or self.challenge(epoch), payload)
-        self.put(f"{kind}-commit", epoch, author, compute_commitment(NETWORK, f"{kind}-commit", epoch, author.author, opening))
+        self.put(
+            f"{kind}-commit",
+            epoch,
+            author,
+            compute_commitment(NETWORK, f"{kind}-commit", epoch, author.author, opening),
+        )
         self.put(f"{kind}-reveal", epoch + (kind == "validator"), author, opening.to_bytes())
         return opening
 
-    def host(self, author: SigningKey, output: np.ndarray, challenge: bytes | None = None, epoch: int = EPOCH - 1) -> None:
+    def host(
+        self,
+        author: SigningKey,
+        output: np.ndarray,
+        challenge: bytes | None = None,
+        epoch: int = EPOCH - 1,
+    ) -> None:
         self.commit_and_open(author, "hoster", epoch, OUTPUT.encode(output), challenge)
 
     def list_scores(self, author: SigningKey, scores: tuple[int, ...]) -> None:
@@ -112,7 +136,9 @@ def test_a_copied_commitment_earns_its_copier_nothing_and_costs_the_others_nothi
     assert outcome.scores[carol.author] == 0
 
 
-@pytest.mark.parametrize("what", ["other challenge", "never opened", "opened something else", "another epoch's"])
+@pytest.mark.parametrize(
+    "what", ["other challenge", "never opened", "opened something else", "another epoch's"]
+)
 def test_an_opening_that_does_not_fit_counts_as_none(what: str) -> None:
     peerstore = make_usual_book()
     if what == "other challenge":
@@ -121,11 +147,19 @@ def test_an_opening_that_does_not_fit_counts_as_none(what: str) -> None:
         del peerstore.included["hoster-reveal", 8][alice.author]
     elif what == "opened something else":
         peerstore.put(
-            "hoster-reveal", 8, alice, Opening(bytes(32), peerstore.challenge(8), OUTPUT.encode(HONEST * 2)).to_bytes()
+            "hoster-reveal",
+            8,
+            alice,
+            Opening(bytes(32), peerstore.challenge(8), OUTPUT.encode(HONEST * 2)).to_bytes(),
         )
     else:
         opening = Opening(bytes(32), peerstore.challenge(8), OUTPUT.encode(HONEST))
-        peerstore.put("hoster-commit", 8, alice, compute_commitment(NETWORK, "hoster-commit", 7, alice.author, opening))
+        peerstore.put(
+            "hoster-commit",
+            8,
+            alice,
+            compute_commitment(NETWORK, "hoster-commit", 7, alice.author, opening),
+        )
     outcome = compute_hoster_outcome(INFERENCE_POLICY, peerstore.schedule, peerstore.records, 8)
     assert alice.author not in outcome.opened
     assert set(outcome.scores) == {hoster.author for hoster in (alice, bob, carol)}
@@ -171,17 +205,30 @@ def test_without_an_attested_list_it_follows_from_the_set_itself() -> None:
 
 def test_which_records_decide() -> None:
     def names(epoch: int, *, is_attested: bool) -> list[tuple[str, int]]:
-        return [(rule.kind, of) for rule, of in compute_deciding(INFERENCE_POLICY, epoch, is_attested=is_attested)]
+        return [
+            (rule.kind, of)
+            for rule, of in compute_deciding(INFERENCE_POLICY, epoch, is_attested=is_attested)
+        ]
 
-    usual = [("hoster-commit", 8), ("hoster-reveal", 8), ("validator-commit", 7), ("validator-reveal", 8)]
+    usual = [
+        ("hoster-commit", 8),
+        ("hoster-reveal", 8),
+        ("validator-commit", 7),
+        ("validator-reveal", 8),
+    ]
     assert names(9, is_attested=True) == usual
     assert names(9, is_attested=False) == [*usual, ("hoster-commit", 7), ("hoster-reveal", 7)]
-    assert names(1, is_attested=False) == [("hoster-commit", 0), ("hoster-reveal", 0), ("validator-reveal", 0)]
+    assert names(1, is_attested=False) == [
+        ("hoster-commit", 0),
+        ("hoster-reveal", 0),
+        ("validator-reveal", 0),
+    ]
 
 
 def test_where_the_publisher_chooses_the_challenge_most_openings_name_counts() -> None:
     peerstore = Book(CHOSEN)
-    one, other = bytes([1]) * 32, bytes([2]) * 32
+    one = bytes([1]) * 32
+    other = bytes([2]) * 32
     for hoster, challenge in ((alice, one), (bob, one), (carol, other)):
         peerstore.host(hoster, HONEST, challenge=challenge)
     outcome = compute_hoster_outcome(CHOSEN, peerstore.schedule, peerstore.records, 8)
@@ -191,20 +238,28 @@ def test_where_the_publisher_chooses_the_challenge_most_openings_name_counts() -
 
 def test_of_two_challenges_that_equally_many_openings_name_the_smaller_digest_counts() -> None:
     peerstore = Book(CHOSEN)
-    one, other = bytes([1]) * 32, bytes([2]) * 32
+    one = bytes([1]) * 32
+    other = bytes([2]) * 32
     for hoster, challenge in ((alice, other), (bob, one)):
         peerstore.host(hoster, HONEST, challenge=challenge)
-    assert compute_hoster_outcome(CHOSEN, peerstore.schedule, peerstore.records, 8).challenge_digest == one
+    assert (
+        compute_hoster_outcome(CHOSEN, peerstore.schedule, peerstore.records, 8).challenge_digest
+        == one
+    )
 
 
 def test_an_opening_that_does_not_fit_its_commitment_has_no_say_in_what_the_challenge_is() -> None:
     peerstore = Book(CHOSEN)
-    one, other = bytes([1]) * 32, bytes([2]) * 32
+    one = bytes([1]) * 32
+    other = bytes([2]) * 32
     for hoster, challenge in ((alice, one), (bob, one), (carol, other)):
         peerstore.host(hoster, HONEST, challenge=challenge)
     for hoster in (alice, bob):
         del peerstore.included["hoster-commit", 8][hoster.author]
-    assert compute_hoster_outcome(CHOSEN, peerstore.schedule, peerstore.records, 8).challenge_digest == other
+    assert (
+        compute_hoster_outcome(CHOSEN, peerstore.schedule, peerstore.records, 8).challenge_digest
+        == other
+    )
 
 
 def test_without_a_challenge_there_is_nothing_to_score_and_nobody_to_pay() -> None:

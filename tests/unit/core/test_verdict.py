@@ -57,12 +57,18 @@ def test_denied_is_falsy_for_every_reason(reason: Reason) -> None:
         (Denied(Reason.UNKNOWN_KEY), "denied, unknown-key"),
         (
             Denied(Reason.EARLY, "hoster-reveal_epoch_7", "blocks 51 to 60", 37, 14, 84.0),
-            "denied, early; by rule hoster-reveal_epoch_7; expected blocks 51 to 60; saw 37; opens in 14 blocks, about 84 s",
+            (
+                "denied, early; by rule hoster-reveal_epoch_7; expected blocks 51 to 60; saw 37;"
+                " opens in 14 blocks, about 84 s"
+            ),
         ),
         (Denied(Reason.EXPIRY, observed=0.0), "denied, expiry; saw 0.0"),
         (Denied(Reason.NOT_ELECTED, None, b"\x01\x02"), "denied, not-elected; expected 0102"),
         (Denied(Reason.MALFORMED, None, None, b"\xab" * 40), "denied, malformed; saw " + "ab" * 40),
-        (Denied(Reason.MALFORMED, None, None, b"\xab" * 41), "denied, malformed; saw " + "ab" * 16 + "... (41 bytes)"),
+        (
+            Denied(Reason.MALFORMED, None, None, b"\xab" * 41),
+            "denied, malformed; saw " + "ab" * 16 + "... (41 bytes)",
+        ),
     ],
 )
 def test_a_denial_explains_itself(denied: Denied, words: str) -> None:

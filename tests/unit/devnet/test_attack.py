@@ -8,13 +8,22 @@ from rich.console import Console
 
 from devnet_story import ALICE, BOB, CAST, HOSTERS, PAY, VALIDATORS, VERA, VICTOR, tell, tell_epoch
 from epochgate import INFERENCE_POLICY
-from epochgate.devnet.attack import AttackOutcome, compute_outcomes, describe_end, render_markdown, render_outcomes
+from epochgate.devnet.attack import (
+    AttackOutcome,
+    compute_outcomes,
+    describe_end,
+    render_markdown,
+    render_outcomes,
+)
 from epochgate.devnet.summary import Chronicle
 from epochgate.observe.cast import Cast
 from epochgate.observe.events import Attested, Scored
 
 BAD_BOB = Cast(
-    tuple(msgspec.structs.replace(actor, adversary="copier" if actor.peer_id == BOB else None) for actor in CAST.actors)
+    tuple(
+        msgspec.structs.replace(actor, adversary="copier" if actor.peer_id == BOB else None)
+        for actor in CAST.actors
+    )
 )
 HARMLESS = AttackOutcome("copier", 1, 0, 2 * 10**17, 10**6, 2, 2, {"late": 27})
 
@@ -41,11 +50,16 @@ def test_what_an_adversary_earned_stands_beside_the_honest_of_its_role() -> None
     [
         ({"earned": 4 * 10**17}, "copier was paid 200.0%, more than an honest node"),
         ({"earned": 2 * 10**17 + 3}, "copier was paid 100.0%, more than an honest node"),
-        ({"lowest_score": 999_999}, "copier stood by as an honest hoster scored 999,999 of 1,000,000"),
+        (
+            {"lowest_score": 999_999},
+            "copier stood by as an honest hoster scored 999,999 of 1,000,000",
+        ),
         ({"complete": 1}, "copier stood by as 1 of 2 epochs were incomplete"),
     ],
 )
-def test_more_pay_a_lower_score_or_an_incomplete_epoch_is_harm(harm: dict[str, int], words: str) -> None:
+def test_more_pay_a_lower_score_or_an_incomplete_epoch_is_harm(
+    harm: dict[str, int], words: str
+) -> None:
     harmful = msgspec.structs.replace(HARMLESS, **harm)
     assert HARMLESS.is_harmless
     assert not harmful.is_harmless
@@ -65,7 +79,10 @@ def test_an_honest_score_that_was_lowered_is_found() -> None:
 
 def test_what_an_adversary_claims_to_have_seen_counts_for_nothing() -> None:
     bad_vera = Cast(
-        tuple(msgspec.structs.replace(actor, adversary="liar" if actor.peer_id == VERA else None) for actor in CAST.actors)
+        tuple(
+            msgspec.structs.replace(actor, adversary="liar" if actor.peer_id == VERA else None)
+            for actor in CAST.actors
+        )
     )
     chronicle = Chronicle(bad_vera, INFERENCE_POLICY)
     for line in tell_epoch(0):
@@ -82,8 +99,10 @@ def test_the_table_is_readable_on_a_screen_and_on_a_page() -> None:
     console = Console(width=120, record=True, file=StringIO())
     console.print(render_outcomes([HARMLESS], aims))
     assert "late 27" in console.export_text()
-    unpaid = msgspec.structs.replace(HARMLESS, nodes=2, honest_mean=0, denied=dict.fromkeys("abcd", 1))
+    unpaid = msgspec.structs.replace(
+        HARMLESS, nodes=2, honest_mean=0, denied=dict.fromkeys("abcd", 1)
+    )
     assert render_markdown([HARMLESS, unpaid], aims).endswith(
-        "| copier | copies a digest | 0.0% | 1,000,000 | 2 of 2 | late 27 |\n"
-        "| copier (2) | copies a digest | nobody was paid | 1,000,000 | 2 of 2 | a 1, b 1, c 1 ... |\n"
+        "| copier | copies a digest | 0.0% | 1,000,000 | 2 of 2 | late 27 |\n| copier (2) | copies"
+        " a digest | nobody was paid | 1,000,000 | 2 of 2 | a 1, b 1, c 1 ... |\n"
     )

@@ -64,7 +64,9 @@ def test_it_is_known_how_many_are_away_at_a_time(faults: Faults, epochs: int, aw
         (1.6, None, False),  # gone when it was over
     ],
 )
-def test_who_was_away_for_most_of_a_window_owes_nothing_in_it(gone: float, back: float | None, *, is_excused: bool) -> None:
+def test_who_was_away_for_most_of_a_window_owes_nothing_in_it(
+    gone: float, back: float | None, *, is_excused: bool
+) -> None:
     absences = [Absence("alice", gone, back, "away")]
     assert select_excused(absences, 1, (0.15, 0.5)) == ({"alice"} if is_excused else set())
 

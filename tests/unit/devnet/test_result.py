@@ -17,7 +17,9 @@ NOTHING = dict.fromkeys(EVERYBODY, 0)
 def show(chronicle: Chronicle, epochs: int) -> str:
     console = Console(width=200, record=True, file=StringIO())
     summaries = [chronicle.compute_summary(epoch) for epoch in range(epochs)]
-    console.print(*render_scores(chronicle, summaries), *render_verdicts(chronicle, summaries), sep="\n")
+    console.print(
+        *render_scores(chronicle, summaries), *render_verdicts(chronicle, summaries), sep="\n"
+    )
     return console.export_text()
 
 
@@ -29,7 +31,11 @@ def make_chronicle() -> Chronicle:
 
 
 def test_every_node_has_its_output_score_and_its_pay() -> None:
-    rows = {line.split()[1]: line for line in show(make_chronicle(), 2).splitlines() if "er-1" in line or "or-1" in line}
+    rows = {
+        line.split()[1]: line
+        for line in show(make_chronicle(), 2).splitlines()
+        if "er-1" in line or "or-1" in line
+    }
     assert "1,000,000" in rows["hoster-1"]
     assert "0.2000" in rows["hoster-1"]
     assert "0.3000" in rows["validator-1"]
@@ -45,9 +51,15 @@ def test_hosters_that_do_not_agree_are_the_reason_where_they_are() -> None:
     chronicle = Chronicle(CAST, INFERENCE_POLICY)
     for line in tell_epoch(1, pay=NOTHING):
         disagreeing = isinstance(line.fact, Scored)
-        fact = msgspec.structs.replace(line.fact, scores=dict.fromkeys(HOSTERS, 0)) if disagreeing else line.fact
+        fact = (
+            msgspec.structs.replace(line.fact, scores=dict.fromkeys(HOSTERS, 0))
+            if disagreeing
+            else line.fact
+        )
         chronicle.take(tell(line.node, fact))
-    verdicts = [verdict.plain for verdict in render_verdicts(chronicle, [chronicle.compute_summary(1)])]
+    verdicts = [
+        verdict.plain for verdict in render_verdicts(chronicle, [chronicle.compute_summary(1)])
+    ]
     assert "epoch 1 pays nobody: no three hosters agree" in verdicts[1]
 
 
@@ -61,4 +73,6 @@ def test_many_epochs_stay_readable() -> None:
     lines = show(make_chronicle(), 7).splitlines()
     assert max(len(line) for line in lines if "│" in line) <= 100
     assert sum("1,000,000" in line for line in lines) == 2
-    assert [heading for heading in range(7) if any(f"epoch {heading} " in line for line in lines)] == list(range(7))
+    assert [
+        heading for heading in range(7) if any(f"epoch {heading} " in line for line in lines)
+    ] == list(range(7))

@@ -48,9 +48,17 @@ def test_it_shows_where_the_epoch_stands_and_every_window() -> None:
     assert "epoch 1 of 2" in picture
     assert "block  55/100" in picture
     assert "elected validator-2" in picture
-    for kind in ("consensus", "hoster-commit", "validator-reveal", "hoster-reveal", "validator-commit"):
+    for kind in (
+        "consensus",
+        "hoster-commit",
+        "validator-reveal",
+        "hoster-reveal",
+        "validator-commit",
+    ):
         assert kind in picture
-    assert picture.count("█") == 1, "of the five windows only the hosters' openings are open at block 55"
+    assert picture.count("█") == 1, (
+        "of the five windows only the hosters' openings are open at block 55"
+    )
 
 
 def test_a_row_says_what_its_node_does_and_how_many_receipts_it_has() -> None:
@@ -60,7 +68,11 @@ def test_a_row_says_what_its_node_does_and_how_many_receipts_it_has() -> None:
     screen.take(BOB, DutyDone(0, "commit-output", "7 of 7 receipts"))
     screen.take(VICTOR, DutyMissed(0, "publish-challenge", "nobody answers"))
     lines = show(screen, 20).splitlines()
-    rows = {line.split()[0]: line for line in lines if "…" in line and line.startswith(("hoster", "validator"))}
+    rows = {
+        line.split()[0]: line
+        for line in lines
+        if "…" in line and line.startswith(("hoster", "validator"))
+    }
     assert "●  commit-output" in rows["hoster-1"]
     assert "✓  commit-output: 7 of 7 receipts" in rows["hoster-2"]
     assert "7/7" in rows["hoster-2"]
@@ -99,14 +111,17 @@ def test_troubles_of_nodes_that_start_are_not_worth_a_line_but_later_ones_are() 
     assert screen.take(ALICE, trouble) is None
     for line in tell_start():
         screen.take(line.node, line.fact)
-    assert screen.take(ALICE, trouble) == "hoster-1     trouble in heartbeat: 1 of 7 receipts (it is tried again)"
+    assert (
+        screen.take(ALICE, trouble)
+        == "hoster-1     trouble in heartbeat: 1 of 7 receipts (it is tried again)"
+    )
 
 
 def test_peers_are_called_by_their_names() -> None:
     screen = make_screen()
-    assert screen.take(VERA, DutyDone(0, "publish-challenge", f"not needed, {VICTOR} has published")) == (
-        "validator-2  publish-challenge: not needed, validator-1 has published"
-    )
+    assert screen.take(
+        VERA, DutyDone(0, "publish-challenge", f"not needed, {VICTOR} has published")
+    ) == ("validator-2  publish-challenge: not needed, validator-1 has published")
     assert "not needed, validator-1 has" in show(screen, 20)
 
 
@@ -115,5 +130,8 @@ def test_a_changed_election_is_told_once_and_shown() -> None:
     for node in (ALICE, BOB):
         screen.take(node, EpochBegan(1, VERA, 2, 2))
     said = [screen.take(node, ElectionChanged(1, VICTOR, VERA)) for node in (ALICE, BOB)]
-    assert said == ["the chain elects validator-1 in epoch 1 now, in the place of validator-2", None]
+    assert said == [
+        "the chain elects validator-1 in epoch 1 now, in the place of validator-2",
+        None,
+    ]
     assert "elected validator-1" in show(screen, 155)

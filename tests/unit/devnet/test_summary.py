@@ -5,7 +5,19 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from devnet_story import ALICE, BOB, CAST, EVERYBODY, HOSTERS, PAY, VALIDATORS, VERA, VICTOR, tell, tell_epoch
+from devnet_story import (
+    ALICE,
+    BOB,
+    CAST,
+    EVERYBODY,
+    HOSTERS,
+    PAY,
+    VALIDATORS,
+    VERA,
+    VICTOR,
+    tell,
+    tell_epoch,
+)
 from epochgate import INFERENCE_POLICY, Policy
 from epochgate.devnet.faults import Absence
 from epochgate.devnet.summary import Chronicle, EpochSummary, Loss
@@ -76,7 +88,11 @@ def drop(condition: Callable[[Line], bool]) -> Callable[[list[Line]], list[Line]
 
 def replace(node: str, fact: Scored | Gathered) -> Callable[[list[Line]], list[Line]]:
     return lambda lines: [
-        tell(node, fact) if line.node == node and type(line.fact) is type(fact) and line.fact.epoch == 1 else line
+        (
+            tell(node, fact)
+            if line.node == node and type(line.fact) is type(fact) and line.fact.epoch == 1
+            else line
+        )
         for line in lines
     ]
 
@@ -85,16 +101,33 @@ def replace(node: str, fact: Scored | Gathered) -> Callable[[list[Line]], list[L
     ("change", "gap"),
     [
         (drop(lambda line: isinstance(line.fact, ChallengeSeen)), "no challenge was proven"),
-        (drop(lambda line: isinstance(line.fact, Scored) and line.node == VERA), "not all validators scored: validator-2"),
-        (replace(VERA, Scored(1, {ALICE: 10**6, BOB: 10**6}, [ALICE], HOSTERS)), "no counted commitment of hoster-2"),
-        (replace(VERA, Scored(1, {ALICE: 10**6, BOB: 10**6}, HOSTERS, [BOB])), "no counted opening of hoster-1"),
-        (replace(VERA, Scored(1, {ALICE: 10**6, BOB: 0}, HOSTERS, HOSTERS)), "the validators' scores differ"),
+        (
+            drop(lambda line: isinstance(line.fact, Scored) and line.node == VERA),
+            "not all validators scored: validator-2",
+        ),
+        (
+            replace(VERA, Scored(1, {ALICE: 10**6, BOB: 10**6}, [ALICE], HOSTERS)),
+            "no counted commitment of hoster-2",
+        ),
+        (
+            replace(VERA, Scored(1, {ALICE: 10**6, BOB: 10**6}, HOSTERS, [BOB])),
+            "no counted opening of hoster-1",
+        ),
+        (
+            replace(VERA, Scored(1, {ALICE: 10**6, BOB: 0}, HOSTERS, HOSTERS)),
+            "the validators' scores differ",
+        ),
         (replace(VERA, Gathered(1, [VERA])), "no proven opening of validator-1"),
         (drop(lambda line: isinstance(line.fact, Submitted)), "nobody submitted it"),
-        (drop(lambda line: isinstance(line.fact, Attested) and line.node == BOB), "not attested by hoster-2"),
+        (
+            drop(lambda line: isinstance(line.fact, Attested) and line.node == BOB),
+            "not attested by hoster-2",
+        ),
     ],
 )
-def test_an_epoch_that_lacks_something_says_what(change: Callable[[list[Line]], list[Line]], gap: str) -> None:
+def test_an_epoch_that_lacks_something_says_what(
+    change: Callable[[list[Line]], list[Line]], gap: str
+) -> None:
     chronicle = listen(change(tell_epoch(1)))
     assert chronicle.find_gaps(1) == [gap]
     assert not chronicle.compute_summary(1).complete
@@ -102,7 +135,12 @@ def test_an_epoch_that_lacks_something_says_what(change: Callable[[list[Line]], 
 
 def test_an_epoch_in_which_nothing_happened_is_summed_up_as_well() -> None:
     summary = listen([]).compute_summary(3)
-    assert (summary.complete, summary.elected, summary.commitments, summary.submitted_by) == (False, None, 0, None)
+    assert (summary.complete, summary.elected, summary.commitments, summary.submitted_by) == (
+        False,
+        None,
+        0,
+        None,
+    )
 
 
 def test_a_node_that_died_makes_its_epoch_incomplete_but_not_those_before() -> None:
@@ -121,17 +159,27 @@ def test_an_epoch_is_settled_when_all_others_have_attested() -> None:
 
 
 def test_only_what_every_validator_counted_is_counted() -> None:
-    others = [tell(node, Scored(1, {}, [ALICE] if node == VERA else HOSTERS, [])) for node in VALIDATORS]
+    others = [
+        tell(node, Scored(1, {}, [ALICE] if node == VERA else HOSTERS, [])) for node in VALIDATORS
+    ]
     assert listen(others).compute_summary(1).commitments == 1
 
 
 def test_the_challenge_is_ascribed_to_the_elected_one_where_a_stand_in_published_it_too() -> None:
-    lines = [tell(VERA, EpochBegan(0, VICTOR, 2, 2)), tell(VERA, ChallengeSeen(0, VERA)), tell(VERA, ChallengeSeen(0, VICTOR))]
+    lines = [
+        tell(VERA, EpochBegan(0, VICTOR, 2, 2)),
+        tell(VERA, ChallengeSeen(0, VERA)),
+        tell(VERA, ChallengeSeen(0, VICTOR)),
+    ]
     assert listen(lines).compute_summary(0).challenge_author == VICTOR
 
 
 def test_where_the_first_block_was_exchanged_the_last_election_and_submission_count() -> None:
-    lines = [*tell_epoch(0), tell(VERA, ElectionChanged(1, VICTOR, VERA)), tell(VICTOR, Submitted(1, 0, {}, ""))]
+    lines = [
+        *tell_epoch(0),
+        tell(VERA, ElectionChanged(1, VICTOR, VERA)),
+        tell(VICTOR, Submitted(1, 0, {}, "")),
+    ]
     chronicle = listen(lines)
     assert chronicle.compute_summary(1).elected == VICTOR
     assert chronicle.compute_summary(0).submitted_by == VICTOR
@@ -142,19 +190,37 @@ def is_about(line: Line, node: str, kind: type[Event]) -> bool:
 
 
 def test_the_absence_of_the_elected_node_excuses_its_submission_and_nobody_else() -> None:
-    """Vera is elected in epoch 1, and away in it: nobody may submit about epoch 0, and she commits to no list."""
+    """Vera is elected in epoch 1, and away in it: nobody may submit about epoch 0, and she commits
+    to no list.
+    """
     lines = [line for line in tell_epoch(0) if not isinstance(line.fact, Submitted | Attested)]
-    lines += [line for line in tell_epoch(1) if line.node != VERA or isinstance(line.fact, Attested | Submitted)]
-    lines = [line if not isinstance(line.fact, Gathered) else tell(VICTOR, Gathered(1, [VICTOR])) for line in lines]
+    lines += [
+        line
+        for line in tell_epoch(1)
+        if line.node != VERA or isinstance(line.fact, Attested | Submitted)
+    ]
+    lines = [
+        line if not isinstance(line.fact, Gathered) else tell(VICTOR, Gathered(1, [VICTOR]))
+        for line in lines
+    ]
     chronicle = listen(lines)
     assert "nobody submitted it" in chronicle.find_gaps(0)
-    assert chronicle.find_gaps(1) == ["not all validators scored: validator-2", "no proven opening of validator-2"]
-    chronicle.absences.append(Absence(VERA, 0.95, 1.9, "elected in epoch 1 and taken away before it"))
+    assert chronicle.find_gaps(1) == [
+        "not all validators scored: validator-2",
+        "no proven opening of validator-2",
+    ]
+    chronicle.absences.append(
+        Absence(VERA, 0.95, 1.9, "elected in epoch 1 and taken away before it")
+    )
     for epoch in (0, 1):
         assert chronicle.compute_summary(epoch).complete
-    assert chronicle.find_excuses(0)[-1] == "nobody submitted its scores: only the node elected in epoch 1 may"
-    assert "validator-2 was elected in epoch 1 and taken away before it, and was ready after 90% of epoch 1" in (
-        chronicle.compute_summary(1).excuses
+    assert (
+        chronicle.find_excuses(0)[-1]
+        == "nobody submitted its scores: only the node elected in epoch 1 may"
+    )
+    assert (
+        "validator-2 was elected in epoch 1 and taken away before it, and was ready after 90% of"
+        " epoch 1" in (chronicle.compute_summary(1).excuses)
     )
 
 

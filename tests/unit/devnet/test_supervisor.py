@@ -1,4 +1,6 @@
-"""Nodes here are a line of Python that says what real ones say; tests/network/test_devnet.py runs real ones."""
+"""Nodes here are a line of Python that says what real ones say; tests/network/test_devnet.py runs
+real ones.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def say(lines: list[Line], node: str) -> str:
 
 
 class StoppingClock(SystemClock):
-    """Stops at a time, so that nothing is over before it has been heard, however slowly processes start."""
+    """Stops at a time, so that nothing is over before it has been heard, however slowly processes
+    start.
+    """
 
     stops_seconds = math.inf
 
@@ -42,7 +46,14 @@ class StoppingClock(SystemClock):
 
 
 class Stage:
-    def __init__(self, folder: Path, programs: dict[str, str], late: str | None = None, *, is_patient: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        programs: dict[str, str],
+        late: str | None = None,
+        *,
+        is_patient: bool = True,
+    ) -> None:
         self.clock = StoppingClock()
         self.is_patient = is_patient
         LocalChain.create(folder / "chain.sqlite", self.clock, block_seconds=0.01)
@@ -50,10 +61,14 @@ class Stage:
         self.shown = StringIO()
         names = {actor.name: programs[actor.peer_id] for actor in CAST.actors}
         commands = {name: [sys.executable, "-c", program] for name, program in names.items()}
-        later = {actor.name: commands.pop(actor.name) for actor in CAST.actors if actor.peer_id == late}
+        later = {
+            actor.name: commands.pop(actor.name) for actor in CAST.actors if actor.peer_id == late
+        }
         waves = [{name: command} for name, command in commands.items()]
         plan = Plan(CAST, INFERENCE_POLICY, 1, waves, folder, later)
-        self.devnet = Devnet(plan, self.chain, self.start_chain, Console(file=self.shown, width=100))
+        self.devnet = Devnet(
+            plan, self.chain, self.start_chain, Console(file=self.shown, width=100)
+        )
         self.started = folder / "started"
         self.outages: list[Outage] = []
 
@@ -88,7 +103,10 @@ async def test_it_gives_up_when_the_last_epoch_can_no_longer_be_settled(tmp_path
 
 
 async def test_it_does_not_wait_for_nodes_that_are_all_dead(tmp_path: Path) -> None:
-    await_start = f"import os, time\nwhile not os.path.exists({str(tmp_path / 'started')!r}): time.sleep(0.01)\n"
+    await_start = (
+        f"import os, time\nwhile not os.path.exists({str(tmp_path / 'started')!r}):"
+        " time.sleep(0.01)\n"
+    )
     programs = {node: f"{say(list(tell_start()), node)}\n{await_start}{DIE}" for node in EVERYBODY}
     stage = Stage(tmp_path, programs)
     (summary,) = await stage.run()
@@ -103,14 +121,18 @@ async def test_a_node_that_does_not_start_ends_it_with_the_reason(tmp_path: Path
         await stage.run()
 
 
-async def test_a_node_that_is_taken_away_on_purpose_is_no_loss_and_is_started_again(tmp_path: Path) -> None:
+async def test_a_node_that_is_taken_away_on_purpose_is_no_loss_and_is_started_again(
+    tmp_path: Path,
+) -> None:
     """Each life of it leaves a line in a file; the second one says what the epoch still lacked."""
     lives = f"open({str(tmp_path / 'lives')!r}, 'a').write('.'); "
     lines = [*tell_start(), *tell_epoch(0, PAY)]
-    first, last = EVERYBODY[0], EVERYBODY[-1]
+    first = EVERYBODY[0]
+    last = EVERYBODY[-1]
     programs = {node: say(lines, node) + WAIT for node in EVERYBODY if node != first}
     is_second = f"import os\nsecond = os.path.getsize({str(tmp_path / 'lives')!r}) > 1\n"
-    start, rest = say(list(tell_start()), first), say(tell_epoch(0, PAY), first)
+    start = say(list(tell_start()), first)
+    rest = say(tell_epoch(0, PAY), first)
     programs[first] = f"{lives}\n{is_second}{start}\nif second: {rest}\n{WAIT}"
     stage = Stage(tmp_path, programs)
     stage.outages = [Outage(first, 0.1, 0.2, False, "killed (SIGKILL) after 10% of epoch 0")]

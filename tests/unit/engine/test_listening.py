@@ -6,7 +6,13 @@ import socket
 
 import pytest
 
-from epochgate.engine.listening import EngineError, check_announced_addresses, check_listen_address, fix_port, is_loopback
+from epochgate.engine.listening import (
+    EngineError,
+    check_announced_addresses,
+    check_listen_address,
+    fix_port,
+    is_loopback,
+)
 
 
 def test_a_free_port_and_any_port_are_fine() -> None:
@@ -20,7 +26,10 @@ def test_a_free_port_and_any_port_are_fine() -> None:
 def test_a_busy_port_is_named_and_says_what_to_do(is_shared: bool) -> None:
     with socket.create_server(("127.0.0.1", 0), reuse_port=is_shared) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(EngineError, match=rf"port {port} of 127.0.0.1 .*choose another port with --listen, or 0"):
+        with pytest.raises(
+            EngineError,
+            match=rf"port {port} of 127.0.0.1 .*choose another port with --listen, or 0",
+        ):
             check_listen_address(f"/ip4/127.0.0.1/tcp/{port}")
 
 
@@ -57,14 +66,21 @@ def test_a_restarted_daemon_takes_the_port_it_was_found_at() -> None:
 
 @pytest.mark.parametrize(
     ("listen", "expected"),
-    [("/ip4/127.0.0.1/tcp/0", True), ("/ip6/::1/tcp/0", True), ("/ip4/0.0.0.0/tcp/4001", False), ("/ip6/::/tcp/4001", False)],
+    [
+        ("/ip4/127.0.0.1/tcp/0", True),
+        ("/ip6/::1/tcp/0", True),
+        ("/ip4/0.0.0.0/tcp/4001", False),
+        ("/ip6/::/tcp/4001", False),
+    ],
 )
 def test_only_loopback_is_out_of_others_reach(listen: str, expected: bool) -> None:
     assert is_loopback(listen) is expected
 
 
 def test_an_announced_address_is_one_that_can_be_called() -> None:
-    check_announced_addresses(["/ip4/203.0.113.7/tcp/4001", "/dns4/node.example/tcp/4001"], "/ip4/0.0.0.0/tcp/4001")
+    check_announced_addresses(
+        ["/ip4/203.0.113.7/tcp/4001", "/dns4/node.example/tcp/4001"], "/ip4/0.0.0.0/tcp/4001"
+    )
     for wrong in ("/ip4/203.0.113.7/tcp/0", "203.0.113.7:4001", "/dns4/node.example/tcp/70000"):
         with pytest.raises(EngineError, match="look at --announce"):
             check_announced_addresses([wrong], "/ip4/0.0.0.0/tcp/4001")

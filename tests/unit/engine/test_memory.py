@@ -25,7 +25,9 @@ class MemoryWorld:
 @every_behaviour
 @pytest.mark.parametrize("latency_seconds", [0.0, 0.004])
 def test_memory_engine(behaviour: Behaviour, latency_seconds: float) -> None:
-    run_virtually(lambda rng: behaviour(MemoryWorld(Hub(rng, latency_seconds, max_message_bytes=LIMIT))))
+    run_virtually(
+        lambda rng: behaviour(MemoryWorld(Hub(rng, latency_seconds, max_message_bytes=LIMIT)))
+    )
 
 
 @every_behaviour
@@ -41,7 +43,9 @@ async def join_three(hub: Hub) -> list[Network]:
 
 
 async def is_reached(asker: Network, asked: Network) -> bool:
-    """Whether a reply came; where none does, the asker has waited exactly as long as it was ready to."""
+    """Whether a reply came; where none does, the asker has waited exactly as long as it was ready
+    to.
+    """
     began = asyncio.get_running_loop().time()
     try:
         return bool(await asker.request(asked.peer_id, b"hi", 2.0))
@@ -55,7 +59,11 @@ def test_a_silent_peer_answers_nobody_until_it_speaks_again() -> None:
         hub = Hub(rng)
         a, b, c = await join_three(hub)
         hub.silent.add(b.peer_id)
-        assert [await is_reached(a, b), await is_reached(a, c), await is_reached(b, c)] == [False, True, True]
+        assert [await is_reached(a, b), await is_reached(a, c), await is_reached(b, c)] == [
+            False,
+            True,
+            True,
+        ]
         hub.silent.clear()
         assert await is_reached(a, b)
 
@@ -142,7 +150,8 @@ async def test_a_name_is_taken_once_and_a_late_close_does_not_close_its_successo
     with pytest.raises(ValueError, match="on the network already"):
         hub.join(alice.author)
     await first.close()
-    second, b = hub.join(alice.author), hub.join(bob.author)
+    second = hub.join(alice.author)
+    b = hub.join(bob.author)
     await second.serve(greet)
     await first.close()
     assert await b.request(alice.author, b"who are you?", 1.0)

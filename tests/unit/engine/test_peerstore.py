@@ -19,14 +19,20 @@ def test_what_was_noted_is_there_after_a_restart_newest_first(tmp_path: Path) ->
     peerstore = PeerStore(path)
     peerstore.note({"alice": [HOME], "bob": [HOME + "2"]})
     peerstore.note({"carol": [HOME + "3"]})
-    assert PeerStore(path).get_recent(2) == peerstore.get_recent(2) == [("carol", HOME + "3"), ("bob", HOME + "2")]
+    assert (
+        PeerStore(path).get_recent(2)
+        == peerstore.get_recent(2)
+        == [("carol", HOME + "3"), ("bob", HOME + "2")]
+    )
 
 
 def test_a_peer_that_moved_is_found_where_it_is_now(tmp_path: Path) -> None:
     peerstore = PeerStore(tmp_path / "peers.json")
     peerstore.note({"alice": [HOME]})
     peerstore.note({"alice": ["/ip4/127.0.0.1/tcp/4002"]})
-    assert PeerStore(tmp_path / "peers.json").get_recent(9) == [("alice", "/ip4/127.0.0.1/tcp/4002")]
+    assert PeerStore(tmp_path / "peers.json").get_recent(9) == [
+        ("alice", "/ip4/127.0.0.1/tcp/4002")
+    ]
 
 
 def test_nothing_is_written_while_nothing_is_new(tmp_path: Path) -> None:
@@ -71,6 +77,14 @@ def test_a_folder_that_cannot_be_written_costs_the_book_and_not_the_node(tmp_pat
 def test_an_address_of_a_peer_is_an_address_and_a_peer() -> None:
     name = format_peer_id(alice.author)
     assert parse_peer_address(f"{HOME}/p2p/{name}") == (name, HOME)
-    for text in ("", HOME, f"/p2p/{name}", name, f"{HOME}/p2p/", f"{HOME}/p2p/bob", f"{HOME}/p2p/{name}/"):
+    for text in (
+        "",
+        HOME,
+        f"/p2p/{name}",
+        name,
+        f"{HOME}/p2p/",
+        f"{HOME}/p2p/bob",
+        f"{HOME}/p2p/{name}/",
+    ):
         with pytest.raises(ValueError, match=r"is no|is not"):
             parse_peer_address(text)

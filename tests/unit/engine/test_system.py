@@ -30,7 +30,8 @@ def test_entropy_never_repeats() -> None:
 
 
 async def test_heavy_work_leaves_the_loop_free_and_runs_one_at_a_time() -> None:
-    compute, may_go_on = ThreadCompute(), threading.Event()
+    compute = ThreadCompute()
+    may_go_on = threading.Event()
     names: list[str] = []
 
     def work(number: int) -> int:
@@ -87,7 +88,9 @@ def raise_timeout() -> None:
     raise TimeoutError("the model's own")
 
 
-async def test_work_that_is_out_of_time_holds_up_neither_its_like_nor_the_nodes_own(hanging: Hanging) -> None:
+async def test_work_that_is_out_of_time_holds_up_neither_its_like_nor_the_nodes_own(
+    hanging: Hanging,
+) -> None:
     compute = ThreadCompute()
     with pytest.raises(OutOfTime) as late:
         await compute.run(hanging.infer, 1, longest_seconds=SHORT_SECONDS)
@@ -160,6 +163,14 @@ if compute.is_working():
 def test_the_process_ends_well_whatever_a_model_does(work: str) -> None:
     pytest.importorskip("torch")
     done = subprocess.run(
-        [sys.executable, "-c", NODE.format(work=work)], capture_output=True, timeout=LONG_SECONDS, text=True, check=False
+        [sys.executable, "-c", NODE.format(work=work)],
+        capture_output=True,
+        timeout=LONG_SECONDS,
+        text=True,
+        check=False,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "not done in the 0.2 s that it had\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        "not done in the 0.2 s that it had\n",
+        "",
+    )

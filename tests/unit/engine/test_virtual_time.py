@@ -27,7 +27,9 @@ from people import meet
 
 
 async def tell(rng: random.Random) -> str:
-    """A busy little world with everything in it whose order could depend on memory addresses or on the process."""
+    """A busy little world with everything in it whose order could depend on memory addresses or on
+    the process.
+    """
     story: list[object] = []
 
     async def wait_to_be_cancelled(number: int) -> None:
@@ -72,7 +74,9 @@ async def talk_on_a_bad_network(rng: random.Random) -> list[str]:
 
     async def ask(asker: int, asked: int) -> None:
         try:
-            await networks[asker].request(networks[asked].peer_id, f"{asker} to {asked}".encode(), 1.0)
+            await networks[asker].request(
+                networks[asked].peer_id, f"{asker} to {asked}".encode(), 1.0
+            )
         except Unreachable:
             heard.append(f"{asyncio.get_running_loop().time()} {asker} did not reach {asked}")
 
@@ -99,16 +103,26 @@ def test_one_seed_gives_one_run_in_another_process() -> None:
     )
     path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
     environment = {**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": path}
-    told = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
     assert told.stdout == run_virtually(tell, seed=1)
 
 
 def test_years_pass_at_once_and_wall_time_follows() -> None:
     async def main(_rng: random.Random) -> tuple[float, float, float]:
         await asyncio.sleep(10 * 365 * 86400)
-        return asyncio.get_running_loop().time(), VirtualClock().get_unix_seconds(), VirtualClock(-2.5).get_unix_seconds()
+        return (
+            asyncio.get_running_loop().time(),
+            VirtualClock().get_unix_seconds(),
+            VirtualClock(-2.5).get_unix_seconds(),
+        )
 
-    assert run_virtually(main) == (315_360_000, START_UNIX_SECONDS + 315_360_000, START_UNIX_SECONDS + 315_360_000 - 2.5)
+    assert run_virtually(main) == (
+        315_360_000,
+        START_UNIX_SECONDS + 315_360_000,
+        START_UNIX_SECONDS + 315_360_000 - 2.5,
+    )
 
 
 def test_timers_fire_in_order_and_at_their_time() -> None:
@@ -120,7 +134,10 @@ def test_timers_fire_in_order_and_at_their_time() -> None:
             told.append((asyncio.get_running_loop().time(), word))
 
         await asyncio.gather(
-            tell_after(3, "three"), tell_after(0.25, "quarter"), tell_after(3, "also three"), tell_after(1, "one")
+            tell_after(3, "three"),
+            tell_after(0.25, "quarter"),
+            tell_after(3, "also three"),
+            tell_after(1, "one"),
         )
         return told
 
@@ -234,14 +251,17 @@ class HangingModel(SlowModel):
 
 def test_a_model_may_say_how_long_it_takes() -> None:
     async def main(_rng: random.Random) -> None:
-        compute, loop = InlineCompute(), asyncio.get_running_loop()
+        compute = InlineCompute()
+        loop = asyncio.get_running_loop()
         assert await compute.run(SlowModel().infer, 7, longest_seconds=31.0) == 7
         assert await compute.run(SlowModel().infer, 8) == 8
         assert loop.time() == 60.0
         for model, unfinished in ((HangingModel(), 1), (SlowModel(), 2), (HangingModel(), 2)):
             with pytest.raises(OutOfTime) as late:
                 await compute.run(model.infer, 9, longest_seconds=29.0)
-            assert late.value.unfinished == unfinished, "the slow one ended a second after it was given up"
+            assert late.value.unfinished == unfinished, (
+                "the slow one ended a second after it was given up"
+            )
         assert loop.time() == 60.0 + 3 * 29.0
 
     run_virtually(main)

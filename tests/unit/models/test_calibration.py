@@ -1,4 +1,6 @@
-"""Calibration: honest noise measured as scores measure it, on models whose noise is known because it is made here."""
+"""Calibration: honest noise measured as scores measure it, on models whose noise is known because
+it is made here.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ from epochgate.ports import Model
 
 
 class Scaled:
-    """A model that answers with the challenge times `factor`: then the distance from a factor of 1 is known exactly."""
+    """A model that answers with the challenge times `factor`: then the distance from a factor of 1
+    is known exactly.
+    """
 
     def __init__(self, factor: float = 1.0) -> None:
         self.factor = factor
@@ -50,12 +54,17 @@ def vary(name: str, model: Model, *, is_honest: bool = True) -> Variation:
     return Variation(name, lambda: model, is_honest)
 
 
-def measure(*variations: Variation, policy: Policy = INFERENCE_POLICY, model: Model | None = None) -> Calibration:
+def measure(
+    *variations: Variation, policy: Policy = INFERENCE_POLICY, model: Model | None = None
+) -> Calibration:
     return calibrate(policy, model or Scaled(), variations, 3, say_nothing)
 
 
 def replace_schema(kind: str, schema: object) -> Policy:
-    rules = [msgspec.structs.replace(rule, schema=schema) if rule.kind == kind else rule for rule in INFERENCE_POLICY.rules]
+    rules = [
+        msgspec.structs.replace(rule, schema=schema) if rule.kind == kind else rule
+        for rule in INFERENCE_POLICY.rules
+    ]
     return Policy(*rules)
 
 
@@ -71,12 +80,17 @@ def test_a_distance_is_the_scores_own() -> None:
 def test_the_reference_is_the_centre_whatever_lies_beside_it() -> None:
     reference = np.array([1.0, -1.0, 0.5])
     for factor in (0.5, 2.0):
-        assert compare(reference, reference * factor, 1000).compute_centre_values().tolist() == reference.tolist()
+        assert (
+            compare(reference, reference * factor, 1000).compute_centre_values().tolist()
+            == reference.tolist()
+        )
 
 
 def test_the_largest_honest_noise_decides_and_cheaper_models_do_not() -> None:
     seen = measure(
-        vary("2 threads", Scaled(1.0001)), vary("4 threads", Scaled(1.0002)), vary("cheap", Scaled(1.002), is_honest=False)
+        vary("2 threads", Scaled(1.0001)),
+        vary("4 threads", Scaled(1.0002)),
+        vary("cheap", Scaled(1.002), is_honest=False),
     )
 
     assert seen.honest_ppm == pytest.approx(200, abs=5)
@@ -103,7 +117,9 @@ def test_a_variation_that_cannot_be_made_or_run_says_why_and_counts_for_nothing(
         raise ValueError("no torch module")
 
     unmade, unrun, other = measure(
-        Variation("cheap", make, is_honest=False), vary("busy", Failing()), vary("rude", Scaled(float("nan")))
+        Variation("cheap", make, is_honest=False),
+        vary("busy", Failing()),
+        vary("rude", Scaled(float("nan"))),
     ).measurements
 
     assert unmade.why_not == "no torch module"
@@ -119,7 +135,9 @@ def test_an_honest_variation_that_gives_another_answer_is_no_noise() -> None:
 
 
 def test_a_model_that_does_not_answer_is_told_in_words() -> None:
-    with pytest.raises(CalibrationError, match="fails on the policy's challenge: RuntimeError: out of memory"):
+    with pytest.raises(
+        CalibrationError, match="fails on the policy's challenge: RuntimeError: out of memory"
+    ):
         measure(model=Failing())
     with pytest.raises(CalibrationError, match="does not fit the policy: expected finite"):
         measure(model=Scaled(float("inf")))
@@ -152,7 +170,11 @@ class Rows:
 
     def infer(self, challenge: NDArray[Any]) -> NDArray[Any]:
         self.asked = challenge.shape
-        return challenge.sum(axis=-1, keepdims=True) if challenge.ndim == self.dimensions else challenge.sum(keepdims=True)
+        return (
+            challenge.sum(axis=-1, keepdims=True)
+            if challenge.ndim == self.dimensions
+            else challenge.sum(keepdims=True)
+        )
 
 
 def test_a_challenge_without_a_batch_gets_one_in_front() -> None:
@@ -172,8 +194,12 @@ def test_a_model_that_takes_no_batch_is_not_asked_to() -> None:
         InBatch(Rows(2), 4).infer(np.ones((2, 3), np.float32))
 
 
-@pytest.mark.parametrize(("noise_ppm", "tolerance_ppm"), [(0, 3), (1, 6), (15, 48), (32, 99), (33, 110), (1090, 3300)])
-def test_a_tolerance_is_three_times_the_noise_rounded_up(noise_ppm: int, tolerance_ppm: int) -> None:
+@pytest.mark.parametrize(
+    ("noise_ppm", "tolerance_ppm"), [(0, 3), (1, 6), (15, 48), (32, 99), (33, 110), (1090, 3300)]
+)
+def test_a_tolerance_is_three_times_the_noise_rounded_up(
+    noise_ppm: int, tolerance_ppm: int
+) -> None:
     assert compute_tolerance_ppm(noise_ppm) == tolerance_ppm
 
 

@@ -1,4 +1,6 @@
-"""Exported programs run without the code they came from, and files that are none are refused in words."""
+"""Exported programs run without the code they came from, and files that are none are refused in
+words.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def test_a_challenge_of_another_shape_is_not_answered_wrongly(file: Path) -> Non
 
 
 def test_a_missing_file_is_told() -> None:
-    with pytest.raises(ModelError, match=r"there is no such file: write one with torch\.export\.save"):
+    with pytest.raises(
+        ModelError, match=r"there is no such file: write one with torch\.export\.save"
+    ):
         load_model("export:nowhere.pt2")
 
 

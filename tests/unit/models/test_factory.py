@@ -1,4 +1,6 @@
-"""Models that a user's own code makes: torch modules, and any object with `infer`; what is neither is refused in words."""
+"""Models that a user's own code makes: torch modules, and any object with `infer`; what is neither
+is refused in words.
+"""
 
 from __future__ import annotations
 
@@ -85,9 +87,12 @@ def test_any_object_that_infers_is_served(folder: str, path: str, factor: int) -
 
 def test_a_subnet_without_tensors_needs_no_torch(folder: str) -> None:
     program = (
-        f"import sys\nfrom epochgate.models import load_model\nload_model('plain_{folder}:Echo')\nprint('torch' in sys.modules)"
+        "import sys\nfrom epochgate.models import"
+        f" load_model\nload_model('plain_{folder}:Echo')\nprint('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    )
     assert done.stdout == "False\n"
 
 
@@ -105,7 +110,10 @@ def test_the_working_directory_is_searched_only_while_loading(folder: str) -> No
         ("no_such_module_anywhere:make", "there is no module 'no_such_module_anywhere'"),
         ("plain_{}:missing", "has no 'missing'"),
         ("plain_{}:a_number", "it must be a model, or a callable that makes one"),
-        ("plain_{}:make_number", "made a int: it must make a torch.nn.Module, or an object with infer"),
+        (
+            "plain_{}:make_number",
+            "made a int: it must make a torch.nn.Module, or an object with infer",
+        ),
         ("plain_{}:make_nothing", "no weights here"),
     ],
 )

@@ -1,4 +1,6 @@
-"""Language models: a tiny random one, made here, is served as a slice of logits or hidden states; all else in words."""
+"""Language models: a tiny random one, made here, is served as a slice of logits or hidden states;
+all else in words.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,12 @@ from epochgate.schemas import Tensor
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-VOCABULARY, SEQUENCE, HIDDEN = 97, 24, 32
-PROMPT = compute_challenge(TensorSpec("int64", (1, SEQUENCE), high=VOCABULARY), bytes(32), 3, bytes(32))
+VOCABULARY = 97
+SEQUENCE = 24
+HIDDEN = 32
+PROMPT = compute_challenge(
+    TensorSpec("int64", (1, SEQUENCE), high=VOCABULARY), bytes(32), 3, bytes(32)
+)
 
 
 def make_config() -> Any:
@@ -62,7 +68,9 @@ def test_the_first_logits_of_the_last_positions_are_served(folder: Path, module:
 
 
 def test_the_last_hidden_state_is_served(folder: Path, module: Any) -> None:
-    output = load_model(f"transformers:{folder}?output=hidden&positions=5&width={HIDDEN}").infer(PROMPT)
+    output = load_model(f"transformers:{folder}?output=hidden&positions=5&width={HIDDEN}").infer(
+        PROMPT
+    )
     np.testing.assert_allclose(output, ask(module).hidden_states[-1][0, -5:].numpy(), atol=1e-5)
 
 
@@ -75,13 +83,17 @@ def test_answers_in_a_smaller_type_are_told_in_float32(folder: Path, module: Any
 
 def test_a_model_that_computes_all_logits_is_served_as_well(tmp_path: Path) -> None:
     """GPT of 2018 knows no `logits_to_keep`."""
-    config = transformers.OpenAIGPTConfig(vocab_size=VOCABULARY, n_positions=SEQUENCE, n_embd=HIDDEN, n_layer=1, n_head=2)
+    config = transformers.OpenAIGPTConfig(
+        vocab_size=VOCABULARY, n_positions=SEQUENCE, n_embd=HIDDEN, n_layer=1, n_head=2
+    )
     transformers.OpenAIGPTLMHeadModel(config).save_pretrained(tmp_path)
     assert load_model(f"transformers:{tmp_path}?positions=3&width=8").infer(PROMPT).shape == (3, 8)
 
 
 def test_what_is_not_said_has_a_default() -> None:
-    assert parse_slice("") == Slice(output="logits", positions=16, width=64, dtype="float32", device="cpu")
+    assert parse_slice("") == Slice(
+        output="logits", positions=16, width=64, dtype="float32", device="cpu"
+    )
     assert parse_slice("positions=3&output=hidden") == Slice(output="hidden", positions=3)
 
 
@@ -111,7 +123,10 @@ def test_a_width_that_the_model_has_not_is_told(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("challenge", "words"),
     [
-        (np.zeros((1, SEQUENCE), np.float32), r"takes integers of shape \(1, sequence\), the challenge is float32 \(1, 24\)"),
+        (
+            np.zeros((1, SEQUENCE), np.float32),
+            r"takes integers of shape \(1, sequence\), the challenge is float32 \(1, 24\)",
+        ),
         (np.zeros((2, SEQUENCE), np.int64), r"the challenge is int64 \(2, 24\)"),
         (np.full((1, SEQUENCE), VOCABULARY), "knows tokens 0 to 96, the challenge has 97 to 97"),
         (np.full((1, SEQUENCE), -1), "knows tokens 0 to 96, the challenge has -1 to -1"),
@@ -132,17 +147,24 @@ def test_a_folder_that_is_none_is_told(tmp_path: Path) -> None:
         load_model(f"transformers:{tmp_path}")
 
 
-def test_weights_that_would_be_unpickled_are_never_read(folder: Path, tmp_path: Path, module: Any) -> None:
+def test_weights_that_would_be_unpickled_are_never_read(
+    folder: Path, tmp_path: Path, module: Any
+) -> None:
     shutil.copy(folder / "config.json", tmp_path)
     torch.save(module.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(ModelError, match="there are no safetensors, and other weights are never read"):
+    with pytest.raises(
+        ModelError, match="there are no safetensors, and other weights are never read"
+    ):
         load_model(f"transformers:{tmp_path}")
 
 
 def test_code_that_comes_with_a_model_is_never_run(folder: Path, tmp_path: Path) -> None:
     shutil.copy(folder / "model.safetensors", tmp_path)
     config = json.loads((folder / "config.json").read_text())
-    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
+    config |= {
+        "model_type": "own",
+        "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"},
+    }
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     with pytest.raises(ModelError, match="cannot be loaded"):

@@ -10,7 +10,13 @@ import torch
 
 from epochgate.models import ModelError, load_model
 from epochgate.models.calibration import make_challenges
-from epochgate.models.variants import CHEAPER, OnThreads, get_module, round_weights_to_integers, run_in
+from epochgate.models.variants import (
+    CHEAPER,
+    OnThreads,
+    get_module,
+    round_weights_to_integers,
+    run_in,
+)
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import Model
 
@@ -23,7 +29,8 @@ def compute_error(model: Model) -> float:
 
 
 def test_threads_are_set_for_one_answer_and_put_back() -> None:
-    before, seen = torch.get_num_threads(), []
+    before = torch.get_num_threads()
+    seen = []
 
     class Looking:
         def infer(self, challenge: object) -> object:
@@ -39,7 +46,9 @@ def test_threads_are_set_for_one_answer_and_put_back() -> None:
 
 
 @pytest.mark.parametrize("change", CHEAPER.values(), ids=CHEAPER)
-def test_a_cheaper_model_answers_in_the_same_shape_and_almost_the_same_way(change: Callable[[Model], Model]) -> None:
+def test_a_cheaper_model_answers_in_the_same_shape_and_almost_the_same_way(
+    change: Callable[[Model], Model],
+) -> None:
     output = change(load_model()).infer(CHALLENGE)
 
     assert (output.dtype, output.shape) == (np.float32, (16, 64))

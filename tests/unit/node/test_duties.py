@@ -17,12 +17,17 @@ EPOCH = 3
 FIRST = TIMING.compute_first_block(EPOCH)
 
 Row = tuple[str, float, float]
-PUBLISH, PUBLISH_FIRST_STAND_IN = ("publish-challenge", 1, 15), ("publish-challenge", 12, 15)
-SEE, SEE_OPENINGS = ("see-challenge", 17, 100), ("see-openings", 52, 100)
+PUBLISH = ("publish-challenge", 1, 15)
+PUBLISH_FIRST_STAND_IN = ("publish-challenge", 12, 15)
+SEE = ("see-challenge", 17, 100)
+SEE_OPENINGS = ("see-openings", 52, 100)
 SEE_COMMITMENTS = ("see-commitments", 1, 50)
-COMMIT, OPEN = ("commit-output", 17, 50), ("open-output", 52, 60)
-OPEN_SCORES, COMMIT_SCORES = ("open-scores", 17, 50), ("commit-scores", 62, 99)
-SUBMIT, ATTEST = ("submit", 1, 40), ("attest", 1, 50)
+COMMIT = ("commit-output", 17, 50)
+OPEN = ("open-output", 52, 60)
+OPEN_SCORES = ("open-scores", 17, 50)
+COMMIT_SCORES = ("commit-scores", 62, 99)
+SUBMIT = ("submit", 1, 40)
+ATTEST = ("attest", 1, 50)
 
 
 def list_duties(
@@ -45,13 +50,41 @@ def list_duties(
     ("roles", "is_elected", "rank", "expected"),
     [
         (HOSTER, False, None, [ATTEST, SEE_COMMITMENTS, COMMIT, SEE, OPEN]),
-        (VALIDATOR, True, None, [PUBLISH, SUBMIT, SEE_COMMITMENTS, OPEN_SCORES, SEE, SEE_OPENINGS, COMMIT_SCORES]),
-        (VALIDATOR, False, 0, [ATTEST, SEE_COMMITMENTS, PUBLISH_FIRST_STAND_IN, OPEN_SCORES, SEE, SEE_OPENINGS, COMMIT_SCORES]),
+        (
+            VALIDATOR,
+            True,
+            None,
+            [PUBLISH, SUBMIT, SEE_COMMITMENTS, OPEN_SCORES, SEE, SEE_OPENINGS, COMMIT_SCORES],
+        ),
+        (
+            VALIDATOR,
+            False,
+            0,
+            [
+                ATTEST,
+                SEE_COMMITMENTS,
+                PUBLISH_FIRST_STAND_IN,
+                OPEN_SCORES,
+                SEE,
+                SEE_OPENINGS,
+                COMMIT_SCORES,
+            ],
+        ),
         (
             HOSTER | VALIDATOR,
             True,
             None,
-            [PUBLISH, SUBMIT, SEE_COMMITMENTS, COMMIT, OPEN_SCORES, SEE, OPEN, SEE_OPENINGS, COMMIT_SCORES],
+            [
+                PUBLISH,
+                SUBMIT,
+                SEE_COMMITMENTS,
+                COMMIT,
+                OPEN_SCORES,
+                SEE,
+                OPEN,
+                SEE_OPENINGS,
+                COMMIT_SCORES,
+            ],
         ),
         (0, False, None, [ATTEST, SEE_COMMITMENTS]),
     ],
@@ -69,7 +102,12 @@ def test_in_the_first_epoch_nothing_is_settled_and_no_list_opened() -> None:
 
 def test_stand_ins_come_one_after_another_as_long_as_the_window_lets_them() -> None:
     opens = [
-        [start for name, start, _ in list_duties(VALIDATOR, rank=rank) if name == "publish-challenge"] for rank in range(4)
+        [
+            start
+            for name, start, _ in list_duties(VALIDATOR, rank=rank)
+            if name == "publish-challenge"
+        ]
+        for rank in range(4)
     ]
     assert opens == [[12], [13], [14], []]
 
@@ -81,7 +119,11 @@ def test_where_windows_are_short_the_margin_is_a_quarter_of_one() -> None:
 
 
 def test_every_author_keeps_the_margin_on_both_sides_and_every_reader_comes_after_it() -> None:
-    rules = {"commit-output": "hoster-commit", "open-output": "hoster-reveal", "open-scores": "validator-reveal"}
+    rules = {
+        "commit-output": "hoster-commit",
+        "open-output": "hoster-reveal",
+        "open-scores": "validator-reveal",
+    }
     for name, opens, closes in list_duties(HOSTER | VALIDATOR, rank=0):
         if name in rules:
             window = INFERENCE_POLICY.get_rule(rules[name]).during
@@ -93,7 +135,9 @@ def test_every_author_keeps_the_margin_on_both_sides_and_every_reader_comes_afte
 def test_hosters_wait_for_a_challenge_that_may_come_later_than_their_own_window() -> None:
     early = Policy(
         *(
-            msgspec.structs.replace(rule, during=percent("(5, 50]")) if rule.kind == "hoster-commit" else rule
+            msgspec.structs.replace(rule, during=percent("(5, 50]"))
+            if rule.kind == "hoster-commit"
+            else rule
             for rule in INFERENCE_POLICY.rules
         )
     )
@@ -103,14 +147,26 @@ def test_hosters_wait_for_a_challenge_that_may_come_later_than_their_own_window(
 def test_an_opening_rests_on_the_commitment_it_opens() -> None:
     duties = compute_duties(INFERENCE_POLICY, TIMING, EPOCH, HOSTER | VALIDATOR, is_elected=False)
     rests_on = {duty.name: duty.rests_on for duty in duties if duty.rests_on}
-    assert rests_on == {"open-output": ("commit-output", EPOCH), "open-scores": ("commit-scores", EPOCH - 1)}
+    assert rests_on == {
+        "open-output": ("commit-output", EPOCH),
+        "open-scores": ("commit-scores", EPOCH - 1),
+    }
 
 
 @pytest.mark.parametrize(
     ("block", "first_left"),
-    [(0, "attest"), (49, "attest"), (50, "open-output"), (59, "open-output"), (60, "see-challenge"), (99, "see-challenge")],
+    [
+        (0, "attest"),
+        (49, "attest"),
+        (50, "open-output"),
+        (59, "open-output"),
+        (60, "see-challenge"),
+        (99, "see-challenge"),
+    ],
 )
-def test_a_node_that_starts_in_mid_epoch_joins_at_the_first_duty_still_open(block: int, first_left: str) -> None:
+def test_a_node_that_starts_in_mid_epoch_joins_at_the_first_duty_still_open(
+    block: int, first_left: str
+) -> None:
     duties = [
         duty
         for duty in compute_duties(INFERENCE_POLICY, TIMING, EPOCH, HOSTER, is_elected=False)
@@ -136,6 +192,13 @@ def test_every_duty_has_a_flow() -> None:
     names = {
         duty.name
         for is_elected in (True, False)
-        for duty in compute_duties(INFERENCE_POLICY, TIMING, EPOCH, HOSTER | VALIDATOR, is_elected=is_elected, stand_in_rank=0)
+        for duty in compute_duties(
+            INFERENCE_POLICY,
+            TIMING,
+            EPOCH,
+            HOSTER | VALIDATOR,
+            is_elected=is_elected,
+            stand_in_rank=0,
+        )
     }
     assert names == set(DUTY_HANDLERS)

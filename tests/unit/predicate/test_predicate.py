@@ -55,19 +55,42 @@ from epochgate.predicate import (
 from epochgate.predicate.validators import MAX_REFUSALS, READING_TASK, get_request_type
 from epochgate.schemas import Heartbeat, Tensor
 from fixtures.seed_listing import hypertensor_consensus_predicate
-from people import NETWORK, TIMING, alice, compute_unix_seconds, dave, make_context, make_roster, sign, victor
+from people import (
+    NETWORK,
+    TIMING,
+    alice,
+    compute_unix_seconds,
+    dave,
+    make_context,
+    make_roster,
+    sign,
+    victor,
+)
 
 EPOCH = 7
-GET, POST = DHTRequestType.GET, DHTRequestType.POST
+GET = DHTRequestType.GET
+POST = DHTRequestType.POST
 Predicate = Callable[..., Any]
 
 HEARTBEAT = Heartbeat(
-    state=2, role="hoster", throughput=1.5, public_name="alice", version="0", policy_digest="00" * 32
+    state=2,
+    role="hoster",
+    throughput=1.5,
+    public_name="alice",
+    version="0",
+    policy_digest="00" * 32,
 ).to_bytes()
 
 
-def make_dht_record(key: str = "hoster", value: bytes = b"\xc0", lifetime: float = 60.0) -> DHTRecord:
-    return DHTRecord(DHTID.generate(source=key).to_bytes(), MSGPackSerializer.dumps("alice"), value, get_dht_time() + lifetime)
+def make_dht_record(
+    key: str = "hoster", value: bytes = b"\xc0", lifetime: float = 60.0
+) -> DHTRecord:
+    return DHTRecord(
+        DHTID.generate(source=key).to_bytes(),
+        MSGPackSerializer.dumps("alice"),
+        value,
+        get_dht_time() + lifetime,
+    )
 
 
 def at(blocks_elapsed: int) -> EpochData:
@@ -100,10 +123,22 @@ async def sleepy(_record: DHTRecord) -> bool:
 
 
 def test_every_name_of_the_listing_comes_with_one_star() -> None:
-    names = "DHTRecord DHTRequestType EpochData DHTID get_dht_time MSGPackSerializer ConsensusTensorModel PredicateValidator"
-    names += " HypertensorPredicateValidator CONSENSUS_STORE_DEADLINE CONSENSUS_FALLBACK_STORE_DEADLINE HOSTER_COMMIT_DEADLINE"
-    names += " HOSTER_REVEAL_DEADLINE VALIDATOR_REVEAL_START VALIDATOR_REVEAL_DEADLINE VALIDATOR_COMMIT_START"
-    names += " MAX_HEART_BEAT_TIME MAX_CONSENSUS_TIME MAX_HOSTER_COMMIT_TIME MAX_HOSTER_REVEAL_TIME MAX_VALIDATOR_COMMIT_TIME"
+    names = (
+        "DHTRecord DHTRequestType EpochData DHTID get_dht_time MSGPackSerializer"
+        " ConsensusTensorModel PredicateValidator"
+    )
+    names += (
+        " HypertensorPredicateValidator CONSENSUS_STORE_DEADLINE CONSENSUS_FALLBACK_STORE_DEADLINE"
+        " HOSTER_COMMIT_DEADLINE"
+    )
+    names += (
+        " HOSTER_REVEAL_DEADLINE VALIDATOR_REVEAL_START VALIDATOR_REVEAL_DEADLINE"
+        " VALIDATOR_COMMIT_START"
+    )
+    names += (
+        " MAX_HEART_BEAT_TIME MAX_CONSENSUS_TIME MAX_HOSTER_COMMIT_TIME MAX_HOSTER_REVEAL_TIME"
+        " MAX_VALIDATOR_COMMIT_TIME"
+    )
     names += " MAX_VALIDATOR_REVEAL_TIME Callable ValidationError io torch"
     assert set(names.split()) <= set(exported.__all__)
     assert all(hasattr(exported, name) for name in exported.__all__)
@@ -151,7 +186,9 @@ class Bomb:
 
 
 @pytest.mark.parametrize("pack", [pickle.dumps, save])
-def test_the_listing_refuses_a_pickle_bomb_which_does_not_run(tmp_path: Path, pack: Callable[[object], bytes]) -> None:
+def test_the_listing_refuses_a_pickle_bomb_which_does_not_run(
+    tmp_path: Path, pack: Callable[[object], bytes]
+) -> None:
     bomb = pack(Bomb(tmp_path / "blast"))
     record = make_dht_record(f"consensus-epoch_{EPOCH}", MSGPackSerializer.dumps(bomb))
     validator = HypertensorPredicateValidator(hypertensor_consensus_predicate(), lambda: at(5))
@@ -162,9 +199,13 @@ def test_the_listing_refuses_a_pickle_bomb_which_does_not_run(tmp_path: Path, pa
 # torch
 
 
-@pytest.mark.parametrize("dtype", [real_torch.float32, real_torch.bfloat16, real_torch.int64, real_torch.bool], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [real_torch.float32, real_torch.bfloat16, real_torch.int64, real_torch.bool], ids=str
+)
 @pytest.mark.parametrize("shape", [(), (2, 3), (0,)], ids=str)
-def test_load_gives_the_tensor_that_was_saved(dtype: real_torch.dtype, shape: tuple[int, ...]) -> None:
+def test_load_gives_the_tensor_that_was_saved(
+    dtype: real_torch.dtype, shape: tuple[int, ...]
+) -> None:
     tensor = (real_torch.rand(shape) * 5).to(dtype)
     loaded = torch.load(io.BytesIO(save(tensor)), weights_only=False)
     assert loaded.dtype is dtype
@@ -177,7 +218,9 @@ def test_load_reads_safetensors_too() -> None:
     assert real_torch.equal(torch.load(io.BytesIO(payload)), real_torch.tensor([1.0, 2.0]))
 
 
-@pytest.mark.parametrize("data", [b"", b"\x80\x02N.", bytes(100), save({"tensor": real_torch.zeros(1)})])
+@pytest.mark.parametrize(
+    "data", [b"", b"\x80\x02N.", bytes(100), save({"tensor": real_torch.zeros(1)})]
+)
 def test_load_of_anything_else_is_malformed(data: bytes) -> None:
     with pytest.raises(Malformed):
         torch.load(io.BytesIO(data), weights_only=False)
@@ -217,7 +260,11 @@ def test_the_rest_is_the_real_torch_but_for_what_unpickles() -> None:
     ids=lambda tensor: type(tensor).__name__,
 )
 def test_the_consensus_tensor_is_dense_finite_floats(tensor: object) -> None:
-    for good in (real_torch.rand(()), real_torch.rand(2, 2), real_torch.ones(3, dtype=real_torch.bfloat16)):
+    for good in (
+        real_torch.rand(()),
+        real_torch.rand(2, 2),
+        real_torch.ones(3, dtype=real_torch.bfloat16),
+    ):
         assert ConsensusTensorModel(tensor=good).tensor is good
     with pytest.raises(ValidationError):
         ConsensusTensorModel(tensor=tensor)
@@ -280,14 +327,21 @@ def test_a_refusal_keeps_its_reason() -> None:
     validator = PredicateValidator(no)
     record = make_dht_record()
     assert not validator.validate(record)
-    assert list(validator.refusals) == [Denied(Reason.PREDICATE, "no", "a record that the predicate accepts", record.key)]
+    assert list(validator.refusals) == [
+        Denied(Reason.PREDICATE, "no", "a record that the predicate accepts", record.key)
+    ]
     assert validator.counts == {Reason.PREDICATE: 1}
     assert PredicateValidator(yes).validate(record)
 
 
 @pytest.mark.parametrize(
     ("predicate", "observed"),
-    [(clumsy, "RuntimeError"), (sleepy, "coroutine"), (lambda record: None, "NoneType"), (lambda record: 1, "int")],
+    [
+        (clumsy, "RuntimeError"),
+        (sleepy, "coroutine"),
+        (lambda record: None, "NoneType"),
+        (lambda record: 1, "int"),
+    ],
 )
 def test_an_error_in_a_predicate_is_a_refusal(predicate: Predicate, observed: str) -> None:
     validator = PredicateValidator(predicate)
@@ -314,7 +368,9 @@ def test_an_expiry_that_is_no_number_never_reaches_the_predicate(lifetime: float
 
 def test_the_predicate_hears_the_type_and_the_epoch() -> None:
     heard: list[tuple[Any, ...]] = []
-    validator = HypertensorPredicateValidator(lambda *facts: heard.append(facts) or True, lambda: at(42))
+    validator = HypertensorPredicateValidator(
+        lambda *facts: heard.append(facts) or True, lambda: at(42)
+    )
     record = make_dht_record()
     assert validator.validate(record)
     assert heard == [(record, POST, at(42))]
@@ -357,10 +413,17 @@ def test_in_hivemind_the_signature_is_stripped_before_the_predicate_looks() -> N
     signature = RSASignatureValidator()
     predicate = PredicateValidator(lambda record: seen.append(record.value) or True)
     subkey = MSGPackSerializer.dumps(b"alice" + signature.local_public_key)
-    unsigned = DHTRecord(make_dht_record().key, subkey, MSGPackSerializer.dumps(5), get_dht_time() + 60)
-    for validators in ([predicate, SchemaValidator(HeartbeatSchema), signature], [signature, predicate]):
+    unsigned = DHTRecord(
+        make_dht_record().key, subkey, MSGPackSerializer.dumps(5), get_dht_time() + 60
+    )
+    for validators in (
+        [predicate, SchemaValidator(HeartbeatSchema), signature],
+        [signature, predicate],
+    ):
         composite = CompositeValidator(validators)
-        signed = DHTRecord(unsigned.key, subkey, composite.sign_value(unsigned), unsigned.expiration_time)
+        signed = DHTRecord(
+            unsigned.key, subkey, composite.sign_value(unsigned), unsigned.expiration_time
+        )
         assert signed.value != unsigned.value
         assert composite.validate(signed)
         assert seen.pop() == unsigned.value
@@ -411,7 +474,9 @@ def test_a_policy_and_every_predicate_must_agree() -> None:
 
 def test_the_policy_is_asked_first() -> None:
     asked: list[DHTRecord] = []
-    judge = compose(INFERENCE_POLICY, PredicateValidator(lambda record: asked.append(record) or True))
+    judge = compose(
+        INFERENCE_POLICY, PredicateValidator(lambda record: asked.append(record) or True)
+    )
     now = moment(5)
     assert refused(judge.admit(heartbeat(now, dave), now)).reason is Reason.NOT_ON_ROSTER
     assert refused(judge.recognise(heartbeat(now, dave), now)).reason is Reason.NOT_ON_ROSTER
@@ -435,12 +500,19 @@ def test_a_predicate_sees_the_record_as_hivemind_would_hold_it() -> None:
     record = heartbeat(now)
     judge.admit(record, now)
     judge.recognise(record, now)
-    seen = DHTRecord(DHTID.generate(source="hoster").to_bytes(), msgpack.packb(alice.author), HEARTBEAT, record.expiration_time)
+    seen = DHTRecord(
+        DHTID.generate(source="hoster").to_bytes(),
+        msgpack.packb(alice.author),
+        HEARTBEAT,
+        record.expiration_time,
+    )
     assert heard == [(seen, POST, now.data), (seen, GET, now.data)]
     heard.clear()
     commitment = sign(alice, f"hoster-commit_epoch_{EPOCH}", bytes(32), now.time_seconds + 1100)
     assert judge.admit(commitment, now)
-    assert heard[0][0].value == msgpack.packb(bytes(32)), "hivemind holds MessagePack, so bytes are wrapped"
+    assert heard[0][0].value == msgpack.packb(bytes(32)), (
+        "hivemind holds MessagePack, so bytes are wrapped"
+    )
 
 
 def test_hiveminds_schema_validator_is_asked_too() -> None:
@@ -453,13 +525,21 @@ def test_hiveminds_schema_validator_is_asked_too() -> None:
 
 
 @pytest.mark.parametrize(("block", "is_admitted"), [(15, True), (16, False)])
-def test_the_listing_composes_with_the_default_policy(monkeypatch: pytest.MonkeyPatch, block: int, is_admitted: bool) -> None:
+def test_the_listing_composes_with_the_default_policy(
+    monkeypatch: pytest.MonkeyPatch, block: int, is_admitted: bool
+) -> None:
     now = moment(block)
     monkeypatch.setattr("fixtures.seed_listing.get_dht_time", lambda: now.time_seconds)
-    judge = compose(INFERENCE_POLICY, HypertensorPredicateValidator(hypertensor_consensus_predicate()))
+    judge = compose(
+        INFERENCE_POLICY, HypertensorPredicateValidator(hypertensor_consensus_predicate())
+    )
     challenge = compute_challenge(CHALLENGE, NETWORK, EPOCH, make_roster(EPOCH).seed)
-    name, expiry = f"consensus-epoch_{EPOCH}", now.time_seconds + 650
-    for payload in (save(real_torch.from_numpy(challenge.copy())), Tensor("float32", challenge.shape).encode(challenge)):
+    name = f"consensus-epoch_{EPOCH}"
+    expiry = now.time_seconds + 650
+    for payload in (
+        save(real_torch.from_numpy(challenge.copy())),
+        Tensor("float32", challenge.shape).encode(challenge),
+    ):
         assert bool(judge.admit(sign(victor, name, payload, expiry), now)) is is_admitted
         assert judge.recognise(sign(victor, name, payload, expiry), now)
 
@@ -477,7 +557,10 @@ def test_a_plain_judge_takes_any_key_and_the_predicates_decide() -> None:
     for verdict in (plain().admit(record, now), plain().recognise(record, now)):
         assert isinstance(verdict, Admitted)
         assert (verdict.author, verdict.value) == (alice.author, {"x": 1.5})
-    assert refused(plain(PredicateValidator(yes), PredicateValidator(no)).admit(record, now)).reason is Reason.PREDICATE
+    assert (
+        refused(plain(PredicateValidator(yes), PredicateValidator(no)).admit(record, now)).reason
+        is Reason.PREDICATE
+    )
 
 
 def test_a_plain_judge_without_predicates_is_refused_at_start() -> None:
@@ -501,7 +584,10 @@ def test_what_cannot_be_left_out_stays() -> None:
     assert deny(sign(alice, "key", b"\xc0", now.time_seconds)) is Reason.EXPIRY
     assert deny(sign(alice, "key", b"\xc0", float("nan"))) is Reason.EXPIRY
     assert deny(sign(alice, "key", b"\xc0" * 200, now.time_seconds + 100)) is Reason.TOO_LARGE
-    assert deny(sign(alice, "key", b"\xc0", now.time_seconds + 100, network=bytes(32))) is Reason.BAD_SIGNATURE
+    assert (
+        deny(sign(alice, "key", b"\xc0", now.time_seconds + 100, network=bytes(32)))
+        is Reason.BAD_SIGNATURE
+    )
     assert deny(msgspec.structs.replace(good, author=victor.author)) is Reason.BAD_SIGNATURE
     assert deny(msgspec.structs.replace(good, key=bytes(20))) is Reason.BAD_SIGNATURE
     assert deny(msgspec.structs.replace(good, key=bytes(21))) is Reason.UNKNOWN_KEY
@@ -509,7 +595,10 @@ def test_what_cannot_be_left_out_stays() -> None:
     assert deny(sign(alice, "key", nest(17), now.time_seconds + 100)) is Reason.MALFORMED
     stale = msgspec.structs.replace(now, is_stale=True)
     assert refused(judge.admit(good, stale)).reason is Reason.CHAIN_STALE
-    assert refused(PlainJudge({}.__getitem__, PredicateValidator(yes)).admit(good, now)).reason is Reason.CHAIN_STALE
+    assert (
+        refused(PlainJudge({}.__getitem__, PredicateValidator(yes)).admit(good, now)).reason
+        is Reason.CHAIN_STALE
+    )
     assert asked == []
 
 
@@ -531,8 +620,12 @@ def test_the_keys_of_a_plain_judge_have_replicas() -> None:
     assert first.replica_set != second.replica_set
 
 
-@pytest.mark.parametrize("wrap", [lambda moment: moment, lambda moment: [moment], lambda moment: {"a": {"b": [moment]}}])
-def test_the_serializer_refuses_the_timestamps_that_msgpack_reads_unasked(wrap: Callable[[object], object]) -> None:
+@pytest.mark.parametrize(
+    "wrap", [lambda moment: moment, lambda moment: [moment], lambda moment: {"a": {"b": [moment]}}]
+)
+def test_the_serializer_refuses_the_timestamps_that_msgpack_reads_unasked(
+    wrap: Callable[[object], object],
+) -> None:
     with pytest.raises(Malformed, match="timestamp"):
         MSGPackSerializer.loads(msgpack.packb(wrap(msgpack.Timestamp(1, 2))))
 

@@ -141,7 +141,16 @@ def test_odd_messagepack_is_malformed(payload: bytes) -> None:
 
 
 def test_nesting_and_length_are_accepted_up_to_the_bounds() -> None:
-    for value in (nest(MAX_DEPTH - 2), [0] * (MAX_ITEMS - 2), b"bytes", -1, "text", True, 2.5, None):
+    for value in (
+        nest(MAX_DEPTH - 2),
+        [0] * (MAX_ITEMS - 2),
+        b"bytes",
+        -1,
+        "text",
+        True,
+        2.5,
+        None,
+    ):
         assert Map(Anything).decode(msgspec.msgpack.encode({"value": value})).value == value
 
 
@@ -200,10 +209,17 @@ def test_a_flipped_bit_gives_malformed_or_another_valid_heartbeat(data: st.DataO
     assert msgspec.msgpack.decode(heartbeat.to_bytes()) == msgspec.msgpack.decode(bytes(payload))
 
 
-@pytest.mark.parametrize("bent", [{"state": True}, {"state": 1.0}, {"throughput": 2}, {"throughput": True}])
+@pytest.mark.parametrize(
+    "bent", [{"state": True}, {"state": 1.0}, {"throughput": 2}, {"throughput": True}]
+)
 def test_what_python_calls_equal_is_still_another_value(bent: dict[str, object]) -> None:
     heartbeat = Heartbeat(
-        state=ServerState.JOINING, role="hoster", throughput=1.0, public_name="a", version="0", policy_digest="00" * 32
+        state=ServerState.JOINING,
+        role="hoster",
+        throughput=1.0,
+        public_name="a",
+        version="0",
+        policy_digest="00" * 32,
     )
     with pytest.raises(Malformed, match="in its own type"):
         Map(Heartbeat).decode(msgspec.msgpack.encode(heartbeat.model_dump() | bent))

@@ -1,4 +1,6 @@
-"""Tensors by safetensors: exactly the declared dtype, shape and range, in the library's own encoding."""
+"""Tensors by safetensors: exactly the declared dtype, shape and range, in the library's own
+encoding.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def save(**arrays: NDArray[Any]) -> bytes:
 
 
 def pack(header: object, data: bytes, padding: int = 0) -> bytes:
-    text = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+    text = (
+        header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+    )
     text += b" " * padding
     return len(text).to_bytes(8, "little") + text + data
 
@@ -102,7 +106,9 @@ def test_numbers_are_finite(dtype: str, bad: float) -> None:
         ("uint8", [0, 4], [5, 0]),
     ],
 )
-def test_nothing_is_larger_than_max_abs(dtype: str, inside: list[float], outside: list[float]) -> None:
+def test_nothing_is_larger_than_max_abs(
+    dtype: str, inside: list[float], outside: list[float]
+) -> None:
     schema = Tensor(dtype, (2,), max_abs=4)
     np.testing.assert_array_equal(schema.decode(save(tensor=np.array(inside, dtype))), inside)
     with pytest.raises(Malformed, match="up to 4"):
@@ -133,7 +139,9 @@ def test_nothing_is_larger_than_max_abs(dtype: str, inside: list[float], outside
         pack(entry("F32", [-2, -2], 16), bytes(16)),
         pack(entry("F32", [2, 2], 12), bytes(16), 2),
         pack({"tensor": {"dtype": "F32", "shape": [2, 2], "data_offsets": [-16, 0]}}, bytes(16)),
-        pack(b'{"tensor":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"tensor":{}}', bytes(16)),
+        pack(
+            b'{"tensor":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"tensor":{}}', bytes(16)
+        ),
         pack(b'{"tensor":' * 50, b""),
         pack(b"[" * 500, b""),
         pack(b'{"tensor":"\xff"}', b""),
@@ -147,7 +155,9 @@ def test_anything_else_is_malformed(payload: bytes) -> None:
 
 def test_a_huge_empty_shape_is_malformed_even_where_it_was_declared() -> None:
     with pytest.raises(Malformed):
-        Tensor("float32", ((0, 2**62), (0, 2**62), 0)).decode(pack(entry("F32", [2**61, 2**61, 0], 0), b"", 0))
+        Tensor("float32", ((0, 2**62), (0, 2**62), 0)).decode(
+            pack(entry("F32", [2**61, 2**61, 0], 0), b"", 0)
+        )
 
 
 def test_a_bool_is_nought_or_one() -> None:
@@ -158,7 +168,12 @@ def test_a_bool_is_nought_or_one() -> None:
 
 
 def test_an_author_cannot_encode_what_replicas_would_refuse() -> None:
-    for array in (VALUES.astype(np.float64), VALUES.reshape(4), VALUES.astype(np.complex64), VALUES * np.float32("nan")):
+    for array in (
+        VALUES.astype(np.float64),
+        VALUES.reshape(4),
+        VALUES.astype(np.complex64),
+        VALUES * np.float32("nan"),
+    ):
         with pytest.raises(Malformed):
             PAIR.encode(array)
     np.testing.assert_array_equal(PAIR.decode(PAIR.encode(VALUES.T)), VALUES.T)
@@ -197,11 +212,17 @@ def test_the_description_says_all_that_is_accepted() -> None:
 
 
 @given(st.data())
-def test_mutated_bytes_give_malformed_or_a_tensor_of_the_declared_shape(data: st.DataObject) -> None:
+def test_mutated_bytes_give_malformed_or_a_tensor_of_the_declared_shape(
+    data: st.DataObject,
+) -> None:
     payload = bytearray(PAYLOAD)
     for _ in range(data.draw(st.integers(1, 4))):
         payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
-    mutant = bytes(payload[: data.draw(st.sampled_from([len(payload), data.draw(st.integers(0, len(payload)))]))])
+    mutant = bytes(
+        payload[
+            : data.draw(st.sampled_from([len(payload), data.draw(st.integers(0, len(payload)))]))
+        ]
+    )
     try:
         array = PAIR.decode(mutant)
     except Malformed:

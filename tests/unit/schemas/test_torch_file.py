@@ -1,4 +1,6 @@
-"""Tensors by `torch.save`: one plain tensor is read, everything else is refused, and nothing is ever unpickled."""
+"""Tensors by `torch.save`: one plain tensor is read, everything else is refused, and nothing is
+ever unpickled.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def save(value: object, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def rezip(change: Callable[[dict[str, bytes]], None], compression: int = zipfile.ZIP_STORED) -> bytes:
+def rezip(
+    change: Callable[[dict[str, bytes]], None], compression: int = zipfile.ZIP_STORED
+) -> bytes:
     """The zip of a good tensor, with its members changed."""
     with zipfile.ZipFile(io.BytesIO(PAYLOAD)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
@@ -61,7 +65,9 @@ STORAGE = "archive/data/0"
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_every_plain_tensor_comes_back_as_it_was_saved(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+def test_every_plain_tensor_comes_back_as_it_was_saved(
+    dtype: torch.dtype, shape: tuple[int, ...]
+) -> None:
     tensor = (torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 3).to(dtype)
     schema = Tensor(str(dtype).removeprefix("torch."), tuple((0, side) for side in shape))
     expected = tensor.float() if dtype is torch.bfloat16 else tensor
@@ -167,8 +173,12 @@ def drop(name: str) -> Callable[[dict[str, bytes]], None]:
         lambda members: members.update({PICKLE: members[PICKLE] + b"."}),
         lambda members: members.update({PICKLE: b"\x80\x02N."}),
         lambda members: members.update({PICKLE: bytes(5000)}),
-        lambda members: members.update({PICKLE: members[PICKLE].replace(b"K\x02K\x02\x86", b"J\xff\xff\xff\xffK\x02\x86")}),
-        lambda members: members.update({PICKLE: members[PICKLE].replace(b"FloatStorage", b"EvilStorage")}),
+        lambda members: members.update(
+            {PICKLE: members[PICKLE].replace(b"K\x02K\x02\x86", b"J\xff\xff\xff\xffK\x02\x86")}
+        ),
+        lambda members: members.update(
+            {PICKLE: members[PICKLE].replace(b"FloatStorage", b"EvilStorage")}
+        ),
         lambda members: members.update({f"archive/version{i}": b"" for i in range(MAX_MEMBERS)}),
     ],
 )
@@ -192,7 +202,9 @@ def test_a_member_named_twice_is_malformed() -> None:
 
 def test_a_directory_that_claims_many_members_is_refused_unread() -> None:
     with pytest.raises(Malformed, match="at most"):
-        PAIR.decode(PAYLOAD[:-22] + struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 65535, 65535, 1, 0, 0))
+        PAIR.decode(
+            PAYLOAD[:-22] + struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 65535, 65535, 1, 0, 0)
+        )
 
 
 def test_every_truncation_is_malformed() -> None:
@@ -214,7 +226,9 @@ def test_every_flipped_bit_gives_malformed_or_the_same_tensor() -> None:
 
 
 @given(st.data())
-def test_a_mutated_pickle_gives_malformed_or_a_tensor_of_the_declared_shape(data: st.DataObject) -> None:
+def test_a_mutated_pickle_gives_malformed_or_a_tensor_of_the_declared_shape(
+    data: st.DataObject,
+) -> None:
     def change(members: dict[str, bytes]) -> None:
         content = bytearray(members[PICKLE])
         for _ in range(data.draw(st.integers(1, 3))):

@@ -44,7 +44,9 @@ def get_loop_seconds() -> float:
     return asyncio.get_running_loop().time()
 
 
-def test_a_silent_replica_costs_a_reader_a_hedge_until_it_is_known_and_then_nothing(tmp_path: Path) -> None:
+def test_a_silent_replica_costs_a_reader_a_hedge_until_it_is_known_and_then_nothing(
+    tmp_path: Path,
+) -> None:
     async def story(town: Town) -> None:
         for them in town.neighbours:
             await them.post(NOTE, them.write(NOTE))
@@ -81,7 +83,9 @@ def test_who_answers_again_is_not_suspected_any_more(tmp_path: Path) -> None:
     live(tmp_path, story, latency_seconds=0.0)
 
 
-def test_beyond_f_silent_replicas_are_waited_for_twice_and_less_when_they_are_known(tmp_path: Path) -> None:
+def test_beyond_f_silent_replicas_are_waited_for_twice_and_less_when_they_are_known(
+    tmp_path: Path,
+) -> None:
     async def story(town: Town) -> None:
         reader = town.neighbours[0]
         for them in town.neighbours[-2:]:
@@ -97,15 +101,20 @@ def test_beyond_f_silent_replicas_are_waited_for_twice_and_less_when_they_are_kn
 
 
 def test_a_replica_that_could_still_matter_is_waited_for(tmp_path: Path) -> None:
-    """Alice's record has a receipt of each of two replicas that answer, too few to prove it; the third one is late."""
+    """Alice's record has a receipt of each of two replicas that answer, too few to prove it; the
+    third one is late.
+    """
 
     async def story(town: Town) -> None:
-        alice, reader = town.neighbours[0], town.neighbours[-1]
+        alice = town.neighbours[0]
+        reader = town.neighbours[-1]
         record = alice.write(NOTE)
         await alice.post_to(town.neighbours[:3], record)
         town.neighbours[2].answer_after(1.5)
         reading = await reader.read(NOTE)
-        assert reading.signers[compute_record_id(record)] == frozenset(them.author for them in town.neighbours[:3])
+        assert reading.signers[compute_record_id(record)] == frozenset(
+            them.author for them in town.neighbours[:3]
+        )
         assert list(reading.proofs) == [compute_record_id(record)]
 
     live(tmp_path, story, 7, latency_seconds=0.0)
@@ -141,7 +150,8 @@ def test_a_posting_ends_at_its_deadline_whoever_is_silent(tmp_path: Path) -> Non
 
 def test_stragglers_get_the_record_after_the_posting_is_complete(tmp_path: Path) -> None:
     async def story(town: Town) -> None:
-        alice, late = town.neighbours[0], town.neighbours[-1]
+        alice = town.neighbours[0]
+        late = town.neighbours[-1]
         late.fall_silent()
         began = get_loop_seconds()
         posting = await alice.post(NOTE, alice.write(NOTE))
@@ -153,7 +163,9 @@ def test_stragglers_get_the_record_after_the_posting_is_complete(tmp_path: Path)
     live(tmp_path, story, latency_seconds=0.0)
 
 
-def test_a_straggler_is_tried_each_second_until_the_record_is_complete_and_then_each_block(tmp_path: Path) -> None:
+def test_a_straggler_is_tried_each_second_until_the_record_is_complete_and_then_each_block(
+    tmp_path: Path,
+) -> None:
     async def story(town: Town) -> None:
         asked: list[float] = []
 
@@ -165,7 +177,9 @@ def test_a_straggler_is_tried_each_second_until_the_record_is_complete_and_then_
         straggler._line.handler = others[0]._line.handler = say_nothing
         posting = asyncio.create_task(alice.post(NOTE, alice.write(NOTE), within_seconds=100.0))
         await asyncio.sleep(30)
-        assert asked[-1] - asked[-3] == pytest.approx(1.0), "two of four say nothing, and three make it complete"
+        assert asked[-1] - asked[-3] == pytest.approx(1.0), (
+            "two of four say nothing, and three make it complete"
+        )
         others[0].speak()
         assert (await posting).is_complete
         await asyncio.sleep(30)
@@ -176,10 +190,16 @@ def test_a_straggler_is_tried_each_second_until_the_record_is_complete_and_then_
 
 def test_lost_messages_are_made_up_for(tmp_path: Path) -> None:
     async def story(town: Town) -> None:
-        postings = await asyncio.gather(*(them.post(NOTE, them.write(NOTE)) for them in town.neighbours))
+        postings = await asyncio.gather(
+            *(them.post(NOTE, them.write(NOTE)) for them in town.neighbours)
+        )
         assert all(posting.is_complete for posting in postings)
         readings = [await them.read(NOTE) for them in town.neighbours]
-        found = [frozenset(reading.get_record_ids(Standing.COMPLETE)) for reading in readings if reading.is_enough]
+        found = [
+            frozenset(reading.get_record_ids(Standing.COMPLETE))
+            for reading in readings
+            if reading.is_enough
+        ]
         assert len(found) >= 5
         assert set(found) == {frozenset(posting.record_id for posting in postings)}
 
@@ -191,7 +211,10 @@ def test_many_large_values_under_one_key_are_read_whole(tmp_path: Path) -> None:
     names = [f"author {number}" for number in range(64)]
 
     async def story(town: Town) -> None:
-        records = [them.write(LARGE, bytes([number]) * LARGE_BYTES) for number, them in enumerate(town.neighbours)]
+        records = [
+            them.write(LARGE, bytes([number]) * LARGE_BYTES)
+            for number, them in enumerate(town.neighbours)
+        ]
         pairs = zip(town.neighbours, records, strict=True)
         postings = await asyncio.gather(*(them.post(LARGE, record) for them, record in pairs))
         assert all(posting.is_complete for posting in postings)
@@ -206,7 +229,11 @@ def test_many_large_values_under_one_key_are_read_whole(tmp_path: Path) -> None:
 def test_what_nobody_may_write_does_not_exist_however_many_vouch_for_it(tmp_path: Path) -> None:
     class Picky(Policy):
         def recognise(self, record: Record, now: EvaluationContext) -> Verdict:
-            return Denied(Reason.PREDICATE) if record.payload == bytes(32) else super().recognise(record, now)
+            return (
+                Denied(Reason.PREDICATE)
+                if record.payload == bytes(32)
+                else super().recognise(record, now)
+            )
 
     async def story(town: Town) -> None:
         alice, bob, visitor = *town.neighbours[:2], town.visitor
@@ -222,11 +249,14 @@ def test_what_nobody_may_write_does_not_exist_however_many_vouch_for_it(tmp_path
 
 
 def test_the_records_of_another_epoch_are_none_of_this_one(tmp_path: Path) -> None:
-    """All replicas show last epoch's records under this epoch's key, with the receipts that they have for them. A receipt is
-    for one key, one epoch and one of its blocks, and each of the three tells them apart."""
+    """All replicas show last epoch's records under this epoch's key, with the receipts that they
+    have for them. A receipt is for one key, one epoch and one of its blocks, and each of the three
+    tells them apart.
+    """
 
     async def story(town: Town) -> None:
-        alice, reader = town.neighbours[0], town.neighbours[-1]
+        alice = town.neighbours[0]
+        reader = town.neighbours[-1]
         old = alice.write(NOTE)
         await alice.post_to(town.neighbours, old)
         await town.move_to(5, epoch=1)
@@ -242,7 +272,9 @@ def test_the_records_of_another_epoch_are_none_of_this_one(tmp_path: Path) -> No
         reading = await reader.store.read(town.get_key_rule(NOTE, 1, reader), wait_for_all=True)
         assert not reading.proofs
         assert not any(reading.signers.values())
-        assert list((await town.visitor.store.read(town.get_key_rule(NOTE, 0, reader))).proofs) == [compute_record_id(old)]
+        assert list((await town.visitor.store.read(town.get_key_rule(NOTE, 0, reader))).proofs) == [
+            compute_record_id(old)
+        ]
 
     live(tmp_path, story)
 
@@ -274,7 +306,9 @@ def test_an_epoch_whose_roster_was_empty_reads_as_nothing(tmp_path: Path) -> Non
     """The epoch before the subnet's first: its submission is about nobody."""
 
     async def story(town: Town) -> None:
-        town.schedule.add(EpochContext(town.chain.network_id, town.chain.timing, Roster(1, bytes(32), ())))
+        town.schedule.add(
+            EpochContext(town.chain.network_id, town.chain.timing, Roster(1, bytes(32), ()))
+        )
         rule_reading = await town.visitor.store.read_all(NOTE, 1, wait_for_all=True)
         assert rule_reading.is_enough
         assert rule_reading.get_proofs(Standing.PROVEN) == {}

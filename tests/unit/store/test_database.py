@@ -13,7 +13,13 @@ from pathlib import Path
 import pytest
 
 from epochgate.core.commitment import Opening
-from epochgate.core.receipt import Proof, Receipt, RecordId, compute_receipt_bytes, compute_record_id
+from epochgate.core.receipt import (
+    Proof,
+    Receipt,
+    RecordId,
+    compute_receipt_bytes,
+    compute_record_id,
+)
 from epochgate.core.record import Record, compute_key
 from epochgate.core.storage_usage import Usage
 from epochgate.keys import SigningKey
@@ -38,7 +44,9 @@ def database(request: pytest.FixtureRequest, path: Path) -> Iterator[NodeDatabas
     database.close()
 
 
-def commit(author: SigningKey, payload: bytes = b"digest", expiration_time: float = LATER_SECONDS) -> Record:
+def commit(
+    author: SigningKey, payload: bytes = b"digest", expiration_time: float = LATER_SECONDS
+) -> Record:
     return sign(author, COMMITS, payload, expiration_time)
 
 
@@ -63,7 +71,11 @@ def test_a_record_is_there_with_its_receipt(database: NodeDatabase) -> None:
 
     held = database.held[KEY, alice.author]
     record_id = compute_record_id(record)
-    assert (held.value_digest, held.expiration_time, held.epoch) == (record_id.value_digest, LATER_SECONDS, 5)
+    assert (held.value_digest, held.expiration_time, held.epoch) == (
+        record_id.value_digest,
+        LATER_SECONDS,
+        5,
+    )
     assert database.get_record(KEY, alice.author) == record
     assert database.get_receipts(record_id) == (receipt,)
 
@@ -79,8 +91,11 @@ def test_nobody_and_nothing_is_none(database: NodeDatabase) -> None:
     assert database.get_score_list(5) is None
 
 
-def test_a_newer_record_takes_the_place_of_the_older_and_of_its_receipts(database: NodeDatabase) -> None:
-    older, newer = commit(alice, b"older"), commit(alice, b"newer and longer", LATER_SECONDS + 1)
+def test_a_newer_record_takes_the_place_of_the_older_and_of_its_receipts(
+    database: NodeDatabase,
+) -> None:
+    older = commit(alice, b"older")
+    newer = commit(alice, b"newer and longer", LATER_SECONDS + 1)
     database.keep(older, [vouch(victor, older)], epoch=5)
 
     database.keep(newer, [vouch(vera, newer)], epoch=6)
@@ -97,7 +112,10 @@ def test_the_same_record_again_keeps_the_receipt_it_had(database: NodeDatabase) 
 
     database.keep(record, [vouch(victor, record, block=533), vouch(vera, record)], epoch=5)
 
-    assert set(database.get_receipts(compute_record_id(record))) == {vouch(victor, record, block=520), vouch(vera, record)}
+    assert set(database.get_receipts(compute_record_id(record))) == {
+        vouch(victor, record, block=520),
+        vouch(vera, record),
+    }
 
 
 def test_receipts_of_others_add_up_in_order_of_replica(database: NodeDatabase) -> None:
@@ -113,7 +131,8 @@ def test_receipts_of_others_add_up_in_order_of_replica(database: NodeDatabase) -
 
 
 def test_receipts_for_what_is_not_held_leave_nothing_behind(database: NodeDatabase) -> None:
-    record, other = commit(alice), commit(alice, b"another digest")
+    record = commit(alice)
+    other = commit(alice, b"another digest")
     database.keep(record, [], epoch=5)
 
     database.add_receipts(compute_record_id(other), [vouch(vera, other)])
@@ -132,17 +151,22 @@ def test_a_listing_is_in_order_of_author_without_what_expired(database: NodeData
     entries = list(database.get_listing(KEY, NOW_SECONDS))
 
     assert [entry.author for entry in entries] == authors
-    assert [entry.author for entry in database.get_listing(KEY, NOW_SECONDS, after=authors[1])] == authors[2:]
+    assert [
+        entry.author for entry in database.get_listing(KEY, NOW_SECONDS, after=authors[1])
+    ] == authors[2:]
     assert entries[0].value_bytes == len(commit(alice).value)
     assert entries[0].receipts[0].replica == victor.author
     assert list(database.get_listing(compute_key("hoster"), NOW_SECONDS)) == []
 
 
-def test_a_listing_shows_what_has_come_and_gone_since_it_was_last_asked_for(database: NodeDatabase) -> None:
+def test_a_listing_shows_what_has_come_and_gone_since_it_was_last_asked_for(
+    database: NodeDatabase,
+) -> None:
     def list_receipts() -> dict[bytes, int]:
         return {entry.author: len(entry.receipts) for entry in database.get_listing(KEY, 0.0)}
 
-    one, other = commit(alice, expiration_time=NOW_SECONDS), commit(bob)
+    one = commit(alice, expiration_time=NOW_SECONDS)
+    other = commit(bob)
     database.keep(one, [vouch(victor, one)], epoch=5)
     assert list_receipts() == {alice.author: 1}
     database.keep(other, [vouch(victor, other)], epoch=6)
@@ -153,8 +177,11 @@ def test_a_listing_shows_what_has_come_and_gone_since_it_was_last_asked_for(data
     assert list_receipts() == {bob.author: 2}
 
 
-def test_entries_and_bytes_are_counted_of_an_author_in_an_epoch_of_a_key_and_of_all(database: NodeDatabase) -> None:
-    one, other = commit(alice, b"1" * 100), sign(alice, "hoster", b"2" * 50, NOW_SECONDS)
+def test_entries_and_bytes_are_counted_of_an_author_in_an_epoch_of_a_key_and_of_all(
+    database: NodeDatabase,
+) -> None:
+    one = commit(alice, b"1" * 100)
+    other = sign(alice, "hoster", b"2" * 50, NOW_SECONDS)
     for record in (one, other, commit(bob, b"3" * 10)):
         database.keep(record, [], epoch=5)
 
@@ -162,18 +189,29 @@ def test_entries_and_bytes_are_counted_of_an_author_in_an_epoch_of_a_key_and_of_
     database.keep(renewed, [], epoch=6)
 
     assert database.usage.get_authors(alice.author, 5) == Usage(1, len(one.value))
-    assert database.usage.get_authors(alice.author, 6) == database.usage.get_keys(other.key) == Usage(1, len(renewed.value))
+    assert (
+        database.usage.get_authors(alice.author, 6)
+        == database.usage.get_keys(other.key)
+        == Usage(1, len(renewed.value))
+    )
     assert database.usage.get_authors(carol.author, 5) == Usage()
     assert database.usage.get_keys(KEY).entries == 2
     assert database.usage.get_all().entries == 3
 
     database.forget(LATER_SECONDS, oldest_epoch=7)
 
-    assert database.usage.get_authors(alice.author, 6) == database.usage.get_keys(KEY) == database.usage.get_all() == Usage()
+    assert (
+        database.usage.get_authors(alice.author, 6)
+        == database.usage.get_keys(KEY)
+        == database.usage.get_all()
+        == Usage()
+    )
 
 
 def test_only_the_first_pair_of_evidence_is_kept(database: NodeDatabase) -> None:
-    first, second, third = commit(alice, b"first"), commit(alice, b"second"), commit(alice, b"third")
+    first = commit(alice, b"first")
+    second = commit(alice, b"second")
+    third = commit(alice, b"third")
     assert not database.has_evidence(KEY, alice.author)
 
     database.keep_evidence(first, second, epoch=5)
@@ -191,7 +229,9 @@ def test_what_a_node_once_said_it_says_again(database: NodeDatabase) -> None:
     said = commit(alice, b"digest")
 
     assert database.keep_own("hoster-commit", 5, said, opening) == said
-    after_a_restart = database.keep_own("hoster-commit", 5, commit(alice, b"another"), Opening(b"t" * 32, b"c" * 32, b"scores"))
+    after_a_restart = database.keep_own(
+        "hoster-commit", 5, commit(alice, b"another"), Opening(b"t" * 32, b"c" * 32, b"scores")
+    )
 
     assert after_a_restart == said
     assert database.get_own_record("hoster-commit", 5) == said
@@ -213,12 +253,18 @@ def test_proofs_are_kept_with_all_the_receipts_ever_read(database: NodeDatabase)
     proofs = {proof.record.author: proof for proof in database.get_proofs(KEY)}
 
     assert proofs[alice.author].record == record
-    assert {receipt.replica for receipt in proofs[alice.author].receipts} == {victor.author, vera.author, vito.author}
+    assert {receipt.replica for receipt in proofs[alice.author].receipts} == {
+        victor.author,
+        vera.author,
+        vito.author,
+    }
     assert proofs[bob.author] == Proof(commit(bob), ())
 
 
 def test_both_values_of_an_equivocator_are_kept_as_proofs(database: NodeDatabase) -> None:
-    database.keep_proofs(5, [Proof(commit(alice, b"first"), ()), Proof(commit(alice, b"second"), ())])
+    database.keep_proofs(
+        5, [Proof(commit(alice, b"first"), ()), Proof(commit(alice, b"second"), ())]
+    )
 
     assert {proof.record.payload for proof in database.get_proofs(KEY)} == {b"first", b"second"}
 
@@ -232,7 +278,8 @@ def test_a_score_list_comes_back_as_it_was(database: NodeDatabase) -> None:
 
 
 def test_forgetting_lets_go_of_old_epochs_and_of_nothing_else(database: NodeDatabase) -> None:
-    old, fresh = commit(alice, expiration_time=NOW_SECONDS), sign(alice, "hoster-commit_epoch_6", b"digest", NOW_SECONDS)
+    old = commit(alice, expiration_time=NOW_SECONDS)
+    fresh = sign(alice, "hoster-commit_epoch_6", b"digest", NOW_SECONDS)
     living = sign(bob, "hoster", b"heartbeat", LATER_SECONDS)
     for epoch, record in ((5, old), (6, fresh), (5, living)):
         database.keep(record, [vouch(victor, record)], epoch)
@@ -247,7 +294,10 @@ def test_forgetting_lets_go_of_old_epochs_and_of_nothing_else(database: NodeData
     assert set(database.held) == {(fresh.key, alice.author), (living.key, bob.author)}
     assert database.get_record(old.key, alice.author) is None
     assert database.get_record(living.key, bob.author) == living
-    assert (database.get_own_record("hoster-commit", 5), database.get_own_record("hoster-commit", 6)) == (None, old)
+    assert (
+        database.get_own_record("hoster-commit", 5),
+        database.get_own_record("hoster-commit", 6),
+    ) == (None, old)
     assert (database.get_score_list(5), database.get_score_list(6)) == (None, (6,))
     assert database.get_proofs(KEY) == ()
     assert not database.has_evidence(KEY, alice.author)
@@ -259,19 +309,24 @@ def test_forgetting_lets_go_of_old_epochs_and_of_nothing_else(database: NodeData
 
 def test_everything_is_there_when_the_ledger_is_opened_again(path: Path) -> None:
     database = NodeDatabase(path)
-    record, large = commit(alice), sign(bob, "hoster", b"x" * (3 << 20), LATER_SECONDS)
+    record = commit(alice)
+    large = sign(bob, "hoster", b"x" * (3 << 20), LATER_SECONDS)
     for each in (record, large):
         database.keep(each, [vouch(victor, each)], epoch=5)
     database.add_receipts(compute_record_id(record), [vouch(vera, record)])
     database.keep_evidence(record, commit(alice, b"other"), epoch=5)
-    held, usage = dict(database.held), database.usage.get_all()
+    held = dict(database.held)
+    usage = database.usage.get_all()
 
     database = reopen(database, path)
 
     assert database.held == held
     assert database.usage.get_all() == usage
     assert database.get_record(large.key, bob.author) == large
-    assert {receipt.replica for receipt in database.get_receipts(compute_record_id(record))} == {victor.author, vera.author}
+    assert {receipt.replica for receipt in database.get_receipts(compute_record_id(record))} == {
+        victor.author,
+        vera.author,
+    }
     assert database.has_evidence(KEY, alice.author)
     database.close()
 
@@ -291,7 +346,10 @@ def test_only_the_owner_can_read_the_file(path: Path) -> None:
 
 def test_a_second_node_on_the_same_ledger_is_refused(path: Path) -> None:
     database = NodeDatabase(path)
-    code = "import sys, pathlib; from epochgate.store.database import NodeDatabase; NodeDatabase(pathlib.Path(sys.argv[1]))"
+    code = (
+        "import sys, pathlib; from epochgate.store.database import NodeDatabase;"
+        " NodeDatabase(pathlib.Path(sys.argv[1]))"
+    )
 
     command = [sys.executable, "-c", code, str(path)]
     other = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -454,9 +512,13 @@ def test_a_killed_node_finds_every_record_whose_receipt_it_gave(path: Path) -> N
         author = bytes.fromhex("002408011220") + bytes(32)
         record = Record(seed[:20], author, seed * (value_bytes // 32), 2e9)
         assert database.get_record(record.key, author) == record
-        assert database.get_receipts(compute_record_id(record)) == (Receipt(author, life, number, seed + seed),)
+        assert database.get_receipts(compute_record_id(record)) == (
+            Receipt(author, life, number, seed + seed),
+        )
         assert database.get_own_record("commit", 1000 * life + number) == record
-        assert database.get_own_opening("commit", 1000 * life + number) == Opening(seed, seed, record.value)
+        assert database.get_own_opening("commit", 1000 * life + number) == Opening(
+            seed, seed, record.value
+        )
     for (key, author), held in database.held.items():
         whole = database.get_record(key, author)
         assert whole is not None
@@ -475,4 +537,8 @@ def run_until_killed(path: Path, life: int, lines: int) -> list[tuple[int, int, 
     rest = writer.stdout.read()
     assert writer.wait() == -signal.SIGKILL
     writer.stdout.close()
-    return [json.loads(line) for line in (*promises, *rest.splitlines(keepends=True)) if line.endswith(b"\n")]
+    return [
+        json.loads(line)
+        for line in (*promises, *rest.splitlines(keepends=True))
+        if line.endswith(b"\n")
+    ]

@@ -13,9 +13,18 @@ from people import alice, bob, meet
 FEW = Allowance(Rate(1.0, 2.0), Rate(1000.0, 1000.0))
 
 
-def ask(limiter: RateLimiter, sender: bytes, now_seconds: float, size_bytes: int = 1, *, is_member: bool = True) -> float:
+def ask(
+    limiter: RateLimiter,
+    sender: bytes,
+    now_seconds: float,
+    size_bytes: int = 1,
+    *,
+    is_member: bool = True,
+) -> float:
     """How long the sender has to wait; 0 when its request was taken and paid for."""
-    buckets_in_turn, wait_seconds = limiter.find_buckets(sender, is_member=is_member, now_seconds=now_seconds)
+    buckets_in_turn, wait_seconds = limiter.find_buckets(
+        sender, is_member=is_member, now_seconds=now_seconds
+    )
     for buckets in buckets_in_turn:
         buckets.debit(1, size_bytes)
     assert bool(buckets_in_turn) == (wait_seconds == 0)
@@ -33,7 +42,9 @@ def test_a_bucket_says_when_enough_is_there() -> None:
 
 
 @given(st.lists(st.floats(0, 1e9), min_size=1))
-def test_a_bucket_never_holds_more_than_its_burst_whatever_the_clock_does(times: list[float]) -> None:
+def test_a_bucket_never_holds_more_than_its_burst_whatever_the_clock_does(
+    times: list[float],
+) -> None:
     bucket = TokenBucket(Rate(3.0, 5.0), 0.0)
     for now_seconds in times:
         assert bucket.compute_wait_seconds(5.5, now_seconds) > 0
@@ -60,7 +71,9 @@ def test_who_was_told_to_wait_is_known_until_then_whatever_the_clock_does() -> N
     assert limiter.compute_retry_after_seconds(alice.author, 10.0) == 0
     assert ask(limiter, alice.author, 10.0) == 1.0
     assert limiter.compute_retry_after_seconds(alice.author, 10.25) == 0.75
-    assert [limiter.compute_retry_after_seconds(alice.author, seconds) for seconds in (11.0, 9.0)] == [0, 0]
+    assert [
+        limiter.compute_retry_after_seconds(alice.author, seconds) for seconds in (11.0, 9.0)
+    ] == [0, 0]
     assert limiter.compute_retry_after_seconds(bob.author, 10.25) == 0
     assert [ask(limiter, b"stranger", 10.0, is_member=False) for _ in range(3)] == [0, 0, 1.0]
     assert limiter.compute_retry_after_seconds(b"stranger", 10.25) == 0.75
@@ -68,7 +81,8 @@ def test_who_was_told_to_wait_is_known_until_then_whatever_the_clock_does() -> N
 
 def test_strangers_share_what_all_of_them_have() -> None:
     limiter = RateLimiter(Limits(stranger=FEW, strangers=Allowance(Rate(1.0, 3.0), Rate(1e6, 1e6))))
-    carol, dave = meet("carol").author, meet("dave").author
+    carol = meet("carol").author
+    dave = meet("dave").author
     assert [ask(limiter, carol, 10.0, is_member=False) for _ in range(3)] == [0, 0, 1.0]
     assert [ask(limiter, dave, 10.0, is_member=False) for _ in range(2)] == [0, 1.0]
     assert ask(limiter, alice.author, 10.0) == 0
@@ -76,7 +90,9 @@ def test_strangers_share_what_all_of_them_have() -> None:
 
 def test_only_the_latest_strangers_are_remembered() -> None:
     plenty = Allowance(Rate(1e9, 1e9), Rate(1e9, 1e9))
-    limiter = RateLimiter(Limits(stranger=Allowance(Rate(0.001, 1.0), Rate(1e6, 1e6)), strangers=plenty))
+    limiter = RateLimiter(
+        Limits(stranger=Allowance(Rate(0.001, 1.0), Rate(1e6, 1e6)), strangers=plenty)
+    )
     assert ask(limiter, b"first", 10.0, is_member=False) == 0
     assert ask(limiter, b"first", 10.0, is_member=False) > 0
     for number in range(MAX_STRANGERS):

@@ -1,4 +1,6 @@
-"""Repair on the memory engine: what a replica takes from the others, and what it leaves; more in `suites.store_suite`."""
+"""Repair on the memory engine: what a replica takes from the others, and what it leaves; more in
+`suites.store_suite`.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +15,31 @@ from town import HEARTBEAT, NOTE, OWN, POLICY, Town
 
 def test_equivocation_comes_to_light_and_the_first_record_stays(tmp_path: Path) -> None:
     async def story(town: Town) -> None:
-        alice, grace = town.neighbours[0], town.neighbours[-1]
-        proven, own = alice.write(NOTE, b"1" * 32), alice.write(NOTE, b"2" * 32)
+        alice = town.neighbours[0]
+        grace = town.neighbours[-1]
+        proven = alice.write(NOTE, b"1" * 32)
+        own = alice.write(NOTE, b"2" * 32)
         await alice.post_to(town.neighbours[:-1], proven)
         await alice.post_to([grace], own)
         for _ in range(2):
             assert await grace.repair() == 0
-            assert [entry.value_digest for entry in grace.get_listing(NOTE)] == [compute_record_id(own).value_digest]
+            assert [entry.value_digest for entry in grace.get_listing(NOTE)] == [
+                compute_record_id(own).value_digest
+            ]
             assert grace.database.get_evidence(own.key) == ((own, proven),)
 
     live(tmp_path, story, 7)
 
 
-def test_a_renewed_record_takes_the_place_of_the_old_one_and_never_the_other_way(tmp_path: Path) -> None:
+def test_a_renewed_record_takes_the_place_of_the_old_one_and_never_the_other_way(
+    tmp_path: Path,
+) -> None:
     async def story(town: Town) -> None:
-        alice, grace = town.neighbours[0], town.neighbours[-1]
-        old, new, newest = (alice.write(HEARTBEAT, lifetime_seconds=seconds) for seconds in (100, 200, 300))
+        alice = town.neighbours[0]
+        grace = town.neighbours[-1]
+        old, new, newest = (
+            alice.write(HEARTBEAT, lifetime_seconds=seconds) for seconds in (100, 200, 300)
+        )
         await alice.post_to([grace], old)
         await alice.post_to(town.neighbours[:-1], new)
         assert await grace.repair() == 1
@@ -46,16 +57,21 @@ def test_receipts_of_others_are_added_to_what_is_held(tmp_path: Path) -> None:
         await alice.post_to(town.neighbours[:3], alice.write(NOTE))
         assert await alice.repair() == 0
         (entry,) = alice.get_listing(NOTE)
-        assert {receipt.replica for receipt in entry.receipts} == {them.author for them in town.neighbours[:3]}
+        assert {receipt.replica for receipt in entry.receipts} == {
+            them.author for them in town.neighbours[:3]
+        }
 
     live(tmp_path, story)
 
 
 def test_one_copy_with_its_receipts_is_enough_to_restore_the_others(tmp_path: Path) -> None:
-    """Receipts prove a record whoever shows them, so what is proven outlives most of those who signed for it."""
+    """Receipts prove a record whoever shows them, so what is proven outlives most of those who
+    signed for it.
+    """
 
     async def story(town: Town) -> None:
-        alice, last = town.neighbours[0], town.neighbours[-1]
+        alice = town.neighbours[0]
+        last = town.neighbours[-1]
         record = alice.write(OWN)
         await alice.post_to(town.neighbours[:-1], record)
         assert await last.repair() == 1
@@ -64,14 +80,19 @@ def test_one_copy_with_its_receipts_is_enough_to_restore_the_others(tmp_path: Pa
         for them in town.neighbours[:-1]:
             assert await them.repair() == 1
         reading = await alice.read(OWN)
-        assert reading.signers[compute_record_id(record)] == {them.author for them in town.neighbours[:-1]}
+        assert reading.signers[compute_record_id(record)] == {
+            them.author for them in town.neighbours[:-1]
+        }
 
     live(tmp_path, story)
 
 
-def test_records_of_the_two_epochs_before_are_taken_too_and_expired_ones_not(tmp_path: Path) -> None:
+def test_records_of_the_two_epochs_before_are_taken_too_and_expired_ones_not(
+    tmp_path: Path,
+) -> None:
     async def story(town: Town) -> None:
-        alice, grace = town.neighbours[0], town.neighbours[-1]
+        alice = town.neighbours[0]
+        grace = town.neighbours[-1]
         await alice.post_to(town.neighbours, alice.write(NOTE, lifetime_seconds=1190))
         await alice.post_to(town.neighbours, alice.write(OWN, lifetime_seconds=500))
         await town.move_to(5, epoch=1)
@@ -84,7 +105,8 @@ def test_records_of_the_two_epochs_before_are_taken_too_and_expired_ones_not(tmp
 
 def test_no_more_is_taken_than_may_be_stored(tmp_path: Path) -> None:
     async def story(town: Town) -> None:
-        alice, grace = town.neighbours[0], town.neighbours[-1]
+        alice = town.neighbours[0]
+        grace = town.neighbours[-1]
         for rule in (NOTE, OWN):
             await alice.post_to(town.neighbours[:-1], alice.write(rule))
         town.schedule.policy = Policy(*POLICY.rules, limits=Limits(author=Quota(1, 1 << 20)))

@@ -37,7 +37,19 @@ from epochgate.store.wire import (
     encode,
 )
 from people import meet
-from town import HEARTBEAT, LARGE, LARGE_BYTES, MAX_MESSAGE_BYTES, NAMES, NOTE, OTHER, POLICY, Line, Neighbour, Town
+from town import (
+    HEARTBEAT,
+    LARGE,
+    LARGE_BYTES,
+    MAX_MESSAGE_BYTES,
+    NAMES,
+    NOTE,
+    OTHER,
+    POLICY,
+    Line,
+    Neighbour,
+    Town,
+)
 
 mallory = meet("mallory")
 """Nobody's member."""
@@ -91,10 +103,19 @@ def make_limited(them: Neighbour, limits: Limits) -> Replica:
     return make_replica(them, policy)
 
 
-async def test_a_strangers_post_is_turned_away_before_it_is_decoded(alice: Neighbour, bob: Neighbour) -> None:
-    for data in (encode(Post(alice.write(NOTE))), b"\x92\xa4post and then rubbish", b"", b"\xdc\x00\x03\xa4list"):
+async def test_a_strangers_post_is_turned_away_before_it_is_decoded(
+    alice: Neighbour, bob: Neighbour
+) -> None:
+    for data in (
+        encode(Post(alice.write(NOTE))),
+        b"\x92\xa4post and then rubbish",
+        b"",
+        b"\xdc\x00\x03\xa4list",
+    ):
         reply = decode_reply(await bob.replica.handle(mallory.author, data))
-        assert reply == Refused("not-on-roster", None, "a sender on the roster", mallory.author.hex())
+        assert reply == Refused(
+            "not-on-roster", None, "a sender on the roster", mallory.author.hex()
+        )
     assert bob.replica.denied == {Reason.NOT_ON_ROSTER: 4}
     assert not bob.database.held
 
@@ -105,7 +126,11 @@ async def test_no_decoder_sees_a_strangers_post_however_long_it_is(
     def decode(_data: bytes) -> Request:
         raise AssertionError("somebody decoded it")
 
-    posts = [encode(Post(alice.write(LARGE, bytes(LARGE_BYTES)))), encode(Post(alice.write(NOTE))), b"\x92\xa4post" * 100_000]
+    posts = [
+        encode(Post(alice.write(LARGE, bytes(LARGE_BYTES)))),
+        encode(Post(alice.write(NOTE))),
+        b"\x92\xa4post" * 100_000,
+    ]
     with monkeypatch.context() as guarded:
         guarded.setattr("epochgate.store.replica.decode_request", decode)
         for data in posts:
@@ -114,7 +139,9 @@ async def test_no_decoder_sees_a_strangers_post_however_long_it_is(
             assert reply.reason == "not-on-roster"
         reply = decode_reply(await bob.replica.handle(alice.author, posts[1]))
         assert isinstance(reply, Refused)
-        assert reply.reason == "predicate-error", "a member's is decoded, so the guard stands where they all pass"
+        assert reply.reason == "predicate-error", (
+            "a member's is decoded, so the guard stands where they all pass"
+        )
 
 
 async def test_a_stranger_may_read_a_little(alice: Neighbour, bob: Neighbour) -> None:
@@ -127,12 +154,16 @@ async def test_a_stranger_may_read_a_little(alice: Neighbour, bob: Neighbour) ->
         assert [entry.author for entry in listing.entries] == [alice.author]
     refused = await ask(replica, mallory.author, List(record.key))
     assert refused == Refused("rate", None, "fewer requests, or smaller ones", None, None, 1.0)
-    assert isinstance(await ask(replica, meet("another stranger").author, List(record.key)), Listing)
+    assert isinstance(
+        await ask(replica, meet("another stranger").author, List(record.key)), Listing
+    )
     bob.town.clock.ahead_seconds += 1.0
     assert isinstance(await ask(replica, mallory.author, List(record.key)), Listing)
 
 
-async def test_a_flood_by_one_member_leaves_the_others_their_share(town: Town, alice: Neighbour, bob: Neighbour) -> None:
+async def test_a_flood_by_one_member_leaves_the_others_their_share(
+    town: Town, alice: Neighbour, bob: Neighbour
+) -> None:
     replica = make_limited(bob, Limits(member=FEW, spare=FEW))
     key = town.get_key_rule(NOTE, 0, alice).key
     for _ in range(6):
@@ -146,7 +177,9 @@ async def test_who_was_told_to_wait_and_does_not_costs_no_look_at_anything(
     alice: Neighbour, bob: Neighbour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor is it heard sooner or later for its haste."""
-    replica = make_limited(bob, Limits(member=Allowance(Rate(1.0, 1.0), Rate(1e6, 1e6)), spare=NONE))
+    replica = make_limited(
+        bob, Limits(member=Allowance(Rate(1.0, 1.0), Rate(1e6, 1e6)), spare=NONE)
+    )
     key = alice.write(NOTE).key
     assert isinstance(await ask(replica, alice.author, List(key)), Listing)
     refused = await ask(replica, alice.author, List(key))
@@ -189,7 +222,9 @@ async def test_a_nodes_own_requests_are_never_too_many(bob: Neighbour) -> None:
         b"\x92\xa5erase\xc0",
     ],
 )
-async def test_what_is_no_request_is_refused_as_malformed(data: bytes, alice: Neighbour, bob: Neighbour) -> None:
+async def test_what_is_no_request_is_refused_as_malformed(
+    data: bytes, alice: Neighbour, bob: Neighbour
+) -> None:
     refused = decode_reply(await bob.replica.handle(alice.author, data))
     assert isinstance(refused, Refused)
     assert refused.reason == "malformed"
@@ -197,7 +232,9 @@ async def test_what_is_no_request_is_refused_as_malformed(data: bytes, alice: Ne
     assert refused.observed
 
 
-async def test_an_exception_in_a_judge_is_a_refusal(alice: Neighbour, bob: Neighbour, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_exception_in_a_judge_is_a_refusal(
+    alice: Neighbour, bob: Neighbour, caplog: pytest.LogCaptureFixture
+) -> None:
     class Clumsy(Policy):
         def admit(self, _record: Record, _now: EvaluationContext) -> Verdict:
             raise ZeroDivisionError("secret inner workings")
@@ -212,16 +249,23 @@ async def test_an_exception_in_a_judge_is_a_refusal(alice: Neighbour, bob: Neigh
 
 async def test_before_the_first_roster_nothing_is_judged(alice: Neighbour, bob: Neighbour) -> None:
     chain_clock = ChainClock(bob.town.chain, bob.town.clock, EpochSchedule(POLICY), bob.database)
-    refused = await ask(make_replica(bob, chain_clock=chain_clock), alice.author, Post(alice.write(NOTE)))
+    refused = await ask(
+        make_replica(bob, chain_clock=chain_clock), alice.author, Post(alice.write(NOTE))
+    )
     assert refused == Refused("not-started", None, "the chain's first roster")
 
 
-async def test_without_the_epochs_roster_posts_wait_and_reads_go_on(alice: Neighbour, bob: Neighbour) -> None:
-    record, beat = alice.write(NOTE), alice.write(HEARTBEAT)
+async def test_without_the_epochs_roster_posts_wait_and_reads_go_on(
+    alice: Neighbour, bob: Neighbour
+) -> None:
+    record = alice.write(NOTE)
+    beat = alice.write(HEARTBEAT)
     await ask(bob.replica, alice.author, Post(record))
     town = bob.town
     town.clock.ahead_seconds += 100 * 6.0
-    note = alice.key.sign_record(town.chain.network_id, compute_key("note_epoch_1"), bytes(32), beat.expiration_time)
+    note = alice.key.sign_record(
+        town.chain.network_id, compute_key("note_epoch_1"), bytes(32), beat.expiration_time
+    )
     for posted, rule in ((beat, "hoster"), (note, None)):
         refused = await ask(bob.replica, alice.author, Post(posted))
         assert isinstance(refused, Refused)
@@ -241,13 +285,18 @@ async def test_only_a_keys_replicas_take_it(tmp_path: Path) -> None:
         if them.author in replicas:
             assert isinstance(reply, Posted)
         else:
-            assert reply == Refused("not-replica", "note_epoch_0", "one of the key's 13 replicas", them.author.hex())
+            assert reply == Refused(
+                "not-replica", "note_epoch_0", "one of the key's 13 replicas", them.author.hex()
+            )
             assert not them.database.held
     await town.close()
 
 
-async def test_evidence_is_kept_only_of_what_the_author_signed(alice: Neighbour, bob: Neighbour) -> None:
-    first, second = alice.write(NOTE, b"1" * 32), alice.write(NOTE, b"2" * 32)
+async def test_evidence_is_kept_only_of_what_the_author_signed(
+    alice: Neighbour, bob: Neighbour
+) -> None:
+    first = alice.write(NOTE, b"1" * 32)
+    second = alice.write(NOTE, b"2" * 32)
     unsigned = msgspec.structs.replace(second, value=second.value[:-1] + b"!")
     await ask(bob.replica, alice.author, Post(first))
     for other in (unsigned, second):
@@ -257,7 +306,9 @@ async def test_evidence_is_kept_only_of_what_the_author_signed(alice: Neighbour,
     assert bob.database.get_evidence(first.key) == ((first, second),)
 
 
-async def test_a_receipt_says_when_the_record_came_and_is_the_same_ever_after(alice: Neighbour, bob: Neighbour) -> None:
+async def test_a_receipt_says_when_the_record_came_and_is_the_same_ever_after(
+    alice: Neighbour, bob: Neighbour
+) -> None:
     record = alice.write(NOTE)
     posted = await ask(bob.replica, alice.author, Post(record))
     assert isinstance(posted, Posted)
@@ -297,7 +348,9 @@ async def test_an_authors_room_is_its_own_and_ends(
     await ask(bob.replica, alice.author, Post(alice.write(NOTE)))
     await ask(bob.replica, alice.author, Post(alice.write(LARGE, bytes(LARGE_BYTES))))
     replica = make_limited(bob, limits)
-    assert await ask(replica, alice.author, Post(alice.write(OTHER))) == Refused("quota", "other_epoch_0", expected, observed)
+    assert await ask(replica, alice.author, Post(alice.write(OTHER))) == Refused(
+        "quota", "other_epoch_0", expected, observed
+    )
     carol = bob.town.neighbours[2]
     assert isinstance(await ask(replica, carol.author, Post(carol.write(OTHER))), Posted)
 
@@ -305,40 +358,60 @@ async def test_an_authors_room_is_its_own_and_ends(
 async def test_what_is_refused_takes_no_room(town: Town, alice: Neighbour, bob: Neighbour) -> None:
     replica = make_limited(bob, Limits(author=Quota(1, 1 << 20)))
     forged = msgspec.structs.replace(alice.write(OTHER), value=bytes(96))
-    for refused in (forged, alice.write(NOTE, lifetime_seconds=-1), alice.write(NOTE, b"no digest")):
+    for refused in (
+        forged,
+        alice.write(NOTE, lifetime_seconds=-1),
+        alice.write(NOTE, b"no digest"),
+    ):
         assert isinstance(await ask(replica, alice.author, Post(refused)), Refused)
     assert isinstance(await ask(replica, alice.author, Post(alice.write(NOTE))), Posted)
     assert bob.database.usage.get_all().entries == 1
 
 
-async def test_a_keys_room_is_parted_among_its_authors(town: Town, alice: Neighbour, bob: Neighbour) -> None:
+async def test_a_keys_room_is_parted_among_its_authors(
+    town: Town, alice: Neighbour, bob: Neighbour
+) -> None:
     """A note has 96 bytes; what one author leaves, no other may take."""
     replica = make_limited(bob, Limits(key=Quota(9, 383)))
     refused = await ask(replica, alice.author, Post(alice.write(NOTE)))
-    assert refused == Refused("quota", "note_epoch_0", "at most 95 bytes an author under a key", "96 bytes")
+    assert refused == Refused(
+        "quota", "note_epoch_0", "at most 95 bytes an author under a key", "96 bytes"
+    )
     replica = make_limited(bob, Limits(key=Quota(4, 4 * 96)))
     for them in town.neighbours:
         assert isinstance(await ask(replica, them.author, Post(them.write(NOTE))), Posted)
 
 
-async def test_what_a_replica_holds_in_all_ends_whatever_the_shares_say(alice: Neighbour, bob: Neighbour) -> None:
+async def test_what_a_replica_holds_in_all_ends_whatever_the_shares_say(
+    alice: Neighbour, bob: Neighbour
+) -> None:
     """Here by records of an epoch that was never let go."""
     note = alice.write(NOTE)
     for number in range(12):
         bob.database.keep(msgspec.structs.replace(note, key=compute_key(f"note {number}")), (), -3)
     replica = make_limited(bob, Limits(total=Quota(12, 1 << 20)))
     refused = await ask(replica, alice.author, Post(alice.write(HEARTBEAT)))
-    assert refused == Refused("quota", "hoster", "at most 12 records and 1048576 bytes in all", "13 records and 1248 bytes")
+    assert refused == Refused(
+        "quota",
+        "hoster",
+        "at most 12 records and 1048576 bytes in all",
+        "13 records and 1248 bytes",
+    )
 
 
-async def test_a_key_takes_no_more_records_than_its_limit(town: Town, alice: Neighbour, bob: Neighbour) -> None:
+async def test_a_key_takes_no_more_records_than_its_limit(
+    town: Town, alice: Neighbour, bob: Neighbour
+) -> None:
     """A roster that outgrew its policy: who comes first is served."""
     replica = make_limited(bob, Limits(key=Quota(1, 1 << 20)))
     assert isinstance(await ask(replica, alice.author, Post(alice.write(NOTE))), Posted)
     carol = town.neighbours[2]
     refused = await ask(replica, carol.author, Post(carol.write(NOTE)))
     assert refused == Refused(
-        "quota", "note_epoch_0", "at most 1 records and 1048576 bytes under a key", "2 records and 192 bytes"
+        "quota",
+        "note_epoch_0",
+        "at most 1 records and 1048576 bytes under a key",
+        "2 records and 192 bytes",
     )
 
 
@@ -365,7 +438,9 @@ async def test_listings_and_values_come_in_pages_that_fit(town: Town, bob: Neigh
     authors: list[bytes] = []
     pages = 0
     while True:
-        data = await replica.handle(bob.author, encode(List(records[0].key, authors[-1] if authors else b"")))
+        data = await replica.handle(
+            bob.author, encode(List(records[0].key, authors[-1] if authors else b""))
+        )
         assert len(data) <= limit
         page = decode_reply(data)
         assert isinstance(page, Listing)
@@ -381,7 +456,9 @@ async def test_listings_and_values_come_in_pages_that_fit(town: Town, bob: Neigh
     assert 0 < len(values.records) < 4
 
 
-async def test_what_has_expired_is_neither_listed_nor_handed_out(alice: Neighbour, bob: Neighbour) -> None:
+async def test_what_has_expired_is_neither_listed_nor_handed_out(
+    alice: Neighbour, bob: Neighbour
+) -> None:
     record = alice.write(HEARTBEAT, lifetime_seconds=10)
     await ask(bob.replica, alice.author, Post(record))
     bob.town.clock.ahead_seconds += 10
@@ -410,7 +487,9 @@ async def test_a_submitters_set_is_shown_in_pages(alice: Neighbour, bob: Neighbo
     assert await ask(bob.replica, alice.author, ShowSet(2)) == nothing
 
 
-async def test_who_left_the_roster_posts_no_more(tmp_path: Path, alice: Neighbour, bob: Neighbour) -> None:
+async def test_who_left_the_roster_posts_no_more(
+    tmp_path: Path, alice: Neighbour, bob: Neighbour
+) -> None:
     town = bob.town
     town.chain.deregister(alice.author)
     await town.move_to(20, epoch=1)
@@ -420,8 +499,11 @@ async def test_who_left_the_roster_posts_no_more(tmp_path: Path, alice: Neighbou
     assert isinstance(await ask(bob.replica, alice.author, List(alice.write(NOTE).key)), Listing)
 
 
-async def test_who_left_the_roster_reads_no_more_than_any_stranger(alice: Neighbour, bob: Neighbour) -> None:
-    town, key = bob.town, alice.write(NOTE).key
+async def test_who_left_the_roster_reads_no_more_than_any_stranger(
+    alice: Neighbour, bob: Neighbour
+) -> None:
+    town = bob.town
+    key = alice.write(NOTE).key
     replica = make_limited(bob, Limits(stranger=FEW))
     for _ in range(5):
         assert isinstance(await ask(replica, alice.author, List(key)), Listing)
@@ -432,7 +514,8 @@ async def test_who_left_the_roster_reads_no_more_than_any_stranger(alice: Neighb
 
 
 async def test_who_comes_back_to_the_roster_begins_anew(alice: Neighbour, bob: Neighbour) -> None:
-    town, key = bob.town, alice.write(NOTE).key
+    town = bob.town
+    key = alice.write(NOTE).key
     slow = Allowance(Rate(1e-9, 1.0), Rate(1e9, 1e9))
     replica = make_limited(bob, Limits(member=slow, spare=NONE))
     assert isinstance(await ask(replica, alice.author, List(key)), Listing)

@@ -38,7 +38,12 @@ from people import alice, bob
 RECORD = Record(bytes(20), alice.author, b"v" * 96, 1.7e9)
 RECEIPT = Receipt(bob.author, (1 << 63) - 1, (1 << 63) - 1, bytes(64))
 ENTRY = Entry(alice.author, bytes(32), 1.7e9, 1 << 40, (RECEIPT,) * 13)
-REQUESTS = [Post(RECORD), List(bytes(20), alice.author), Fetch(bytes(20), (alice.author, bob.author)), ShowSet(7, 3)]
+REQUESTS = [
+    Post(RECORD),
+    List(bytes(20), alice.author),
+    Fetch(bytes(20), (alice.author, bob.author)),
+    ShowSet(7, 3),
+]
 REPLIES = [
     Posted(RECEIPT),
     Refused("early", "note", "blocks 1 to 2", "0", 1, 6.0),
@@ -72,7 +77,10 @@ def test_rubbish_is_refused_with_one_kind_of_error(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"\x97\xa7refused\xa2\xff\xfe\xc0\xc0\xc0\xc0\xc0", b"\x93" + encode(Posted(RECEIPT))[1:] + b"\x91" * 5000],
+    [
+        b"\x97\xa7refused\xa2\xff\xfe\xc0\xc0\xc0\xc0\xc0",
+        b"\x93" + encode(Posted(RECEIPT))[1:] + b"\x91" * 5000,
+    ],
     ids=["text", "nesting"],
 )
 def test_neither_broken_text_nor_deep_nesting_is_anything_else(data: bytes) -> None:
@@ -116,14 +124,16 @@ def test_the_author_sees_the_same_facts_as_the_replica(reason: Reason) -> None:
 
 
 def test_peer_ids_are_told_in_hex() -> None:
-    assert Refused.from_denied(Denied(Reason.NOT_AUTHOR, None, alice.author, bob.author)) == Refused(
-        "not-author", None, alice.author.hex(), bob.author.hex()
-    )
+    assert Refused.from_denied(
+        Denied(Reason.NOT_AUTHOR, None, alice.author, bob.author)
+    ) == Refused("not-author", None, alice.author.hex(), bob.author.hex())
 
 
 @given(st.one_of(st.text(), st.binary(), st.integers(), st.text(min_size=MAX_WORDS)), st.text())
 def test_words_are_cut_so_that_they_arrive(fact: object, rule: str) -> None:
-    refused = Refused.from_denied(Denied(Reason.MALFORMED, rule, fact * 50 if isinstance(fact, (str, bytes)) else fact, fact))
+    refused = Refused.from_denied(
+        Denied(Reason.MALFORMED, rule, fact * 50 if isinstance(fact, (str, bytes)) else fact, fact)
+    )
     assert decode_reply(encode(refused)) == refused
 
 
@@ -134,12 +144,18 @@ def test_a_liar_fills_no_log() -> None:
 
 @pytest.mark.parametrize("words", ["\x1b]0;title\x07", "two\nlines", "\x9b2J", "left\u202etfel"])
 def test_a_liar_moves_no_cursor(words: str) -> None:
-    """What a replica says is shown to people. An honest one that quotes such a thing shows it as it is not."""
+    """What a replica says is shown to people. An honest one that quotes such a thing shows it as it
+    is not.
+    """
     with pytest.raises(msgspec.ValidationError):
         decode_reply(encode(Refused("early", words)))
-    quoted = decode_reply(encode(Refused.from_denied(Denied(Reason.MALFORMED, "note", "words", words))))
+    quoted = decode_reply(
+        encode(Refused.from_denied(Denied(Reason.MALFORMED, "note", "words", words)))
+    )
     assert isinstance(quoted, Refused)
-    assert quoted.observed == "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)
+    assert quoted.observed == "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words
+    )
 
 
 @pytest.mark.parametrize("wish", [True, {"in_cache": True}, b"nearest"])
@@ -157,13 +173,19 @@ def test_a_reason_that_is_none_is_malformed() -> None:
 
 def test_sizes_are_upper_bounds() -> None:
     assert len(encode(Posted(RECEIPT))) <= RECEIPT_BYTES
-    assert len(encode(Listing((ENTRY,) * 100, is_last=True))) <= FRAME_BYTES + 100 * RECEIPT_BYTES * (len(ENTRY.receipts) + 1)
-    assert len(encode(Values((RECORD,) * 100))) <= FRAME_BYTES + 100 * (len(RECORD.value) + RECEIPT_BYTES)
+    assert len(
+        encode(Listing((ENTRY,) * 100, is_last=True))
+    ) <= FRAME_BYTES + 100 * RECEIPT_BYTES * (len(ENTRY.receipts) + 1)
+    assert len(encode(Values((RECORD,) * 100))) <= FRAME_BYTES + 100 * (
+        len(RECORD.value) + RECEIPT_BYTES
+    )
     assert len(encode(Post(RECORD))) <= FRAME_BYTES + len(RECORD.value)
 
 
 @pytest.mark.parametrize(("wait_blocks", "wait_seconds"), [(3, None), (None, 18.0)])
-def test_half_a_wait_of_a_dishonest_replica_is_none(wait_blocks: int | None, wait_seconds: float | None) -> None:
+def test_half_a_wait_of_a_dishonest_replica_is_none(
+    wait_blocks: int | None, wait_seconds: float | None
+) -> None:
     denied = Refused("early", wait_blocks=wait_blocks, wait_seconds=wait_seconds).to_denied()
     assert (denied.wait_blocks, denied.wait_seconds) == (None, None)
     assert str(denied) == "denied, early"

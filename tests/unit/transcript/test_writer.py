@@ -41,7 +41,9 @@ class Desk:
         self.writer = self.open()
 
     def open(self, kept_epochs: int = 3) -> TranscriptWriter:
-        self.writer = TranscriptWriter(self.folder, "epochgate:INFERENCE_POLICY", self.facts.append, kept_epochs=kept_epochs)
+        self.writer = TranscriptWriter(
+            self.folder, "epochgate:INFERENCE_POLICY", self.facts.append, kept_epochs=kept_epochs
+        )
         return self.writer
 
     @property
@@ -49,12 +51,25 @@ class Desk:
         return self.schedule.compute_evaluation_context(1001, GENESIS_SECONDS)
 
     def begin(self, epoch: int = 0, oldest_epoch: int | None = None) -> None:
-        contexts, digest = self.schedule.get_contexts(), INFERENCE_POLICY.digest
+        contexts = self.schedule.get_contexts()
+        digest = INFERENCE_POLICY.digest
         self.writer.note_begun(
-            Situation(carol.author, digest, "", CAPACITY, epoch, GENESIS_SECONDS, oldest_epoch, contexts, {})
+            Situation(
+                carol.author,
+                digest,
+                "",
+                CAPACITY,
+                epoch,
+                GENESIS_SECONDS,
+                oldest_epoch,
+                contexts,
+                {},
+            )
         )
 
-    def refuse(self, author: Any = alice, denied: Denied = EARLY, payload: bytes = bytes(32)) -> Record:
+    def refuse(
+        self, author: Any = alice, denied: Denied = EARLY, payload: bytes = bytes(32)
+    ) -> Record:
         record = sign(author, "hoster", payload, GENESIS_SECONDS + 100)
         self.writer.note_post(author.author, record, self.now, denied, is_new=False)
         return record
@@ -64,7 +79,10 @@ class Desk:
         self.writer.note_post(author.author, record, self.now, RECEIPT, is_new=True)
 
     def read(self, epoch: int = 0) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / f"epoch-{epoch:06d}.jsonl").read_text().splitlines()]
+        return [
+            json.loads(line)
+            for line in (self.folder / f"epoch-{epoch:06d}.jsonl").read_text().splitlines()
+        ]
 
     def count(self, kind: str, epoch: int = 0) -> int:
         return sum(row["line"] == kind for row in self.read(epoch))
@@ -79,7 +97,9 @@ def test_a_file_an_epoch_and_the_latest_ones_are_kept(desk: Desk) -> None:
     for epoch in range(5):
         desk.begin(epoch, epoch - 2)
         desk.admit()
-    assert list(find_transcript(desk.folder.parent)) == list(find_transcript(desk.folder)) == [2, 3, 4]
+    assert (
+        list(find_transcript(desk.folder.parent)) == list(find_transcript(desk.folder)) == [2, 3, 4]
+    )
     assert [row["line"] for row in desk.read(4)] == ["begun", "posted"]
     assert "value" in desk.read(4)[1], "each file has what it needs"
 
@@ -114,11 +134,17 @@ def test_a_torn_line_is_named_and_what_follows_is_read(desk: Desk) -> None:
     ]
     desk.open()
     desk.begin()
-    torn = [(str(place), line.is_torn) for place, line in read_transcript(path) if isinstance(line, Damage)]
+    torn = [
+        (str(place), line.is_torn)
+        for place, line in read_transcript(path)
+        if isinstance(line, Damage)
+    ]
     assert torn == [("epoch-000000.jsonl:2", True)]
 
 
-@pytest.mark.parametrize("data", [b"{}", b"words", b"\xff\xfe", b"[" * 100_000, b'{"line":"posted"}', b""])
+@pytest.mark.parametrize(
+    "data", [b"{}", b"words", b"\xff\xfe", b"[" * 100_000, b'{"line":"posted"}', b""]
+)
 def test_what_no_node_wrote_is_damage_and_no_torn_line(desk: Desk, data: bytes) -> None:
     desk.begin()
     path = desk.folder / "epoch-000000.jsonl"
@@ -135,7 +161,9 @@ def test_a_flood_of_refusals_is_counted_and_hides_nobody_else(desk: Desk) -> Non
     desk.refuse(bob)
     desk.writer.close()
     assert desk.count("posted") == REFUSALS_PER_SENDER + 1
-    assert [row["count"] for row in desk.read() if row["line"] == "counted"][-1] == 500 - REFUSALS_PER_SENDER
+    assert [row["count"] for row in desk.read() if row["line"] == "counted"][
+        -1
+    ] == 500 - REFUSALS_PER_SENDER
     assert desk.count("counted") <= 11
 
 
@@ -187,7 +215,9 @@ def test_an_expiry_that_is_no_number_is_written(desk: Desk) -> None:
     assert line.expiration_time == "nan"  # type: ignore[union-attr]
 
 
-def test_a_disk_that_takes_nothing_is_told_once_and_harms_nobody(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_takes_nothing_is_told_once_and_harms_nobody(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     desk.begin()
     with monkeypatch.context() as full:
         full.setattr(os, "write", lambda _descriptor, _data: 0)

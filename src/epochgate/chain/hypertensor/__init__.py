@@ -1,1 +1,3 @@
-"""The real chain over JSON-RPC: one Hypertensor subnet, behind the same port as the local chain (docs/hypertensor.md)."""
+"""The real chain over JSON-RPC: one Hypertensor subnet, behind the same port as the local chain
+(docs/hypertensor.md).
+"""

@@ -1,7 +1,8 @@
-"""Accounts of the chain: secp256k1 keys in files that only their owner can read, or in the environment.
+"""Accounts of the chain: secp256k1 keys in files that only their owner can read, or in the
+environment.
 
-Hypertensor names an account by the last 20 bytes of the Keccak-256 of its public key, as Ethereum does, and signs the
-Keccak-256 of what is signed.
+Hypertensor names an account by the last 20 bytes of the Keccak-256 of its public key, as Ethereum
+does, and signs the Keccak-256 of what is signed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ ECDSA = 2
 
 
 class Account:
-    """A key that signs extrinsics: what `async_substrate_interface.protocols.Keypair` asks for. The secret shows in no text."""
+    """A key that signs extrinsics: what `async_substrate_interface.protocols.Keypair` asks for. The
+    secret shows in no text.
+    """
 
     crypto_type = ECDSA
     ss58_format = 42
@@ -43,7 +46,9 @@ class Account:
 
     @staticmethod
     def create(path: Path) -> Account:
-        """A new key in a new file that only its owner can read. Raises KeyFileError when there is one already."""
+        """A new key in a new file that only its owner can read. Raises KeyFileError when there is
+        one already.
+        """
         secret = os.urandom(32)
         account = Account(secret)
         write_secret_file(path, f"0x{secret.hex()}\n".encode())
@@ -66,17 +71,24 @@ class Account:
 
 
 def find_account(file: Path | None, variable: str, environment: Mapping[str, str]) -> Account:
-    """The account in `file`, else the one that the environment's `variable` holds in hexadecimal. Raises KeyFileError."""
+    """The account in `file`, else the one that the environment's `variable` holds in hexadecimal.
+    Raises KeyFileError.
+    """
     if file is not None:
         return Account.load(file)
     if text := environment.get(variable):
         return _parse(text, variable)
-    raise KeyFileError(f"no key was given: name its file, or put it into the environment as {variable}")
+    raise KeyFileError(
+        f"no key was given: name its file, or put it into the environment as {variable}"
+    )
 
 
 def _parse(text: str, where: str) -> Account:
     if not SECRET.fullmatch(text.strip()):
-        raise KeyFileError(f"{where} holds no secp256k1 key of 64 hexadecimal digits: look whether it is the right one")
+        raise KeyFileError(
+            f"{where} holds no secp256k1 key of 64 hexadecimal digits: look whether it is the"
+            " right one"
+        )
     try:
         return Account(bytes.fromhex(text.strip().removeprefix("0x")))
     except ValueError as error:

@@ -1,7 +1,8 @@
 """What goes into a call, by the names that the chain's live metadata gives its fields.
 
-The deployed runtime and the newest source differ: `propose_attestation` and `attest` gain `subnet_node_id`, registration
-names a validator identity. So a call is filled by name from all that is known, and never by position.
+The deployed runtime and the newest source differ: `propose_attestation` and `attest` gain
+`subnet_node_id`, registration names a validator identity. So a call is filled by name from all that
+is known, and never by position.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class Field(msgspec.Struct, frozen=True):
 class Args(msgspec.Struct, frozen=True, array_like=True):
     """What a submission says beside its scores, in its `args`: MessagePack of an array.
 
-    `scores` are read only of those for whom the chain took none, which it does for nodes alone that it has in its consensus
-    then: attestors compare everybody's, also of those who have left.
+    `scores` are read only of those for whom the chain took none, which it does for nodes alone that
+    it has in its consensus then: attestors compare everybody's, also of those who have left.
     """
 
     format: int
@@ -44,7 +45,9 @@ _decoder = msgspec.msgpack.Decoder(Args)
 
 
 def fill_call(call: str, fields: Sequence[Field], known: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `call`; what is optional and unknown is left out. Raises ChainRefused for any other unknown field."""
+    """The arguments of `call`; what is optional and unknown is left out. Raises ChainRefused for
+    any other unknown field.
+    """
     filled: dict[str, Any] = {}
     for field in fields:
         if field.name in known:
@@ -53,8 +56,8 @@ def fill_call(call: str, fields: Sequence[Field], known: Mapping[str, Any]) -> d
             filled[field.name] = None
         else:
             raise ChainRefused(
-                f"the chain's {call} asks for {field.name!r} ({field.type_name}), which this version does not know:"
-                " install a newer epochgate"
+                f"the chain's {call} asks for {field.name!r} ({field.type_name}), which this"
+                " version does not know: install a newer epochgate"
             )
     return filled
 
@@ -62,14 +65,26 @@ def fill_call(call: str, fields: Sequence[Field], known: Mapping[str, Any]) -> d
 def encode_submission(submission: Submission, listed: Container[bytes]) -> bytes:
     """The args of `submission`, `listed` being those for whom the chain takes scores now.
 
-    A node may leave before the submission is in a block, so everybody's scores are in, where they fit; else those only of
-    whom has left. Raises ChainRefused as `encode_args`.
+    A node may leave before the submission is in a block, so everybody's scores are in, where they
+    fit; else those only of whom has left. Raises ChainRefused as `encode_args`.
     """
     try:
-        return encode_args(Args(ARGS_FORMAT, submission.epoch, submission.bitmaps, submission.root, submission.scores))
+        return encode_args(
+            Args(
+                ARGS_FORMAT,
+                submission.epoch,
+                submission.bitmaps,
+                submission.root,
+                submission.scores,
+            )
+        )
     except ChainRefused:
-        unlisted = {author: score for author, score in submission.scores.items() if author not in listed}
-        return encode_args(Args(ARGS_FORMAT, submission.epoch, submission.bitmaps, submission.root, unlisted))
+        unlisted = {
+            author: score for author, score in submission.scores.items() if author not in listed
+        }
+        return encode_args(
+            Args(ARGS_FORMAT, submission.epoch, submission.bitmaps, submission.root, unlisted)
+        )
 
 
 def encode_args(args: Args) -> bytes:
@@ -77,7 +92,8 @@ def encode_args(args: Args) -> bytes:
     data = msgspec.msgpack.encode(args)
     if len(data) > MAX_ARGS_BYTES:
         raise ChainRefused(
-            f"the submission's set takes {len(data)} bytes and the chain at most {MAX_ARGS_BYTES}: the roster is too large"
+            f"the submission's set takes {len(data)} bytes and the chain at most {MAX_ARGS_BYTES}:"
+            " the roster is too large"
         )
     return data
 
@@ -92,7 +108,8 @@ def decode_args(data: bytes | None) -> Args | None:
 
 
 def read_bytes(value: Any) -> bytes:
-    """A `Vec<u8>` as the client library decodes it: text where it happens to be UTF-8, else `0x` and hexadecimal.
+    """A `Vec<u8>` as the client library decodes it: text where it happens to be UTF-8, else `0x`
+    and hexadecimal.
 
     Only for values whose encoding is known not to be text that begins with `0x`.
     """

@@ -14,7 +14,13 @@ from epochgate.chain.hypertensor.account import Account
 from epochgate.chain.hypertensor.calls import encode_submission
 from epochgate.chain.hypertensor.clock import HeadClock
 from epochgate.chain.hypertensor.heads import follow_heads
-from epochgate.chain.hypertensor.nodes import ATTESTING_CLASS, SCORED_CLASS, ChainNode, compute_members, compute_seed
+from epochgate.chain.hypertensor.nodes import (
+    ATTESTING_CLASS,
+    SCORED_CLASS,
+    ChainNode,
+    compute_members,
+    compute_seed,
+)
 from epochgate.chain.hypertensor.rpc import ERA_BLOCKS, ChainUnreachable, Rpc
 from epochgate.chain.hypertensor.subnet import SubnetFacts, SubnetReader
 from epochgate.core.epoch import Head, Timing
@@ -26,7 +32,9 @@ from epochgate.ports import ChainRefused, Clock, OnChain, Submission
 SNAPSHOT_BLOCKS = 5
 """How long before an epoch's first block its roster is read (SPEC section 5)."""
 BURIED_BLOCKS = 2
-"""A snapshot is read when so many blocks lie over it, since the best one may still be exchanged for another."""
+"""A snapshot is read when so many blocks lie over it, since the best one may still be exchanged for
+another.
+"""
 MAX_SNAPSHOTS = 8
 MILLISECONDS = 1000
 
@@ -36,8 +44,8 @@ T = TypeVar("T")
 class HypertensorChain:
     """Made by `open`. `account` is None, and so is `author`, for one that only looks.
 
-    Questions are repeated, a block's time apart, for as long as the chain does not answer: whoever asks has a time limit
-    of his own.
+    Questions are repeated, a block's time apart, for as long as the chain does not answer: whoever
+    asks has a time limit of his own.
     """
 
     def __init__(
@@ -80,10 +88,11 @@ class HypertensorChain:
         block_seconds: float | None = None,
         emit: Emit | None = None,
     ) -> HypertensorChain:
-        """Connect, read what never changes, and follow the heads. Raises ChainUnreachable and NoSuchSubnet.
+        """Connect, read what never changes, and follow the heads. Raises ChainUnreachable and
+        NoSuchSubnet.
 
-        `role_field` is the policy's; `block_seconds` only for development chains, whose blocks do not come at the chain's
-        own pace.
+        `role_field` is the policy's; `block_seconds` only for development chains, whose blocks do
+        not come at the chain's own pace.
         """
         rpc = Rpc(url)
         try:
@@ -93,7 +102,13 @@ class HypertensorChain:
             timing = Timing(None, length, block_seconds or slot_milliseconds / MILLISECONDS)
             header = await rpc.request("chain_getHeader")
             chain = HypertensorChain(
-                rpc, subnet_id, genesis, timing, HeadClock(clock, int(header["number"], 16)), author, account
+                rpc,
+                subnet_id,
+                genesis,
+                timing,
+                HeadClock(clock, int(header["number"], 16)),
+                author,
+                account,
             )
             chain._role_field = role_field
             chain._emit = emit
@@ -103,7 +118,9 @@ class HypertensorChain:
             raise
         on_trouble = chain._say_outage
         chain._tasks = [
-            asyncio.create_task(follow_heads(url, timing.block_seconds, chain._take_head, on_trouble)),
+            asyncio.create_task(
+                follow_heads(url, timing.block_seconds, chain._take_head, on_trouble)
+            ),
             asyncio.create_task(chain._keep_looking()),
         ]
         return chain
@@ -114,7 +131,9 @@ class HypertensorChain:
 
     @property
     def timing(self) -> Timing:
-        """Without a slot until the first block of the first epoch in which the active subnet elects somebody."""
+        """Without a slot until the first block of the first epoch in which the active subnet elects
+        somebody.
+        """
         return self._timing
 
     @property
@@ -143,16 +162,24 @@ class HypertensorChain:
             await news.wait()
 
     async def get_elected(self, epoch: int) -> bytes | None:
-        """Kept by the hash of the epoch's first block: a reorganisation of that block may elect another."""
+        """Kept by the hash of the epoch's first block: a reorganisation of that block may elect
+        another.
+        """
         timing = self._timing
-        if epoch < 0 or timing.slot is None or self.get_head().block < timing.compute_first_block(epoch):
+        if (
+            epoch < 0
+            or timing.slot is None
+            or self.get_head().block < timing.compute_first_block(epoch)
+        ):
             return None
         first = timing.compute_first_block(epoch)
         return await self._patiently(partial(self._read_elected, epoch, first))
 
     async def get_submission(self, epoch: int) -> OnChain | None:
         async def read() -> OnChain | None:
-            return await self._reader.get_submission(epoch, await self._rpc.request("chain_getBlockHash"))
+            return await self._reader.get_submission(
+                epoch, await self._rpc.request("chain_getBlockHash")
+            )
 
         return await self._patiently(read)
 
@@ -163,9 +190,14 @@ class HypertensorChain:
         node = await self._require_node(epoch)
         self._elected.clear()  # read again before acting
         if await self.get_elected(epoch) != self._author:
-            raise ChainRefused(f"this node is not elected in epoch {epoch}: leave the submission to the elected one and attest")
+            raise ChainRefused(
+                f"this node is not elected in epoch {epoch}: leave the submission to the elected"
+                " one and attest"
+            )
         await self._refuse_second(epoch)
-        by_author = {other.author: other.node_id for other in self._nodes if other.author is not None}
+        by_author = {
+            other.author: other.node_id for other in self._nodes if other.author is not None
+        }
         scores = [
             {"subnet_node_id": by_author[author], "score": score}
             for author, score in submission.scores.items()
@@ -186,17 +218,24 @@ class HypertensorChain:
         node = await self._require_node(epoch)
         on_chain = await self.get_submission(epoch)
         if on_chain is None:
-            raise ChainRefused(f"epoch {epoch} has no submission yet: wait until the elected node has made it")
+            raise ChainRefused(
+                f"epoch {epoch} has no submission yet: wait until the elected node has made it"
+            )
         if on_chain.submitter == self._author:
             raise ChainRefused("this node stands by its submission: leave attesting to the others")
         if self._author in on_chain.attested_by:
             raise ChainRefused(f"this node has attested in epoch {epoch} already: once is enough")
         if not node.is_of_class(ATTESTING_CLASS, epoch):
             raise ChainRefused(
-                f"this node is of the chain's class {node.class_name}, which does not attest yet: keep it running, each"
-                " attested epoch that scores it brings it nearer"
+                f"this node is of the chain's class {node.class_name}, which does not attest yet:"
+                " keep it running, each attested epoch that scores it brings it nearer"
             )
-        known = {"subnet_id": self._subnet_id, "subnet_node_id": node.node_id, "attest_data": None, "data": None}
+        known = {
+            "subnet_id": self._subnet_id,
+            "subnet_node_id": node.node_id,
+            "attest_data": None,
+            "data": None,
+        }
         await self._act(account, "attest", known, epoch, self._has_attested)
 
     async def close(self) -> None:
@@ -209,11 +248,14 @@ class HypertensorChain:
 
     def _take_head(self, block: int) -> None:
         self._heads.take(block)
-        news, self._news = self._news, asyncio.Event()
+        news = self._news
+        self._news = asyncio.Event()
         news.set()
 
     async def _keep_looking(self) -> None:
-        """The subnet's state and who is registered, at each head that is there when the last look is over."""
+        """The subnet's state and who is registered, at each head that is there when the last look
+        is over.
+        """
         while True:
             await self._news.wait()
             with suppress(ChainUnreachable):  # the heads' follower says so
@@ -233,21 +275,31 @@ class HypertensorChain:
         self._say_what_is_waited_for(facts)
 
     def _say_what_is_waited_for(self, facts: SubnetFacts) -> None:
-        node = next((node for node in self._nodes if self._author and node.author == self._author), None)
+        node = next(
+            (node for node in self._nodes if self._author and node.author == self._author), None
+        )
         if not facts.is_active:
-            self._say("the subnet is not active yet", "its owner activates it with `epochgate chain activate`")
+            self._say(
+                "the subnet is not active yet",
+                "its owner activates it with `epochgate chain activate`",
+            )
         elif facts.state == "Paused":
             self._say("the subnet is paused", "its owner decides when it goes on")
         elif node is not None and node.node_class < SCORED_CLASS:
             self._say(
-                f"this node is registered, but not in the consensus yet: its class is {node.class_name}",
+                "this node is registered, but not in the consensus yet: its class is"
+                f" {node.class_name}",
                 "keep it running, the chain lifts it by the epoch",
             )
         else:
             self._said = ""
 
     def _say_outage(self, why: str) -> None:
-        self._say(why, "records are refused as chain-stale until it is back, and it is tried again by itself", again=True)
+        self._say(
+            why,
+            "records are refused as chain-stale until it is back, and it is tried again by itself",
+            again=True,
+        )
 
     def _say(self, what: str, advice: str, *, again: bool = False) -> None:
         """Once, until something else was said."""
@@ -267,7 +319,11 @@ class HypertensorChain:
         kept = self._snapshots.get(epoch)
         if kept is not None and kept[0] == block_hash:
             return kept[1]
-        nodes = [node for node in await self._reader.get_nodes(block_hash) if node.is_of_class(SCORED_CLASS, epoch)]
+        nodes = [
+            node
+            for node in await self._reader.get_nodes(block_hash)
+            if node.is_of_class(SCORED_CLASS, epoch)
+        ]
         roster = Roster(epoch, compute_seed(block_hash), compute_members(nodes, self._role_field))
         self._snapshots[epoch] = (block_hash, roster)
         if len(self._snapshots) > MAX_SNAPSHOTS:
@@ -288,12 +344,18 @@ class HypertensorChain:
     # Acting.
 
     async def _act(
-        self, account: Account, call: str, known: Mapping[str, Any], epoch: int, is_done: Callable[[int], Awaitable[bool]]
+        self,
+        account: Account,
+        call: str,
+        known: Mapping[str, Any],
+        epoch: int,
+        is_done: Callable[[int], Awaitable[bool]],
     ) -> None:
-        """Send it, and go by what the chain shows then: the answer may be lost, and a block may be exchanged for another.
+        """Send it, and go by what the chain shows then: the answer may be lost, and a block may be
+        exchanged for another.
 
-        After its era nothing that was sent can still be taken in, and the chain takes each only once an epoch, so sending it
-        again never does it twice.
+        After its era nothing that was sent can still be taken in, and the chain takes each only
+        once an epoch, so sending it again never does it twice.
         """
         era_seconds = ERA_BLOCKS * self._timing.block_seconds
         while True:
@@ -317,35 +379,49 @@ class HypertensorChain:
 
     async def _refuse_second(self, epoch: int) -> None:
         if await self._has_submitted(epoch):
-            raise ChainRefused(f"epoch {epoch} has a submission already and takes one only: wait for its attestations")
+            raise ChainRefused(
+                f"epoch {epoch} has a submission already and takes one only: wait for its"
+                " attestations"
+            )
 
     def _require_account(self) -> Account:
         if self._account is None or self._author is None:
-            raise ChainRefused("this node has no hotkey, so the chain takes nothing from it: start it with --hotkey FILE")
+            raise ChainRefused(
+                "this node has no hotkey, so the chain takes nothing from it: start it with"
+                " --hotkey FILE"
+            )
         return self._account
 
     def _require_current(self, epoch: int) -> None:
-        block, timing = self.get_head().block, self._timing
+        block = self.get_head().block
+        timing = self._timing
         if not timing.is_started(block):
             raise ChainRefused("the subnet is not active yet: wait until its first epoch begins")
         current = timing.compute_epoch(block)
         if epoch < current:
-            raise ChainRefused(f"epoch {epoch} is over, now is epoch {current}: go on with that one")
+            raise ChainRefused(
+                f"epoch {epoch} is over, now is epoch {current}: go on with that one"
+            )
         if epoch > current:
             first = timing.compute_first_block(epoch)
-            raise ChainRefused(f"epoch {epoch} has not begun: wait until block {first}, now is {block}")
+            raise ChainRefused(
+                f"epoch {epoch} has not begun: wait until block {first}, now is {block}"
+            )
 
     async def _require_node(self, epoch: int) -> ChainNode:
         """This node as the chain has it now."""
 
         async def read() -> ChainNode | None:
-            self._nodes = await self._reader.get_nodes(await self._rpc.request("chain_getBlockHash"), with_queue=True)
+            self._nodes = await self._reader.get_nodes(
+                await self._rpc.request("chain_getBlockHash"), with_queue=True
+            )
             return next((node for node in self._nodes if node.author == self._author), None)
 
         node = await self._patiently(read)
         if node is None:
             raise ChainRefused(
-                f"this node is not on the roster of epoch {epoch}: register it with `epochgate chain register-node`"
+                f"this node is not on the roster of epoch {epoch}: register it with `epochgate"
+                " chain register-node`"
             )
         return node
 

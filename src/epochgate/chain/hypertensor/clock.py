@@ -7,7 +7,8 @@ from epochgate.ports import Clock
 
 
 class HeadClock:
-    """A head is moved on by local time, and counts as stale, where a judgement is made (`core.epoch.compute_deciding_block`).
+    """A head is moved on by local time, and counts as stale, where a judgement is made
+    (`core.epoch.compute_deciding_block`).
 
     A later head replaces an earlier one whatever its number: a reorganisation may well lead back.
     """
@@ -17,7 +18,9 @@ class HeadClock:
         self._head = Head(block, clock.get_unix_seconds())
 
     def take(self, block: int) -> None:
-        """The best head is `block` now. The same one again is no news: a server that hangs tells it to each subscriber."""
+        """The best head is `block` now. The same one again is no news: a server that hangs tells it
+        to each subscriber.
+        """
         if block != self._head.block:
             self._head = Head(block, self._clock.get_unix_seconds())
 

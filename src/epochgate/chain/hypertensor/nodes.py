@@ -22,7 +22,9 @@ ROLE_NAMES = {"hoster": HOSTER, "validator": VALIDATOR}
 
 
 class ChainNode(msgspec.Struct, frozen=True):
-    """A registered node. `author` is None where its peer id holds no Ed25519 key, so that it can take no part."""
+    """A registered node. `author` is None where its peer id holds no Ed25519 key, so that it can
+    take no part.
+    """
 
     node_id: int
     author: bytes | None
@@ -41,20 +43,36 @@ class ChainNode(msgspec.Struct, frozen=True):
 
 
 def parse_node(raw: Mapping[str, Any], stake: int = 0) -> ChainNode:
-    """A `SubnetNode` of the chain, whose fields differ between runtimes; those read here are in all of them."""
+    """A `SubnetNode` of the chain, whose fields differ between runtimes; those read here are in all
+    of them.
+    """
     classification = raw["classification"]
     try:
         author = parse_peer_id(read_bytes(raw["peer_info"]["peer_id"]).decode())
     except ValueError:
         author = None
-    texts = {name: read_bytes(raw[name]).decode(errors="replace") for name in ("unique", "non_unique") if raw.get(name)}
+    texts = {
+        name: read_bytes(raw[name]).decode(errors="replace")
+        for name in ("unique", "non_unique")
+        if raw.get(name)
+    }
     node_class = CLASSES.index(classification["node_class"])
-    return ChainNode(raw["id"], author, raw.get("hotkey"), node_class, classification["start_epoch"], texts, stake)
+    return ChainNode(
+        raw["id"],
+        author,
+        raw.get("hotkey"),
+        node_class,
+        classification["start_epoch"],
+        texts,
+        stake,
+    )
 
 
 def compute_roles(text: str) -> int:
-    """The roles that a registration field names: `hoster`, `validator`, or both with a comma between. Anything else names
-    none, and a node whose field names none holds both (SPEC section 9)."""
+    """The roles that a registration field names: `hoster`, `validator`, or both with a comma
+    between. Anything else names none, and a node whose field names none holds both (SPEC section
+    9).
+    """
     roles = 0
     for word in text.split(","):
         roles |= ROLE_NAMES.get(word.strip().lower(), 0)
@@ -62,7 +80,9 @@ def compute_roles(text: str) -> int:
 
 
 def compute_members(nodes: Iterable[ChainNode], role_field: str) -> list[Member]:
-    """`role_field` is the registration field that names a node's roles; an empty one gives everybody both."""
+    """`role_field` is the registration field that names a node's roles; an empty one gives
+    everybody both.
+    """
     return [
         Member(node.author, compute_roles(node.fields.get(role_field, "")), node.stake)
         for node in nodes

@@ -1,4 +1,6 @@
-"""Putting a subnet and its nodes on the chain: what would be sent, step by step, before anything is spent."""
+"""Putting a subnet and its nodes on the chain: what would be sent, step by step, before anything is
+spent.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,9 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class NewSubnet(msgspec.Struct, frozen=True):
-    """Amounts are in the chain's smallest unit. `coldkeys` own the first nodes: address to how many. `bootnodes` are peer id
-    and multiaddress, both as text, the latter in its binary form."""
+    """Amounts are in the chain's smallest unit. `coldkeys` own the first nodes: address to how
+    many. `bootnodes` are peer id and multiaddress, both as text, the latter in its binary form.
+    """
 
     name: str
     repo: str
@@ -41,7 +44,9 @@ class NewSubnet(msgspec.Struct, frozen=True):
 
 
 class NewNode(msgspec.Struct, frozen=True):
-    """`hotkey_balance` is what an empty hotkey is sent; `role_text` goes into the registration's field `role_field`."""
+    """`hotkey_balance` is what an empty hotkey is sent; `role_text` goes into the registration's
+    field `role_field`.
+    """
 
     subnet_id: int
     author: bytes
@@ -56,17 +61,23 @@ class NewNode(msgspec.Struct, frozen=True):
 async def send(rpc: Rpc, steps: Sequence[Step]) -> None:
     """One after the other. Raises ChainRefused at the first that the chain refuses."""
     for step in steps:
-        await rpc.send(step.account, step.call, step.known, timeout_seconds=SEND_SECONDS, pallet=step.pallet)
+        await rpc.send(
+            step.account, step.call, step.known, timeout_seconds=SEND_SECONDS, pallet=step.pallet
+        )
 
 
 async def get_balance(rpc: Rpc, address: str) -> int:
     """What the account may spend."""
-    found = await rpc.query("Account", [address], await rpc.request("chain_getBlockHash"), pallet="System")
+    found = await rpc.query(
+        "Account", [address], await rpc.request("chain_getBlockHash"), pallet="System"
+    )
     return int(found["data"]["free"]) if found else 0
 
 
 async def plan_subnet(rpc: Rpc, owner: Account, subnet: NewSubnet) -> list[Step]:
-    """Who may register first is named by coldkey on the deployed runtime, by validator number in the newest source."""
+    """Who may register first is named by coldkey on the deployed runtime, by validator number in
+    the newest source.
+    """
     data: dict[str, Any] = {
         "name": _to_hex(subnet.name),
         "repo": _to_hex(subnet.repo),
@@ -79,22 +90,39 @@ async def plan_subnet(rpc: Rpc, owner: Account, subnet: NewSubnet) -> list[Step]
     }
     if await rpc.has_storage("ColdkeyValidatorId"):
         head = await rpc.request("chain_getBlockHash")
-        numbers = {key: await rpc.query("ColdkeyValidatorId", [key], head) for key in subnet.coldkeys}
+        numbers = {
+            key: await rpc.query("ColdkeyValidatorId", [key], head) for key in subnet.coldkeys
+        }
         if missing := [key for key, number in numbers.items() if number is None]:
-            raise ChainRefused(f"{missing[0]} is no validator of the chain yet: register it first, on its owner's machine")
-        data["initial_validators"] = sorted((numbers[key], count) for key, count in subnet.coldkeys.items())
+            raise ChainRefused(
+                f"{missing[0]} is no validator of the chain yet: register it first, on its owner's"
+                " machine"
+            )
+        data["initial_validators"] = sorted(
+            (numbers[key], count) for key, count in subnet.coldkeys.items()
+        )
     else:
-        data["initial_coldkeys"] = sorted(subnet.coldkeys.items(), key=lambda item: bytes.fromhex(item[0][2:]))
-    words = f"register the subnet {subnet.name!r} for at most {_tensor(subnet.max_cost)}, owned by {owner.address}"
+        data["initial_coldkeys"] = sorted(
+            subnet.coldkeys.items(), key=lambda item: bytes.fromhex(item[0][2:])
+        )
+    words = (
+        f"register the subnet {subnet.name!r} for at most {_tensor(subnet.max_cost)}, owned by"
+        f" {owner.address}"
+    )
     known = {"max_cost": subnet.max_cost, "subnet_data": data}
     return [Step(words, owner, "register_subnet", known)]
 
 
 async def plan_node(rpc: Rpc, coldkey: Account, node: NewNode) -> list[Step]:
-    """The newest source wants a validator identity of the coldkey first; the deployed runtime knows none."""
+    """The newest source wants a validator identity of the coldkey first; the deployed runtime knows
+    none.
+    """
     steps: list[Step] = []
     if node.hotkey_balance and not await get_balance(rpc, node.hotkey):
-        words = f"send {_tensor(node.hotkey_balance)} to the hotkey {node.hotkey}, so that the chain takes its extrinsics"
+        words = (
+            f"send {_tensor(node.hotkey_balance)} to the hotkey {node.hotkey}, so that the chain"
+            " takes its extrinsics"
+        )
         known: dict[str, Any] = {"dest": node.hotkey, "value": node.hotkey_balance}
         steps.append(Step(words, coldkey, "transfer_keep_alive", known, "Balances"))
     validator_id = None
@@ -103,11 +131,20 @@ async def plan_node(rpc: Rpc, coldkey: Account, node: NewNode) -> list[Step]:
         validator_id = await rpc.query("ColdkeyValidatorId", [coldkey.address], head)
         if validator_id is None:
             known = {"hotkey": node.hotkey, "delegate_reward_rate": 0}
-            steps.append(Step(f"make {coldkey.address} a validator of the chain", coldkey, "register_validator", known))
-            return steps  # its number is known only then: the node is registered by calling this again
+            steps.append(
+                Step(
+                    f"make {coldkey.address} a validator of the chain",
+                    coldkey,
+                    "register_validator",
+                    known,
+                )
+            )
+            return (
+                steps  # its number is known only then: the node is registered by calling this again
+            )
     words = (
-        f"register {format_peer_id(node.author)} as a node of subnet {node.subnet_id} with a stake of"
-        f" {_tensor(node.stake)}, burning at most {_tensor(node.max_burn)}"
+        f"register {format_peer_id(node.author)} as a node of subnet {node.subnet_id} with a stake"
+        f" of {_tensor(node.stake)}, burning at most {_tensor(node.max_burn)}"
     )
     known = {
         "validator_id": validator_id,
@@ -124,13 +161,17 @@ async def plan_node(rpc: Rpc, coldkey: Account, node: NewNode) -> list[Step]:
 
 
 def plan_activation(owner: Account, subnet_id: int) -> list[Step]:
-    return [Step(f"activate subnet {subnet_id}", owner, "activate_subnet", {"subnet_id": subnet_id})]
+    return [
+        Step(f"activate subnet {subnet_id}", owner, "activate_subnet", {"subnet_id": subnet_id})
+    ]
 
 
 async def find_subnet(rpc: Rpc, owner: str) -> int | None:
     """The number of the newest subnet that `owner` has registered."""
     head = await rpc.request("chain_getBlockHash")
-    for subnet_id in sorted((raw["id"] for raw in await rpc.query_map("SubnetsData", [], head)), reverse=True):
+    for subnet_id in sorted(
+        (raw["id"] for raw in await rpc.query_map("SubnetsData", [], head)), reverse=True
+    ):
         if str(await rpc.query("SubnetOwner", [subnet_id], head)).lower() == owner.lower():
             return int(subnet_id)
     return None

@@ -1,4 +1,6 @@
-"""What the chain says of one subnet: its facts, its nodes, its submissions. Reads only, each at one block."""
+"""What the chain says of one subnet: its facts, its nodes, its submissions. Reads only, each at one
+block.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,9 @@ class NoSuchSubnet(LookupError):
 
 
 class SubnetFacts(msgspec.Struct, frozen=True):
-    """What the chain keeps of a subnet. `state` is Registered, Active or Paused; epochs count from `slot` on, and the first
-    in which a node is elected is `start_epoch`."""
+    """What the chain keeps of a subnet. `state` is Registered, Active or Paused; epochs count from
+    `slot` on, and the first in which a node is elected is `start_epoch`.
+    """
 
     name: str
     state: str
@@ -46,23 +49,36 @@ class SubnetReader:
         slot = await self._rpc.query("SubnetSlot", [self._subnet_id], block_hash)
         if data is None or slot is None:
             raise NoSuchSubnet(await self._advise(block_hash))
-        return SubnetFacts(read_bytes(data["name"]).decode(errors="replace"), data["state"], slot, data["start_epoch"])
+        return SubnetFacts(
+            read_bytes(data["name"]).decode(errors="replace"),
+            data["state"],
+            slot,
+            data["start_epoch"],
+        )
 
     async def get_nodes(self, block_hash: str, *, with_queue: bool = False) -> list[ChainNode]:
-        """The nodes of the subnet in order of their number; `with_queue` also those that wait to be let in."""
+        """The nodes of the subnet in order of their number; `with_queue` also those that wait to be
+        let in.
+        """
         raws = await self._rpc.query_map("SubnetNodesData", [self._subnet_id], block_hash)
         if with_queue:
-            raws += await self._rpc.query_map("RegisteredSubnetNodesData", [self._subnet_id], block_hash)
+            raws += await self._rpc.query_map(
+                "RegisteredSubnetNodesData", [self._subnet_id], block_hash
+            )
         raws.sort(key=lambda raw: raw["id"])
         stakes = await self._get_stakes(raws, block_hash)
         return [parse_node(raw, stake) for raw, stake in zip(raws, stakes, strict=True)]
 
     async def get_elected_id(self, epoch: int, block_hash: str) -> int | None:
-        found: int | None = await self._rpc.query("SubnetElectedValidator", [self._subnet_id, epoch], block_hash)
+        found: int | None = await self._rpc.query(
+            "SubnetElectedValidator", [self._subnet_id, epoch], block_hash
+        )
         return found
 
     async def get_submission(self, epoch: int, block_hash: str) -> OnChain | None:
-        raw = await self._rpc.query("SubnetConsensusSubmission", [self._subnet_id, epoch], block_hash)
+        raw = await self._rpc.query(
+            "SubnetConsensusSubmission", [self._subnet_id, epoch], block_hash
+        )
         if raw is None:
             return None
         share = await self._rpc.query("MinAttestationPercentage", [], block_hash)
@@ -80,12 +96,19 @@ class SubnetReader:
     async def _advise(self, block_hash: str) -> str:
         number = await self._rpc.query("FriendlyUidSubnetId", [self._subnet_id], block_hash)
         if number:
-            return f"{self._subnet_id} is the friendly number of subnet {number}: give --subnet-id {number}"
-        return f"the chain has no subnet {self._subnet_id}: register it with `epochgate chain register-subnet`"
+            return (
+                f"{self._subnet_id} is the friendly number of subnet {number}: give --subnet-id"
+                f" {number}"
+            )
+        return (
+            f"the chain has no subnet {self._subnet_id}: register it with `epochgate chain"
+            " register-subnet`"
+        )
 
 
 def parse_submission(raw: Mapping[str, Any], epoch: int, min_share: int) -> OnChain:
-    """A `ConsensusData` of the chain. What is no submission of ours has no bitmaps, and every attestor refuses it.
+    """A `ConsensusData` of the chain. What is no submission of ours has no bitmaps, and every
+    attestor refuses it.
 
     Node numbers become authors by the nodes that the chain noted down when it took the submission.
     """
@@ -97,8 +120,14 @@ def parse_submission(raw: Mapping[str, Any], epoch: int, min_share: int) -> OnCh
         if author is not None:
             scores[author] = entry["score"]
     scored = {node.author for node in nodes.values() if node.is_of_class(SCORED_CLASS, epoch)}
-    others = {} if args is None else {author: score for author, score in args.scores.items() if author not in scored}
-    everybody = scores | others  # a score for somebody for whom the chain takes one stands in the data, or nowhere
+    others = (
+        {}
+        if args is None
+        else {author: score for author, score in args.scores.items() if author not in scored}
+    )
+    everybody = (
+        scores | others
+    )  # a score for somebody for whom the chain takes one stands in the data, or nowhere
     submission = Submission(
         epoch if args is None else args.epoch,
         {author: everybody[author] for author in sorted(everybody)},
@@ -106,9 +135,13 @@ def parse_submission(raw: Mapping[str, Any], epoch: int, min_share: int) -> OnCh
         b"" if args is None else args.root,
     )
     attested = set(raw["attests"])
-    electors = raw.get("validator_ids") or [node_id for node_id, node in nodes.items() if node.node_class >= ATTESTING_CLASS]
+    electors = raw.get("validator_ids") or [
+        node_id for node_id, node in nodes.items() if node.node_class >= ATTESTING_CLASS
+    ]
     is_attested = len(attested) * SHARE >= min_share * max(1, len(electors))
-    authors = [_get_author(nodes, node_id) for node_id in attested if node_id != raw["validator_id"]]
+    authors = [
+        _get_author(nodes, node_id) for node_id in attested if node_id != raw["validator_id"]
+    ]
     attested_by = tuple(sorted(author for author in authors if author is not None))
     submitter = _get_author(nodes, raw["validator_id"]) or b""
     return OnChain(submission, submitter, raw["block"], attested_by, is_attested)
