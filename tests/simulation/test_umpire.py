@@ -172,7 +172,7 @@ def beat_in_both_roles(patch: Patch) -> None:
 
 
 def find_heartbeats(publisher: heartbeat.HeartbeatPublisher) -> dict[Rule, int]:
-    return {it: 0 for it in publisher._station.policy.rules if heartbeat.is_heartbeat(it)}
+    return {it: 0 for it in publisher._node.policy.rules if heartbeat.is_heartbeat(it)}
 
 
 def post_for_others(patch: Patch) -> None:

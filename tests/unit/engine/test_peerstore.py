@@ -65,7 +65,7 @@ def test_the_longest_unseen_make_room(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_peer_has_only_so_many_addresses(tmp_path: Path) -> None:
     peerstore = PeerStore(tmp_path / "peers.json")
     peerstore.note({"alice": [f"/ip4/127.0.0.1/tcp/{port}" for port in range(1, 100)]})
-    assert len(peerstore.get_recent(9)) == peerstore.MAX_ADDRESSES
+    assert len(peerstore.get_recent(9)) == peerstore_module.MAX_ADDRESSES
 
 
 def test_a_folder_that_cannot_be_written_costs_the_book_and_not_the_node(tmp_path: Path) -> None:

@@ -88,8 +88,8 @@ async def ask(replica: Replica, sender: bytes, request: Request) -> Reply:
 def make_replica(them: Neighbour, policy: Policy = POLICY, **changes: object) -> Replica:
     """Another replica of the same node."""
     parts: dict[str, object] = {
-        "ledger": them.database,
-        "watch": them.chain_clock,
+        "database": them.database,
+        "chain_clock": them.chain_clock,
         "max_message_bytes": MAX_MESSAGE_BYTES,
         **changes,
     }
