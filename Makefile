@@ -17,7 +17,7 @@ CHAIN ?= local
 
 ifeq ($(CHAIN),hypertensor)
 devnet: $(VENV)/.dev tests/chain/node_modules/.stamp
-	PYTHONPATH=tests $(BIN)/python tests/chain/devnet.py
+	$(BIN)/python -m tests.chain.run_devnet
 else
 devnet: $(VENV)/.node
 	$(BIN)/epochgate devnet --hosters $(HOSTERS) --validators $(VALIDATORS) --epochs $(EPOCHS) \
@@ -34,7 +34,7 @@ test: $(VENV)/.dev
 
 # Every decoder for SECONDS in all, led by coverage; what fails is left in .fuzz/.
 fuzz: $(VENV)/.fuzz
-	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS)
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 # Known vulnerabilities of what is installed; what cannot be looked up from here is named.
 audit: $(VENV)/.audit
@@ -49,20 +49,20 @@ tests/chain/node_modules/.stamp: tests/chain/package-lock.json
 	touch $@
 
 bench: $(VENV)/.dev
-	PYTHONPATH=tests $(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks
 
 plots: $(VENV)/.docs
-	PYTHONPATH=tests $(BIN)/python -m benchmarks.plots
+	$(BIN)/python -m benchmarks.plots
 
 # Whole subnets in virtual time, each under faults drawn from its seed; a seed that breaks prints how to run it again.
 simulate: $(VENV)/.dev
-	PYTHONPATH=tests $(BIN)/python -m simulation --seeds $(SEEDS) --jobs $(JOBS)
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $(JOBS)
 
 simulate-nightly: $(VENV)/.dev
-	PYTHONPATH=tests $(BIN)/python -m simulation --first 1000 --seeds 10000 --jobs $(JOBS)
-	PYTHONPATH=tests $(BIN)/python -m simulation --seeds 200 --jobs $(JOBS) --nodes 25 --epochs 5
-	PYTHONPATH=tests $(BIN)/python -m simulation --seed 1 --nodes 1000 --epochs 2
-	PYTHONPATH=tests $(BIN)/python -m simulation --churn 30 --epochs 100
+	$(BIN)/python -m tests.simulation --first 1000 --seeds 10000 --jobs $(JOBS)
+	$(BIN)/python -m tests.simulation --seeds 200 --jobs $(JOBS) --nodes 25 --epochs 5
+	$(BIN)/python -m tests.simulation --seed 1 --nodes 1000 --epochs 2
+	$(BIN)/python -m tests.simulation --churn 30 --epochs 100
 
 # Every adversary on real subnets, into the table of docs/security.md; six minutes on two cores.
 attack: $(VENV)/.node

@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.simulation.subnet import SimSubnet, live
+
 from benchmarks.timing import Row
 from epochgate.observe.events import Scored
-from simulation.world import World, live
 
 SMALL = 12
 LARGE = 1000
@@ -40,17 +41,17 @@ def time_epoch(nodes: int, validators: int, epoch: int) -> float:
     process here, in memory.
     """
 
-    async def story(world: World) -> float:
-        await world.start()
-        await world.run_until(epoch)
+    async def story(subnet: SimSubnet) -> float:
+        await subnet.start()
+        await subnet.run_until(epoch)
         start = time.perf_counter()
-        await world.run_until(epoch, 99)
+        await subnet.run_until(epoch, 99)
         seconds = time.perf_counter() - start
-        for resident in list(world.residents.values())[-validators:]:
+        for resident in list(subnet.nodes.values())[-validators:]:
             (scored,) = resident.get(Scored, epoch)
             assert len(scored.openings) == nodes - validators
         if epoch > 0:
-            submission = await world.chain.get_submission(epoch)
+            submission = await subnet.chain.get_submission(epoch)
             assert submission is not None
             assert len(submission.attested_by) == nodes - 1
         return seconds

@@ -78,14 +78,14 @@ EVERYTHING = sorted(
     for path in (REPOSITORY / folder).rglob("*.py")
 )
 DANGERS = {
-    "tests/fixtures/seed_listing.py": {
+    "tests/fixtures/upstream_listing.py": {
         "torch.load",
         "weights_only=False",
-    },  # the seed's words; `torch` is ours, and never unpickles
+    },  # the upstream template's words; `torch` is ours, and never unpickles
     "tests/fuzz/targets.py": {
         "torch.load",
         "weights_only=False",
-    },  # ours as well, asked as the seed asks it
+    },  # ours as well, asked as the upstream template asks it
     "tests/unit/predicate/test_predicate.py": {
         "import pickle",
         "torch.load",

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from devchain import COLDKEYS, DevChain
 from multiaddr import Multiaddr
 
 from epochgate.chain.hypertensor.account import Account
@@ -26,7 +25,8 @@ from epochgate.chain.hypertensor.rpc import Rpc
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.observe.events import AnyEvent, NodeWarning
-from people import alice, bob, carol, dave, victor
+from tests.chain.devchain import COLDKEYS, DevChain
+from tests.support.identities import alice, bob, carol, dave, victor
 
 ROLES = {alice: "hoster", bob: "hoster", carol: "", victor: "validator"}
 PATIENCE_SECONDS = 30.0

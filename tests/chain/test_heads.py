@@ -11,8 +11,6 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import pytest
-from devchain import DevChain
-from subnet import ROLES, ChainSubnet, until
 
 from epochgate.chain.hypertensor.chain import HypertensorChain
 from epochgate.core.scoring import MAX_SCORE
@@ -34,7 +32,9 @@ from epochgate.observe.events import (
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import OnChain
 from epochgate.store.database import NodeDatabase
-from simulation.world import HonestModel
+from tests.chain.devchain import DevChain
+from tests.chain.subnet import ROLES, ChainSubnet, until
+from tests.simulation.subnet import HonestModel
 
 pytestmark = pytest.mark.chain
 

@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from devchain import DevChain
-from proxy import Proxy
-from subnet import BLOCK_SECONDS, ChainSubnet, until
 
 from epochgate.chain.hypertensor.chain import HypertensorChain
 from epochgate.chain.hypertensor.registration import UNIT
@@ -22,7 +19,10 @@ from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.ports import ChainRefused, Submission
-from people import alice, bob, carol, vera, victor
+from tests.chain.devchain import DevChain
+from tests.chain.proxy import Proxy
+from tests.chain.subnet import BLOCK_SECONDS, ChainSubnet, until
+from tests.support.identities import alice, bob, carol, vera, victor
 
 pytestmark = pytest.mark.chain
 

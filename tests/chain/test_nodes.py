@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from devchain import DevChain
-from devnet import EPOCHS, run_devnet
 
 from epochgate.chain.hypertensor.chain import HypertensorChain
+from tests.chain.devchain import DevChain
+from tests.chain.run_devnet import EPOCHS, run_devnet
 
 pytestmark = [pytest.mark.chain, pytest.mark.network]
 

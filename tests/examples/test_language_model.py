@@ -12,7 +12,7 @@ import pytest
 from epochgate.core.epoch import Timing
 from epochgate.core.policy_lint import find_problems
 from epochgate.models import load_model
-from simulation.world import HOSTERS, World, assert_complete, live
+from tests.simulation.subnet import HOSTERS, SimSubnet, assert_complete, live
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "language_model"
 
@@ -31,12 +31,12 @@ def test_hosters_of_one_language_model_agree_and_another_model_earns_nothing(
     models = {hoster: load_model(name) for hoster in HOSTERS}
     models["dave"] = load_model(f"{name}&output=hidden")
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(2, 50)
-        await assert_complete(world, 1, without=("dave",))
-        scores = (await world.get_submission(2)).submission.scores
-        assert scores[world["dave"].key.author] == 0
-        assert scores[world["alice"].key.author] > 0
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(2, 50)
+        await assert_complete(subnet, 1, without=("dave",))
+        scores = (await subnet.get_submission(2)).submission.scores
+        assert scores[subnet["dave"].key.author] == 0
+        assert scores[subnet["alice"].key.author] > 0
 
     live(tmp_path, story, policy=subnet.POLICY, models=models)

@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing with atheris: `PYTHONPATH=tests python -m fuzz --seconds 60`, or `make
+"""Coverage-guided fuzzing with atheris: `python -m tests.fuzz --seconds 60`, or `make
 fuzz SECONDS=60`.
 
 Each target runs in a process of its own, since libFuzzer never gives one back. What it finds lies
@@ -52,7 +52,7 @@ def run(name: str, seconds: int) -> bool:
             f"-rss_limit_mb={RSS_LIMIT_MB}",
             "-timeout=10",
         ]
-        command = [sys.executable, "-m", "fuzz", "--inside", "--target", name, *limits]
+        command = [sys.executable, "-m", "tests.fuzz", "--inside", "--target", name, *limits]
         command += [
             f"-artifact_prefix={FOUND}/{name}-",
             "-print_final_stats=1",
@@ -81,7 +81,7 @@ def fuzz_one(name: str, arguments: list[str]) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["epochgate"]):
-        from fuzz.targets import TARGETS
+        from tests.fuzz.targets import TARGETS
     atheris.Setup([sys.argv[0], *arguments], TARGETS[name])
     atheris.Fuzz()
 

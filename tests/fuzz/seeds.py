@@ -1,4 +1,4 @@
-"""Writes the corpus, from what honest encoders make: `PYTHONPATH=tests python -m fuzz.seeds`. What
+"""Writes the corpus, from what honest encoders make: `python -m tests.fuzz.seeds`. What
 a fuzzer found is kept beside it, under a name that says what it was.
 """
 
@@ -22,7 +22,7 @@ from epochgate.observe.events import DutyDone, Line, Scored, encode_line
 from epochgate.predicate import MSGPackSerializer
 from epochgate.schemas import Heartbeat, ServerState, Tensor
 from epochgate.store import wire
-from people import NETWORK, alice, bob, victor
+from tests.support.identities import NETWORK, alice, bob, victor
 
 CORPUS = Path(__file__).parent / "corpus"
 EXPIRATION_TIME = 1_700_007_000.0

@@ -26,7 +26,7 @@ from epochgate.predicate import MSGPackSerializer
 from epochgate.predicate.safe_torch import torch
 from epochgate.schemas import Heartbeat, Map, Tensor, safetensors_file, torch_file
 from epochgate.store import wire
-from people import NETWORK, alice, compute_unix_seconds, make_context
+from tests.support.identities import NETWORK, alice, compute_unix_seconds, make_context
 
 EPOCH = 0
 BLOCK = 1020

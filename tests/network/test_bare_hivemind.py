@@ -27,7 +27,6 @@ from hivemind.dht.validation import DHTRecord, RecordValidatorBase
 from hivemind.utils import MSGPackSerializer
 from hivemind.utils.crypto import RSAPrivateKey
 
-from bare_hivemind import start_node
 from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.receipt import Standing
 from epochgate.core.record import Record
@@ -38,18 +37,19 @@ from epochgate.predicate import PredicateValidator
 from epochgate.predicate.judge import compose
 from epochgate.store.client import get_latest
 from epochgate.store.wire import Fetch, Refused, Values
-from libp2p_town import lay_lines
-from suites.store_lies import withhold_all
-from town import (
+from tests.suites.store_lies import withhold_all
+from tests.support.bare_hivemind import start_node
+from tests.support.libp2p_cluster import attach_handlers
+from tests.support.store_cluster import (
     HEARTBEAT,
     LARGE,
     LARGE_BYTES,
     NAMES,
     NOTE,
+    OUTSIDER,
     POLICY,
-    VISITOR,
-    Line,
-    Town,
+    StoreCluster,
+    SwitchableHandler,
     eventually,
 )
 
@@ -180,18 +180,22 @@ async def bare(bare_nodes: list[Peer]) -> list[Peer]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def lines(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[tuple[str, Line]]]:
-    async with lay_lines(tmp_path_factory.mktemp("town"), (*NAMES[:4], VISITOR)) as lines:
-        yield lines
+async def handlers(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[list[tuple[str, SwitchableHandler]]]:
+    async with attach_handlers(tmp_path_factory.mktemp("town"), (*NAMES[:4], OUTSIDER)) as handlers:
+        yield handlers
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def town(lines: list[tuple[str, Line]], tmp_path: Path) -> AsyncIterator[Town]:
-    town = await Town.settle(tmp_path, SystemClock(), lines[:4], lines[-1][1])
+async def cluster(
+    handlers: list[tuple[str, SwitchableHandler]], tmp_path: Path
+) -> AsyncIterator[StoreCluster]:
+    cluster = await StoreCluster.start(tmp_path, SystemClock(), handlers[:4], handlers[-1][1])
     try:
-        yield town
+        yield cluster
     finally:
-        await town.close()
+        await cluster.close()
 
 
 # A reply over the limit makes the reader drop healthy peers until the network is dark for it.
@@ -214,23 +218,23 @@ async def test_bare_hivemind_goes_dark_for_who_reads_a_reply_over_the_limit(
         await reader.node.shutdown()
 
 
-async def test_ours_replies_in_pages(town: Town) -> None:
-    alice = town.neighbours[0]
-    records = [them.write(LARGE, bytes(LARGE_BYTES)) for them in town.neighbours]
-    for them, record in zip(town.neighbours, records, strict=True):
+async def test_ours_replies_in_pages(cluster: StoreCluster) -> None:
+    alice = cluster.nodes[0]
+    records = [them.write(LARGE, bytes(LARGE_BYTES)) for them in cluster.nodes]
+    for them, record in zip(cluster.nodes, records, strict=True):
         assert (await them.post(LARGE, record)).is_complete
-    assert sum(len(record.value) for record in records) > town.visitor.network.max_message_bytes
-    page = await town.visitor.store.ask(
+    assert sum(len(record.value) for record in records) > cluster.outsider.network.max_message_bytes
+    page = await cluster.outsider.store.ask(
         alice.author, Fetch(records[0].key, tuple(record.author for record in records))
     )
     assert isinstance(page, Values)
     assert 0 < len(page.records) < len(records)
-    reading = await town.visitor.read(LARGE, wait_for_all=True)
+    reading = await cluster.outsider.read(LARGE, wait_for_all=True)
     assert len(reading.proofs) == len(records)
-    assert reading.answered == {them.author for them in town.neighbours}
+    assert reading.answered == {them.author for them in cluster.nodes}
     assert (await alice.post(NOTE, alice.write(NOTE))).is_complete
-    assert len((await town.visitor.read(NOTE, wait_for_all=True)).answered) == len(
-        town.neighbours
+    assert len((await cluster.outsider.read(NOTE, wait_for_all=True)).answered) == len(
+        cluster.nodes
     ), "nobody was dropped"
 
 
@@ -253,17 +257,17 @@ async def test_bare_hivemind_lets_an_old_signed_record_delete_the_new_one(bare: 
     assert bob.get_held("heartbeat").get(alice.owner) is None
 
 
-async def test_ours_keeps_the_new_record_when_the_old_one_is_replayed(town: Town) -> None:
-    alice = town.neighbours[0]
-    reader = town.neighbours[-1]
+async def test_ours_keeps_the_new_record_when_the_old_one_is_replayed(
+    cluster: StoreCluster,
+) -> None:
+    alice = cluster.nodes[0]
+    reader = cluster.nodes[-1]
     old = alice.write(HEARTBEAT, b"o" * 32, 100)
     new = alice.write(HEARTBEAT, b"n" * 32, 200)
-    await alice.post_to(town.neighbours, old)
-    await alice.post_to(town.neighbours, new)
-    assert {reply.reason for reply in await alice.post_to(town.neighbours, old)} == {
-        "already-there"
-    }  # type: ignore[union-attr]  # anything else fails
-    town.clock.ahead_seconds += 150
+    await alice.post_to(cluster.nodes, old)
+    await alice.post_to(cluster.nodes, new)
+    assert {reply.reason for reply in await alice.post_to(cluster.nodes, old)} == {"already-there"}  # type: ignore[union-attr]  # anything else fails
+    cluster.clock.ahead_seconds += 150
     latest = get_latest([await reader.read(HEARTBEAT)], reader.chain_clock.get_evaluation_context())
     assert latest[alice.author].record == new
 
@@ -280,18 +284,16 @@ async def test_bare_hivemind_lets_one_replace_everybodys_entries(bare: list[Peer
     assert await alice.read("heartbeat", latest=True) == "mine"
 
 
-async def test_ours_lets_nobody_touch_what_others_wrote(town: Town) -> None:
-    alice, bob, carol = town.neighbours[:3]
+async def test_ours_lets_nobody_touch_what_others_wrote(cluster: StoreCluster) -> None:
+    alice, bob, carol = cluster.nodes[:3]
     for them in (alice, bob):
         assert (await them.post(HEARTBEAT, them.write(HEARTBEAT))).is_complete
     assert (await carol.post(HEARTBEAT, carol.write(HEARTBEAT, lifetime_seconds=650.0))).is_complete
     longer = msgspec.structs.replace(
         carol.write(HEARTBEAT, lifetime_seconds=655.0), author=alice.author
     )
-    assert {reply.reason for reply in await carol.post_to(town.neighbours, longer)} == {
-        "not-author"
-    }  # type: ignore[union-attr]  # anything else fails
-    authors = {record_id.author for record_id in (await town.visitor.read(HEARTBEAT)).proofs}
+    assert {reply.reason for reply in await carol.post_to(cluster.nodes, longer)} == {"not-author"}  # type: ignore[union-attr]  # anything else fails
+    authors = {record_id.author for record_id in (await cluster.outsider.read(HEARTBEAT)).proofs}
     assert authors == {alice.author, bob.author, carol.author}
 
 
@@ -318,9 +320,9 @@ class TooGenerous:
     recognise = admit
 
 
-async def test_ours_leaves_out_the_bad_entry_alone(town: Town) -> None:
-    alice, bob, carol = town.neighbours[:3]
-    for them in town.neighbours:
+async def test_ours_leaves_out_the_bad_entry_alone(cluster: StoreCluster) -> None:
+    alice, bob, carol = cluster.nodes[:3]
+    for them in cluster.nodes:
         them.replica.judge = TooGenerous()
     good = [them.write(NOTE) for them in (alice, carol)]
     bad = bob.write(NOTE, b"not a digest")
@@ -328,7 +330,7 @@ async def test_ours_leaves_out_the_bad_entry_alone(town: Town) -> None:
         assert (await them.post(NOTE, record)).is_complete, (
             "all replicas hold it, and give receipts"
         )
-    reading = await town.visitor.read(NOTE)
+    reading = await cluster.outsider.read(NOTE)
     assert {proof.record.author for proof in reading.proofs.values()} == {
         alice.author,
         carol.author,
@@ -357,15 +359,15 @@ def is_nearest(peer: Peer, name: str, peers: list[Peer]) -> bool:
     return peer is min(peers, key=lambda them: them.node.node_id.xor_distance(find_id(name)))
 
 
-async def test_ours_believes_no_empty_listing(town: Town) -> None:
-    alice = town.neighbours[0]
+async def test_ours_believes_no_empty_listing(cluster: StoreCluster) -> None:
+    alice = cluster.nodes[0]
     posting = await alice.post(NOTE, alice.write(NOTE))
-    await eventually(lambda: len(posting.receipts) == len(town.neighbours))
-    for liar in town.neighbours:
-        for other in town.neighbours:
+    await eventually(lambda: len(posting.receipts) == len(cluster.nodes))
+    for liar in cluster.nodes:
+        for other in cluster.nodes:
             other.answer_after(0.05)
         liar.lie(withhold_all)  # and is the first to answer
-        assert list((await town.visitor.read(NOTE)).get_record_ids(Standing.PROVEN)) == [
+        assert list((await cluster.outsider.read(NOTE)).get_record_ids(Standing.PROVEN)) == [
             posting.record_id
         ]
 
@@ -381,10 +383,10 @@ async def test_bare_hivemind_takes_odd_expiries(bare: list[Peer], seconds: float
 
 
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -float("inf"), 1e9, -1.0])
-async def test_ours_refuses_odd_expiries(town: Town, seconds: float) -> None:
-    alice = town.neighbours[0]
-    replies = await alice.post_to(town.neighbours, alice.write(NOTE, lifetime_seconds=seconds))
-    assert [reply.reason for reply in replies] == ["expiry"] * len(town.neighbours)  # type: ignore[union-attr]  # anything else fails
+async def test_ours_refuses_odd_expiries(cluster: StoreCluster, seconds: float) -> None:
+    alice = cluster.nodes[0]
+    replies = await alice.post_to(cluster.nodes, alice.write(NOTE, lifetime_seconds=seconds))
+    assert [reply.reason for reply in replies] == ["expiry"] * len(cluster.nodes)  # type: ignore[union-attr]  # anything else fails
 
 
 # An exception in a validator makes the sender drop its node; an async one admits everything.
@@ -405,8 +407,8 @@ async def test_bare_hivemind_drops_a_node_whose_validator_raises(bare: list[Peer
     await eventually(lambda: not alice.knows(bob))
 
 
-async def test_ours_answers_whose_predicate_raised_and_goes_on(town: Town) -> None:
-    alice, bob = town.neighbours[:2]
+async def test_ours_answers_whose_predicate_raised_and_goes_on(cluster: StoreCluster) -> None:
+    alice, bob = cluster.nodes[:2]
     bob.replica.judge = compose(POLICY, PredicateValidator(raise_error))
     posting = await alice.post(NOTE, alice.write(NOTE))
     await posting.wait_for_stragglers(0.2)
@@ -423,8 +425,8 @@ async def test_bare_hivemind_admits_everything_where_a_validator_is_async(bare: 
     assert await alice.send(bob, "notes", pack(1), subkey="alice") is True
 
 
-async def test_ours_admits_nothing_where_a_predicate_is_async(town: Town) -> None:
-    alice, bob = town.neighbours[:2]
+async def test_ours_admits_nothing_where_a_predicate_is_async(cluster: StoreCluster) -> None:
+    alice, bob = cluster.nodes[:2]
     bob.replica.judge = compose(POLICY, PredicateValidator(refuse_everything))  # type: ignore[arg-type]  # its author's mistake
     (reply,) = await alice.post_to([bob], alice.write(NOTE))
     assert isinstance(reply, Refused)
@@ -445,8 +447,8 @@ async def test_bare_hivemind_reports_the_verdict_of_one_replica(bare: list[Peer]
     assert alice.get_held("more notes") is not None
 
 
-async def test_ours_reports_what_every_replica_said(town: Town) -> None:
-    alice, bob, carol, dave = town.neighbours
+async def test_ours_reports_what_every_replica_said(cluster: StoreCluster) -> None:
+    alice, bob, carol, dave = cluster.nodes
     bob.replica.judge = compose(POLICY, PredicateValidator(lambda _record: False))
     dave.fall_silent()
     posting = await alice.post(NOTE, alice.write(NOTE), within_seconds=2.5)
@@ -471,15 +473,15 @@ async def test_bare_hivemind_reads_from_a_local_cache(bare: list[Peer]) -> None:
         await reader.node.shutdown()
 
 
-async def test_ours_asks_the_replicas_at_every_reading(town: Town) -> None:
-    alice = town.neighbours[0]
-    visitor = town.visitor
+async def test_ours_asks_the_replicas_at_every_reading(cluster: StoreCluster) -> None:
+    alice = cluster.nodes[0]
+    outsider = cluster.outsider
     for payload, lifetime_seconds in ((b"o" * 32, 100.0), (b"n" * 32, 200.0)):
         assert (
             await alice.post(HEARTBEAT, alice.write(HEARTBEAT, payload, lifetime_seconds))
         ).is_complete
         latest = get_latest(
-            [await visitor.read(HEARTBEAT)], visitor.chain_clock.get_evaluation_context()
+            [await outsider.read(HEARTBEAT)], outsider.chain_clock.get_evaluation_context()
         )
         assert latest[alice.author].record.payload == payload
 
@@ -503,19 +505,19 @@ async def test_bare_hivemind_hands_newcomers_what_they_must_refuse(bare: list[Pe
         await newcomer.node.shutdown()
 
 
-async def test_ours_repairs_after_the_window(town: Town) -> None:
-    alice = town.neighbours[0]
-    carol = town.neighbours[2]
+async def test_ours_repairs_after_the_window(cluster: StoreCluster) -> None:
+    alice = cluster.nodes[0]
+    carol = cluster.nodes[2]
     record = alice.write(NOTE)
-    await alice.post_to(town.neighbours, record)
-    await town.move_to(90)
+    await alice.post_to(cluster.nodes, record)
+    await cluster.advance_to(90)
     await carol.lose_everything()
     (refused,) = await alice.post_to([carol], record)
     assert isinstance(refused, Refused)
     assert refused.reason == "late"
     assert await carol.repair() == 1
     (entry,) = carol.get_listing(NOTE)
-    assert len(entry.receipts) == len(town.neighbours) - 1, "of those who saw it in time"
+    assert len(entry.receipts) == len(cluster.nodes) - 1, "of those who saw it in time"
 
 
 async def test_bare_hivemind_lets_a_node_choose_its_place(bare: list[Peer]) -> None:
@@ -534,15 +536,15 @@ async def test_bare_hivemind_lets_a_node_choose_its_place(bare: list[Peer]) -> N
             )
 
 
-async def test_ours_gives_places_to_members_alone_and_by_seed(town: Town) -> None:
+async def test_ours_gives_places_to_members_alone_and_by_seed(cluster: StoreCluster) -> None:
     """`simulation/test_adversaries.py` grinds an id among sixty members, and wins nothing by it."""
-    alice = town.neighbours[0]
-    visitor = town.visitor
+    alice = cluster.nodes[0]
+    outsider = cluster.outsider
     posting = await alice.post(NOTE, alice.write(NOTE))
-    await eventually(lambda: len(posting.receipts) == len(town.neighbours))
-    assert visitor.author not in posting.replica_set.replicas
-    assert not visitor.database.held
-    (refused,) = await visitor.post_to([alice], visitor.write(NOTE))
+    await eventually(lambda: len(posting.receipts) == len(cluster.nodes))
+    assert outsider.author not in posting.replica_set.replicas
+    assert not outsider.database.held
+    (refused,) = await outsider.post_to([alice], outsider.write(NOTE))
     assert isinstance(refused, Refused)
     assert refused.reason == "not-on-roster"
 
@@ -558,24 +560,24 @@ async def test_bare_hivemind_takes_unsigned_records(bare: list[Peer]) -> None:
     assert protected is False, "it asks for a signature only where a subkey says so"
 
 
-async def test_ours_takes_none(town: Town) -> None:
-    alice = town.neighbours[0]
+async def test_ours_takes_none(cluster: StoreCluster) -> None:
+    alice = cluster.nodes[0]
     signed = alice.write(NOTE)
     for value in (signed.payload, bytes(64) + signed.payload, b""):
-        replies = await alice.post_to(town.neighbours, msgspec.structs.replace(signed, value=value))
-        assert [reply.reason for reply in replies] == ["bad-signature"] * len(town.neighbours)  # type: ignore[union-attr]  # anything else fails
+        replies = await alice.post_to(cluster.nodes, msgspec.structs.replace(signed, value=value))
+        assert [reply.reason for reply in replies] == ["bad-signature"] * len(cluster.nodes)  # type: ignore[union-attr]  # anything else fails
 
 
 # What hivemind leaves to its users.
 
 
-async def test_ours_says_how_far_a_clock_is_off(town: Town) -> None:
-    alice, bob = town.neighbours[:2]
+async def test_ours_says_how_far_a_clock_is_off(cluster: StoreCluster) -> None:
+    alice, bob = cluster.nodes[:2]
     for percent, words in (
         (5, "expected blocks 11 to 61; saw 6; opens in 5 blocks, about 30 s"),
         (70, "expected blocks 11 to 61; saw 71"),
     ):
-        await town.move_to(percent)
+        await cluster.advance_to(percent)
         (refused,) = await alice.post_to([bob], alice.write(NOTE))
         assert isinstance(refused, Refused)
         assert words in str(refused.to_denied())

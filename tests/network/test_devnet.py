@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from doors import find_doors, is_loopback
+from tests.support.listening_sockets import find_listening_sockets, is_loopback
 
 pytestmark = pytest.mark.network
 
@@ -85,7 +85,7 @@ def test_a_subnet_lives_through_two_epochs_on_loopback_alone_and_leaves_nothing_
     with run_devnet(tmp_path, *options) as process:
         read_until(process, "epoch 0 began")
         pids = [process.pid, *find_processes(tmp_path)]
-        doors = list(find_doors(pids))
+        doors = list(find_listening_sockets(pids))
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, out + err
     assert len(pids) >= 1 + 5 + 5, "the devnet, five nodes and their daemons"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from doors import find_doors, is_loopback
+from tests.support.listening_sockets import find_listening_sockets, is_loopback
 
 pytestmark = [
     pytest.mark.network,
@@ -20,7 +20,7 @@ def test_a_door_is_found_wherever_it_is() -> None:
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
     ):
         udp.bind(("127.0.0.1", 0))
-        doors = set(find_doors([os.getpid()]))
+        doors = set(find_listening_sockets([os.getpid()]))
         assert ("tcp", "127.0.0.1", server.getsockname()[1]) in doors
         assert ("udp", "127.0.0.1", udp.getsockname()[1]) in doors
     assert not is_loopback("0.0.0.0")  # noqa: S104 - nothing is bound to it

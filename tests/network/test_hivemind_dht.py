@@ -6,10 +6,10 @@ import hivemind
 import pytest
 from hivemind.utils import get_dht_time
 
-from bare_hivemind import LOOPBACK
 from epochgate.core.epoch import EpochData, compute_epoch_data
 from epochgate.predicate import DHTRequestType, HypertensorPredicateValidator, mark_reads_of_dht
-from people import TIMING
+from tests.support.bare_hivemind import LOOPBACK
+from tests.support.identities import TIMING
 
 pytestmark = pytest.mark.network
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from epochgate.observe.events import DutyMissed
-from hosts import Hosts, find_hindrance
-from small_subnet import SmallSubnet
+from tests.support.network_namespaces import Hosts, find_hindrance
+from tests.support.process_subnet import ProcessSubnet
 
 HINDRANCE = find_hindrance()
 pytestmark = [
@@ -27,7 +27,7 @@ async def test_over_slow_and_lossy_cables_epochs_are_complete_but_for_a_host_tha
 ) -> None:
     """It says what it missed, and the next epoch lacks nothing."""
     with Hosts(NAMES, delay_seconds=0.05, loss=0.01) as hosts:
-        async with SmallSubnet(
+        async with ProcessSubnet(
             tmp_path, NAMES, EPOCH_SECONDS, hosts.addresses, hosts.get_prefix
         ).live() as subnet:
             await subnet.wait_for_block(0, 45)

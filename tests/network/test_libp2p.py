@@ -20,8 +20,7 @@ from epochgate.engine.libp2p import EngineError, Libp2pNetwork
 from epochgate.keys import FILE_PREFIX, KeyFileError, format_peer_id
 from epochgate.observe.events import AnyEvent, NodeWarning
 from epochgate.ports import Unreachable
-from people import meet
-from suites.network_suite import (
+from tests.suites.network_suite import (
     LIMIT,
     LONG_SECONDS,
     SHORT_SECONDS,
@@ -29,10 +28,11 @@ from suites.network_suite import (
     every_behaviour,
     greet,
 )
+from tests.support.identities import key_of
 
 pytestmark = pytest.mark.network
 
-NOBODY = f"/ip4/127.0.0.1/tcp/9/p2p/{format_peer_id(meet('nobody').author)}"
+NOBODY = f"/ip4/127.0.0.1/tcp/9/p2p/{format_peer_id(key_of('nobody').author)}"
 
 
 class Libp2pWorld:
@@ -49,7 +49,7 @@ class Libp2pWorld:
         path = self.folder / name / "identity"
         if not path.exists():
             path.parent.mkdir()
-            key = meet(name)
+            key = key_of(name)
             path.touch(0o600)
             path.write_bytes(FILE_PREFIX + bytes(key._key) + key.author[-32:])
         return path
@@ -330,7 +330,7 @@ async def test_the_address_book_finds_others_when_the_bootstrap_peer_is_gone(
 async def test_a_node_that_comes_first_finds_those_who_come_later(world: Libp2pWorld) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"/ip4/127.0.0.1/tcp/{probe.getsockname()[1]}"
-    name = format_peer_id(meet("bob").author)
+    name = format_peer_id(key_of("bob").author)
     alice = await world.join("alice", initial_peers=[f"{address}/p2p/{name}"], watch_seconds=0.2)
     assert world.get_troubles() == ["only one initial peer is known", "no known peer answers yet"]
     is_met = asyncio.Event()
@@ -357,7 +357,7 @@ async def test_an_initial_peer_that_was_down_is_called_again_though_others_are_t
     with socket.create_server(("127.0.0.1", 0)) as probe:
         address = f"/ip4/127.0.0.1/tcp/{probe.getsockname()[1]}"
     carol = await world.join("carol")
-    bobs_name = format_peer_id(meet("bob").author)
+    bobs_name = format_peer_id(key_of("bob").author)
     peers = [*carol.get_listen_addresses(), f"{address}/p2p/{bobs_name}"]
     alice = await world.join("alice", initial_peers=peers, watch_seconds=0.2)
     bob = await world.join("bob", listen=address, initial_peers=[])
@@ -379,7 +379,7 @@ async def test_two_initial_peers_are_enough_and_oneself_is_none(world: Libp2pWor
     assert await carol.request(
         alice.peer_id, b"found you though one of my two is gone", LONG_SECONDS
     )
-    me = f"/ip4/127.0.0.1/tcp/9/p2p/{format_peer_id(meet('dave').author)}"
+    me = f"/ip4/127.0.0.1/tcp/9/p2p/{format_peer_id(key_of('dave').author)}"
     await world.join("dave", initial_peers=[me, *carol.get_listen_addresses()])
     assert world.get_troubles() == ["only one initial peer is known"]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from epochgate.observe.events import DutyBegan, EpochBegan, NodeReady, NodeStopped, Stored
-from small_subnet import SmallSubnet
+from tests.support.process_subnet import ProcessSubnet
 
 pytestmark = pytest.mark.network
 
@@ -28,7 +28,7 @@ async def test_an_epoch_is_complete_though_a_node_is_killed_in_each_of_its_phase
     openings when its own is told: whoever dies before and starts slower than a tenth of an epoch is
     absent from it.
     """
-    async with SmallSubnet(tmp_path, NAMES, 25.0).live() as subnet:
+    async with ProcessSubnet(tmp_path, NAMES, 25.0).live() as subnet:
         await subnet.wait_for("hoster-1", EpochBegan, epoch=0)
         elected = await get_elected(subnet, 0)
         await subnet.wait_for(elected, DutyBegan, epoch=0, duty="publish-challenge")
@@ -65,14 +65,14 @@ async def test_an_epoch_is_complete_though_a_node_is_killed_in_each_of_its_phase
         ]
 
 
-async def get_elected(subnet: SmallSubnet, epoch: int) -> str:
+async def get_elected(subnet: ProcessSubnet, epoch: int) -> str:
     author = await subnet.chain.get_elected(epoch)
     assert author is not None
     return subnet.cast.get_name(subnet.chronicle.compute_summary(epoch).elected or "")
 
 
 async def test_a_node_leaves_when_asked_and_at_once_when_asked_twice(tmp_path: Path) -> None:
-    async with SmallSubnet(tmp_path, NAMES[:1], 25.0).live() as subnet:
+    async with ProcessSubnet(tmp_path, NAMES[:1], 25.0).live() as subnet:
         process = subnet._nodes["hoster-1"].process
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0

@@ -25,7 +25,6 @@ from hivemind.dht.schema import SchemaValidator
 from hivemind.utils import MSGPackSerializer, get_dht_time
 from hivemind.utils.crypto import RSAPrivateKey
 
-from bare_hivemind import start_node
 from epochgate.core.epoch import EpochData, compute_epoch_data
 from epochgate.core.verdict import Reason
 from epochgate.predicate import (
@@ -35,8 +34,9 @@ from epochgate.predicate import (
     PredicateValidator,
     mark_reads,
 )
-from fixtures.seed_listing import hypertensor_consensus_predicate
-from people import TIMING
+from tests.fixtures.upstream_listing import hypertensor_consensus_predicate
+from tests.support.bare_hivemind import start_node
+from tests.support.identities import TIMING
 
 pytestmark = [pytest.mark.network, pytest.mark.asyncio(loop_scope="module")]
 

@@ -12,25 +12,27 @@ import pytest
 import pytest_asyncio
 
 from epochgate.engine.system import SystemClock
-from libp2p_town import lay_lines
-from suites.store_suite import Behaviour, every_behaviour
-from town import NAMES, VISITOR, Line, Town
+from tests.suites.store_suite import Behaviour, every_behaviour
+from tests.support.libp2p_cluster import attach_handlers
+from tests.support.store_cluster import NAMES, OUTSIDER, StoreCluster, SwitchableHandler
 
 pytestmark = [pytest.mark.network, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def lines(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[list[tuple[str, Line]]]:
-    async with lay_lines(tmp_path_factory.mktemp("town"), (*NAMES, VISITOR)) as lines:
-        yield lines
+async def handlers(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[list[tuple[str, SwitchableHandler]]]:
+    async with attach_handlers(tmp_path_factory.mktemp("town"), (*NAMES, OUTSIDER)) as handlers:
+        yield handlers
 
 
 @every_behaviour
 async def test_store_on_libp2p(
-    behaviour: Behaviour, lines: list[tuple[str, Line]], tmp_path: Path
+    behaviour: Behaviour, handlers: list[tuple[str, SwitchableHandler]], tmp_path: Path
 ) -> None:
-    town = await Town.settle(tmp_path, SystemClock(), lines[:-1], lines[-1][1])
+    cluster = await StoreCluster.start(tmp_path, SystemClock(), handlers[:-1], handlers[-1][1])
     try:
-        await behaviour(town)
+        await behaviour(cluster)
     finally:
-        await town.close()
+        await cluster.close()

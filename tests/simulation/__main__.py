@@ -1,5 +1,5 @@
-"""`python -m simulation`: one seed with everything that befell it, or many and the share of them
-that is green.
+"""`python -m tests.simulation`: one seed with everything that befell it, or many and the share of
+them that is green.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import sys
 import time
 from collections.abc import Iterator
 
-from simulation.faults import WILD, WITHIN_F, Plan, draw_churn, draw_plan
-from simulation.run import ADVERSARIES, Report, prepare_process, run_plan
+from tests.simulation.faults import WILD, WITHIN_F, Plan, draw_churn, draw_plan
+from tests.simulation.run import ADVERSARIES, Report, prepare_process, run_plan
 
 TOLD_AFTER = 100
 
@@ -107,7 +107,7 @@ def _complain(options: argparse.Namespace, report: Report) -> None:
     print(
         f"seed {report.seed} broke: {report.broken}",
         *report.last,
-        f"  again: PYTHONPATH=tests {command}",
+        f"  again: {command}",
         sep="\n  ",
         flush=True,
     )

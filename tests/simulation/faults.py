@@ -47,7 +47,7 @@ WILD_SHARE = 0.2
 GROUP_SHARE = 0.4
 
 
-class Incident(msgspec.Struct, frozen=True):
+class Fault(msgspec.Struct, frozen=True):
     """`kind` befalls `nodes` from block `begins` to block `ends`, counted from the subnet's
     first.
     """
@@ -62,7 +62,7 @@ class Incident(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """All that befalls a run. `villains` maps nodes to the adversary that each is."""
+    """All that befalls a run. `adversaries` maps nodes to the adversary that each is."""
 
     seed: int
     epochs: int
@@ -71,8 +71,8 @@ class Plan(msgspec.Struct, frozen=True):
     budget: str
     links: Links
     skews_seconds: dict[str, float]
-    villains: dict[str, str]
-    incidents: tuple[Incident, ...]
+    adversaries: dict[str, str]
+    faults_drawn: tuple[Fault, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -87,7 +87,9 @@ class Plan(msgspec.Struct, frozen=True):
         skews = ", ".join(f"{name} {seconds:+.2f}" for name, seconds in self.skews_seconds.items())
         if self.is_large and skews:
             skews = f"{len(self.skews_seconds)} of them wrong"
-        villains = ", ".join(f"{name} ({kind})" for name, kind in self.villains.items()) or "none"
+        adversaries = (
+            ", ".join(f"{name} ({kind})" for name, kind in self.adversaries.items()) or "none"
+        )
         lines = [
             f"seed {self.seed}, {self.budget}: {len(self.hosters)} hosters, {len(self.validators)}"
             " validators"
@@ -95,8 +97,8 @@ class Plan(msgspec.Struct, frozen=True):
         lines += [
             f"links: {self.links}",
             f"clocks: {skews}",
-            f"adversaries: {villains}",
-            *map(str, self.incidents),
+            f"adversaries: {adversaries}",
+            *map(str, self.faults_drawn),
         ]
         return "\n  ".join(lines)
 
@@ -125,19 +127,19 @@ def draw_plan(
     budget = budget or drawn
     f = compute_f(nodes)
     slots = f if budget == WITHIN_F else rng.randint(f + 1, max(f + 1, nodes // 2))
-    villains = (
+    adversaries = (
         {name: rng.choice(adversaries) for name in rng.sample(names, rng.randint(0, f))}
         if adversaries
         else {}
     )
     healed_block = (epochs - 1) * 100 - QUIET_BLOCKS
-    honest = [name for name in names if name not in villains]
-    incidents = [
-        *_draw_incidents(rng, honest, _draw_sizes(rng, slots - len(villains)), healed_block)
+    honest = [name for name in names if name not in adversaries]
+    faults_drawn = [
+        *_draw_incidents(rng, honest, _draw_sizes(rng, slots - len(adversaries)), healed_block)
     ]
     if rng.random() < 0.3:
         begins = rng.uniform(1, healed_block)
-        incidents.append(Incident(JOIN, (f"newcomer-{rng.randint(0, 9)}",), begins, begins))
+        faults_drawn.append(Fault(JOIN, (f"newcomer-{rng.randint(0, 9)}",), begins, begins))
     half_margin = 3.0  # clocks may differ by a margin, one block of 6 s
     return Plan(
         seed=seed,
@@ -151,8 +153,8 @@ def draw_plan(
             if rng.random() < 0.7
             else {}
         ),
-        villains=villains,
-        incidents=tuple(sorted(incidents, key=lambda it: it.begins)),
+        adversaries=adversaries,
+        faults_drawn=tuple(sorted(faults_drawn, key=lambda it: it.begins)),
     )
 
 
@@ -168,19 +170,19 @@ def draw_churn(seed: int, nodes: int, epochs: int, percent: int, *, is_for_good:
     hosters_named = [f"hoster-{number}" for number in range(nodes - validators)]
     validators_named = [f"validator-{number}" for number in range(validators)]
     living = [*hosters_named, *validators_named]
-    incidents = []
+    faults_drawn = []
     for epoch in range(epochs):
         struck = rng.sample(living, max(1, round(nodes * percent / 100)))
         moments = sorted(epoch * 100 + rng.uniform(0, 100) for _ in struck)
         for name, begins in zip(struck, moments, strict=True):
             if not is_for_good:
-                incidents.append(Incident(WIPE, (name,), begins, begins + rng.uniform(1, 5)))
+                faults_drawn.append(Fault(WIPE, (name,), begins, begins + rng.uniform(1, 5)))
                 continue
             successor = f"{name.partition('.')[0]}.{epoch}"
             living[living.index(name)] = successor
-            incidents += [
-                Incident(LEAVE, (name,), begins, begins),
-                Incident(JOIN, (successor,), begins, begins),
+            faults_drawn += [
+                Fault(LEAVE, (name,), begins, begins),
+                Fault(JOIN, (successor,), begins, begins),
             ]
     budget = WILD if is_for_good else WITHIN_F
     links = Links(latency_seconds=0.05)
@@ -193,17 +195,17 @@ def draw_churn(seed: int, nodes: int, epochs: int, percent: int, *, is_for_good:
         links,
         {},
         {},
-        _never_twice(incidents),
+        _never_twice(faults_drawn),
     )
 
 
-def _never_twice(incidents: list[Incident]) -> tuple[Incident, ...]:
+def _never_twice(faults_drawn: list[Fault]) -> tuple[Fault, ...]:
     """A node that dies at the end of an epoch and is drawn at the beginning of the next is left
     alone then.
     """
-    kept: list[Incident] = []
+    kept: list[Fault] = []
     free_from: dict[str, float] = {}
-    for it in sorted(incidents, key=lambda it: it.begins):
+    for it in sorted(faults_drawn, key=lambda it: it.begins):
         (name,) = it.nodes
         if it.begins >= free_from.get(name, 0.0):
             kept.append(it)
@@ -229,7 +231,7 @@ def _draw_sizes(rng: random.Random, slots: int) -> list[int]:
 
 def _draw_incidents(
     rng: random.Random, names: list[str], sizes: list[int], healed_block: int
-) -> Iterator[Incident]:
+) -> Iterator[Fault]:
     """For each size, so many nodes are faulty at a time, one group after the other; no node is in
     two at once.
     """
@@ -250,5 +252,5 @@ def _draw_incidents(
                 break
             struck = rng.sample(free, size)
             busy += [(block, until, name) for name in struck]
-            yield Incident(kind, tuple(struck), block, ends)
+            yield Fault(kind, tuple(struck), block, ends)
             block = until + rng.uniform(0, 50)

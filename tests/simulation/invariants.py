@@ -24,7 +24,7 @@ from epochgate.core.record import Record
 from epochgate.core.verdict import Reason
 from epochgate.observe.events import AnyEvent, AttestationRefused, Line, Scored, encode_line
 from epochgate.ports import OnChain
-from simulation.signatures import open_signed
+from tests.simulation.signatures import open_signed
 
 LENGTH = 100
 BLOCK_SECONDS = 6.0
@@ -157,7 +157,7 @@ class Registry:
         return hashlib.sha256(b"epochgate/local-chain/seed/1\0" + self._genesis + block).digest()
 
 
-class Umpire:
+class InvariantChecker:
     """Sees everything, and keeps the first thing that was broken. `faults` is the most that may be
     dishonest.
     """
@@ -169,7 +169,7 @@ class Umpire:
         self.is_within_f = is_within_f
         self.broken: str = ""
         self.last: deque[str] = deque(maxlen=SEEN_LAST)
-        self.villains: set[bytes] = set()
+        self.adversaries: set[bytes] = set()
         self.wiped: set[bytes] = set()
         """Those who lost their disk: they may say twice what is said once."""
         self.events = 0
@@ -191,13 +191,13 @@ class Umpire:
 
     def see_event(self, name: str, author: bytes, fact: AnyEvent, now_seconds: float) -> None:
         self._note(encode_line(Line(name, now_seconds, fact)))
-        if author in self.villains:
+        if author in self.adversaries:
             return
         if isinstance(fact, Scored):
             self._scores.setdefault(fact.epoch, {})[author] = fact.scores
         if isinstance(fact, AttestationRefused) and self.is_within_f:
             submitter = self.registry.get_elected(fact.epoch)
-            if submitter not in self.villains and submitter not in self.wiped:
+            if submitter not in self.adversaries and submitter not in self.wiped:
                 self._break(
                     f"{name} refused an honest submitter in epoch {fact.epoch}:"
                     f" {'; '.join(fact.differences)}"
@@ -215,7 +215,7 @@ class Umpire:
         """`replica`, whose clock shows that, answered a post with a receipt. `head` is what it
         knows of the chain where that is not what its clock says.
         """
-        if replica in self.villains:
+        if replica in self.adversaries:
             return None
         digest = _sha256(record.value)
         place = (replica, record.key, record.author)
@@ -256,7 +256,7 @@ class Umpire:
         receipts.
         """
         receipts = tuple(receipts)
-        if replica in self.villains or replica in {receipt.replica for receipt in receipts}:
+        if replica in self.adversaries or replica in {receipt.replica for receipt in receipts}:
             return None
         if not self.registry.has(record.key):
             return self._break("a record was taken under a key that no rule makes")
@@ -271,7 +271,7 @@ class Umpire:
             f"{_name(replica)} took a copy that {len(signers)} replicas vouch for, f is {f}",
         )
         seen = self._admitted.get((record.key, record.author), {}).get(_sha256(record.value), {})
-        if len(signers & self.villains) <= f:
+        if len(signers & self.adversaries) <= f:
             self._check(
                 bool(signers & seen.keys()),
                 f"{_name(replica)} took a copy that no honest replica admitted in time",
@@ -279,7 +279,7 @@ class Umpire:
         return None
 
     def see_refusal(self, replica: bytes, sender: bytes, record: Record, reason: str) -> None:
-        if replica in self.villains or sender in self.villains:
+        if replica in self.adversaries or sender in self.adversaries:
             return
         self._check(
             Reason(reason) in HONEST_MAY_HEAR and record.author == sender,
@@ -332,7 +332,7 @@ class Umpire:
         admitted in time, and hides nothing complete.
         """
         if on_chain is None or not (
-            on_chain.is_attested or on_chain.submitter not in self.villains
+            on_chain.is_attested or on_chain.submitter not in self.adversaries
         ):
             return
         pairs = [
@@ -460,7 +460,7 @@ class Umpire:
         for index, author in enumerate(self.registry.get_members(epoch)):
             values = self._admitted.get((key, author), {})
             is_named = bool(bitmap[index // 8] >> index % 8 & 1)
-            needed = f + 1 - min(f, len(self.villains))
+            needed = f + 1 - min(f, len(self.adversaries))
             possible = [digest for digest, admitters in values.items() if len(admitters) >= needed]
             if is_named:
                 self._check(
@@ -468,7 +468,11 @@ class Umpire:
                     f"{_name(author)} is in the set of epoch {epoch} with nothing proven in time",
                 )
                 yield [b"\0epochgate/leaf/1" + key + author + digest for digest in possible]
-            elif self.is_within_f and len(values) == 1 and author not in self.wiped | self.villains:
+            elif (
+                self.is_within_f
+                and len(values) == 1
+                and author not in self.wiped | self.adversaries
+            ):
                 (admitters,) = values.values()
                 self._check(
                     len(admitters) < k - f,

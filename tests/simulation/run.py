@@ -26,12 +26,12 @@ from epochgate.node.runner import Node
 from epochgate.observe.events import AnyEvent, Attested, Submitted
 from epochgate.store.database import NodeDatabase
 from epochgate.store.wire import Post, Posted, Refused, decode_reply, decode_request, is_read
-from simulation import faults
-from simulation.faults import Incident, Plan
-from simulation.invariants import Registry, Umpire
-from simulation.sharing import ProofShelf, sharing
-from simulation.signatures import check_once, forget
-from simulation.world import HonestModel, Resident, World
+from tests.simulation import faults
+from tests.simulation.faults import Fault, Plan
+from tests.simulation.invariants import InvariantChecker, Registry
+from tests.simulation.shared_proofs import SharedProofCache, sharing
+from tests.simulation.signatures import check_once, forget
+from tests.simulation.subnet import HonestModel, SimNode, SimSubnet
 
 LOOKS = (30.0, 52.0, 66.0, 97.0)
 """Percent of each epoch at which the umpire looks at the whole subnet."""
@@ -72,24 +72,24 @@ class Report(msgspec.Struct, frozen=True):
     """In which a submission was made that the chain acts on: each completes the epoch before."""
 
 
-class Watched(NodeDatabase):
+class WatchedDatabase(NodeDatabase):
     """A ledger that tells the umpire of every record it keeps."""
 
-    def __init__(self, path: Path | None, stage: Stage, resident: Resident) -> None:
+    def __init__(self, path: Path | None, run: FaultRun, sim_node: SimNode) -> None:
         super().__init__(path)
-        self._stage = stage
-        self._resident = resident
+        self._stage = run
+        self._resident = sim_node
 
     def keep(self, record: Record, receipts: Iterable[Receipt], epoch: int) -> None:
         receipts = tuple(receipts)
         super().keep(record, receipts, epoch)
-        resident = self._resident
-        self._stage.umpire.see_kept(
-            resident.key.author, record, receipts, resident.clock.get_unix_seconds()
+        sim_node = self._resident
+        self._stage.checker.see_kept(
+            sim_node.key.author, record, receipts, sim_node.clock.get_unix_seconds()
         )
 
 
-class WatchedShelf(Watched, ProofShelf):
+class WatchedSharedCache(WatchedDatabase, SharedProofCache):
     """The same where many nodes share what they have read."""
 
 
@@ -110,7 +110,7 @@ class DeceivedChain(LocalChain):
         return self.stopped or Head(max(0, head.block - self.lag_blocks), head.seen_seconds)
 
 
-class Stage(World):
+class FaultRun(SimSubnet):
     """A world that lives by a plan."""
 
     chain_type = DeceivedChain
@@ -119,7 +119,7 @@ class Stage(World):
         self.plan = plan
         self._chains: dict[str, DeceivedChain] = {}
         self._crashing = {
-            name for it in plan.incidents if it.kind == faults.CRASH for name in it.nodes
+            name for it in plan.faults_drawn if it.kind == faults.CRASH for name in it.nodes
         }
         hub = Hub(random.Random(f"hub {plan.seed}"))
         hub.links = plan.links
@@ -133,16 +133,16 @@ class Stage(World):
         )
         self.registry = Registry(plan.seed.to_bytes(32, "big"), self.chain.network_id)
         is_within_f = plan.budget == faults.WITHIN_F
-        self.umpire = Umpire(
+        self.checker = InvariantChecker(
             self.registry,
             self.chain.network_id,
             self.chain.genesis_seconds,
             is_within_f=is_within_f,
         )
-        self.umpire.villains = {self.residents[name].key.author for name in plan.villains}
+        self.checker.adversaries = {self.nodes[name].key.author for name in plan.adversaries}
         for name in plan.names:
             self.registry.join(
-                self.residents[name].key.author,
+                self.nodes[name].key.author,
                 int(HOSTER if name in plan.hosters else VALIDATOR),
                 1,
             )
@@ -153,36 +153,36 @@ class Stage(World):
     def make_clock(self, name: str) -> VirtualClock:
         return VirtualClock(self.plan.skews_seconds.get(name, 0.0))
 
-    def share_chain(self, resident: Resident) -> LocalChain:
-        chain = super().share_chain(resident)
+    def share_chain(self, sim_node: SimNode) -> LocalChain:
+        chain = super().share_chain(sim_node)
         assert isinstance(chain, DeceivedChain)
-        self._chains[resident.name] = chain
+        self._chains[sim_node.name] = chain
         return chain
 
-    def open_ledger(self, resident: Resident) -> NodeDatabase:
+    def open_ledger(self, sim_node: SimNode) -> NodeDatabase:
         """On disk where a crash will read it again; in memory where nothing but a whole new one
         follows.
         """
-        if resident.name in self._crashing:
-            return Watched(self.folder / f"{resident.name}.sqlite", self, resident)
-        return (WatchedShelf if self.plan.is_large else Watched)(None, self, resident)
+        if sim_node.name in self._crashing:
+            return WatchedDatabase(self.folder / f"{sim_node.name}.sqlite", self, sim_node)
+        return (WatchedSharedCache if self.plan.is_large else WatchedDatabase)(None, self, sim_node)
 
-    def hear(self, resident: Resident, fact: AnyEvent) -> None:
-        super().hear(resident, fact)
-        self.umpire.see_event(
-            resident.name, resident.key.author, fact, self.clock.get_unix_seconds()
+    def hear(self, sim_node: SimNode, fact: AnyEvent) -> None:
+        super().hear(sim_node, fact)
+        self.checker.see_event(
+            sim_node.name, sim_node.key.author, fact, self.clock.get_unix_seconds()
         )
 
-    def prepare(self, resident: Resident, node: Node) -> None:
-        author = resident.key.author
+    def prepare(self, sim_node: SimNode, node: Node) -> None:
+        author = sim_node.key.author
         handle = node.replica.handle
-        chain = self._chains[resident.name]
-        if villain := self.plan.villains.get(resident.name):
-            ADVERSARIES[villain].corrupt(node)
+        chain = self._chains[sim_node.name]
+        if adversary := self.plan.adversaries.get(sim_node.name):
+            ADVERSARIES[adversary].corrupt(node)
             return
 
         async def answer(sender: bytes, data: bytes) -> bytes:
-            clock_seconds = resident.clock.get_unix_seconds()
+            clock_seconds = sim_node.clock.get_unix_seconds()
             head = chain.get_head() if chain.is_deceived else None
             reply = await handle(sender, data)
             if not is_read(data):
@@ -206,79 +206,79 @@ class Stage(World):
             return
         reply = decode_reply(answered)
         if isinstance(request, Post) and isinstance(reply, Posted):
-            self.umpire.see_receipt(
+            self.checker.see_receipt(
                 author, sender, request.record, reply.receipt, clock_seconds, head
             )
         elif isinstance(request, Post) and isinstance(reply, Refused):
-            self.umpire.see_refusal(author, sender, request.record, reply.reason)
+            self.checker.see_refusal(author, sender, request.record, reply.reason)
 
     # What befalls it.
 
-    async def befall(self, incident: Incident) -> None:
-        await self._wait_for_block(incident.begins)
-        residents = [self.residents[name] for name in incident.nodes if name in self.residents]
-        authors = {resident.key.author for resident in residents}
-        match incident.kind:
+    async def inject(self, fault: Fault) -> None:
+        await self._wait_for_block(fault.begins)
+        nodes = [self.nodes[name] for name in fault.nodes if name in self.nodes]
+        authors = {sim_node.key.author for sim_node in nodes}
+        match fault.kind:
             case faults.CRASH | faults.WIPE:
-                await self._crash(residents, incident)
+                await self._crash(nodes, fault)
             case faults.SILENCE:
                 self.hub.silent |= authors
-                await self._wait_for_block(incident.ends)
+                await self._wait_for_block(fault.ends)
                 self.hub.silent -= authors
             case faults.DEAF | faults.MUTE | faults.ISLAND:
-                sides = [self._deaf] * (incident.kind != faults.MUTE) + [self._mute] * (
-                    incident.kind != faults.DEAF
+                sides = [self._deaf] * (fault.kind != faults.MUTE) + [self._mute] * (
+                    fault.kind != faults.DEAF
                 )
                 for side in sides:
                     side.update(authors)
-                await self._wait_for_block(incident.ends)
+                await self._wait_for_block(fault.ends)
                 for side in sides:
                     side.difference_update(authors)
             case faults.SPLIT:
                 self._parted.append(authors)
-                await self._wait_for_block(incident.ends)
+                await self._wait_for_block(fault.ends)
                 self._parted.remove(authors)
             case faults.STALL | faults.LAG:
-                await self._deceive(residents, incident)
+                await self._deceive(nodes, fault)
             case faults.LEAVE:
-                for resident in residents:
-                    await self._leave(resident)
+                for sim_node in nodes:
+                    await self._leave(sim_node)
             case faults.JOIN:
-                for name in incident.nodes:
+                for name in fault.nodes:
                     await self._join(name)
 
-    async def _crash(self, residents: list[Resident], incident: Incident) -> None:
-        for resident in residents:
-            await resident.kill()
-            if incident.kind == faults.WIPE:
-                resident.lose_ledger()
-                self.umpire.see_wiped(resident.key.author)
+    async def _crash(self, nodes: list[SimNode], fault: Fault) -> None:
+        for sim_node in nodes:
+            await sim_node.kill()
+            if fault.kind == faults.WIPE:
+                sim_node.lose_ledger()
+                self.checker.see_wiped(sim_node.key.author)
         self._look_at_records()
-        await self._wait_for_block(incident.ends)
-        for resident in residents:
-            await resident.start()
+        await self._wait_for_block(fault.ends)
+        for sim_node in nodes:
+            await sim_node.start()
 
-    async def _deceive(self, residents: list[Resident], incident: Incident) -> None:
-        chains = [self._chains[resident.name] for resident in residents]
+    async def _deceive(self, nodes: list[SimNode], fault: Fault) -> None:
+        chains = [self._chains[sim_node.name] for sim_node in nodes]
         for chain in chains:
-            chain.stopped = chain.get_head() if incident.kind == faults.STALL else None
-            chain.lag_blocks = faults.LAG_BLOCKS if incident.kind == faults.LAG else 0
-        await self._wait_for_block(incident.ends)
+            chain.stopped = chain.get_head() if fault.kind == faults.STALL else None
+            chain.lag_blocks = faults.LAG_BLOCKS if fault.kind == faults.LAG else 0
+        await self._wait_for_block(fault.ends)
         for chain in chains:
             chain.stopped = None
             chain.lag_blocks = 0
 
-    async def _leave(self, resident: Resident) -> None:
-        self.registry.leave(resident.key.author, self.chain.deregister(resident.key.author))
-        await resident.kill()
+    async def _leave(self, sim_node: SimNode) -> None:
+        self.registry.leave(sim_node.key.author, self.chain.deregister(sim_node.key.author))
+        await sim_node.kill()
 
     async def _join(self, name: str) -> None:
         role = VALIDATOR if name.startswith("validator") else HOSTER
-        resident = self.residents[name] = Resident(self, name, HonestModel())
+        sim_node = self.nodes[name] = SimNode(self, name, HonestModel())
         self.registry.join(
-            resident.key.author, int(role), self.chain.register(resident.key.author, role)
+            sim_node.key.author, int(role), self.chain.register(sim_node.key.author, role)
         )
-        await resident.start()
+        await sim_node.start()
 
     def _is_cut(self, sender: bytes, receiver: bytes) -> bool:
         return (
@@ -298,10 +298,10 @@ class Stage(World):
         if percent == LOOKS[1] and epoch > 0:
             before = await self.chain.get_submission(epoch - 1)
             on_chain = await self.chain.get_submission(epoch)
-            self.umpire.look_at_submission(
+            self.checker.look_at_submission(
                 epoch, on_chain, before is not None and before.is_attested
             )
-            self.umpire.look_at_lists(epoch - 1, self._get_lists(epoch))
+            self.checker.look_at_lists(epoch - 1, self._get_lists(epoch))
 
     async def look_at_the_end(self, epoch: int) -> None:
         """Everything has been well for an epoch: whoever is honest agrees, and what an honest node
@@ -314,15 +314,15 @@ class Stage(World):
         ]
         members = self.registry.get_members(epoch)
         validators = {them.key.author for them in honest if members[them.key.author] & VALIDATOR}
-        if self.umpire.is_within_f:
-            self.umpire.look_at_agreement(epoch, validators)
+        if self.checker.is_within_f:
+            self.checker.look_at_agreement(epoch, validators)
         on_chain = await self.chain.get_submission(epoch)
         elected = self.registry.get_elected(epoch)
-        if not self.umpire.is_within_f or elected in self.umpire.villains:
+        if not self.checker.is_within_f or elected in self.checker.adversaries:
             return
         if elected not in {them.key.author for them in honest}:
             return
-        self.umpire.require(
+        self.checker.require(
             on_chain is not None, f"an honest node submitted nothing in healed epoch {epoch}"
         )
         if on_chain is not None:
@@ -331,7 +331,7 @@ class Stage(World):
                 for them in honest
                 if them.key.author not in (on_chain.submitter, *on_chain.attested_by)
             ]
-            self.umpire.require(
+            self.checker.require(
                 not lacking, f"{', '.join(lacking)} did not attest in healed epoch {epoch}"
             )
 
@@ -340,10 +340,10 @@ class Stage(World):
             them.key.author: them.get_live_node().context.database.held
             for them in self._get_honest()
         }
-        self.umpire.look_at_records(held, self.clock.get_unix_seconds())
+        self.checker.look_at_records(held, self.clock.get_unix_seconds())
 
-    def _get_honest(self) -> list[Resident]:
-        return [them for them in self.get_running() if them.name not in self.plan.villains]
+    def _get_honest(self) -> list[SimNode]:
+        return [them for them in self.get_running() if them.name not in self.plan.adversaries]
 
     def _get_lists(self, epoch: int) -> dict[bytes, tuple[int, ...]]:
         agreed = [
@@ -358,48 +358,48 @@ class Stage(World):
         return {author: scores for author, scores in lists.items() if scores is not None}
 
 
-async def play(stage: Stage) -> tuple[int, ...]:
+async def play(run: FaultRun) -> tuple[int, ...]:
     """The plan's run to its end, or to the first thing that is broken. Returns the epochs with an
     attested submission.
     """
-    plan = stage.plan
-    umpire = stage.umpire
-    await stage.start()
-    incidents = [asyncio.create_task(stage.befall(incident)) for incident in plan.incidents]
+    plan = run.plan
+    checker = run.checker
+    await run.start()
+    faults_drawn = [asyncio.create_task(run.inject(fault)) for fault in plan.faults_drawn]
     last = plan.epochs - 1
     for epoch in range(plan.epochs):
         for percent in LOOKS:
-            if umpire.broken or (epoch == last and percent > ENDS_AT):
+            if checker.broken or (epoch == last and percent > ENDS_AT):
                 break
-            await stage.run_until(epoch, percent)
-            await stage.look(epoch, percent)
+            await run.run_until(epoch, percent)
+            await run.look(epoch, percent)
         if epoch == last - 1:
-            stage.hub.links = Links(latency_seconds=plan.links.latency_seconds)
-    for incident in incidents:
-        if incident.done():
-            incident.result()
-    if not umpire.broken:
-        await stage.look_at_the_end(last)
+            run.hub.links = Links(latency_seconds=plan.links.latency_seconds)
+    for fault in faults_drawn:
+        if fault.done():
+            fault.result()
+    if not checker.broken:
+        await run.look_at_the_end(last)
     return tuple(
         on_chain.submission.epoch
-        for on_chain in await stage.chain.get_submissions()
+        for on_chain in await run.chain.get_submissions()
         if on_chain.is_attested
     )
 
 
 def run_plan(plan: Plan, folder: Path | None = None) -> Report:
     async def main(_rng: random.Random, root: Path) -> Report:
-        stage = Stage(root, plan)
-        attested = await play(stage)
-        umpire = stage.umpire
-        for resident in stage.get_running():
-            await resident.kill()
+        run = FaultRun(root, plan)
+        attested = await play(run)
+        checker = run.checker
+        for sim_node in run.get_running():
+            await sim_node.kill()
         return Report(
             plan.seed,
-            umpire.get_digest(),
-            umpire.events,
-            umpire.broken,
-            tuple(umpire.last),
+            checker.get_digest(),
+            checker.events,
+            checker.broken,
+            tuple(checker.last),
             attested,
         )
 

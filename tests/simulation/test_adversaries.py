@@ -36,9 +36,9 @@ from epochgate.store import peers, replica
 from epochgate.store.rate_limit import RateLimiter
 from epochgate.store.replica import Replica
 from epochgate.store.wire import Post, Reply, decode_reply, decode_request
-from people import meet
-from simulation.test_challenges import CHOSEN, Prompter
-from simulation.world import Resident, World
+from tests.simulation.subnet import SimNode, SimSubnet
+from tests.simulation.test_challenges import CHOSEN, Prompter
+from tests.support.identities import key_of
 
 HONEST_HOSTERS = ("alice", "bob", "carol", "dave", "erin")
 HONEST_VALIDATORS = ("victor", "vera", "vito")
@@ -46,21 +46,21 @@ VILLAINS = ("mallory", "marvin")
 EPOCHS = 3
 
 
-class BadWorld(World):
+class BadWorld(SimSubnet):
     """A world in which the villains are all of one kind; with two of ten nodes f is 3, so they are
     a minority at every key.
     """
 
     def __init__(self, folder: Path, kind: str, count: int, **options: object) -> None:
         self.adversary = ADVERSARIES[kind]
-        self.villains = VILLAINS[:count]
+        self.adversaries = VILLAINS[:count]
         is_hoster = bool(self.adversary.role & HOSTER)
-        hosters = HONEST_HOSTERS + (self.villains if is_hoster else ())
-        validators = HONEST_VALIDATORS + (() if is_hoster else self.villains)
+        hosters = HONEST_HOSTERS + (self.adversaries if is_hoster else ())
+        validators = HONEST_VALIDATORS + (() if is_hoster else self.adversaries)
         super().__init__(folder, hosters=hosters, validators=validators, **options)  # type: ignore[arg-type]
 
-    def prepare(self, resident: Resident, node: Node) -> None:
-        if resident.name in self.villains:
+    def prepare(self, sim_node: SimNode, node: Node) -> None:
+        if sim_node.name in self.adversaries:
             self.adversary.corrupt(node)
 
     async def measure_pay(self) -> dict[str, int]:
@@ -73,7 +73,7 @@ class BadWorld(World):
         scores = [found.submission.scores for found in on_chain if found.is_attested]
         return {
             name: sum(paid.get(it.key.author, 0) for paid in scores)
-            for name, it in self.residents.items()
+            for name, it in self.nodes.items()
         }
 
     def find_lowered(self) -> list[str]:
@@ -88,7 +88,7 @@ class BadWorld(World):
 
     def find_lacking(self) -> list[str]:
         """Honest records of which a replica gave no receipt by the time their author went on."""
-        honest = [it for name, it in self.residents.items() if name not in self.villains]
+        honest = [it for name, it in self.nodes.items() if name not in self.adversaries]
         return [
             f"{it.name} has {fact.receipts} receipts of {fact.rule} in epoch {fact.epoch}"
             for it in honest
@@ -104,11 +104,11 @@ class Outcome:
         debit: dict[str, int],
         lowered: list[str],
         scored: int,
-        villains: tuple[str, ...],
+        adversaries: tuple[str, ...],
     ) -> None:
         honest = HONEST_HOSTERS if ADVERSARIES[kind].role & HOSTER else HONEST_VALIDATORS
         self.honest_mean = sum(debit[name] for name in honest) // len(honest)
-        self.earned = max(debit[name] for name in villains)
+        self.earned = max(debit[name] for name in adversaries)
         self.lowered = lowered
         self.scored = scored
         self.debit = debit
@@ -116,14 +116,14 @@ class Outcome:
 
 def let_loose(folder: Path, kind: str, count: int = 1, seed: int = 0, **options: object) -> Outcome:
     async def story(_rng: random.Random) -> Outcome:
-        world = BadWorld(folder, kind, count, seed=seed, **options)
-        await world.start()
-        await world.run_until(EPOCHS, 60)
-        scored = sum(len(world[name].get(Scored)) for name in HONEST_VALIDATORS)
+        subnet = BadWorld(folder, kind, count, seed=seed, **options)
+        await subnet.start()
+        await subnet.run_until(EPOCHS, 60)
+        scored = sum(len(subnet[name].get(Scored)) for name in HONEST_VALIDATORS)
         outcome = Outcome(
-            kind, await world.measure_pay(), world.find_lowered(), scored, world.villains
+            kind, await subnet.measure_pay(), subnet.find_lowered(), scored, subnet.adversaries
         )
-        await world.stop()
+        await subnet.stop()
         return outcome
 
     return run_virtually(story, seed)
@@ -313,11 +313,11 @@ def flood(folder: Path) -> list[str]:
     """The honest records that lack a receipt after a first window with a flooder in it."""
 
     async def story(_rng: random.Random) -> list[str]:
-        world = BadWorld(folder, "flooder", 1)
-        await world.start()
-        await world.run_until(0, 45)
-        await world.stop()
-        return world.find_lacking()
+        subnet = BadWorld(folder, "flooder", 1)
+        await subnet.start()
+        await subnet.run_until(0, 45)
+        await subnet.stop()
+        return subnet.find_lacking()
 
     return run_virtually(story)
 
@@ -371,7 +371,7 @@ def test_a_ground_peer_id_wins_a_place_by_distance_and_none_by_seed() -> None:
     squatter = grind_key()
     members = [
         Member(key.author, HOSTER)
-        for key in (squatter, *(meet(f"villager {number}") for number in range(59)))
+        for key in (squatter, *(key_of(f"villager {number}") for number in range(59)))
     ]
     keys = [compute_key(name) for name in COVETED_KEYS]
 

@@ -33,7 +33,7 @@ from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import Challenger
 from epochgate.schemas import Tensor
 from epochgate.store.wire import Post, Posted, Refused
-from simulation.world import VALIDATORS, Resident, World, assert_complete, live
+from tests.simulation.subnet import VALIDATORS, SimNode, SimSubnet, assert_complete, live
 
 SCHEMA = Chosen(Tensor("float32", (16, 64)))
 CHOSEN = Policy(
@@ -72,7 +72,7 @@ def encode(number: int) -> bytes:
     return SCHEMA.encode(np.full((16, 64), number / 16, np.float32))
 
 
-async def publish(publisher: Resident, epoch: int, payload: bytes, to: list[Resident]) -> list[Any]:
+async def publish(publisher: SimNode, epoch: int, payload: bytes, to: list[SimNode]) -> list[Any]:
     """Past the store, as a dishonest publisher would, to some replicas only."""
     node_context = publisher.get_live_node().context
     key_rule = node_context.get_key_rule(RULE, epoch)
@@ -84,19 +84,19 @@ async def publish(publisher: Resident, epoch: int, payload: bytes, to: list[Resi
 
 
 def test_the_elected_validator_chooses_and_everybody_works_on_its_choice(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
         for epoch in range(3):
-            await world.run_until(epoch, 99)
-            elected = await world.get_elected(epoch)
-            for resident in world.residents.values():
-                assert [fact.author for fact in resident.get(ChallengeSeen, epoch)] == [
+            await subnet.run_until(epoch, 99)
+            elected = await subnet.get_elected(epoch)
+            for sim_node in subnet.nodes.values():
+                assert [fact.author for fact in sim_node.get(ChallengeSeen, epoch)] == [
                     elected.peer_id
                 ]
-        await world.run_until(3, 50)
+        await subnet.run_until(3, 50)
         for epoch in range(3):
-            await assert_complete(world, epoch)
-        assert sum((await world.get_submission(3)).submission.scores.values()) == TOTAL_PAY
+            await assert_complete(subnet, epoch)
+        assert sum((await subnet.get_submission(3)).submission.scores.values()) == TOTAL_PAY
 
     live(tmp_path, story, policy=CHOSEN, challengers=PROMPTERS)
 
@@ -105,28 +105,28 @@ def test_the_elected_validator_chooses_and_everybody_works_on_its_choice(tmp_pat
 def test_stand_ins_take_over_in_order_where_the_elected_one_has_nothing_to_publish(
     tmp_path: Path, how: str
 ) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 0.01)
-        elected = await world.get_elected(1)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 0.01)
+        elected = await subnet.get_elected(1)
         node_context = elected.get_live_node().context
         first = node_context.schedule.get_context(1).roster.compute_stand_ins(elected.key.author)[0]
         if how == "absent":
             await elected.kill()
         else:
             node_context.challenger = None if how == "without a challenger" else WrongPrompter()
-        await world.run_until(1, 99)
-        others = [resident for resident in world.residents.values() if resident is not elected]
-        (author,) = {fact.author for resident in others for fact in resident.get(ChallengeSeen, 1)}
+        await subnet.run_until(1, 99)
+        others = [sim_node for sim_node in subnet.nodes.values() if sim_node is not elected]
+        (author,) = {fact.author for sim_node in others for fact in sim_node.get(ChallengeSeen, 1)}
         assert author == next(
-            resident.peer_id for resident in others if resident.key.author == first
+            sim_node.peer_id for sim_node in others if sim_node.key.author == first
         )
         assert (
             len(
                 [
                     fact
-                    for resident in others
-                    for fact in resident.get(Stored, 1)
+                    for sim_node in others
+                    for fact in sim_node.get(Stored, 1)
                     if fact.rule == RULE.kind
                 ]
             )
@@ -137,8 +137,8 @@ def test_stand_ins_take_over_in_order_where_the_elected_one_has_nothing_to_publi
                 fact.why for fact in elected.get(DutyMissed, 1) if fact.duty == "publish-challenge"
             ]
             assert "stand-ins take over" in failed or "does not fit the policy" in failed
-            await world.run_until(2, 50)
-            await assert_complete(world, 1)
+            await subnet.run_until(2, 50)
+            await assert_complete(subnet, 1)
 
     live(tmp_path, story, policy=CHOSEN, challengers=dict(PROMPTERS))
 
@@ -149,71 +149,71 @@ def test_a_stand_in_waits_for_no_silent_replica(tmp_path: Path) -> None:
     async def keep_silent(_sender: bytes, _message: bytes) -> bytes:
         return await asyncio.get_running_loop().create_future()
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 0.01)
-        elected = await world.get_elected(1)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 0.01)
+        elected = await subnet.get_elected(1)
         await elected.kill()
-        network = world["dave"]._network
+        network = subnet["dave"]._network
         assert network is not None
         network.handler = keep_silent
-        await world.run_until(1, 99)
-        for resident in world.get_running():
-            assert len(resident.get(ChallengeSeen, 1)) == 1
+        await subnet.run_until(1, 99)
+        for sim_node in subnet.get_running():
+            assert len(sim_node.get(ChallengeSeen, 1)) == 1
 
     hub = Hub(random.Random(0), latency_seconds=0.005)
     live(tmp_path, story, policy=CHOSEN, challengers=PROMPTERS, block_seconds=0.16, hub=hub)
 
 
 def test_an_epoch_without_any_challenge_ends_cleanly_and_says_so(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 0.01)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 0.01)
         for name in VALIDATORS:
-            world[name].get_live_node().context.challenger = None
-        await world.run_until(1, 99)
+            subnet[name].get_live_node().context.challenger = None
+        await subnet.run_until(1, 99)
         for name in VALIDATORS:
-            world[name].get_live_node().context.challenger = PROMPTERS[name]
-        for resident in world.residents.values():
-            assert len(resident.get(ChallengeMissing, 1)) == 1
+            subnet[name].get_live_node().context.challenger = PROMPTERS[name]
+        for sim_node in subnet.nodes.values():
+            assert len(sim_node.get(ChallengeMissing, 1)) == 1
         for name in VALIDATORS:
             (done,) = [
-                fact.detail for fact in world[name].get(DutyDone, 1) if fact.duty == "commit-scores"
+                fact.detail
+                for fact in subnet[name].get(DutyDone, 1)
+                if fact.duty == "commit-scores"
             ]
             assert "nothing to score" in done
         (failed,) = [
-            fact.why for fact in world["alice"].get(DutyMissed, 1) if fact.duty == "commit-output"
+            fact.why for fact in subnet["alice"].get(DutyMissed, 1) if fact.duty == "commit-output"
         ]
         assert failed == "nobody has published a challenge"
-        await world.run_until(5, 0)
-        on_chain = await world.get_submission(2)
+        await subnet.run_until(5, 0)
+        on_chain = await subnet.get_submission(2)
         assert set(on_chain.submission.scores.values()) == {0}
         for epoch in range(1, 5):
-            assert (await world.get_submission(epoch)).is_attested
-        await assert_complete(world, 2)
-        await assert_complete(world, 3)
-        assert sum((await world.get_submission(4)).submission.scores.values()) == TOTAL_PAY
+            assert (await subnet.get_submission(epoch)).is_attested
+        await assert_complete(subnet, 2)
+        await assert_complete(subnet, 3)
+        assert sum((await subnet.get_submission(4)).submission.scores.values()) == TOTAL_PAY
         assert not [
-            fact
-            for resident in world.residents.values()
-            for fact in resident.get(AttestationRefused)
+            fact for sim_node in subnet.nodes.values() for fact in sim_node.get(AttestationRefused)
         ]
 
     live(tmp_path, story, policy=CHOSEN, challengers=PROMPTERS)
 
 
 def test_a_derived_challenge_that_nobody_publishes_costs_nobody_a_score(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(0, 99)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(0, 99)
         for name in VALIDATORS:
-            await world[name].kill()
-        await world.run_until(1, 15.5)
+            await subnet[name].kill()
+        await subnet.run_until(1, 15.5)
         for name in VALIDATORS:
-            await world[name].start()
-        await world.run_until(2, 50)
-        await assert_complete(world, 1)
-        (missing,) = world["alice"].get(ChallengeMissing, 1)
+            await subnet[name].start()
+        await subnet.run_until(2, 50)
+        await assert_complete(subnet, 1)
+        (missing,) = subnet["alice"].get(ChallengeMissing, 1)
         assert missing.consequence == "everybody computes it"
 
     live(tmp_path, story, is_on_disk=True)
@@ -226,14 +226,14 @@ def test_two_challenges_shown_to_different_hosters_cost_only_those_with_the_rare
     proven everywhere.
     """
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(0, 99)
-        await world.run_until(1, 0.01)
-        elected = await world.get_elected(1)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(0, 99)
+        await subnet.run_until(1, 0.01)
+        elected = await subnet.get_elected(1)
         elected.get_live_node().context.challenger = None
-        await world.run_until(1, 2)
-        everybody = list(world.residents.values())
+        await subnet.run_until(1, 2)
+        everybody = list(subnet.nodes.values())
         to_most = everybody[:5]
         to_few = everybody[5:]
         assert all(
@@ -246,10 +246,10 @@ def test_two_challenges_shown_to_different_hosters_cost_only_those_with_the_rare
             isinstance(reply, Refused)
             for reply in await publish(elected, 1, encode(4), to_most[:1])
         )
-        await world.run_until(2, 50)
-        await assert_complete(world, 1)
-        for resident in everybody:
-            assert [fact.author for fact in resident.get(ChallengeSeen, 1)] == [elected.peer_id]
+        await subnet.run_until(2, 50)
+        await assert_complete(subnet, 1)
+        for sim_node in everybody:
+            assert [fact.author for fact in sim_node.get(ChallengeSeen, 1)] == [elected.peer_id]
 
     live(tmp_path, story, policy=CHOSEN, challengers=dict(PROMPTERS))
 
@@ -258,13 +258,13 @@ def test_two_challenges_shown_to_different_hosters_cost_only_those_with_the_rare
 def test_of_two_proven_values_of_one_publisher_all_take_that_of_the_smaller_digest(
     tmp_path: Path, values: tuple[int, int]
 ) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 0.01)
-        elected = await world.get_elected(1)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 0.01)
+        elected = await subnet.get_elected(1)
         elected.get_live_node().context.challenger = None
-        await world.run_until(1, 2)
-        everybody = list(world.residents.values())
+        await subnet.run_until(1, 2)
+        everybody = list(subnet.nodes.values())
         await publish(elected, 1, encode(values[0]), everybody[:4])  # f + 1 of 7 are 3
         await publish(elected, 1, encode(values[1]), everybody[4:])
         rule_reading = await elected.get_live_node().context.store.read_all(
@@ -279,14 +279,14 @@ def test_of_two_proven_values_of_one_publisher_all_take_that_of_the_smaller_dige
         expected = compute_challenge_digest(
             rule_reading.readings[0].key_rule.decode(smaller.payload)
         )
-        await world.run_until(2, 50)
-        await assert_complete(world, 1)
+        await subnet.run_until(2, 50)
+        await assert_complete(subnet, 1)
         opening = (
-            world["alice"].get_live_node().context.database.get_own_opening("hoster-commit", 1)
+            subnet["alice"].get_live_node().context.database.get_own_opening("hoster-commit", 1)
         )
         assert opening is not None
         assert opening.challenge_digest == expected
-        assert sum((await world.get_submission(2)).submission.scores.values()) == TOTAL_PAY
+        assert sum((await subnet.get_submission(2)).submission.scores.values()) == TOTAL_PAY
 
     live(tmp_path, story, policy=CHOSEN, challengers=dict(PROMPTERS))
 
@@ -296,17 +296,17 @@ def test_the_elected_nodes_challenge_counts_before_a_proven_one_of_a_stand_in(
 ) -> None:
     """The stand-in publishes although it is not needed; nobody is led astray."""
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 12)
-        elected = await world.get_elected(1)
-        eager = next(world[name] for name in VALIDATORS if world[name] is not elected)
-        replies = await publish(eager, 1, encode(5), list(world.residents.values()))
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 12)
+        elected = await subnet.get_elected(1)
+        eager = next(subnet[name] for name in VALIDATORS if subnet[name] is not elected)
+        replies = await publish(eager, 1, encode(5), list(subnet.nodes.values()))
         assert all(isinstance(reply, Posted) for reply in replies)
-        await world.run_until(2, 50)
-        await assert_complete(world, 1)
-        for resident in world.residents.values():
-            assert [fact.author for fact in resident.get(ChallengeSeen, 1)] == [elected.peer_id]
+        await subnet.run_until(2, 50)
+        await assert_complete(subnet, 1)
+        for sim_node in subnet.nodes.values():
+            assert [fact.author for fact in sim_node.get(ChallengeSeen, 1)] == [elected.peer_id]
 
     live(tmp_path, story, policy=CHOSEN, challengers=PROMPTERS)
 
@@ -329,19 +329,19 @@ def test_the_elected_nodes_challenge_counts_before_a_proven_one_of_a_stand_in(
 def test_replicas_refuse_a_late_early_or_malformed_challenge_and_nobody_suffers(
     tmp_path: Path, percent: float, who: str, payload: bytes, reason: Reason
 ) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 0.01)
-        elected = await world.get_elected(1)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 0.01)
+        elected = await subnet.get_elected(1)
         elected.get_live_node().context.challenger = None
-        stand_in = next(world[name] for name in VALIDATORS if world[name] is not elected)
-        await world.run_until(1, percent)
-        publisher = {"elected": elected, "stand-in": stand_in, "hoster": world["alice"]}[who]
-        for reply in await publish(publisher, 1, payload, list(world.residents.values())):
+        stand_in = next(subnet[name] for name in VALIDATORS if subnet[name] is not elected)
+        await subnet.run_until(1, percent)
+        publisher = {"elected": elected, "stand-in": stand_in, "hoster": subnet["alice"]}[who]
+        for reply in await publish(publisher, 1, payload, list(subnet.nodes.values())):
             assert isinstance(reply, Refused)
             assert reply.to_denied().reason is reason
-        await world.run_until(2, 50)
-        await assert_complete(world, 1)
+        await subnet.run_until(2, 50)
+        await assert_complete(subnet, 1)
 
     live(tmp_path, story, policy=CHOSEN, challengers=dict(PROMPTERS))
 
@@ -351,24 +351,24 @@ def test_a_validator_that_could_not_read_the_challenge_scores_those_who_could(
 ) -> None:
     """Vera hears nobody while the challenge is read; her list names what the openings name."""
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 0.01)
-        elected = await world.get_elected(1)
-        lonely = next(world[name] for name in VALIDATORS if world[name] is not elected)
-        await world.run_until(1, 12)
-        world.hub.is_cut = lambda sender, receiver: lonely.key.author in (sender, receiver)
-        await world.run_until(1, 49)
-        world.hub.is_cut = lambda _sender, _receiver: False
-        await world.run_until(1, 99)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 0.01)
+        elected = await subnet.get_elected(1)
+        lonely = next(subnet[name] for name in VALIDATORS if subnet[name] is not elected)
+        await subnet.run_until(1, 12)
+        subnet.hub.is_cut = lambda sender, receiver: lonely.key.author in (sender, receiver)
+        await subnet.run_until(1, 49)
+        subnet.hub.is_cut = lambda _sender, _receiver: False
+        await subnet.run_until(1, 99)
         assert lonely.get(ChallengeMissing, 1)
         opening = lonely.get_live_node().context.database.get_own_opening("validator-commit", 1)
         assert opening is not None
         assert opening.challenge_digest == compute_challenge_digest(
             PROMPTERS[elected.name].choose(1, bytes(32))
         )
-        await world.run_until(2, 50)
-        await assert_complete(world, 1)
+        await subnet.run_until(2, 50)
+        await assert_complete(subnet, 1)
         assert lonely.get(Scored, 1)[0].scores == elected.get(Scored, 1)[0].scores
 
     live(tmp_path, story, policy=CHOSEN, challengers=PROMPTERS)

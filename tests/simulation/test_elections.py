@@ -26,36 +26,36 @@ from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import OnChain
 from epochgate.transcript.reader import find_transcript
 from epochgate.transcript.replay import Replay, replay_files
-from simulation.world import VALIDATORS, Resident, World, assert_complete, live
+from tests.simulation.subnet import VALIDATORS, SimNode, SimSubnet, assert_complete, live
 
 EPOCH = 2
 
 
-def exchange_first_block(world: World, elected: Resident) -> None:
+def exchange_first_block(subnet: SimSubnet, elected: SimNode) -> None:
     """All nodes see another election from now on, and what was put on the chain in this epoch was
     never there.
     """
-    snapshots = world.chain._snapshots
+    snapshots = subnet.chain._snapshots
     snapshots[EPOCH] = replace(snapshots[EPOCH], elected=elected.key.author)
     for query in (
         "DELETE FROM submissions WHERE epoch = ?",
         "DELETE FROM attestations WHERE epoch = ?",
     ):
-        world.chain._database.execute(query, (EPOCH,))
+        subnet.chain._database.execute(query, (EPOCH,))
 
 
-async def find_two(world: World) -> tuple[Resident, Resident]:
+async def find_two(subnet: SimSubnet) -> tuple[SimNode, SimNode]:
     """Whom the chain has elected, and another validator."""
-    elected = await world.get_elected(EPOCH)
-    return elected, next(world[name] for name in VALIDATORS if name != elected.name)
+    elected = await subnet.get_elected(EPOCH)
+    return elected, next(subnet[name] for name in VALIDATORS if name != elected.name)
 
 
-def tell_duties(resident: Resident) -> list[str]:
+def tell_duties(sim_node: SimNode) -> list[str]:
     """What became of submitting and attesting in EPOCH."""
     words = {DutyBegan: "began", DutyDone: "done", DutyMissed: "missed"}
     told = [
         fact
-        for fact in resident.facts
+        for fact in sim_node.facts
         if isinstance(fact, (DutyBegan, DutyDone, DutyMissed)) and fact.epoch == EPOCH
     ]
     return [
@@ -94,40 +94,40 @@ def test_the_newly_elected_node_submits_and_the_former_one_attests(
     when all is done.
     """
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(EPOCH, blocks)
-        former, new = await find_two(world)
-        exchange_first_block(world, new)
-        await world.run_until(EPOCH + 1, 60)
-        assert (await world.get_submission(EPOCH)).submitter == new.key.author
-        await assert_complete(world, EPOCH - 1)
-        await assert_complete(world, EPOCH)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(EPOCH, blocks)
+        former, new = await find_two(subnet)
+        exchange_first_block(subnet, new)
+        await subnet.run_until(EPOCH + 1, 60)
+        assert (await subnet.get_submission(EPOCH)).submitter == new.key.author
+        await assert_complete(subnet, EPOCH - 1)
+        await assert_complete(subnet, EPOCH)
         assert tell_duties(former) == of_the_former
         assert tell_duties(new) == of_the_new
-        stopped = [fact for resident in (former, new) for fact in resident.get(DutyMissed)]
+        stopped = [fact for sim_node in (former, new) for fact in sim_node.get(DutyMissed)]
         words = (
             f"the chain elects {new.peer_id} now, in the place of {former.peer_id}",
             "this node is not elected in epoch 2",
         )
         assert all(any(known in fact.why for known in words) for fact in stopped)
         published = new if blocks < 15 else former
-        for resident in world.residents.values():
-            (changed,) = resident.get(ElectionChanged)
+        for sim_node in subnet.nodes.values():
+            (changed,) = sim_node.get(ElectionChanged)
             assert (changed.epoch, changed.elected, changed.before) == (
                 EPOCH,
                 new.peer_id,
                 former.peer_id,
             )
-            assert len(resident.get(EpochBegan, EPOCH)) == 1
-            assert [fact.author for fact in resident.get(ChallengeSeen, EPOCH)] == [
+            assert len(sim_node.get(EpochBegan, EPOCH)) == 1
+            assert [fact.author for fact in sim_node.get(ChallengeSeen, EPOCH)] == [
                 published.peer_id
             ]
-            assert not resident.get(AttestationRefused)
-            assert not resident.get(NodeWarning)
-        await world.stop()
-        for resident in world.residents.values():
-            files = find_transcript(resident.transcript)
+            assert not sim_node.get(AttestationRefused)
+            assert not sim_node.get(NodeWarning)
+        await subnet.stop()
+        for sim_node in subnet.nodes.values():
+            files = find_transcript(sim_node.transcript)
             assert [it.differences for it in replay_files(Replay(INFERENCE_POLICY), files)] == [
                 []
             ] * (EPOCH + 2)
@@ -136,17 +136,17 @@ def test_the_newly_elected_node_submits_and_the_former_one_attests(
 
 
 def test_an_election_that_the_chain_shows_late_is_learnt_late(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(EPOCH - 1, 99)
-        snapshot = world.chain._snapshots[EPOCH]
-        world.chain._snapshots[EPOCH] = replace(snapshot, elected=None)
-        await world.run_until(EPOCH, 10)
-        world.chain._snapshots[EPOCH] = snapshot
-        await world.run_until(EPOCH, 50)
-        elected = await world.get_elected(EPOCH)
-        assert (await world.get_submission(EPOCH)).submitter == elected.key.author
-        await assert_complete(world, EPOCH - 1)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(EPOCH - 1, 99)
+        snapshot = subnet.chain._snapshots[EPOCH]
+        subnet.chain._snapshots[EPOCH] = replace(snapshot, elected=None)
+        await subnet.run_until(EPOCH, 10)
+        subnet.chain._snapshots[EPOCH] = snapshot
+        await subnet.run_until(EPOCH, 50)
+        elected = await subnet.get_elected(EPOCH)
+        assert (await subnet.get_submission(EPOCH)).submitter == elected.key.author
+        await assert_complete(subnet, EPOCH - 1)
         (changed,) = elected.get(ElectionChanged)
         assert (changed.elected, changed.before) == (elected.peer_id, None)
 
@@ -160,10 +160,10 @@ def test_a_submission_that_took_the_place_of_the_one_judged_is_judged_itself(
     others recompute it.
     """
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(EPOCH, 0.5)
-        _, witness = await find_two(world)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(EPOCH, 0.5)
+        _, witness = await find_two(subnet)
         chain = witness.get_live_node().context.chain
         read = chain.get_submission
 
@@ -174,15 +174,15 @@ def test_a_submission_that_took_the_place_of_the_one_judged_is_judged_itself(
                 chain.get_submission = read  # type: ignore[method-assign] # from now on it reads what is there
                 other = replace(found.submission, scores=dict.fromkeys(found.submission.scores, 7))
                 row = (msgspec.msgpack.encode(other), EPOCH)
-                world.chain._database.execute(
+                subnet.chain._database.execute(
                     "UPDATE submissions SET content = ? WHERE epoch = ?", row
                 )
             return found
 
         chain.get_submission = read_before_the_exchange  # type: ignore[method-assign] # the port, at the worst moment
-        await world.run_until(EPOCH, 50)
+        await subnet.run_until(EPOCH, 50)
         assert witness.get(AttestationRefused, EPOCH)
         assert not witness.get(Attested, EPOCH)
-        assert witness.key.author not in (await world.get_submission(EPOCH)).attested_by
+        assert witness.key.author not in (await subnet.get_submission(EPOCH)).attested_by
 
     live(tmp_path, story)

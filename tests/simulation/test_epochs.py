@@ -35,71 +35,72 @@ from epochgate.observe.events import (
 )
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import Submission
-from people import alice, dave, meet, sign
-from simulation.world import (
+from tests.simulation.subnet import (
     HOSTERS,
     VALIDATORS,
     LyingModel,
     NoModel,
-    Resident,
-    World,
+    SimNode,
+    SimSubnet,
     assert_complete,
     live,
 )
+from tests.support.identities import alice, dave, key_of, sign
 
 COMMIT = INFERENCE_POLICY.get_rule("hoster-commit")
 
 
 def test_every_epoch_is_complete(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(4, 60)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(4, 60)
         for epoch in range(4):
-            await assert_complete(world, epoch)
-            elected = await world.get_elected(epoch)
-            for resident in world.residents.values():
-                assert [fact.author for fact in resident.get(ChallengeSeen, epoch)] == [
+            await assert_complete(subnet, epoch)
+            elected = await subnet.get_elected(epoch)
+            for sim_node in subnet.nodes.values():
+                assert [fact.author for fact in sim_node.get(ChallengeSeen, epoch)] == [
                     elected.peer_id
                 ]
-                assert resident.get(EpochBegan, epoch)[0].elected == elected.peer_id
+                assert sim_node.get(EpochBegan, epoch)[0].elected == elected.peer_id
                 assert all(
                     fact.is_complete and fact.receipts == fact.k
-                    for fact in resident.get(Stored, epoch)
+                    for fact in sim_node.get(Stored, epoch)
                 )
             if epoch > 0:
-                validators = sorted(world[name].peer_id for name in VALIDATORS)
+                validators = sorted(subnet[name].peer_id for name in VALIDATORS)
                 for name in VALIDATORS:
                     assert [
-                        sorted(fact.validator_openings) for fact in world[name].get(Gathered, epoch)
+                        sorted(fact.validator_openings)
+                        for fact in subnet[name].get(Gathered, epoch)
                     ] == [validators]
-        await world.stop()
-        for resident in world.residents.values():
+        await subnet.stop()
+        for sim_node in subnet.nodes.values():
             assert (
-                resident.get(DutyMissed)
-                == resident.get(NodeWarning)
-                == resident.get(AttestationRefused)
+                sim_node.get(DutyMissed)
+                == sim_node.get(NodeWarning)
+                == sim_node.get(AttestationRefused)
                 == []
             )
-            assert sum(fact.admitted for fact in resident.get(Verdicts)) > 0
-            assert all(not fact.denied for fact in resident.get(Verdicts))
-            assert isinstance(resident.facts[0], NodeReady)
-            assert isinstance(resident.facts[-1], NodeStopped)
+            assert sum(fact.admitted for fact in sim_node.get(Verdicts)) > 0
+            assert all(not fact.denied for fact in sim_node.get(Verdicts))
+            assert isinstance(sim_node.facts[0], NodeReady)
+            assert isinstance(sim_node.facts[-1], NodeStopped)
 
     live(tmp_path, story)
 
 
 def test_the_first_epoch_pays_nobody_and_the_second_everybody(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(2, 30)
-        first = await world.get_submission(1)
-        second = await world.get_submission(2)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(2, 30)
+        first = await subnet.get_submission(1)
+        second = await subnet.get_submission(2)
         assert set(first.submission.scores.values()) == {0}
         assert sum(second.submission.scores.values()) == TOTAL_PAY
-        assert {second.submission.scores[world[name].key.author] for name in HOSTERS} == {
+        assert {second.submission.scores[subnet[name].key.author] for name in HOSTERS} == {
             HOSTER_POT // 4
         }
-        submitter = await world.get_elected(2)
+        submitter = await subnet.get_elected(2)
         submitted = submitter.get(Submitted, 2)[0]
         assert submitted.scored_epoch == 1
         assert submitted.root == second.submission.root.hex()
@@ -108,11 +109,11 @@ def test_the_first_epoch_pays_nobody_and_the_second_everybody(tmp_path: Path) ->
 
 
 def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
-    async def story(world: World) -> list[list[object]]:
-        await world.start()
-        await world.run_until(2, 60)
-        await world.stop()
-        return [list(resident.facts) for resident in world.residents.values()]
+    async def story(subnet: SimSubnet) -> list[list[object]]:
+        await subnet.start()
+        await subnet.run_until(2, 60)
+        await subnet.stop()
+        return [list(sim_node.facts) for sim_node in subnet.nodes.values()]
 
     runs = []
     for number, seed in enumerate((7, 7, 8)):
@@ -124,65 +125,67 @@ def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
 
 
 def test_a_node_in_both_roles_does_and_earns_both(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(2, 30)
-        await assert_complete(world, 1)
-        scores = (await world.get_submission(2)).submission.scores
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(2, 30)
+        await assert_complete(subnet, 1)
+        scores = (await subnet.get_submission(2)).submission.scores
         both, hoster, validator = (
-            scores[world[name].key.author] for name in ("erin", "alice", "victor")
+            scores[subnet[name].key.author] for name in ("erin", "alice", "victor")
         )
         assert both == hoster + validator
-        assert world["erin"].get(NodeReady)[0].roles == ["hoster", "validator"]
+        assert subnet["erin"].get(NodeReady)[0].roles == ["hoster", "validator"]
 
     live(tmp_path, story, both=("erin",))
 
 
 def test_an_absent_elected_node_costs_nobody_a_score(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 0.01)
-        absent = await world.get_elected(1)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 0.01)
+        absent = await subnet.get_elected(1)
         await absent.kill()
-        await world.run_until(2, 30)
-        others = [resident for resident in world.residents.values() if resident is not absent]
-        for resident in others:
-            seen = resident.get(ChallengeSeen, 1)
+        await subnet.run_until(2, 30)
+        others = [sim_node for sim_node in subnet.nodes.values() if sim_node is not absent]
+        for sim_node in others:
+            seen = sim_node.get(ChallengeSeen, 1)
             assert len(seen) == 1
-            assert seen[0].author in {world[name].peer_id for name in VALIDATORS} - {absent.peer_id}
-            failed = [fact.why for fact in resident.get(DutyMissed, 1) if fact.duty == "attest"]
+            assert seen[0].author in {subnet[name].peer_id for name in VALIDATORS} - {
+                absent.peer_id
+            }
+            failed = [fact.why for fact in sim_node.get(DutyMissed, 1) if fact.duty == "attest"]
             assert failed == ["nobody has submitted"]
         stood_in = [
-            resident.name
-            for resident in others
-            for fact in resident.get(Stored, 1)
+            sim_node.name
+            for sim_node in others
+            for fact in sim_node.get(Stored, 1)
             if fact.rule == "consensus"
         ]
         assert len(stood_in) == 1, "the second stand-in sees the first one's challenge"
-        assert await world.chain.get_submission(1) is None
-        if (await world.get_elected(2)) is not absent:
-            await assert_complete(world, 1, without=(absent.name,))
-            assert sum((await world.get_submission(2)).submission.scores.values()) == TOTAL_PAY
+        assert await subnet.chain.get_submission(1) is None
+        if (await subnet.get_elected(2)) is not absent:
+            await assert_complete(subnet, 1, without=(absent.name,))
+            assert sum((await subnet.get_submission(2)).submission.scores.values()) == TOTAL_PAY
 
     live(tmp_path, story)
 
 
 def test_a_hoster_that_commits_and_never_opens_gets_nothing(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 50)
-        await world["dave"].kill()
-        await world.run_until(1, 62)
-        await world["dave"].start()
-        await world.run_until(2, 45)
-        await assert_complete(world, 1, without=("dave",))
-        on_chain = await world.get_submission(2)
-        dave = world["dave"].key.author
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 50)
+        await subnet["dave"].kill()
+        await subnet.run_until(1, 62)
+        await subnet["dave"].start()
+        await subnet.run_until(2, 45)
+        await assert_complete(subnet, 1, without=("dave",))
+        on_chain = await subnet.get_submission(2)
+        dave = subnet["dave"].key.author
         assert on_chain.submission.scores[dave] == 0
         assert dave in on_chain.attested_by
-        scored = world["victor"].get(Scored, 1)[0]
-        assert world["dave"].peer_id in scored.commitments
-        assert world["dave"].peer_id not in scored.openings
+        scored = subnet["victor"].get(Scored, 1)[0]
+        assert subnet["dave"].peer_id in scored.commitments
+        assert subnet["dave"].peer_id not in scored.openings
 
     live(tmp_path, story, is_on_disk=True)
 
@@ -190,11 +193,11 @@ def test_a_hoster_that_commits_and_never_opens_gets_nothing(tmp_path: Path) -> N
 def test_a_copier_gets_nothing_and_costs_nobody_anything(tmp_path: Path) -> None:
     """Dave has no model: he commits to alice's digest, and shows her opening when she does."""
 
-    async def copy(world: World, kind: str, epoch: int) -> None:
-        node_context = world["dave"].get_live_node().context
+    async def copy(subnet: SimSubnet, kind: str, epoch: int) -> None:
+        node_context = subnet["dave"].get_live_node().context
         rule = INFERENCE_POLICY.get_rule(kind)
         rule_reading = await node_context.store.read_all(rule, epoch)
-        copied = rule_reading.get_proofs(Standing.PROVEN)[world["alice"].key.author][
+        copied = rule_reading.get_proofs(Standing.PROVEN)[subnet["alice"].key.author][
             0
         ].record.payload
         record = node_context.sign_once(rule, epoch, copied)
@@ -203,30 +206,30 @@ def test_a_copier_gets_nothing_and_costs_nobody_anything(tmp_path: Path) -> None
         )
         assert posting.is_complete
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 30)
-        await copy(world, "hoster-commit", 1)
-        await world.run_until(1, 55)
-        await copy(world, "hoster-reveal", 1)
-        await world.run_until(2, 30)
-        await assert_complete(world, 1, without=("dave",))
-        assert world["victor"].get(Scored, 1)[0].scores[world["dave"].peer_id] == 0
-        assert (await world.get_submission(2)).submission.scores[world["dave"].key.author] == 0
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 30)
+        await copy(subnet, "hoster-commit", 1)
+        await subnet.run_until(1, 55)
+        await copy(subnet, "hoster-reveal", 1)
+        await subnet.run_until(2, 30)
+        await assert_complete(subnet, 1, without=("dave",))
+        assert subnet["victor"].get(Scored, 1)[0].scores[subnet["dave"].peer_id] == 0
+        assert (await subnet.get_submission(2)).submission.scores[subnet["dave"].key.author] == 0
         assert [
-            fact.why for fact in world["dave"].get(DutyMissed, 1) if fact.duty == "commit-output"
+            fact.why for fact in subnet["dave"].get(DutyMissed, 1) if fact.duty == "commit-output"
         ] == ["RuntimeError: there is no model here"]
 
     live(tmp_path, story, models={"dave": NoModel()})
 
 
 def test_a_lying_hoster_scores_nothing_and_the_others_all(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(2, 30)
-        assert world["victor"].get(Scored, 1)[0].scores[world["dave"].peer_id] == 0
-        scores = (await world.get_submission(2)).submission.scores
-        assert {scores[world[name].key.author] for name in ("alice", "bob", "carol")} == {
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(2, 30)
+        assert subnet["victor"].get(Scored, 1)[0].scores[subnet["dave"].peer_id] == 0
+        scores = (await subnet.get_submission(2)).submission.scores
+        assert {scores[subnet[name].key.author] for name in ("alice", "bob", "carol")} == {
             HOSTER_POT // 3,
             HOSTER_POT // 3 + 1,
         }
@@ -241,45 +244,45 @@ def test_a_record_that_only_the_submitter_sees_proven_is_believed_by_its_receipt
     shows her its receipts.
     """
 
-    def part(world: World, name: str, *others: str) -> None:
-        one = world[name].key.author
-        many = {world[other].key.author for other in others}
-        world.hub.is_cut = lambda sender, receiver: (
+    def part(subnet: SimSubnet, name: str, *others: str) -> None:
+        one = subnet[name].key.author
+        many = {subnet[other].key.author for other in others}
+        subnet.hub.is_cut = lambda sender, receiver: (
             (sender == one and receiver in many) or (receiver == one and sender in many)
         )
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 16)
-        part(world, "dave", "alice", "victor", "vera", "vito")
-        await world.run_until(1, 51)
-        (stored,) = [fact for fact in world["dave"].get(Stored, 1) if fact.rule == COMMIT.kind]
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 16)
+        part(subnet, "dave", "alice", "victor", "vera", "vito")
+        await subnet.run_until(1, 51)
+        (stored,) = [fact for fact in subnet["dave"].get(Stored, 1) if fact.rule == COMMIT.kind]
         assert (stored.receipts, stored.is_complete) == (3, False)
-        part(world, "alice", "bob")
-        await world.run_until(2, 50)
-        await assert_complete(world, 1)
-        assert world["alice"].get(Attested, 2)
+        part(subnet, "alice", "bob")
+        await subnet.run_until(2, 50)
+        await assert_complete(subnet, 1)
+        assert subnet["alice"].get(Attested, 2)
 
     live(tmp_path, story)
 
 
 def test_an_attestor_that_hears_too_few_replicas_abstains_and_says_so(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 80)
-        alice = world["alice"]
-        others = [world[name].key.author for name in ("bob", "carol", "dave")]
-        world.hub.is_cut = lambda sender, receiver: (
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 80)
+        alice = subnet["alice"]
+        others = [subnet[name].key.author for name in ("bob", "carol", "dave")]
+        subnet.hub.is_cut = lambda sender, receiver: (
             alice.key.author in (sender, receiver) and (sender in others or receiver in others)
         )
-        await world.run_until(2, 50)
+        await subnet.run_until(2, 50)
         assert ["too few replicas answered" in fact.why for fact in alice.get(Abstained, 2)] == [
             True
         ]
         assert not alice.get(Attested, 2)
-        await assert_complete(world, 1, without=("alice",))
-        world.hub.is_cut = lambda _sender, _receiver: False
-        await world.run_until(3, 50)
+        await assert_complete(subnet, 1, without=("alice",))
+        subnet.hub.is_cut = lambda _sender, _receiver: False
+        await subnet.run_until(3, 50)
         assert not alice.get(AttestationRefused)
         assert alice.get(Attested, 3), (
             "what the others attested without her she found out and built on"
@@ -288,23 +291,21 @@ def test_an_attestor_that_hears_too_few_replicas_abstains_and_says_so(tmp_path: 
     live(tmp_path, story)
 
 
-async def kill_more_than_f(world: World, spared: Resident) -> None:
-    for resident in [resident for resident in world.residents.values() if resident is not spared][
-        :3
-    ]:
-        await resident.kill()
+async def kill_more_than_f(subnet: SimSubnet, spared: SimNode) -> None:
+    for sim_node in [sim_node for sim_node in subnet.nodes.values() if sim_node is not spared][:3]:
+        await sim_node.kill()
 
 
 def test_a_submitter_that_has_read_all_before_more_than_f_replicas_die_submits(
     tmp_path: Path,
 ) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(2, 0.01)
-        submitter = await world.get_elected(2)
-        await kill_more_than_f(world, submitter)
-        await world.run_until(2, 50)
-        on_chain = await world.get_submission(2)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(2, 0.01)
+        submitter = await subnet.get_elected(2)
+        await kill_more_than_f(subnet, submitter)
+        await subnet.run_until(2, 50)
+        on_chain = await subnet.get_submission(2)
         assert on_chain.submitter == submitter.key.author
         named = [
             int.from_bytes(bitmap, "little").bit_count() for bitmap in on_chain.submission.bitmaps
@@ -317,27 +318,27 @@ def test_a_submitter_that_has_read_all_before_more_than_f_replicas_die_submits(
 
 
 def test_a_submitter_that_hears_too_few_replicas_submits_nothing(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 0.01)
-        elected = world.chain.predict_elected(2)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 0.01)
+        elected = subnet.chain.predict_elected(2)
         submitter = next(
-            resident for resident in world.residents.values() if resident.key.author == elected
+            sim_node for sim_node in subnet.nodes.values() if sim_node.key.author == elected
         )
-        await kill_more_than_f(world, submitter)
-        await world.run_until(2, 50)
+        await kill_more_than_f(subnet, submitter)
+        await subnet.run_until(2, 50)
         failed = [fact.why for fact in submitter.get(DutyMissed, 2) if fact.duty == "submit"]
         assert ["too few replicas answered" in why for why in failed] == [True]
-        assert await world.chain.get_submission(2) is None
+        assert await subnet.chain.get_submission(2) is None
 
     live(tmp_path, story)
 
 
 def test_a_submission_that_pays_itself_more_is_refused_entry_by_entry(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(2, 0.01)
-        submitter = await world.get_elected(2)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(2, 0.01)
+        submitter = await subnet.get_elected(2)
         chain = submitter.get_live_node().context.chain
         submit = chain.submit
 
@@ -346,28 +347,28 @@ def test_a_submission_that_pays_itself_more_is_refused_entry_by_entry(tmp_path: 
             await submit(Submission(honest.epoch, scores, honest.bitmaps, honest.root))
 
         chain.submit = submit_more  # dishonest in this, and in nothing else
-        await world.run_until(2, 50)
-        assert (await world.get_submission(2)).attested_by == ()
-        for resident in world.residents.values():
-            if resident is not submitter:
-                (refusal,) = resident.get(AttestationRefused, 2)
+        await subnet.run_until(2, 50)
+        assert (await subnet.get_submission(2)).attested_by == ()
+        for sim_node in subnet.nodes.values():
+            if sim_node is not submitter:
+                (refusal,) = sim_node.get(AttestationRefused, 2)
                 assert len(refusal.differences) == 1
                 assert refusal.differences[0].startswith(
                     f"{submitter.peer_id}: submitted {TOTAL_PAY}, recomputed "
                 )
-        await world.run_until(3, 50)
-        if (await world.get_elected(3)) is not submitter:
-            await assert_complete(world, 2)
+        await subnet.run_until(3, 50)
+        if (await subnet.get_elected(3)) is not submitter:
+            await assert_complete(subnet, 2)
 
     live(tmp_path, story)
 
 
 def test_epochs_complete_over_a_network_that_loses_messages(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(3, 50)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(3, 50)
         for epoch in range(3):
-            await assert_complete(world, epoch)
+            await assert_complete(subnet, epoch)
 
     live(tmp_path, story, hub=Hub(latency_seconds=0.2, loss=0.02))
 
@@ -379,10 +380,10 @@ def test_a_second_commitment_after_the_first_is_refused_and_kept_as_evidence(
     first counts.
     """
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 30)
-        node_context = world["dave"].get_live_node().context
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 30)
+        node_context = subnet["dave"].get_live_node().context
         with node_context.database._connection as connection:
             connection.execute("DELETE FROM own")
         record = commit(node_context, COMMIT, 1, bytes(32), b"something else")
@@ -392,12 +393,12 @@ def test_a_second_commitment_after_the_first_is_refused_and_kept_as_evidence(
         )
         assert not posting.receipts
         assert {denied.reason for denied in posting.refusals.values()} == {Reason.ALREADY_THERE}
-        for resident in world.residents.values():
-            assert resident.get_live_node().context.database.has_evidence(
-                key_rule.key, world["dave"].key.author
+        for sim_node in subnet.nodes.values():
+            assert sim_node.get_live_node().context.database.has_evidence(
+                key_rule.key, subnet["dave"].key.author
             )
-        await world.run_until(2, 30)
-        await assert_complete(world, 1, without=("dave",))
+        await subnet.run_until(2, 30)
+        await assert_complete(subnet, 1, without=("dave",))
 
     live(tmp_path, story)
 
@@ -405,10 +406,10 @@ def test_a_second_commitment_after_the_first_is_refused_and_kept_as_evidence(
 def test_every_replica_is_asked_for_what_decides(tmp_path: Path) -> None:
     """A record may have come to a few replicas only, as copies with their receipts."""
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(0, 55)
-        node_context = world["victor"].get_live_node().context
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(0, 55)
+        node_context = subnet["victor"].get_live_node().context
         (reading,) = (await node_context.read_rule(COMMIT, 0)).readings
         assert reading.answered == frozenset(reading.key_rule.replica_set.replicas)
 
@@ -420,25 +421,29 @@ def test_a_silent_replica_stops_no_subnet_whose_epochs_are_short(tmp_path: Path)
     submit.
     """
 
-    async def story(world: World) -> None:
-        await world.start()
-        world.hub.silent.add(world["dave"].key.author)
-        await world.run_until(3, 60)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        subnet.hub.silent.add(subnet["dave"].key.author)
+        await subnet.run_until(3, 60)
         for epoch in (1, 2):
-            await assert_complete(world, epoch)
+            await assert_complete(subnet, epoch)
 
     live(tmp_path, story, hub=Hub(random.Random(0), latency_seconds=0.004), block_seconds=0.05)
 
 
 def test_an_attestor_takes_all_pages_of_what_the_submitter_shows(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 30)
-        submitter = world["victor"]
-        other = world["vera"]
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 30)
+        submitter = subnet["victor"]
+        other = subnet["vera"]
         records = [
             sign(
-                world[name].key, "any", bytes([value]) * 7000, 1e10, network=world.chain.network_id
+                subnet[name].key,
+                "any",
+                bytes([value]) * 7000,
+                1e10,
+                network=subnet.chain.network_id,
             )
             for value in range(8)
             for name in HOSTERS
@@ -462,19 +467,19 @@ def test_the_network_hears_of_every_roster_and_of_who_left_when_the_epoch_is_ove
         if network.peer_id == alice.author and members:
             noted.append(set(members))
 
-    async def story(world: World) -> None:
-        everybody = {resident.key.author for resident in world.residents.values()}
-        await world.start()
+    async def story(subnet: SimSubnet) -> None:
+        everybody = {sim_node.key.author for sim_node in subnet.nodes.values()}
+        await subnet.start()
         assert noted[-1] == everybody, "those who wait for the subnet to start"
-        await world.run_until(1, 50)
+        await subnet.run_until(1, 50)
         assert all(members == everybody for members in noted)
-        world.chain.deregister(dave.author)
-        world.chain.register(newcomer.author, HOSTER)
-        await world.run_until(1, 99)
+        subnet.chain.deregister(dave.author)
+        subnet.chain.register(newcomer.author, HOSTER)
+        await subnet.run_until(1, 99)
         assert noted[-1] == everybody | {newcomer.author}
-        await world.run_until(2, 5)
+        await subnet.run_until(2, 5)
         assert noted[-1] == everybody - {dave.author} | {newcomer.author}
 
-    newcomer = meet("erin")
+    newcomer = key_of("erin")
     monkeypatch.setattr(MemoryNetwork, "set_protected_peers", note)
     live(tmp_path, story)

@@ -9,10 +9,12 @@ from epochgate.observe.events import NodeWarning
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.schemas import Heartbeat, ServerState
 from epochgate.store.client import get_latest
-from simulation.world import Resident, World, live
+from tests.simulation.subnet import SimNode, SimSubnet, live
 
 
-async def read_state(world: World, reader: Resident, of: Resident, kind: str) -> ServerState | None:
+async def read_state(
+    subnet: SimSubnet, reader: SimNode, of: SimNode, kind: str
+) -> ServerState | None:
     """The state that `of`'s heartbeat under `kind` names, as `reader` sees it."""
     node = reader.get_live_node()
     moment = node.chain_clock.get_evaluation_context()
@@ -32,41 +34,41 @@ async def read_state(world: World, reader: Resident, of: Resident, kind: str) ->
 
 
 def test_heartbeats_tell_joining_online_and_offline(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        alice = world["alice"]
-        erin = world["erin"]
+    async def story(subnet: SimSubnet) -> None:
+        alice = subnet["alice"]
+        erin = subnet["erin"]
 
         async def read_both() -> list[ServerState | None]:
-            return [await read_state(world, alice, erin, kind) for kind in ("hoster", "validator")]
+            return [await read_state(subnet, alice, erin, kind) for kind in ("hoster", "validator")]
 
-        await world.start()
+        await subnet.start()
         await asyncio.sleep(20)
         assert await read_both() == [ServerState.JOINING] * 2, (
             "before the first block there are heartbeats already"
         )
         for percent in range(5, 300, 25):
-            await world.run_until(0, percent)
+            await subnet.run_until(0, percent)
             assert await read_both() == [ServerState.ONLINE] * 2
         await erin.stop()
         assert await read_both() == [ServerState.OFFLINE] * 2
-        await world.run_until(4, 50)
+        await subnet.run_until(4, 50)
         assert await read_both() == [None] * 2
 
     live(tmp_path, story, both=("erin",))
 
 
 def test_a_failed_renewal_ends_nothing(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        alice = world["alice"]
-        dave = world["dave"]
-        await world.start()
-        await world.run_until(0, 80)
-        world.hub.is_cut = lambda sender, receiver: dave.key.author in (sender, receiver)
-        await world.run_until(2, 20)
-        assert await read_state(world, alice, dave, "hoster") is None
+    async def story(subnet: SimSubnet) -> None:
+        alice = subnet["alice"]
+        dave = subnet["dave"]
+        await subnet.start()
+        await subnet.run_until(0, 80)
+        subnet.hub.is_cut = lambda sender, receiver: dave.key.author in (sender, receiver)
+        await subnet.run_until(2, 20)
+        assert await read_state(subnet, alice, dave, "hoster") is None
         assert [fact.where for fact in dave.get(NodeWarning)] == ["heartbeat"]
-        world.hub.is_cut = lambda _sender, _receiver: False
-        await world.run_until(2, 40)
-        assert await read_state(world, alice, dave, "hoster") is ServerState.ONLINE
+        subnet.hub.is_cut = lambda _sender, _receiver: False
+        await subnet.run_until(2, 40)
+        assert await read_state(subnet, alice, dave, "hoster") is ServerState.ONLINE
 
     live(tmp_path, story)

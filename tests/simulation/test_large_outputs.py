@@ -15,7 +15,7 @@ from epochgate.core.roster import MAX_REPLICAS
 from epochgate.core.verdict import Reason
 from epochgate.observe.events import AttestationRefused, DutyMissed, NodeWarning, Scored, Verdicts
 from epochgate.policies.inference import INFERENCE_POLICY
-from simulation.world import World, assert_complete, live
+from tests.simulation.subnet import SimSubnet, assert_complete, live
 
 OPENING = msgspec.structs.replace(
     INFERENCE_POLICY.get_rule("hoster-reveal"), name="hoster-reveal_epoch_{epoch}_{author}"
@@ -27,19 +27,19 @@ MANY = tuple(f"hoster {number}" for number in range(64))
 
 
 def test_epochs_are_complete_when_every_hoster_opens_under_its_own_key(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(3, 60)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(3, 60)
         for epoch in range(3):
-            await assert_complete(world, epoch)
-        for resident in world.residents.values():
+            await assert_complete(subnet, epoch)
+        for sim_node in subnet.nodes.values():
             assert (
-                resident.get(DutyMissed)
-                == resident.get(NodeWarning)
-                == resident.get(AttestationRefused)
+                sim_node.get(DutyMissed)
+                == sim_node.get(NodeWarning)
+                == sim_node.get(AttestationRefused)
                 == []
             )
-            assert all(not fact.denied for fact in resident.get(Verdicts))
+            assert all(not fact.denied for fact in sim_node.get(Verdicts))
 
     live(tmp_path, story, policy=POLICY)
 
@@ -49,14 +49,14 @@ def test_several_readers_of_many_keys_stay_within_their_limits(tmp_path: Path) -
     replicas silent.
     """
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(0, 90)
-        validators = [world[name] for name in ("victor", "vera", "vito")]
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(0, 90)
+        validators = [subnet[name] for name in ("victor", "vera", "vito")]
         for validator in validators:
             assert len(validator.get(Scored, 0)[0].openings) == len(MANY)
         for name in MANY[:4]:
-            world.hub.silent.add(world[name].key.author)
+            subnet.hub.silent.add(subnet[name].key.author)
         loop = asyncio.get_running_loop()
         for _ in range(3):
             began_seconds = loop.time()
@@ -73,8 +73,8 @@ def test_several_readers_of_many_keys_stay_within_their_limits(tmp_path: Path) -
             assert loop.time() - began_seconds < 5, (
                 "virtual seconds: a silent replica is waited for once, not key after key"
             )
-        for resident in world.residents.values():
-            assert not resident.get_live_node().replica.denied[Reason.RATE]
-            assert not resident.get(NodeWarning)
+        for sim_node in subnet.nodes.values():
+            assert not sim_node.get_live_node().replica.denied[Reason.RATE]
+            assert not sim_node.get(NodeWarning)
 
     live(tmp_path, story, policy=POLICY, hosters=MANY)

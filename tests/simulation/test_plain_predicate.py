@@ -33,8 +33,8 @@ from epochgate.store.replica import Replica
 from epochgate.transcript.reader import find_transcript
 from epochgate.transcript.replay import EpochReplay, Replay, replay_files
 from epochgate.transcript.writer import TranscriptWriter
-from fixtures.seed_listing import hypertensor_consensus_predicate
-from people import meet
+from tests.fixtures.upstream_listing import hypertensor_consensus_predicate
+from tests.support.identities import key_of
 
 NAMES = ("victor", "vera", "vito", "walda")
 SLOT = 10
@@ -50,7 +50,7 @@ class Subnet:
         LocalChain.create(path, self.clock, block_seconds=6.0)
         self.chain = LocalChain(path, None, self.clock)
         for name in NAMES:
-            self.chain.register(meet(name).author, VALIDATOR)
+            self.chain.register(key_of(name).author, VALIDATOR)
         self.chain.start(SLOT)
         self.schedule = EpochSchedule(Policy())
         self.judge = PlainJudge(
@@ -68,9 +68,9 @@ class Subnet:
         self.schedule.add(self.context)
         hub = Hub(random.Random(0))
         for name in NAMES:
-            network = hub.join(meet(name).author)
+            network = hub.join(key_of(name).author)
             database = NodeDatabase(None)
-            key = meet(name)
+            key = key_of(name)
             chain_clock = ChainClock(self.chain, self.clock, self.schedule, database)
             recorder = self.recorders[name] = TranscriptWriter(
                 self.folder / name / "transcript", "none", _fail
@@ -104,7 +104,7 @@ class Subnet:
     ) -> Posting:
         now_seconds = self.clock.get_unix_seconds()
         key_rule = self.judge.bind(compute_key(key_name), self.context)
-        record = meet(name).sign_record(
+        record = key_of(name).sign_record(
             self.chain.network_id, key_rule.key, value, now_seconds + lifetime_seconds
         )
         return await self.stores[name].post(record, key_rule, now_seconds + 3)

@@ -30,10 +30,10 @@ from epochgate.store.wire import (
     decode_request,
     encode,
 )
-from memory_town import live as live_in_town
-from simulation.faults import compute_f
-from simulation.world import World, live
-from town import NOTE, OTHER, Neighbour, Town
+from tests.simulation.faults import compute_f
+from tests.simulation.subnet import SimSubnet, live
+from tests.support.memory_cluster import live as live_in_town
+from tests.support.store_cluster import NOTE, OTHER, ClusterNode, StoreCluster
 
 HOSTERS = tuple(f"hoster {number}" for number in range(8))
 VALIDATORS = ("victor", "vera", "vito", "vlad")
@@ -42,47 +42,47 @@ COMMIT = INFERENCE_POLICY.get_rule("hoster-commit")
 OPENING = INFERENCE_POLICY.get_rule("hoster-reveal")
 
 
-async def find_verified(world: World, reader: str, epoch: int) -> set[str]:
+async def find_verified(subnet: SimSubnet, reader: str, epoch: int) -> set[str]:
     """The hosters whose opening verifies against its commitment, as `reader` finds both at the
     replicas now.
 
     It asks the store and not the reader's own memory of what it read before.
     """
-    node = world[reader].get_live_node()
+    node = subnet[reader].get_live_node()
     rule_readings = [
         await node.store.read_all(rule, epoch, wait_for_all=True) for rule in (COMMIT, OPENING)
     ]
     opened = collect_openings(
         INFERENCE_POLICY, node.schedule, compute_set(rule_readings), OPENING, epoch
     )
-    return {name for name in HOSTERS if world[name].key.author in opened}
+    return {name for name in HOSTERS if subnet[name].key.author in opened}
 
 
 def test_every_replica_loses_its_disk_once_f_at_a_time_and_all_openings_still_verify(
     tmp_path: Path,
 ) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 61)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 61)
         f = compute_f(len(NAMES))
         assert f == 3
-        assert await find_verified(world, "victor", 1) == set(HOSTERS)
+        assert await find_verified(subnet, "victor", 1) == set(HOSTERS)
         for wave in range(0, len(NAMES), f):
             lost = NAMES[wave : wave + f]
             for name in lost:
-                await world[name].kill()
-                world[name].lose_ledger()
+                await subnet[name].kill()
+                subnet[name].lose_ledger()
             reader = next(name for name in NAMES if name not in lost)
-            assert await find_verified(world, reader, 1) == set(HOSTERS), "while f are away"
+            assert await find_verified(subnet, reader, 1) == set(HOSTERS), "while f are away"
             for name in lost:
-                await world[name].start()
-            await world.run_until(1, 64 + wave)
+                await subnet[name].start()
+            await subnet.run_until(1, 64 + wave)
             for name in lost:
-                assert await find_verified(world, name, 1) == set(HOSTERS), (
+                assert await find_verified(subnet, name, 1) == set(HOSTERS), (
                     "also to those who lost everything"
                 )
-        await world.run_until(2, 55)
-        on_chain = await world.get_submission(2)
+        await subnet.run_until(2, 55)
+        on_chain = await subnet.get_submission(2)
         assert on_chain.is_attested
         assert len(on_chain.attested_by) == len(NAMES) - 1
         assert 0 not in on_chain.submission.scores.values(), (
@@ -100,22 +100,22 @@ TOO_LATE = 80
 class Gang:
     """Replicas that sign whatever they like, and show each reader what they like."""
 
-    def __init__(self, town: Town, size: int) -> None:
-        self.town = town
-        self.members = town.neighbours[-size:]
-        self.honest = town.neighbours[:-size]
+    def __init__(self, cluster: StoreCluster, size: int) -> None:
+        self.cluster = cluster
+        self.members = cluster.nodes[-size:]
+        self.honest = cluster.nodes[:-size]
 
     def back_date(self, record: Record) -> tuple[Receipt, ...]:
         """Their receipts for a record that they say they saw in time."""
-        block = self.town.chain.timing.compute_first_block(0) + IN_TIME
+        block = self.cluster.chain.timing.compute_first_block(0) + IN_TIME
         message = compute_receipt_bytes(
-            self.town.chain.network_id, compute_record_id(record), 0, block
+            self.cluster.chain.network_id, compute_record_id(record), 0, block
         )
         return tuple(
             Receipt(them.author, 0, block, them.key.sign(message)) for them in self.members
         )
 
-    def show(self, record: Record, receipts: tuple[Receipt, ...], to: list[Neighbour]) -> None:
+    def show(self, record: Record, receipts: tuple[Receipt, ...], to: list[ClusterNode]) -> None:
         """Under its key they hold this record and nothing else for some, and nothing at all for
         everybody else.
         """
@@ -143,7 +143,7 @@ class Gang:
             member._line.handler = answer
 
 
-async def read_rule(reader: Neighbour) -> RuleReading:
+async def read_rule(reader: ClusterNode) -> RuleReading:
     reading = await reader.read(NOTE, wait_for_all=True)
     return RuleReading(NOTE, 0, reading.key_rule.context.roster, (reading,))
 
@@ -153,9 +153,9 @@ def judge(records: RecordSet, submitter: RuleReading, attestor: RuleReading) -> 
     return judge_claim(compute_claim(records), [attestor], ShownSet(submitter.readings))
 
 
-async def post_late(town: Town, gang: Gang, author: Neighbour) -> Record:
+async def post_late(cluster: StoreCluster, gang: Gang, author: ClusterNode) -> Record:
     """Honest replicas refuse what is late, whoever else takes it."""
-    await town.move_to(TOO_LATE)
+    await cluster.advance_to(TOO_LATE)
     record = author.write(NOTE)
     replies = await author.post_to(gang.honest, record)
     assert [isinstance(reply, Refused) and reply.to_denied().reason for reply in replies] == [
@@ -165,9 +165,9 @@ async def post_late(town: Town, gang: Gang, author: Neighbour) -> Record:
 
 
 def test_f_colluding_replicas_cannot_bring_in_a_late_record(tmp_path: Path) -> None:
-    async def story(town: Town) -> None:
-        gang = Gang(town, town.f)
-        late = await post_late(town, gang, town.neighbours[0])
+    async def story(cluster: StoreCluster) -> None:
+        gang = Gang(cluster, cluster.f)
+        late = await post_late(cluster, gang, cluster.nodes[0])
         gang.show(late, gang.back_date(late), to=gang.honest)
         for reader in gang.honest:
             assert not (await read_rule(reader)).get_proofs(Standing.PROVEN)
@@ -177,9 +177,9 @@ def test_f_colluding_replicas_cannot_bring_in_a_late_record(tmp_path: Path) -> N
 
 
 def test_f_colluding_replicas_cannot_hide_an_honest_record(tmp_path: Path) -> None:
-    async def story(town: Town) -> None:
-        gang = Gang(town, town.f)
-        alice = town.neighbours[0]
+    async def story(cluster: StoreCluster) -> None:
+        gang = Gang(cluster, cluster.f)
+        alice = cluster.nodes[0]
         record = alice.write(NOTE)
         other = alice.write(NOTE, b"other" + bytes(27))
         await alice.post_to(gang.honest, record)
@@ -202,9 +202,9 @@ def test_f_colluding_replicas_cannot_make_honest_validators_disagree(tmp_path: P
     the same set.
     """
 
-    async def story(town: Town) -> None:
-        gang = Gang(town, town.f)
-        alice, bob, carol = town.neighbours[:3]
+    async def story(cluster: StoreCluster) -> None:
+        gang = Gang(cluster, cluster.f)
+        alice, bob, carol = cluster.nodes[:3]
         record = alice.write(NOTE)
         (posted,) = await alice.post_to([gang.honest[-1]], record)
         assert isinstance(posted, Posted)
@@ -232,10 +232,10 @@ def test_more_than_f_break_agreement_at_their_key(tmp_path: Path) -> None:
     keep silent leave too few answers to judge by. What does not: see below.
     """
 
-    async def story(town: Town) -> None:
-        gang = Gang(town, town.f + 1)
-        _, bob, carol = town.neighbours[:3]
-        late = await post_late(town, gang, town.neighbours[0])
+    async def story(cluster: StoreCluster) -> None:
+        gang = Gang(cluster, cluster.f + 1)
+        _, bob, carol = cluster.nodes[:3]
+        late = await post_late(cluster, gang, cluster.nodes[0])
         gang.show(late, gang.back_date(late), to=[bob])
         fooled = await read_rule(bob)
         other = await read_rule(carol)
@@ -259,13 +259,13 @@ def test_more_than_f_break_agreement_at_their_key(tmp_path: Path) -> None:
 def test_more_than_f_break_neither_signatures_nor_windows_nor_other_keys_nor_what_is_committed(
     tmp_path: Path,
 ) -> None:
-    async def story(town: Town) -> None:
-        gang = Gang(town, town.f + 1)
-        alice, bob, carol = town.neighbours[:3]
+    async def story(cluster: StoreCluster) -> None:
+        gang = Gang(cluster, cluster.f + 1)
+        alice, bob, carol = cluster.nodes[:3]
         committed = alice.write(NOTE)
         elsewhere = bob.write(OTHER)
         await alice.post_to(gang.honest, committed)
-        await bob.post_to(town.neighbours, elsewhere)
+        await bob.post_to(cluster.nodes, elsewhere)
         forged = gang.members[0].write(NOTE)
         forged = Record(forged.key, carol.author, forged.value, forged.expiration_time)
         gang.show(forged, gang.back_date(forged), to=gang.honest)
@@ -287,6 +287,6 @@ def test_more_than_f_break_neither_signatures_nor_windows_nor_other_keys_nor_wha
             len((await bob.read(OTHER, wait_for_all=True)).signers[compute_record_id(elsewhere)])
             == 7
         ), "other keys are well"
-        await post_late(town, gang, carol)
+        await post_late(cluster, gang, carol)
 
     live_in_town(tmp_path, story, 7)

@@ -24,12 +24,12 @@ from epochgate.observe.events import (
     Verdicts,
 )
 from epochgate.policies.inference import INFERENCE_POLICY
-from simulation.world import (
+from tests.simulation.subnet import (
     BLOCK_SECONDS,
     HOSTERS,
     VALIDATORS,
-    Resident,
-    World,
+    SimNode,
+    SimSubnet,
     assert_complete,
     live,
 )
@@ -45,26 +45,26 @@ def test_a_node_that_starts_in_mid_epoch_joins_at_the_first_open_duty(
     for agreed.
     """
 
-    async def story(world: World) -> None:
-        await world.start("dave", "vito")
-        await world.run_until(1, percent)
-        await world["dave"].start()
-        await world["vito"].start()
-        await world.run_until(3, 60)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start("dave", "vito")
+        await subnet.run_until(1, percent)
+        await subnet["dave"].start()
+        await subnet["vito"].start()
+        await subnet.run_until(3, 60)
         hosted = percent < 50
-        assert (world["dave"].peer_id in world["victor"].get(Scored, 1)[0].openings) is hosted
-        assert world["vito"].get(Scored, 1)
-        await assert_complete(world, 2)
-        attestors = set((await world.get_submission(2)).attested_by) | {
-            (await world.get_submission(2)).submitter
+        assert (subnet["dave"].peer_id in subnet["victor"].get(Scored, 1)[0].openings) is hosted
+        assert subnet["vito"].get(Scored, 1)
+        await assert_complete(subnet, 2)
+        attestors = set((await subnet.get_submission(2)).attested_by) | {
+            (await subnet.get_submission(2)).submitter
         }
-        assert {world["dave"].key.author, world["vito"].key.author} <= attestors
+        assert {subnet["dave"].key.author, subnet["vito"].key.author} <= attestors
         for name in ("dave", "vito"):
-            assert not world[name].get(AttestationRefused)
-            assert not world[name].get(Abstained)
-        for resident in world.residents.values():
+            assert not subnet[name].get(AttestationRefused)
+            assert not subnet[name].get(Abstained)
+        for sim_node in subnet.nodes.values():
             refusals = {Reason.EARLY.value, Reason.LATE.value}
-            assert all(not refusals & fact.denied.keys() for fact in resident.get(Verdicts)), (
+            assert all(not refusals & fact.denied.keys() for fact in sim_node.get(Verdicts)), (
                 "nobody acts outside a window"
             )
 
@@ -100,22 +100,22 @@ MOMENTS = [
 def test_a_node_killed_at_any_moment_goes_on_with_its_epoch(
     tmp_path: Path, who: str, percent: float
 ) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, percent)
-        elected = await world.get_elected(1)
-        validators = [world[name] for name in VALIDATORS if world[name] is not elected]
-        victim = {"hoster": world["alice"], "elected": elected, "stand-in": validators[0]}[who]
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, percent)
+        elected = await subnet.get_elected(1)
+        validators = [subnet[name] for name in VALIDATORS if subnet[name] is not elected]
+        victim = {"hoster": subnet["alice"], "elected": elected, "stand-in": validators[0]}[who]
         await victim.kill()
-        await world.run_until(1, percent + 0.6)
+        await subnet.run_until(1, percent + 0.6)
         await victim.start()
-        await world.run_until(2, 50)
-        await assert_complete(world, 1)
-        pay = (await world.get_submission(2)).submission.scores
+        await subnet.run_until(2, 50)
+        await assert_complete(subnet, 1)
+        pay = (await subnet.get_submission(2)).submission.scores
         assert sum(pay.values()) == TOTAL_PAY
         assert 0 not in pay.values(), "whoever came back in time is paid like the others"
         assert not [fact for fact in victim.get(DutyMissed, 1) if fact.duty in ("submit", "attest")]
-        assert all(not resident.get(AttestationRefused) for resident in world.residents.values())
+        assert all(not sim_node.get(AttestationRefused) for sim_node in subnet.nodes.values())
 
     live(tmp_path, story, is_on_disk=True)
 
@@ -125,35 +125,35 @@ def test_settlement_rests_on_records_that_have_expired_meanwhile(tmp_path: Path)
     records, gone by then.
     """
 
-    async def story(world: World) -> None:
-        await world.start()
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
         for epoch, back_percent in ((2, 60), (3, 30)):
-            await world.run_until(epoch, 0.01)
-            absent = await world.get_elected(epoch)
+            await subnet.run_until(epoch, 0.01)
+            absent = await subnet.get_elected(epoch)
             await absent.kill()
-            await world.run_until(epoch, back_percent)
+            await subnet.run_until(epoch, back_percent)
             await absent.start()
-        node_context = world["alice"].get_live_node().context
+        node_context = subnet["alice"].get_live_node().context
         assert not (await node_context.store.read_all(COMMIT, 1)).get_proofs(Standing.PROVEN)
-        await world.run_until(3, 60)
-        await assert_complete(world, 2)
-        assert sum((await world.get_submission(3)).submission.scores.values()) == TOTAL_PAY
+        await subnet.run_until(3, 60)
+        await assert_complete(subnet, 2)
+        assert sum((await subnet.get_submission(3)).submission.scores.values()) == TOTAL_PAY
 
     live(tmp_path, story, is_on_disk=True)
 
 
 def test_a_node_without_its_ledger_takes_what_is_proven_from_the_others(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 55)
-        await world["dave"].kill()
-        world["dave"].lose_ledger()
-        await world["dave"].start()
-        await world.run_until(1, 57)
-        held = world["dave"].get_live_node().context.database.held
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 55)
+        await subnet["dave"].kill()
+        subnet["dave"].lose_ledger()
+        await subnet["dave"].start()
+        await subnet.run_until(1, 57)
+        held = subnet["dave"].get_live_node().context.database.held
         for kind in ("hoster-commit", "hoster-reveal", "validator-reveal", "consensus"):
             key_rule = (
-                world["dave"]
+                subnet["dave"]
                 .get_live_node()
                 .schedule.get_key_rule(INFERENCE_POLICY.get_rule(kind), 1)
             )
@@ -167,27 +167,27 @@ def test_a_node_without_its_ledger_that_starts_before_all_others_asks_them_again
 ) -> None:
     """A power cut ends the whole subnet, and one disk with it."""
 
-    async def story(world: World) -> None:
+    async def story(subnet: SimSubnet) -> None:
         def count_commitments() -> int:
-            node = world["dave"].get_live_node()
+            node = subnet["dave"].get_live_node()
             key = node.schedule.get_key_rule(COMMIT, 1).key
             return sum(place[0] == key for place in node.context.database.held)
 
-        await world.start()
-        await world.run_until(1, 65)
-        for resident in world.residents.values():
-            await resident.kill()
-        world["dave"].lose_ledger()
-        await world["dave"].start()
-        await world.run_until(1, 70)
+        await subnet.start()
+        await subnet.run_until(1, 65)
+        for sim_node in subnet.nodes.values():
+            await sim_node.kill()
+        subnet["dave"].lose_ledger()
+        await subnet["dave"].start()
+        await subnet.run_until(1, 70)
         assert count_commitments() == 0, "there is nobody to ask"
-        for resident in world.residents.values():
-            if not resident.is_running:
-                await resident.start()
-        await world.run_until(1, 80)
+        for sim_node in subnet.nodes.values():
+            if not sim_node.is_running:
+                await sim_node.start()
+        await subnet.run_until(1, 80)
         assert count_commitments() == len(HOSTERS)
-        await world.run_until(3, 60)
-        await assert_complete(world, 2)
+        await subnet.run_until(3, 60)
+        await assert_complete(subnet, 2)
 
     live(tmp_path, story, is_on_disk=True)
 
@@ -195,15 +195,15 @@ def test_a_node_without_its_ledger_that_starts_before_all_others_asks_them_again
 def test_a_node_that_runs_becomes_a_replica_of_new_keys_only(tmp_path: Path) -> None:
     """So nothing is repaired while it runs: what it should hold reaches it when it is written."""
 
-    async def story(world: World) -> None:
-        newcomer = world["dave"]
-        world.chain.deregister(newcomer.key.author)
-        await world.start()
-        await world.run_until(1, 70)
-        world.chain.register(newcomer.key.author, HOSTER)
-        await world.run_until(2, 61)
+    async def story(subnet: SimSubnet) -> None:
+        newcomer = subnet["dave"]
+        subnet.chain.deregister(newcomer.key.author)
+        await subnet.start()
+        await subnet.run_until(1, 70)
+        subnet.chain.register(newcomer.key.author, HOSTER)
+        await subnet.run_until(2, 61)
         node = newcomer.get_live_node()
-        alices = world["alice"].get_live_node()
+        alices = subnet["alice"].get_live_node()
         for epoch in (0, 1):
             for rule in INFERENCE_POLICY.rules:
                 if rule.is_of_an_epoch:
@@ -221,7 +221,7 @@ def test_a_node_that_runs_becomes_a_replica_of_new_keys_only(tmp_path: Path) -> 
             )
         heartbeats = node.schedule.get_key_rule(INFERENCE_POLICY.get_rule("hoster"), 2).key
         beating = {author for key, author in node.context.database.held if key == heartbeats}
-        assert beating == {world[name].key.author for name in HOSTERS}, (
+        assert beating == {subnet[name].key.author for name in HOSTERS}, (
             "renewed since it became their replica"
         )
 
@@ -229,16 +229,16 @@ def test_a_node_that_runs_becomes_a_replica_of_new_keys_only(tmp_path: Path) -> 
 
 
 def test_a_submitter_killed_as_it_submits_shows_its_set_again(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(2, 0.01)
-        submitter = await world.get_elected(2)
-        await world.run_until(2, 1.06)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(2, 0.01)
+        submitter = await subnet.get_elected(2)
+        await subnet.run_until(2, 1.06)
         await submitter.kill()
-        await world.run_until(2, 3)
+        await subnet.run_until(2, 3)
         await submitter.start()
-        await world.run_until(3, 0)
-        await assert_complete(world, 1)
+        await subnet.run_until(3, 0)
+        await assert_complete(subnet, 1)
         assert submitter.get(Submitted, 2)[-1].scored_epoch == 1
 
     live(tmp_path, story, is_on_disk=True)
@@ -247,9 +247,9 @@ def test_a_submitter_killed_as_it_submits_shows_its_set_again(tmp_path: Path) ->
 def test_a_node_starts_while_one_epoch_ends_and_the_next_begins(tmp_path: Path) -> None:
     """The chain takes two blocks to answer, and the epoch has one left."""
 
-    async def story(world: World) -> None:
-        def slow_down(resident: Resident, node: Node) -> None:
-            if resident.name != "vito":
+    async def story(subnet: SimSubnet) -> None:
+        def slow_down(sim_node: SimNode, node: Node) -> None:
+            if sim_node.name != "vito":
                 return
             chain = node.context.chain
             get_elected = chain.get_elected
@@ -260,12 +260,12 @@ def test_a_node_starts_while_one_epoch_ends_and_the_next_begins(tmp_path: Path) 
 
             chain.get_elected = answer_late  # type: ignore[method-assign] # a chain node that is slow
 
-        world.prepare = slow_down  # type: ignore[method-assign]
-        await world.start("vito")
-        await world.run_until(0, 99)
-        await world["vito"].start()
-        await world.run_until(2, 50)
-        assert world["vito"].get(NodeReady)
-        await assert_complete(world, 1)
+        subnet.prepare = slow_down  # type: ignore[method-assign]
+        await subnet.start("vito")
+        await subnet.run_until(0, 99)
+        await subnet["vito"].start()
+        await subnet.run_until(2, 50)
+        assert subnet["vito"].get(NodeReady)
+        await assert_complete(subnet, 1)
 
     live(tmp_path, story)

@@ -17,7 +17,7 @@ import pytest
 from epochgate.core.commitment import Opening
 from epochgate.keys import SigningKey
 from epochgate.observe.events import Line, encode_line
-from simulation.world import World, live
+from tests.simulation.subnet import SimSubnet, live
 
 RUNTIME = "epochgate"
 
@@ -32,11 +32,11 @@ def write_down(secret: bytes) -> Iterator[str]:
     yield str(list(secret))[1:-1]
 
 
-def find_openings(world: World, epoch: int) -> Iterator[Opening]:
+def find_openings(subnet: SimSubnet, epoch: int) -> Iterator[Opening]:
     """What every node has committed to in `epoch`."""
-    for resident in world.residents.values():
+    for sim_node in subnet.nodes.values():
         for kind in ("hoster-commit", "validator-commit"):
-            opening = resident.get_live_node().context.database.get_own_opening(kind, epoch)
+            opening = sim_node.get_live_node().context.database.get_own_opening(kind, epoch)
             if opening is not None:
                 yield opening
 
@@ -52,21 +52,21 @@ def find_texts() -> Iterator[tuple[str, str]]:
 def test_an_epoch_shows_no_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
 
-    async def story(world: World) -> tuple[list[tuple[str, str]], list[bytes]]:
-        await world.start()
-        await world.run_until(0, percent=48)  # hosters have committed, and nobody has opened
-        openings = list(find_openings(world, 0))
+    async def story(subnet: SimSubnet) -> tuple[list[tuple[str, str]], list[bytes]]:
+        await subnet.start()
+        await subnet.run_until(0, percent=48)  # hosters have committed, and nobody has opened
+        openings = list(find_openings(subnet, 0))
         texts = [*find_texts(), *(("Opening", repr(opening)) for opening in openings)]
-        await world.run_until(1, percent=55)
-        openings += find_openings(world, 0)
-        secrets = [bytes(resident.key._key) for resident in world.residents.values()]
+        await subnet.run_until(1, percent=55)
+        openings += find_openings(subnet, 0)
+        secrets = [bytes(sim_node.key._key) for sim_node in subnet.nodes.values()]
         secrets += [opening.salt for opening in openings]
-        for resident in world.residents.values():
+        for sim_node in subnet.nodes.values():
             texts += [
-                (resident.name, encode_line(Line(resident.peer_id, 0.0, fact)).decode())
-                for fact in resident.facts
+                (sim_node.name, encode_line(Line(sim_node.peer_id, 0.0, fact)).decode())
+                for fact in sim_node.facts
             ]
-        await world.stop()
+        await subnet.stop()
         return texts, secrets
 
     # no other test has it: what they left in memory, with salts of the same seed, has been opened
@@ -100,11 +100,11 @@ def assert_only_the_owner_reads(folder: Path) -> None:
 
 
 def test_files_that_hold_secrets_are_their_owners_alone(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(0, percent=48)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(0, percent=48)
         assert_only_the_owner_reads(tmp_path)
-        await world.stop()
+        await subnet.stop()
 
     live(tmp_path, story, is_on_disk=True)
     SigningKey.create(tmp_path / "alice.key")

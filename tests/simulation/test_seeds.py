@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from simulation import faults
-from simulation.faults import Plan, compute_f, draw_plan
-from simulation.run import run_plan
+from tests.simulation import faults
+from tests.simulation.faults import Plan, compute_f, draw_plan
+from tests.simulation.run import run_plan
 
 TESTS = Path(__file__).parent.parent
 
@@ -21,7 +21,7 @@ def run_in_a_process(hash_seed: int, *arguments: str) -> subprocess.CompletedPro
         "PYTHONHASHSEED": str(hash_seed),
         "PYTHONPATH": f"{TESTS.parent / 'src'}:{TESTS}",
     }
-    command = [sys.executable, "-m", "simulation", *arguments]
+    command = [sys.executable, "-m", "tests.simulation", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
@@ -43,21 +43,21 @@ def test_what_is_promised_holds_under_the_faults_of_a_seed(seed: int) -> None:
 def count_faulty(plan: Plan, block: float) -> int:
     down = {
         name
-        for it in plan.incidents
+        for it in plan.faults_drawn
         if it.kind != faults.JOIN and it.begins <= block <= it.ends
         for name in it.nodes
     }
-    return len(down | plan.villains.keys())
+    return len(down | plan.adversaries.keys())
 
 
 def test_a_plan_keeps_to_its_budget() -> None:
     for seed in range(300):
         for budget in (faults.WITHIN_F, faults.WILD):
             plan = draw_plan(seed, adversaries=("copier", "forger"), budget=budget)
-            worst = max((count_faulty(plan, it.begins) for it in plan.incidents), default=0)
+            worst = max((count_faulty(plan, it.begins) for it in plan.faults_drawn), default=0)
             assert worst <= (compute_f(12) if budget == faults.WITHIN_F else 12)
             healed_block = (plan.epochs - 1) * 100 - faults.QUIET_BLOCKS
-            assert all(it.ends <= healed_block for it in plan.incidents)
+            assert all(it.ends <= healed_block for it in plan.faults_drawn)
         assert plan == draw_plan(seed, adversaries=("copier", "forger"), budget=faults.WILD)
 
 

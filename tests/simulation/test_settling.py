@@ -45,12 +45,12 @@ from epochgate.store.wire import (
     decode_request,
     encode,
 )
-from simulation.world import (
+from tests.simulation.subnet import (
     VALIDATORS,
     HonestModel,
     NoModel,
-    Resident,
-    World,
+    SimNode,
+    SimSubnet,
     assert_complete,
     live,
 )
@@ -62,7 +62,11 @@ BACK_DATED_PERCENT = 20
 
 
 def hide(
-    world: World, replica: Resident, key: bytes, author: bytes, from_whom: Callable[[bytes], bool]
+    subnet: SimSubnet,
+    replica: SimNode,
+    key: bytes,
+    author: bytes,
+    from_whom: Callable[[bytes], bool],
 ) -> None:
     """`replica` answers honestly, but shows some readers nothing of `author` under `key`."""
     network = replica._network
@@ -91,7 +95,7 @@ def hide(
     network.handler = answer
 
 
-def back_date(replica: Resident, record: Record, epoch: int) -> Receipt:
+def back_date(replica: SimNode, record: Record, epoch: int) -> Receipt:
     """A receipt such as only a dishonest replica signs: it says that the record came in time."""
     node_context = replica.get_live_node().context
     block = node_context.chain.timing.compute_first_block(epoch) + BACK_DATED_PERCENT
@@ -108,23 +112,23 @@ def test_a_late_commitment_that_two_faced_replicas_show_to_half_gets_nowhere(
     back-dated receipts, and show it to half of the validators and to nobody else.
     """
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, LATE_PERCENT)
-        node_context = world["dave"].get_live_node().context
-        stolen = world["alice"].get_live_node().context.database.get_own_opening(COMMIT.kind, 1)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, LATE_PERCENT)
+        node_context = subnet["dave"].get_live_node().context
+        stolen = subnet["alice"].get_live_node().context.database.get_own_opening(COMMIT.kind, 1)
         assert stolen is not None
         record = commit(node_context, COMMIT, 1, stolen.challenge_digest, stolen.payload)
-        colluders = [world["dave"], world["carol"]]
+        colluders = [subnet["dave"], subnet["carol"]]
         receipts = [back_date(replica, record, 1) for replica in colluders]
         believers = {
-            world["victor"].key.author,
-            world["alice"].key.author,
-            world["dave"].key.author,
+            subnet["victor"].key.author,
+            subnet["alice"].key.author,
+            subnet["dave"].key.author,
         }
         for replica in colluders:
             replica.get_live_node().context.database.keep(record, receipts, 1)
-            hide(world, replica, record.key, record.author, lambda sender: sender not in believers)
+            hide(subnet, replica, record.key, record.author, lambda sender: sender not in believers)
         opening = node_context.sign_once(
             OPEN, 1, OPEN.schema.encode(node_context.database.get_own_opening(COMMIT.kind, 1))
         )
@@ -132,22 +136,22 @@ def test_a_late_commitment_that_two_faced_replicas_show_to_half_gets_nowhere(
             opening, node_context.get_key_rule(OPEN, 1), node_context.get_unix_seconds() + 10
         )
         assert posting.is_complete
-        seen = await world["victor"].get_live_node().context.read_rule(COMMIT, 1)
+        seen = await subnet["victor"].get_live_node().context.read_rule(COMMIT, 1)
         assert len(seen.readings[0].signers[compute_record_id(record)]) == 2, (
             "victor is among those who are shown it"
         )
-        await world.run_until(3, 50)
-        await assert_complete(world, 1, without=("dave",))
-        await assert_complete(world, 2, without=("dave",))
+        await subnet.run_until(3, 50)
+        await assert_complete(subnet, 1, without=("dave",))
+        await assert_complete(subnet, 2, without=("dave",))
         for name in ("victor", "vera", "vito"):
-            scored = world[name].get(Scored, 1)[0]
-            assert world["dave"].peer_id not in scored.commitments
-            assert scored.scores[world["dave"].peer_id] == 0
-        scores = (await world.get_submission(2)).submission.scores
-        assert scores[world["dave"].key.author] == 0
-        for resident in world.residents.values():
-            assert not resident.get(AttestationRefused)
-            assert not resident.get(Abstained)
+            scored = subnet[name].get(Scored, 1)[0]
+            assert subnet["dave"].peer_id not in scored.commitments
+            assert scored.scores[subnet["dave"].peer_id] == 0
+        scores = (await subnet.get_submission(2)).submission.scores
+        assert scores[subnet["dave"].key.author] == 0
+        for sim_node in subnet.nodes.values():
+            assert not sim_node.get(AttestationRefused)
+            assert not sim_node.get(Abstained)
 
     live(tmp_path, story, models={"dave": NoModel()})
 
@@ -160,35 +164,33 @@ def test_a_commitment_that_one_honest_replica_saw_in_time_parts_nobody_either(
     and all attest either way.
     """
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 20)
-        node_context = world["dave"].get_live_node().context
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 20)
+        node_context = subnet["dave"].get_live_node().context
         record = commit(node_context, COMMIT, 1, bytes(32), b"anything")
         assert isinstance(
-            await node_context.store.ask(world["alice"].key.author, Post(record)), Posted
+            await node_context.store.ask(subnet["alice"].key.author, Post(record)), Posted
         )
-        colluders = [world["dave"], world["carol"]]
+        colluders = [subnet["dave"], subnet["carol"]]
         receipts = [back_date(replica, record, 1) for replica in colluders]
-        believers = {world["victor"].key.author, world["alice"].key.author}
+        believers = {subnet["victor"].key.author, subnet["alice"].key.author}
         for replica in colluders:
             replica.get_live_node().context.database.keep(record, receipts, 1)
-            hide(world, replica, record.key, record.author, lambda sender: sender not in believers)
-        await world.run_until(1, 99)
+            hide(subnet, replica, record.key, record.author, lambda sender: sender not in believers)
+        await subnet.run_until(1, 99)
         counted = {
-            name: world["dave"].peer_id in world[name].get(Scored, 1)[0].commitments
+            name: subnet["dave"].peer_id in subnet[name].get(Scored, 1)[0].commitments
             for name in VALIDATORS
         }
         assert counted == {"victor": True, "vera": False, "vito": False}
-        await world.run_until(3, 50)
+        await subnet.run_until(3, 50)
         for epoch in (2, 3):
-            on_chain = await world.get_submission(epoch)
-            everybody = {resident.key.author for resident in world.residents.values()}
+            on_chain = await subnet.get_submission(epoch)
+            everybody = {sim_node.key.author for sim_node in subnet.nodes.values()}
             assert {on_chain.submitter, *on_chain.attested_by} == everybody
         assert not [
-            fact
-            for resident in world.residents.values()
-            for fact in resident.get(AttestationRefused)
+            fact for sim_node in subnet.nodes.values() for fact in sim_node.get(AttestationRefused)
         ]
 
     live(tmp_path, story, models={"dave": NoModel()})
@@ -197,18 +199,16 @@ def test_a_commitment_that_one_honest_replica_saw_in_time_parts_nobody_either(
 def test_replicas_that_hide_an_honest_record_change_nothing(tmp_path: Path) -> None:
     """Carol and dave, f of 7, list nothing of alice's commitment, to nobody."""
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 16)
-        key = world["alice"].get_live_node().context.get_key_rule(COMMIT, 1).key
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 16)
+        key = subnet["alice"].get_live_node().context.get_key_rule(COMMIT, 1).key
         for name in ("carol", "dave"):
-            hide(world, world[name], key, world["alice"].key.author, lambda _sender: True)
-        await world.run_until(2, 50)
-        await assert_complete(world, 1)
+            hide(subnet, subnet[name], key, subnet["alice"].key.author, lambda _sender: True)
+        await subnet.run_until(2, 50)
+        await assert_complete(subnet, 1)
         assert not [
-            fact
-            for resident in world.residents.values()
-            for fact in resident.get(AttestationRefused)
+            fact for sim_node in subnet.nodes.values() for fact in sim_node.get(AttestationRefused)
         ]
 
     live(tmp_path, story)
@@ -231,7 +231,7 @@ def leave_out(rule_reading: RuleReading, author: bytes) -> RuleReading:
     return msgspec.structs.replace(rule_reading, readings=tuple(map(drop, rule_reading.readings)))
 
 
-def cheat(submitter: Resident, how: str, author: bytes) -> None:
+def cheat(submitter: SimNode, how: str, author: bytes) -> None:
     """Make the submitter dishonest in this, and in nothing else: all the rest of its submission
     fits together.
     """
@@ -278,24 +278,24 @@ def cheat(submitter: Resident, how: str, author: bytes) -> None:
 def test_a_submission_whose_set_is_wrong_is_refused_by_all_and_they_say_why(
     tmp_path: Path, how: str, difference: str
 ) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(2, 0.01)
-        submitter = await world.get_elected(2)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(2, 0.01)
+        submitter = await subnet.get_elected(2)
         cheat(
             submitter,
             how,
-            next(world[n].key.author for n in ("alice", "bob") if world[n] is not submitter),
+            next(subnet[n].key.author for n in ("alice", "bob") if subnet[n] is not submitter),
         )
-        await world.run_until(2, 50)
-        assert (await world.get_submission(2)).attested_by == ()
-        for resident in world.residents.values():
-            if resident is not submitter:
-                (refusal,) = resident.get(AttestationRefused, 2)
+        await subnet.run_until(2, 50)
+        assert (await subnet.get_submission(2)).attested_by == ()
+        for sim_node in subnet.nodes.values():
+            if sim_node is not submitter:
+                (refusal,) = sim_node.get(AttestationRefused, 2)
                 assert any(difference in line for line in refusal.differences), refusal
-        await world.run_until(3, 50)
-        if (await world.get_elected(3)) is not submitter:
-            await assert_complete(world, 2)
+        await subnet.run_until(3, 50)
+        if (await subnet.get_elected(3)) is not submitter:
+            await assert_complete(subnet, 2)
 
     live(tmp_path, story)
 
@@ -305,13 +305,13 @@ def test_a_submission_with_a_record_below_f_plus_1_receipts_is_refused_by_all(
 ) -> None:
     """Dave's commitment reached two of seven replicas; the submitter counts it all the same."""
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 20)
-        record = commit(world["dave"].get_live_node().context, COMMIT, 1, bytes(32), b"anything")
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 20)
+        record = commit(subnet["dave"].get_live_node().context, COMMIT, 1, bytes(32), b"anything")
         record_id = compute_record_id(record)
-        await world.run_until(2, 0.01)
-        submitter = await world.get_elected(2)
+        await subnet.run_until(2, 0.01)
+        submitter = await subnet.get_elected(2)
         node_context = submitter.get_live_node().context
         gather = node_context.gather
 
@@ -321,18 +321,18 @@ def test_a_submission_with_a_record_below_f_plus_1_receipts_is_refused_by_all(
             rule_readings = await gather(pairs, closes)
             reading = rule_readings[0].readings[0]
             reading.proofs[record_id] = Proof(
-                record, tuple(back_date(world[name], record, 1) for name in ("carol", "dave"))
+                record, tuple(back_date(subnet[name], record, 1) for name in ("carol", "dave"))
             )
             reading.signers[record_id] = frozenset(reading.key_rule.replica_set.replicas)
             return rule_readings
 
         node_context.gather = gather_more  # type: ignore[method-assign]  # dishonest in this
-        await world.run_until(2, 50)
-        assert (await world.get_submission(2)).attested_by == ()
-        for resident in world.residents.values():
-            if resident is not submitter:
-                (refusal,) = resident.get(AttestationRefused, 2)
-                name = world["dave"].key.author.hex()
+        await subnet.run_until(2, 50)
+        assert (await subnet.get_submission(2)).attested_by == ()
+        for sim_node in subnet.nodes.values():
+            if sim_node is not submitter:
+                (refusal,) = sim_node.get(AttestationRefused, 2)
+                name = subnet["dave"].key.author.hex()
                 assert refusal.differences == [
                     f"hoster-commit of epoch 1: {name} is included, but its record is not proven"
                 ]
@@ -345,10 +345,10 @@ def test_an_author_of_two_proven_commitments_is_left_out_by_all_with_both_as_evi
 ) -> None:
     """Dave shows one commitment to three replicas and another to four: f + 1 of 7 are three."""
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 20)
-        node_context = world["dave"].get_live_node().context
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 20)
+        node_context = subnet["dave"].get_live_node().context
         key_rule = node_context.get_key_rule(COMMIT, 1)
         for payload, replicas in (
             (b"A" * 32, key_rule.replica_set.replicas[:3]),
@@ -362,40 +362,42 @@ def test_an_author_of_two_proven_commitments_is_left_out_by_all_with_both_as_evi
             )
             for replica in replicas:
                 assert isinstance(await node_context.store.ask(replica, Post(record)), Posted)
-        await world.run_until(2, 50)
-        await assert_complete(world, 1, without=("dave",))
-        on_chain = await world.get_submission(2)
-        assert world["dave"].key.author not in read_bitmap(
+        await subnet.run_until(2, 50)
+        await assert_complete(subnet, 1, without=("dave",))
+        on_chain = await subnet.get_submission(2)
+        assert subnet["dave"].key.author not in read_bitmap(
             key_rule.context.roster, on_chain.submission.bitmaps[0]
         )
-        assert world["dave"].key.author in {*on_chain.attested_by, on_chain.submitter}
-        shown = await ask_for_set(world["alice"].get_live_node().context, on_chain.submitter, 2, ())
+        assert subnet["dave"].key.author in {*on_chain.attested_by, on_chain.submitter}
+        shown = await ask_for_set(
+            subnet["alice"].get_live_node().context, on_chain.submitter, 2, ()
+        )
         assert [{first.author, second.author} for first, second in shown.evidence] == [
-            {world["dave"].key.author}
+            {subnet["dave"].key.author}
         ]
 
     live(tmp_path, story, models={"dave": NoModel()})
 
 
 def test_a_chain_that_refuses_costs_a_duty_and_not_the_node(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 80)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 80)
 
         async def refuse(_epoch: int) -> None:
             raise ChainRefused("no room in the block: try again")
 
-        chain = world["alice"].get_live_node().context.chain
+        chain = subnet["alice"].get_live_node().context.chain
         # type: ignore[method-assign]  # a chain that fails
         honest = chain.attest
         chain.attest = refuse
-        await world.run_until(2, 50)
-        (failed,) = [fact.why for fact in world["alice"].get(DutyMissed, 2)]
+        await subnet.run_until(2, 50)
+        (failed,) = [fact.why for fact in subnet["alice"].get(DutyMissed, 2)]
         assert failed == "the chain refused: no room in the block: try again"
         chain.attest = honest  # type: ignore[method-assign]  # and is well again
-        await world.run_until(3, 50)
-        await assert_complete(world, 2)
-        assert world["alice"].get(Attested, 3)
+        await subnet.run_until(3, 50)
+        await assert_complete(subnet, 2)
+        assert subnet["alice"].get(Attested, 3)
 
     live(tmp_path, story)
 
@@ -405,9 +407,9 @@ def test_no_record_waits_for_the_chain(tmp_path: Path) -> None:
     epoch.
     """
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 14)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 14)
         answers = asyncio.Event()
 
         def hold_back(ask: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -417,18 +419,18 @@ def test_no_record_waits_for_the_chain(tmp_path: Path) -> None:
 
             return wait
 
-        for resident in world.residents.values():
-            chain = resident.get_live_node().context.chain
+        for sim_node in subnet.nodes.values():
+            chain = sim_node.get_live_node().context.chain
             for name in ("get_roster", "get_elected", "get_submission", "submit", "attest"):
                 setattr(chain, name, hold_back(getattr(chain, name)))
-        await world.run_until(1, 94)
-        stored = [fact for resident in world.residents.values() for fact in resident.get(Stored, 1)]
+        await subnet.run_until(1, 94)
+        stored = [fact for sim_node in subnet.nodes.values() for fact in sim_node.get(Stored, 1)]
         kinds = {COMMIT.kind, OPEN.kind, "validator-reveal", "validator-commit", "consensus"}
         assert {fact.rule for fact in stored} == kinds
         assert all(fact.receipts == fact.k for fact in stored)
         answers.set()
-        await world.run_until(2, 60)
-        await assert_complete(world, 1)
+        await subnet.run_until(2, 60)
+        await assert_complete(subnet, 1)
 
     live(tmp_path, story)
 
@@ -443,14 +445,14 @@ def test_who_takes_over_an_identity_between_commitment_and_opening_has_nothing_t
     if not is_checked:
         monkeypatch.setattr(settlement, "is_opened", lambda *_: True)
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 30)
-        await world["dave"].kill()
-        world["dave"].lose_ledger()
-        await world["dave"].start()
-        await world.run_until(1, 53)
-        node_context = world["dave"].get_live_node().context
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 30)
+        await subnet["dave"].kill()
+        subnet["dave"].lose_ledger()
+        await subnet["dave"].start()
+        await subnet.run_until(1, 53)
+        node_context = subnet["dave"].get_live_node().context
         challenge, digest = await get_challenge(node_context, 1)
         output = OPEN.schema.payload.encode(HonestModel().infer(challenge))  # type: ignore[attr-defined]  # an OpeningOf
         opening = node_context.sign_once(
@@ -461,12 +463,12 @@ def test_who_takes_over_an_identity_between_commitment_and_opening_has_nothing_t
                 opening, node_context.get_key_rule(OPEN, 1), node_context.get_unix_seconds() + 10
             )
         ).is_complete
-        await world.run_until(2, 50)
+        await subnet.run_until(2, 50)
         for name in VALIDATORS:
-            scored = world[name].get(Scored, 1)[0]
-            assert world["dave"].peer_id in scored.commitments
-            assert (world["dave"].peer_id in scored.openings) is not is_checked
-        paid = (await world.get_submission(2)).submission.scores[world["dave"].key.author]
+            scored = subnet[name].get(Scored, 1)[0]
+            assert subnet["dave"].peer_id in scored.commitments
+            assert (subnet["dave"].peer_id in scored.openings) is not is_checked
+        paid = (await subnet.get_submission(2)).submission.scores[subnet["dave"].key.author]
         assert (paid == 0) is is_checked
 
     live(tmp_path, story, is_on_disk=True)
@@ -480,14 +482,14 @@ def test_who_joins_counts_from_the_snapshot_on_and_stores_nothing_before(
     after it.
     """
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, percent)
-        erin = world.residents["erin"] = Resident(world, "erin", HonestModel())
-        world.chain.register(erin.key.author, HOSTER)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, percent)
+        erin = subnet.nodes["erin"] = SimNode(subnet, "erin", HonestModel())
+        subnet.chain.register(erin.key.author, HOSTER)
         await erin.start()
         first = 2 if percent < 94 else 3
-        await world.run_until(first - 1, 99.5)
+        await subnet.run_until(first - 1, 99.5)
         node_context = erin.get_live_node().context
         payload = bytes(32)
         key_rule = node_context.get_key_rule(COMMIT, first - 1)
@@ -505,13 +507,13 @@ def test_who_joins_counts_from_the_snapshot_on_and_stores_nothing_before(
             Reason.LATE,
         }
         assert not posting.receipts
-        await world.run_until(first + 2, 50)
+        await subnet.run_until(first + 2, 50)
         for epoch in range(1, first + 2):
-            await assert_complete(world, epoch, without=("erin",))
-            scored = world["victor"].get(Scored, epoch)[0]
+            await assert_complete(subnet, epoch, without=("erin",))
+            scored = subnet["victor"].get(Scored, epoch)[0]
             assert (erin.peer_id in scored.scores) is (epoch >= first)
             assert (erin.peer_id in scored.openings) is (epoch >= first)
-            on_chain = await world.get_submission(epoch + 1)
+            on_chain = await subnet.get_submission(epoch + 1)
             took_part = {on_chain.submitter, *on_chain.attested_by}
             assert (erin.key.author in took_part) is (epoch + 1 >= first)
         assert not erin.get(AttestationRefused)
@@ -524,13 +526,13 @@ def test_who_joins_counts_from_the_snapshot_on_and_stores_nothing_before(
 def test_who_leaves_keeps_its_epoch_and_is_shut_out_after_the_snapshot(
     tmp_path: Path, percent: float
 ) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, percent)
-        world.chain.deregister(world["dave"].key.author)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, percent)
+        subnet.chain.deregister(subnet["dave"].key.author)
         last = 1 if percent < 94 else 2
-        await world.run_until(last + 1, 30)
-        node_context = world["dave"].get_live_node().context
+        await subnet.run_until(last + 1, 30)
+        node_context = subnet["dave"].get_live_node().context
         key_rule = node_context.get_key_rule(COMMIT, last + 1)
         expires = node_context.get_unix_seconds() + 900
         record = node_context.key.sign_record(
@@ -541,16 +543,14 @@ def test_who_leaves_keeps_its_epoch_and_is_shut_out_after_the_snapshot(
         )
         assert not posting.receipts
         assert {denied.reason for denied in posting.refusals.values()} == {Reason.NOT_ON_ROSTER}
-        await world.run_until(last + 3, 50)
+        await subnet.run_until(last + 3, 50)
         for epoch in range(1, last + 3):
-            await assert_complete(world, epoch, without=("dave",))
-            scored = world["victor"].get(Scored, epoch)[0]
-            assert (world["dave"].peer_id in scored.scores) is (epoch <= last)
-            assert (world["dave"].peer_id in scored.openings) is (epoch <= last)
+            await assert_complete(subnet, epoch, without=("dave",))
+            scored = subnet["victor"].get(Scored, epoch)[0]
+            assert (subnet["dave"].peer_id in scored.scores) is (epoch <= last)
+            assert (subnet["dave"].peer_id in scored.openings) is (epoch <= last)
         assert not [
-            fact
-            for resident in world.residents.values()
-            for fact in resident.get(AttestationRefused)
+            fact for sim_node in subnet.nodes.values() for fact in sim_node.get(AttestationRefused)
         ]
 
     live(tmp_path, story)
@@ -563,10 +563,10 @@ def test_a_newcomer_that_cannot_tell_which_of_two_proven_values_was_attested_abs
     was there knows which counted, and alice, who lost her ledger, does not.
     """
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 20)
-        node_context = world["dave"].get_live_node().context
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 20)
+        node_context = subnet["dave"].get_live_node().context
         first = commit(node_context, COMMIT, 1, bytes(32), b"anything")
         posting = await node_context.store.post(
             first, node_context.get_key_rule(COMMIT, 1), node_context.get_unix_seconds() + 60
@@ -575,20 +575,20 @@ def test_a_newcomer_that_cannot_tell_which_of_two_proven_values_was_attested_abs
         second = node_context.key.sign_record(
             node_context.chain.network_id, first.key, b"B" * 32, first.expiration_time
         )
-        receipts = tuple(back_date(world[name], second, 1) for name in ("bob", "carol", "dave"))
-        await world.run_until(3, 0.01)
-        elected = await world.get_elected(3)
-        alice = next(world[name] for name in ("alice", "bob") if world[name] is not elected)
+        receipts = tuple(back_date(subnet[name], second, 1) for name in ("bob", "carol", "dave"))
+        await subnet.run_until(3, 0.01)
+        elected = await subnet.get_elected(3)
+        alice = next(subnet[name] for name in ("alice", "bob") if subnet[name] is not elected)
         await alice.kill()
         alice.lose_ledger()
         await alice.start()
         alice.get_live_node().context.database.keep_proofs(1, [Proof(second, receipts)])
-        await world.run_until(3, 50)
+        await subnet.run_until(3, 50)
         (abstained,) = alice.get(Abstained, 3)
         assert "two values of it are proven" in abstained.why
-        on_chain = await world.get_submission(3)
+        on_chain = await subnet.get_submission(3)
         others = {
-            resident.key.author for resident in world.residents.values() if resident is not alice
+            sim_node.key.author for sim_node in subnet.nodes.values() if sim_node is not alice
         }
         assert {on_chain.submitter, *on_chain.attested_by} == others
 
@@ -602,27 +602,27 @@ def test_a_hoster_whose_ledger_was_lost_keeps_to_the_commitment_that_is_there(
     next epoch.
     """
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 30)
-        await world["dave"].kill()
-        world["dave"].lose_ledger()
-        await world["dave"].start()
-        await world.run_until(3, 50)
-        (trouble,) = world["dave"].get(NodeWarning)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 30)
+        await subnet["dave"].kill()
+        subnet["dave"].lose_ledger()
+        await subnet["dave"].start()
+        await subnet.run_until(3, 50)
+        (trouble,) = subnet["dave"].get(NodeWarning)
         assert "hoster-commit of epoch 1" in trouble.what
         (failed,) = [
-            fact.why for fact in world["dave"].get(DutyMissed, 1) if fact.duty == "open-output"
+            fact.why for fact in subnet["dave"].get(DutyMissed, 1) if fact.duty == "open-output"
         ]
         assert "ledger knows nothing" in failed
-        key = world["alice"].get_live_node().context.schedule.get_key_rule(COMMIT, 1).key
-        for resident in world.residents.values():
-            assert not resident.get_live_node().context.database.has_evidence(
-                key, world["dave"].key.author
+        key = subnet["alice"].get_live_node().context.schedule.get_key_rule(COMMIT, 1).key
+        for sim_node in subnet.nodes.values():
+            assert not sim_node.get_live_node().context.database.has_evidence(
+                key, subnet["dave"].key.author
             )
-            assert not resident.get(AttestationRefused)
-        await assert_complete(world, 1, without=("dave",))
-        await assert_complete(world, 2)
+            assert not sim_node.get(AttestationRefused)
+        await assert_complete(subnet, 1, without=("dave",))
+        await assert_complete(subnet, 2)
 
     live(tmp_path, story, is_on_disk=True)
 
@@ -631,20 +631,18 @@ def test_a_hoster_whose_ledger_was_lost_keeps_to_the_commitment_that_is_there(
 def test_a_submitter_killed_before_or_after_it_submits_goes_on(
     tmp_path: Path, percent: float
 ) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(2, 0.01)
-        submitter = await world.get_elected(2)
-        await world.run_until(2, percent)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(2, 0.01)
+        submitter = await subnet.get_elected(2)
+        await subnet.run_until(2, percent)
         await submitter.kill()
-        await world.run_until(2, 10)
+        await subnet.run_until(2, 10)
         await submitter.start()
-        await world.run_until(2, 60)
-        await assert_complete(world, 1)
+        await subnet.run_until(2, 60)
+        await assert_complete(subnet, 1)
         assert not [
-            fact
-            for resident in world.residents.values()
-            for fact in resident.get(AttestationRefused)
+            fact for sim_node in subnet.nodes.values() for fact in sim_node.get(AttestationRefused)
         ]
 
     live(tmp_path, story, is_on_disk=True)

@@ -21,12 +21,12 @@ from epochgate.observe.events import (
     NodeWarning,
     Verdicts,
 )
-from simulation.world import (
+from tests.simulation.subnet import (
     BLOCK_SECONDS,
     BLOCKS_PER_EPOCH,
     HOSTERS,
-    Resident,
-    World,
+    SimNode,
+    SimSubnet,
     assert_complete,
     live,
 )
@@ -37,8 +37,8 @@ SLOT = 10
 class Line:
     """One node's line to the chain, and the clock by which that node's chain makes its blocks."""
 
-    def __init__(self, resident: Resident) -> None:
-        chain = resident.get_live_node().context.chain
+    def __init__(self, sim_node: SimNode) -> None:
+        chain = sim_node.get_live_node().context.chain
         assert isinstance(chain, LocalChain)
         self._clock = chain._clock
         self._read_head = chain.get_head
@@ -68,8 +68,8 @@ class Line:
 class SlowChain:
     """As one node sees it: from now on a block takes twice as long as it should."""
 
-    def __init__(self, resident: Resident) -> None:
-        chain = resident.get_live_node().context.chain
+    def __init__(self, sim_node: SimNode) -> None:
+        chain = sim_node.get_live_node().context.chain
         assert isinstance(chain, LocalChain)
         self._clock = chain._clock
         self._read_head = chain.get_head
@@ -84,9 +84,9 @@ class SlowChain:
         return Head(self._read_head().block, self._clock.get_unix_seconds())
 
 
-def count_stale(resident: Resident, epoch: int) -> int:
+def count_stale(sim_node: SimNode, epoch: int) -> int:
     return sum(
-        fact.denied.get(Reason.CHAIN_STALE.value, 0) for fact in resident.get(Verdicts, epoch)
+        fact.denied.get(Reason.CHAIN_STALE.value, 0) for fact in sim_node.get(Verdicts, epoch)
     )
 
 
@@ -97,19 +97,19 @@ def test_while_the_chain_stands_still_nothing_is_stored_and_then_all_goes_on(
     nodes' own clocks.
     """
 
-    async def story(world: World) -> None:
-        await world.start()
-        lines = [Line(resident) for resident in world.residents.values()]
-        await world.run_until(1, 45)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        lines = [Line(sim_node) for sim_node in subnet.nodes.values()]
+        await subnet.run_until(1, 45)
         for line in lines:
             line.stop()
-        await world.run_until(1, 45 + 75)
+        await subnet.run_until(1, 45 + 75)
         for line in lines:
             line.go_on(lost_blocks=75)
-        await world.run_until(4, 75 + 50)
+        await subnet.run_until(4, 75 + 50)
         last_block = SLOT + BLOCKS_PER_EPOCH + 45 + 3
-        for name, resident in world.residents.items():
-            assert [count_stale(resident, epoch) > 0 for epoch in range(4)] == [
+        for name, sim_node in subnet.nodes.items():
+            assert [count_stale(sim_node, epoch) > 0 for epoch in range(4)] == [
                 False,
                 True,
                 False,
@@ -120,19 +120,19 @@ def test_while_the_chain_stands_still_nothing_is_stored_and_then_all_goes_on(
                 if name in HOSTERS
                 else ("commit-scores", "validator-commit")
             )
-            (failed,) = resident.get(DutyMissed)
+            (failed,) = sim_node.get(DutyMissed)
             assert (failed.epoch, failed.duty) == (1, duty)
             assert (
                 f"chain-stale; by rule {rule}_epoch_1; expected a fresh chain head; saw"
                 f" {last_block}" in failed.why
             )
             assert [
-                "chain-stale; by rule" in trouble.what for trouble in resident.get(NodeWarning)
+                "chain-stale; by rule" in trouble.what for trouble in sim_node.get(NodeWarning)
             ] == [True]
-            assert not resident.get(AttestationRefused)
-            assert not resident.get(Abstained)
+            assert not sim_node.get(AttestationRefused)
+            assert not sim_node.get(Abstained)
         for epoch in (2, 3):
-            await assert_complete(world, epoch)
+            await assert_complete(subnet, epoch)
 
     live(tmp_path, story)
 
@@ -142,25 +142,25 @@ def test_a_node_whose_line_is_gone_stores_nothing_and_others_store_what_it_sends
 ) -> None:
     """Two of seven, as many as may fail: they go by their clocks for three quarters of an epoch."""
 
-    async def story(world: World) -> None:
-        await world.start()
-        cut_off = {name: Line(world[name]) for name in ("alice", "victor")}
-        await world.run_until(1, 20)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        cut_off = {name: Line(subnet[name]) for name in ("alice", "victor")}
+        await subnet.run_until(1, 20)
         for line in cut_off.values():
             line.stop()
-        await world.run_until(1, 95)
+        await subnet.run_until(1, 95)
         for line in cut_off.values():
             line.go_on()
-        await world.run_until(3, 50)
-        for name, resident in world.residents.items():
-            assert [count_stale(resident, epoch) > 0 for epoch in range(3)] == [
+        await subnet.run_until(3, 50)
+        for name, sim_node in subnet.nodes.items():
+            assert [count_stale(sim_node, epoch) > 0 for epoch in range(3)] == [
                 False,
                 name in cut_off,
                 False,
             ]
-            assert not resident.get(DutyMissed)
+            assert not sim_node.get(DutyMissed)
         for epoch in (1, 2):
-            await assert_complete(world, epoch)
+            await assert_complete(subnet, epoch)
 
     live(tmp_path, story)
 
@@ -174,15 +174,15 @@ def test_where_blocks_come_slowly_a_duty_has_all_the_blocks_of_its_window(tmp_pa
         await asyncio.sleep(75 * BLOCK_SECONDS)
         return await attest(node_context, duty)
 
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 0.5)
-        elected = await world.get_elected(1)
-        late = next(world[name] for name in HOSTERS if name != elected.name)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 0.5)
+        elected = await subnet.get_elected(1)
+        late = next(subnet[name] for name in HOSTERS if name != elected.name)
         late.get_live_node().handlers[ATTEST] = attest_late
-        for resident in world.residents.values():
-            SlowChain(resident)
-        await world.run_until(1, 90)
+        for sim_node in subnet.nodes.values():
+            SlowChain(sim_node)
+        await subnet.run_until(1, 90)
         assert late.get(Attested, 1)
         assert not late.get(DutyMissed)
 

@@ -17,14 +17,14 @@ from epochgate.engine.virtual_time import VirtualClock, run_virtually
 from epochgate.observe.events import EpochBegan, Verdicts
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.store.wire import Post, Posted, Refused, Reply, decode_reply, encode
-from people import meet
-from simulation.world import World, assert_complete, live
+from tests.simulation.subnet import SimSubnet, assert_complete, live
+from tests.support.identities import key_of
 
 SCORES = INFERENCE_POLICY.get_rule("validator-commit")
 OUTPUTS = INFERENCE_POLICY.get_rule("hoster-commit")
 
 
-class WorldOfTwoClocks(World):
+class WorldOfTwoClocks(SimSubnet):
     def make_clock(self, name: str) -> VirtualClock:
         return VirtualClock(2.5 if name in ("bob", "dave", "vera") else -2.5)
 
@@ -33,16 +33,16 @@ def test_clocks_five_seconds_apart_cost_nobody_anything(tmp_path: Path) -> None:
     """A block is 6 s long, and so is the margin that everybody keeps."""
 
     async def story(_rng: random.Random) -> None:
-        world = WorldOfTwoClocks(tmp_path)
-        await world.start()
-        await world.run_until(3, 60)
+        subnet = WorldOfTwoClocks(tmp_path)
+        await subnet.start()
+        await subnet.run_until(3, 60)
         for epoch in range(3):
-            await assert_complete(world, epoch)
-        await world.stop()
+            await assert_complete(subnet, epoch)
+        await subnet.stop()
         denied = {
             reason
-            for resident in world.residents.values()
-            for fact in resident.get(Verdicts)
+            for sim_node in subnet.nodes.values()
+            for fact in sim_node.get(Verdicts)
             for reason in fact.denied
         }
         assert not denied & {Reason.EARLY.value, Reason.LATE.value}
@@ -66,23 +66,23 @@ def test_a_boundary_that_is_reorganised_is_crossed_twice_and_counted_once(
 
     monkeypatch.setattr(LocalChain, "get_head", get_best_head)
 
-    async def story(world: World) -> None:
+    async def story(subnet: SimSubnet) -> None:
         nonlocal lost_blocks
-        await world.start("vito")
-        await world.run_until(1, 3.5)
-        node = world["alice"].get_live_node()
-        line = world.hub.join(meet("vito").author)
+        await subnet.start("vito")
+        await subnet.run_until(1, 3.5)
+        node = subnet["alice"].get_live_node()
+        line = subnet.hub.join(key_of("vito").author)
 
         def write(name: str, kind: str, epoch: int) -> Record:
             key_rule = node.schedule.get_key_rule(INFERENCE_POLICY.get_rule(kind), epoch)
-            expires = world.clock.get_unix_seconds() + key_rule.longest_seconds - 12
-            return meet(name).sign_record(
+            expires = subnet.clock.get_unix_seconds() + key_rule.longest_seconds - 12
+            return key_of(name).sign_record(
                 key_rule.context.network, key_rule.key, bytes(32), expires
             )
 
         async def send(record: Record) -> Reply:
             return decode_reply(
-                await line.request(world["alice"].key.author, encode(Post(record)), 1.0)
+                await line.request(subnet["alice"].key.author, encode(Post(record)), 1.0)
             )
 
         in_time = write("vito", "validator-commit", 0)
@@ -91,7 +91,7 @@ def test_a_boundary_that_is_reorganised_is_crossed_twice_and_counted_once(
         assert refused.reason == Reason.LATE.value
         contexts = {
             name: it.get_live_node().schedule.get_context(1)
-            for name, it in world.residents.items()
+            for name, it in subnet.nodes.items()
             if it.is_running
         }
         lost_blocks = 5
@@ -104,13 +104,13 @@ def test_a_boundary_that_is_reorganised_is_crossed_twice_and_counted_once(
         refused = await send(write("vito", "validator-commit", 1))
         assert isinstance(refused, Refused)
         assert (refused.reason, refused.wait_blocks) == (Reason.EARLY.value, 62)
-        await world.run_until(1, 6.5)
+        await subnet.run_until(1, 6.5)
         lost_blocks = 0
-        await world.run_until(2, 60)
+        await subnet.run_until(2, 60)
         for epoch in range(2):
-            await assert_complete(world, epoch, without=("vito",))
+            await assert_complete(subnet, epoch, without=("vito",))
         for name, context in contexts.items():
-            assert world[name].get_live_node().schedule.get_context(1) is context
-            assert len(world[name].get(EpochBegan, 1)) == 1
+            assert subnet[name].get_live_node().schedule.get_context(1) is context
+            assert len(subnet[name].get(EpochBegan, 1)) == 1
 
     live(tmp_path, story, seed=1)

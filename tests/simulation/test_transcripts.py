@@ -21,7 +21,7 @@ from epochgate.observe.events import Scored, Submitted, Verdicts
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.transcript.reader import find_transcript
 from epochgate.transcript.replay import EpochReplay, Replay, compare_epochs, replay_files
-from simulation.world import BLOCK_SECONDS, VALIDATORS, LyingModel, World, live
+from tests.simulation.subnet import BLOCK_SECONDS, VALIDATORS, LyingModel, SimSubnet, live
 
 HALF_TOLERANT = Policy(*INFERENCE_POLICY.rules, scoring=Scoring(tolerance_ppm=10**6))
 """Found by name from the command line."""
@@ -34,10 +34,10 @@ def replay(
     return list(replay_files(Replay(policy, is_backtest=is_backtest), find_transcript(folder)))
 
 
-async def live_two_epochs(world: World) -> None:
-    await world.start()
-    await world.run_until(2, 60)
-    await world.stop()
+async def live_two_epochs(subnet: SimSubnet) -> None:
+    await subnet.start()
+    await subnet.run_until(2, 60)
+    await subnet.stop()
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +49,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_honest_nodes_transcript_agrees_and_all_give_the_same(tmp_path: Path) -> None:
-    async def story(world: World) -> World:
-        await live_two_epochs(world)
-        return world
+    async def story(subnet: SimSubnet) -> SimSubnet:
+        await live_two_epochs(subnet)
+        return subnet
 
-    world = live(tmp_path, story, is_recorded=True)
-    replays = {name: replay(resident.transcript) for name, resident in world.residents.items()}
+    subnet = live(tmp_path, story, is_recorded=True)
+    replays = {name: replay(sim_node.transcript) for name, sim_node in subnet.nodes.items()}
     for name, them in replays.items():
         assert [it.epoch for it in them] == [0, 1, 2]
         assert [it.differences for it in them] == [[], [], []], name
         assert [it.gaps for it in them] == [[], [], []], name
-        admitted = [fact.admitted for fact in world[name].get(Verdicts)]
+        admitted = [fact.admitted for fact in subnet[name].get(Verdicts)]
         assert [it.counts["admitted"] for it in them][1:] == admitted[1:], (
             "epoch 0's file begins before its epoch"
         )
@@ -71,11 +71,11 @@ def test_every_honest_nodes_transcript_agrees_and_all_give_the_same(tmp_path: Pa
             ]
     for name in VALIDATORS:
         scored = dict(replays[name][1].scored.outcome.scores)  # type: ignore[union-attr]
-        assert {format_peer_id(author): score for author, score in scored.items()} == world[
+        assert {format_peer_id(author): score for author, score in scored.items()} == subnet[
             name
         ].get(Scored, 1)[0].scores
     (submitted,) = [
-        fact for resident in world.residents.values() for fact in resident.get(Submitted, 2)
+        fact for sim_node in subnet.nodes.values() for fact in sim_node.get(Submitted, 2)
     ]
     for them in replays.values():
         assert them[2].decision is not None
@@ -216,16 +216,16 @@ def test_a_changed_line_is_found_and_named(folder: Path, tmp_path: Path, what: s
 
 
 def test_a_node_killed_in_mid_epoch_goes_on_with_its_transcript(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 55)
-        await world["victor"].kill()
-        path = world["victor"].transcript / "epoch-000001.jsonl"
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 55)
+        await subnet["victor"].kill()
+        path = subnet["victor"].transcript / "epoch-000001.jsonl"
         with path.open("ab") as file:
             file.write(b'{"line":"posted","block":')
-        await world["victor"].start()
-        await world.run_until(2, 60)
-        await world.stop()
+        await subnet["victor"].start()
+        await subnet.run_until(2, 60)
+        await subnet.stop()
 
     live(tmp_path, story, is_on_disk=True, is_recorded=True)
     them = replay(tmp_path / "victor" / "transcript")
@@ -234,15 +234,15 @@ def test_a_node_killed_in_mid_epoch_goes_on_with_its_transcript(tmp_path: Path) 
 
 
 def test_refusals_are_written_with_their_reasons_and_replayed(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 30)
-        node_context = world["dave"].get_live_node().context
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 30)
+        node_context = subnet["dave"].get_live_node().context
         rule = INFERENCE_POLICY.get_rule("hoster-reveal")
         key_rule = node_context.get_key_rule(rule, 1)
         for expires_in in (500.0, float("inf"), -1.0):
             record = node_context.key.sign_record(
-                world.chain.network_id,
+                subnet.chain.network_id,
                 key_rule.key,
                 bytes(100),
                 node_context.get_unix_seconds() + expires_in,
@@ -250,8 +250,8 @@ def test_refusals_are_written_with_their_reasons_and_replayed(tmp_path: Path) ->
             await node_context.store.post(
                 record, key_rule, node_context.get_unix_seconds() + BLOCK_SECONDS
             )
-        await world.run_until(1, 60)
-        await world.stop()
+        await subnet.run_until(1, 60)
+        await subnet.stop()
 
     live(tmp_path, story, is_recorded=True)
     them = replay(tmp_path / "alice" / "transcript")
@@ -272,7 +272,7 @@ def test_another_policy_is_backtested(folder: Path, capsys: pytest.CaptureFixtur
                 "replay",
                 data,
                 "--policy",
-                "simulation.test_transcripts:HALF_TOLERANT",
+                "tests.simulation.test_transcripts:HALF_TOLERANT",
                 "--epoch",
                 "1",
             ]
@@ -310,16 +310,16 @@ def test_a_folder_without_a_transcript_is_told(
 
 
 def test_nothing_secret_is_written_before_it_is_opened(tmp_path: Path) -> None:
-    async def story(world: World) -> None:
-        await world.start()
-        await world.run_until(1, 45)
+    async def story(subnet: SimSubnet) -> None:
+        await subnet.start()
+        await subnet.run_until(1, 45)
         for name, kind in (("alice", "hoster-commit"), ("victor", "validator-commit")):
             epoch = 1
             if name == "victor":
-                await world.run_until(1, 80)
-            opening = world[name].get_live_node().context.database.get_own_opening(kind, epoch)
+                await subnet.run_until(1, 80)
+            opening = subnet[name].get_live_node().context.database.get_own_opening(kind, epoch)
             assert opening is not None
-            seen = b"".join(path.read_bytes() for path in world[name].transcript.iterdir())
+            seen = b"".join(path.read_bytes() for path in subnet[name].transcript.iterdir())
             decoded = [
                 base64.b64decode(part)
                 for part in re.findall(rb'"([A-Za-z0-9+/=]{8,})"', seen)
@@ -329,15 +329,15 @@ def test_nothing_secret_is_written_before_it_is_opened(tmp_path: Path) -> None:
             assert all(
                 len(opening.payload) < 100 or opening.payload not in data for data in decoded
             )
-            assert any(commitment_of(world, name, kind, epoch) in data for data in decoded), (
+            assert any(commitment_of(subnet, name, kind, epoch) in data for data in decoded), (
                 "what is public is there"
             )
-        await world.stop()
+        await subnet.stop()
 
     live(tmp_path, story, is_recorded=True)
 
 
-def commitment_of(world: World, name: str, kind: str, epoch: int) -> bytes:
-    record = world[name].get_live_node().context.database.get_own_record(kind, epoch)
+def commitment_of(subnet: SimSubnet, name: str, kind: str, epoch: int) -> bytes:
+    record = subnet[name].get_live_node().context.database.get_own_record(kind, epoch)
     assert record is not None
     return record.payload

@@ -47,21 +47,21 @@ from epochgate.store.chain_clock import ChainClock
 from epochgate.store.database import NodeDatabase
 from epochgate.store.replica import Replica
 from epochgate.store.wire import is_read
-from people import meet
-from simulation import faults
-from simulation.faults import Incident, Plan
-from simulation.run import run_plan
+from tests.simulation import faults
+from tests.simulation.faults import Fault, Plan
+from tests.simulation.run import run_plan
+from tests.support.identities import key_of
 
 Patch = pytest.MonkeyPatch
 HOSTERS = tuple(f"hoster-{number}" for number in range(4))
 VALIDATORS = tuple(f"validator-{number}" for number in range(3))
-LOST_DISK = Incident(faults.WIPE, ("hoster-1",), 30.0, 34.0)
+LOST_DISK = Fault(faults.WIPE, ("hoster-1",), 30.0, 34.0)
 F = 2
 
 
-def make_calm_plan(*incidents: Incident, duplication: float = 0.0) -> Plan:
+def make_calm_plan(*faults_drawn: Fault, duplication: float = 0.0) -> Plan:
     links = Links(latency_seconds=0.05, duplication=duplication)
-    return Plan(0, 2, HOSTERS, VALIDATORS, faults.WITHIN_F, links, {}, {}, incidents)
+    return Plan(0, 2, HOSTERS, VALIDATORS, faults.WITHIN_F, links, {}, {}, faults_drawn)
 
 
 def test_a_calm_run_breaks_nothing() -> None:
@@ -69,8 +69,8 @@ def test_a_calm_run_breaks_nothing() -> None:
     assert (report.broken, report.attested_epochs) == ("", (1,))
 
 
-def assert_seen(complaint: str, *incidents: Incident, duplication: float = 0.0) -> None:
-    report = run_plan(make_calm_plan(*incidents, duplication=duplication))
+def assert_seen(complaint: str, *faults_drawn: Fault, duplication: float = 0.0) -> None:
+    report = run_plan(make_calm_plan(*faults_drawn, duplication=duplication))
     assert complaint in report.broken
     assert report.last
 
@@ -178,7 +178,7 @@ def find_heartbeats(publisher: heartbeat.HeartbeatPublisher) -> dict[Rule, int]:
 def post_for_others(patch: Patch) -> None:
     """What anybody posts seems to come from one of them."""
     answer = memory.get_answer
-    sender = meet(HOSTERS[0]).author
+    sender = key_of(HOSTERS[0]).author
 
     async def answer_another(handler: Any, who: bytes, message: bytes, most: int) -> bytes:
         return await answer(handler, who if is_read(message) else sender, message, most)
@@ -223,7 +223,7 @@ def test_a_second_value_under_a_once_key(monkeypatch: Patch) -> None:
 def test_a_record_admitted_by_an_old_head(monkeypatch: Patch) -> None:
     compute = ChainClock.get_block
     monkeypatch.setattr(ChainClock, "get_block", lambda self: (compute(self)[0], False))
-    assert_seen("by a head that is", Incident(faults.STALL, ("hoster-1",), 10.0, 60.0))
+    assert_seen("by a head that is", Fault(faults.STALL, ("hoster-1",), 10.0, 60.0))
 
 
 # What replicas sign, keep and refuse.
@@ -297,7 +297,7 @@ def take_with_a_false_receipt(proof: Proof) -> Proof:
 def take_what_was_never_posted(proof: Proof) -> Proof:
     """F + 1 replicas say that they saw it in time."""
     record = msgspec.structs.replace(proof.record, value=proof.record.value[:-1] + b"!")
-    keys = {key.author: key for key in map(meet, HOSTERS + VALIDATORS)}
+    keys = {key.author: key for key in map(key_of, HOSTERS + VALIDATORS)}
 
     def sign(receipt: Receipt) -> Receipt:
         message = compute_receipt_bytes(
@@ -364,7 +364,7 @@ def leave_one_out(patch: Patch) -> None:
 
     def get_but_one(self: RuleReading, standing: Standing) -> dict[bytes, list[Proof]]:
         found = get_proofs(self, standing)
-        found.pop(meet(HOSTERS[0]).author, None)
+        found.pop(key_of(HOSTERS[0]).author, None)
         return found
 
     patch.setattr(RuleReading, "get_proofs", get_but_one)

@@ -12,7 +12,7 @@ import pytest
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.keys import SigningKey
 from epochgate.ports import Chain, ChainRefused, Submission
-from people import alice, bob, carol, dave, vera, victor, vito
+from tests.support.identities import alice, bob, carol, dave, vera, victor, vito
 
 MEMBERS = {
     alice: HOSTER,

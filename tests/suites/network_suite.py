@@ -14,7 +14,7 @@ from typing import Protocol
 import pytest
 
 from epochgate.ports import Network, Unreachable
-from people import meet
+from tests.support.identities import key_of
 
 LIMIT = 1 << 18
 """Bytes of the longest message in these worlds."""
@@ -22,7 +22,7 @@ LONG_SECONDS = 20.0
 SHORT_SECONDS = 0.3
 
 
-class World(Protocol):
+class NetworkFactory(Protocol):
     async def join(self, name: str) -> Network: ...
 
 
@@ -30,43 +30,45 @@ async def greet(sender: bytes, message: bytes) -> bytes:
     return b"hello " + sender + b", you said " + message
 
 
-async def join_two(world: World) -> tuple[Network, Network]:
+async def join_two(factory: NetworkFactory) -> tuple[Network, Network]:
     """Alice, who asks, and bob, who greets."""
-    alice = await world.join("alice")
-    bob = await world.join("bob")
+    alice = await factory.join("alice")
+    bob = await factory.join("bob")
     await bob.serve(greet)
     return alice, bob
 
 
-async def a_reply_comes_back_and_the_sender_is_authenticated(world: World) -> None:
-    alice, bob = await join_two(world)
+async def a_reply_comes_back_and_the_sender_is_authenticated(factory: NetworkFactory) -> None:
+    alice, bob = await join_two(factory)
     reply = await alice.request(bob.peer_id, b"good morning", LONG_SECONDS)
-    assert reply == b"hello " + meet("alice").author + b", you said good morning"
-    assert (alice.peer_id, bob.peer_id) == (meet("alice").author, meet("bob").author)
+    assert reply == b"hello " + key_of("alice").author + b", you said good morning"
+    assert (alice.peer_id, bob.peer_id) == (key_of("alice").author, key_of("bob").author)
 
 
-async def an_unknown_peer_is_unreachable(world: World) -> None:
-    alice, _ = await join_two(world)
+async def an_unknown_peer_is_unreachable(factory: NetworkFactory) -> None:
+    alice, _ = await join_two(factory)
     with pytest.raises(Unreachable):
-        await alice.request(meet("nobody").author, b"are you there?", LONG_SECONDS)
+        await alice.request(key_of("nobody").author, b"are you there?", LONG_SECONDS)
 
 
-async def what_is_no_peer_id_is_unreachable(world: World) -> None:
-    alice, _ = await join_two(world)
+async def what_is_no_peer_id_is_unreachable(factory: NetworkFactory) -> None:
+    alice, _ = await join_two(factory)
     for name in (b"", b"bob", b"\0" * 38):
         with pytest.raises(Unreachable):
             await alice.request(name, b"are you there?", LONG_SECONDS)
 
 
-async def a_peer_that_does_not_serve_is_unreachable(world: World) -> None:
-    alice, bob = await join_two(world)
+async def a_peer_that_does_not_serve_is_unreachable(factory: NetworkFactory) -> None:
+    alice, bob = await join_two(factory)
     with pytest.raises(Unreachable):
         await bob.request(alice.peer_id, b"are you there?", LONG_SECONDS)
 
 
-async def a_handler_that_never_ends_costs_the_caller_its_timeout_and_no_more(world: World) -> None:
-    alice = await world.join("alice")
-    bob = await world.join("bob")
+async def a_handler_that_never_ends_costs_the_caller_its_timeout_and_no_more(
+    factory: NetworkFactory,
+) -> None:
+    alice = await factory.join("alice")
+    bob = await factory.join("bob")
     given_up = asyncio.Event()
 
     async def brood(_sender: bytes, _message: bytes) -> bytes:
@@ -82,9 +84,9 @@ async def a_handler_that_never_ends_costs_the_caller_its_timeout_and_no_more(wor
     await asyncio.wait_for(given_up.wait(), LONG_SECONDS)
 
 
-async def a_handler_that_raises_answers_nothing_and_lives_on(world: World) -> None:
-    alice = await world.join("alice")
-    bob = await world.join("bob")
+async def a_handler_that_raises_answers_nothing_and_lives_on(factory: NetworkFactory) -> None:
+    alice = await factory.join("alice")
+    bob = await factory.join("bob")
 
     async def stumble(sender: bytes, message: bytes) -> bytes:
         if message == b"stumble":
@@ -96,9 +98,9 @@ async def a_handler_that_raises_answers_nothing_and_lives_on(world: World) -> No
     assert (await alice.request(bob.peer_id, b"up again", LONG_SECONDS)).endswith(b"up again")
 
 
-async def messages_up_to_the_limit_pass_whole(world: World) -> None:
-    alice = await world.join("alice")
-    bob = await world.join("bob")
+async def messages_up_to_the_limit_pass_whole(factory: NetworkFactory) -> None:
+    alice = await factory.join("alice")
+    bob = await factory.join("bob")
     assert alice.max_message_bytes == LIMIT
     largest = bytes(range(256)) * (LIMIT // 256)
 
@@ -110,16 +112,16 @@ async def messages_up_to_the_limit_pass_whole(world: World) -> None:
         assert await alice.request(bob.peer_id, message, LONG_SECONDS) == message[::-1]
 
 
-async def a_longer_request_is_the_callers_error(world: World) -> None:
-    alice, bob = await join_two(world)
+async def a_longer_request_is_the_callers_error(factory: NetworkFactory) -> None:
+    alice, bob = await join_two(factory)
     for peer in (bob.peer_id, alice.peer_id):
         with pytest.raises(ValueError, match=f"{LIMIT} bytes.*chunk"):
             await alice.request(peer, b"x" * (LIMIT + 1), LONG_SECONDS)
 
 
-async def a_longer_reply_is_answered_as_nothing(world: World) -> None:
-    alice = await world.join("alice")
-    bob = await world.join("bob")
+async def a_longer_reply_is_answered_as_nothing(factory: NetworkFactory) -> None:
+    alice = await factory.join("alice")
+    bob = await factory.join("bob")
 
     async def ramble(_sender: bytes, _message: bytes) -> bytes:
         return b"x" * (LIMIT + 1)
@@ -128,16 +130,16 @@ async def a_longer_reply_is_answered_as_nothing(world: World) -> None:
     assert await alice.request(bob.peer_id, b"?", LONG_SECONDS) == b""
 
 
-async def many_requests_at_once_each_get_their_own_reply(world: World) -> None:
-    alice, bob = await join_two(world)
+async def many_requests_at_once_each_get_their_own_reply(factory: NetworkFactory) -> None:
+    alice, bob = await join_two(factory)
     replies = await asyncio.gather(
         *(alice.request(bob.peer_id, b"%d" % i, LONG_SECONDS) for i in range(200))
     )
     assert [reply.rpartition(b" ")[2] for reply in replies] == [b"%d" % i for i in range(200)]
 
 
-async def callers_that_give_up_disturb_nobody(world: World) -> None:
-    alice, bob = await join_two(world)
+async def callers_that_give_up_disturb_nobody(factory: NetworkFactory) -> None:
+    alice, bob = await join_two(factory)
     waits = [i * 0.00002 for i in range(1, 301)]
     for seconds in (
         waits
@@ -150,8 +152,8 @@ async def callers_that_give_up_disturb_nobody(world: World) -> None:
     assert reply.endswith(b"take your time")
 
 
-async def a_node_asks_itself(world: World) -> None:
-    alice = await world.join("alice")
+async def a_node_asks_itself(factory: NetworkFactory) -> None:
+    alice = await factory.join("alice")
     with pytest.raises(Unreachable):
         await alice.request(alice.peer_id, b"me", LONG_SECONDS)
     await alice.serve(greet)
@@ -160,8 +162,8 @@ async def a_node_asks_itself(world: World) -> None:
     )
 
 
-async def who_has_left_neither_asks_nor_answers(world: World) -> None:
-    alice, bob = await join_two(world)
+async def who_has_left_neither_asks_nor_answers(factory: NetworkFactory) -> None:
+    alice, bob = await join_two(factory)
     await bob.close()
     await bob.close()
     with pytest.raises(Unreachable):
@@ -170,22 +172,22 @@ async def who_has_left_neither_asks_nor_answers(world: World) -> None:
         await bob.request(alice.peer_id, b"let me in", LONG_SECONDS)
 
 
-async def who_comes_back_is_reached_by_the_same_name(world: World) -> None:
-    alice, bob = await join_two(world)
+async def who_comes_back_is_reached_by_the_same_name(factory: NetworkFactory) -> None:
+    alice, bob = await join_two(factory)
     await bob.close()
     with pytest.raises(Unreachable):
         await alice.request(bob.peer_id, b"still there?", LONG_SECONDS)
-    bob_again = await world.join("bob")
+    bob_again = await factory.join("bob")
     await bob_again.serve(greet)
-    assert (await alice.request(meet("bob").author, b"welcome back", LONG_SECONDS)).endswith(
+    assert (await alice.request(key_of("bob").author, b"welcome back", LONG_SECONDS)).endswith(
         b"welcome back"
     )
     await alice.serve(greet)
     assert (await bob_again.request(alice.peer_id, b"thanks", LONG_SECONDS)).endswith(b"thanks")
 
 
-async def five_who_know_only_the_first_reach_each_other_by_id(world: World) -> None:
-    networks = [await world.join(name) for name in ("alice", "bob", "carol", "dave", "erin")]
+async def five_who_know_only_the_first_reach_each_other_by_id(factory: NetworkFactory) -> None:
+    networks = [await factory.join(name) for name in ("alice", "bob", "carol", "dave", "erin")]
     for network in networks:
         await network.serve(greet)
     pairs = [(asker, asked) for asker in networks for asked in networks]
@@ -195,7 +197,7 @@ async def five_who_know_only_the_first_reach_each_other_by_id(world: World) -> N
     assert replies == [b"hello " + asker.peer_id + b", you said hi" for asker, _ in pairs]
 
 
-Behaviour = Callable[[World], Awaitable[None]]
+Behaviour = Callable[[NetworkFactory], Awaitable[None]]
 
 BEHAVIOURS: list[Behaviour] = [
     a_reply_comes_back_and_the_sender_is_authenticated,

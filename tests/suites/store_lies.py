@@ -7,23 +7,23 @@ import msgspec
 from epochgate.core.receipt import Entry, Receipt, compute_receipt_bytes, compute_record_id
 from epochgate.core.record import Record, compute_value_digest
 from epochgate.store.wire import Fetch, List, Listing, Posted, Refused, Reply, Request, Values
-from town import (
+from tests.support.store_cluster import (
     NOTE,
     OTHER,
+    ClusterNode,
     Lie,
-    Neighbour,
 )
 
 
-def withhold_all(_liar: Neighbour, request: Request, reply: Reply) -> Reply:
+def withhold_all(_liar: ClusterNode, request: Request, reply: Reply) -> Reply:
     return Listing((), is_last=True) if isinstance(request, List) else reply
 
 
-def withhold_values(_liar: Neighbour, request: Request, reply: Reply) -> Reply:
+def withhold_values(_liar: ClusterNode, request: Request, reply: Reply) -> Reply:
     return Values(()) if isinstance(request, Fetch) else reply
 
 
-def falsify_values(_liar: Neighbour, _request: Request, reply: Reply) -> Reply:
+def falsify_values(_liar: ClusterNode, _request: Request, reply: Reply) -> Reply:
     if not isinstance(reply, Values):
         return reply
     return Values(
@@ -34,11 +34,11 @@ def falsify_values(_liar: Neighbour, _request: Request, reply: Reply) -> Reply:
     )
 
 
-def swap_values(liar: Neighbour, _request: Request, reply: Reply) -> Reply:
+def swap_values(liar: ClusterNode, _request: Request, reply: Reply) -> Reply:
     """Other values, which their author did sign."""
     if not isinstance(reply, Values):
         return reply
-    writers = {them.author: them for them in liar.town.neighbours}
+    writers = {them.author: them for them in liar.cluster.nodes}
     return Values(
         tuple(
             writers[record.author].write(NOTE, b"another" + bytes(25)) for record in reply.records
@@ -46,7 +46,7 @@ def swap_values(liar: Neighbour, _request: Request, reply: Reply) -> Reply:
     )
 
 
-def falsify_expiry(_liar: Neighbour, _request: Request, reply: Reply) -> Reply:
+def falsify_expiry(_liar: ClusterNode, _request: Request, reply: Reply) -> Reply:
     if not isinstance(reply, Values):
         return reply
     later = (
@@ -56,33 +56,33 @@ def falsify_expiry(_liar: Neighbour, _request: Request, reply: Reply) -> Reply:
     return Values(tuple(later))
 
 
-def invent_records(liar: Neighbour, request: Request, reply: Reply) -> Reply:
+def invent_records(liar: ClusterNode, request: Request, reply: Reply) -> Reply:
     """A record of everybody's, with a receipt in every replica's name."""
     if not isinstance(request, List):
         return reply
     digest = compute_value_digest(b"never written")
     block = liar.chain_clock.get_block()[0]
     receipts = tuple(
-        Receipt(them.author, 0, block, liar.key.sign(b"trust me")) for them in liar.town.neighbours
+        Receipt(them.author, 0, block, liar.key.sign(b"trust me")) for them in liar.cluster.nodes
     )
-    authors = sorted(them.author for them in liar.town.neighbours)
+    authors = sorted(them.author for them in liar.cluster.nodes)
     return Listing(
         tuple(Entry(author, digest, 1e12, 96, receipts) for author in authors), is_last=True
     )
 
 
-def borrow_receipts(liar: Neighbour, request: Request, reply: Reply) -> Reply:
+def borrow_receipts(liar: ClusterNode, request: Request, reply: Reply) -> Reply:
     """Under every key, what is held under OTHER, with the receipts that are right there."""
     if not isinstance(request, List):
         return reply
     return Listing(tuple(liar.get_listing(OTHER)), is_last=True)
 
 
-def back_date(liar: Neighbour, request: Request, reply: Reply) -> Reply:
+def back_date(liar: ClusterNode, request: Request, reply: Reply) -> Reply:
     """A receipt of its own, correctly signed, for a block outside the window."""
     if not isinstance(reply, Listing) or not isinstance(request, List):
         return reply
-    network = liar.town.chain.network_id
+    network = liar.cluster.chain.network_id
     entries = []
     for entry in reply.entries:
         record_id = compute_record_id(Record(request.key, entry.author, b"", 0.0))
@@ -94,7 +94,7 @@ def back_date(liar: Neighbour, request: Request, reply: Reply) -> Reply:
     return Listing(tuple(entries), is_last=True)
 
 
-def list_without_end(liar: Neighbour, request: Request, reply: Reply) -> Reply:
+def list_without_end(liar: ClusterNode, request: Request, reply: Reply) -> Reply:
     return (
         Listing(tuple(liar.get_listing(NOTE)), is_last=False)
         if isinstance(request, List)
@@ -102,11 +102,11 @@ def list_without_end(liar: Neighbour, request: Request, reply: Reply) -> Reply:
     )
 
 
-def refuse_everything(_liar: Neighbour, _request: Request, _reply: Reply) -> Reply:
+def refuse_everything(_liar: ClusterNode, _request: Request, _reply: Reply) -> Reply:
     return Refused("not-in-the-mood", "x" * 100, "y" * 100)
 
 
-def give_false_receipts(liar: Neighbour, _request: Request, reply: Reply) -> Reply:
+def give_false_receipts(liar: ClusterNode, _request: Request, reply: Reply) -> Reply:
     return Posted(Receipt(liar.author, 0, 20, bytes(64))) if isinstance(reply, Posted) else reply
 
 

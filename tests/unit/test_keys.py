@@ -25,7 +25,7 @@ from epochgate.keys import (
     format_peer_id,
     parse_peer_id,
 )
-from people import NETWORK, alice, bob
+from tests.support.identities import NETWORK, alice, bob
 
 SEED = bytes(range(32))
 PEER_ID = "12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB"

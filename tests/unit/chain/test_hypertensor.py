@@ -54,7 +54,7 @@ from epochgate.engine.system import SystemClock
 from epochgate.keys import KeyFileError, format_peer_id
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import ChainRefused, Submission
-from people import alice, bob, carol, victor
+from tests.support.identities import alice, bob, carol, victor
 
 ALITH = bytes.fromhex("5fb92d6e98884f76de468fa3f6278f8807c48bebc13595d45af5bdc4da702133")
 ALITH_ADDRESS = "0xf24FF3a9CF04c71Dbc94D0b566f7A27B94566cac"

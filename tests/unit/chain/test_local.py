@@ -20,8 +20,8 @@ from epochgate.core.roster import HOSTER, VALIDATOR, Member
 from epochgate.engine.virtual_time import VirtualClock, run_virtually
 from epochgate.keys import SigningKey
 from epochgate.ports import Chain, ChainRefused
-from people import alice, bob, meet, vera, victor
-from suites.chain_suite import MEMBERS, Behaviour, every_behaviour, make_submission
+from tests.suites.chain_suite import MEMBERS, Behaviour, every_behaviour, make_submission
+from tests.support.identities import alice, bob, key_of, vera, victor
 
 GENESIS = b"g" * 32
 GENESIS_SECONDS = 1_700_000_000.0
@@ -283,7 +283,7 @@ async def test_the_elected_validator_has_the_smallest_digest(
     chain: LocalChain, clock: StoppedClock
 ) -> None:
     for name in "abcdefgh":
-        chain.register(meet(name).author, VALIDATOR if name in "aceg" else HOSTER)
+        chain.register(key_of(name).author, VALIDATOR if name in "aceg" else HOSTER)
     chain.start(1)
     terms: Counter[bytes] = Counter()
     for epoch in range(200):
@@ -296,7 +296,7 @@ async def test_the_elected_validator_has_the_smallest_digest(
         )
         terms[elected] += 1
 
-    assert set(terms) == {meet(name).author for name in "aceg"}
+    assert set(terms) == {key_of(name).author for name in "aceg"}
     assert min(terms.values()) > 200 // 4 // 2
 
 
@@ -336,7 +336,7 @@ async def test_nothing_is_submitted_before_the_first_block(
 async def test_66_per_cent_with_the_submitter_settle(
     chain: LocalChain, clock: StoppedClock, members: int, needed: int
 ) -> None:
-    keys = [victor, *(meet(f"hoster {number}") for number in range(members - 1))]
+    keys = [victor, *(key_of(f"hoster {number}") for number in range(members - 1))]
     for key in keys:
         chain.register(key.author, VALIDATOR if key is victor else HOSTER)
     chain.start(1)
@@ -586,7 +586,7 @@ asyncio.run(main())
 async def test_of_several_processes_one_submits_and_each_attestation_counts_once(
     path: Path, chain: LocalChain, clock: StoppedClock
 ) -> None:
-    crowd = [meet(f"hoster {number}").author for number in range(40)]
+    crowd = [key_of(f"hoster {number}").author for number in range(40)]
     for author in crowd:
         chain.register(author, HOSTER)
     chain.register(victor.author, VALIDATOR)

@@ -10,7 +10,7 @@ from epochgate.cli import run_command
 from epochgate.engine.peerstore import FILE_NAME, PeerStore
 from epochgate.engine.system import SystemClock
 from epochgate.keys import format_peer_id
-from people import alice, bob, carol
+from tests.support.identities import alice, bob, carol
 
 ALICE, BOB, CAROL = (format_peer_id(key.author) for key in (alice, bob, carol))
 

@@ -28,7 +28,7 @@ from epochgate.core.roster import Roster
 from epochgate.core.schema import Decoder, Digest, EpochContext, Malformed
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.schemas import Tensor
-from people import NETWORK, TIMING, make_context, make_roster
+from tests.support.identities import NETWORK, TIMING, make_context, make_roster
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "challenges.json").read_text())
 SPEC = TensorSpec("float32", (2, 3))

@@ -40,7 +40,7 @@ from epochgate.core.roster import HOSTER, Member, Roster
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Digest
-from people import TIMING, make_context, meet, sign
+from tests.support.identities import TIMING, key_of, make_context, sign
 
 RULE = Rule(
     "commit_epoch_{epoch}",
@@ -53,13 +53,13 @@ RULE = Rule(
 NOTHING: frozenset[RecordId] = frozenset()
 
 
-class World:
+class ClaimScenario:
     """One deciding key with K replicas, the first f of them faulty, and two different records of
     one author.
     """
 
     def __init__(self, k: int) -> None:
-        people = [meet(f"peer {number}") for number in range(k)]
+        people = [key_of(f"peer {number}") for number in range(k)]
         roster = Roster(0, bytes(32), [Member(person.author, HOSTER) for person in people])
         schedule = EpochSchedule(Policy(RULE))
         schedule.add(make_context(0, roster=roster))
@@ -143,25 +143,25 @@ def show(rule_reading: RuleReading, records: RecordSet) -> ShownSet:
 
 @pytest.mark.parametrize("k", [4, 7])
 def test_a_late_record_is_never_proven(k: int) -> None:
-    world = World(k)
-    nobody = (NOTHING,) * len(world.honest)
-    for lie in world.lies():
-        rule_reading = world.read(nobody, lie)
+    scenario = ClaimScenario(k)
+    nobody = (NOTHING,) * len(scenario.honest)
+    for lie in scenario.lies():
+        rule_reading = scenario.read(nobody, lie)
         assert not rule_reading.get_proofs(Standing.PROVEN)
         assert compute_set([rule_reading]).included == {("commit", 0): {}}
 
 
 @pytest.mark.parametrize("k", [4, 7])
 def test_an_honest_attestor_never_refuses_an_honest_submitter(k: int) -> None:
-    world = World(k)
+    scenario = ClaimScenario(k)
     for honest, to_submitter, to_attestor in itertools.product(
-        world.holdings(), world.lies(), world.lies()
+        scenario.holdings(), scenario.lies(), scenario.lies()
     ):
-        seen_by_submitter = world.read(honest, to_submitter)
+        seen_by_submitter = scenario.read(honest, to_submitter)
         records = compute_set([seen_by_submitter])
         verdict = judge_claim(
             compute_claim(records),
-            [world.read(honest, to_attestor)],
+            [scenario.read(honest, to_attestor)],
             show(seen_by_submitter, records),
         )
         assert isinstance(verdict, Agreed), (honest, to_submitter, to_attestor, verdict)
@@ -170,51 +170,53 @@ def test_an_honest_attestor_never_refuses_an_honest_submitter(k: int) -> None:
 
 @pytest.mark.parametrize("k", [4, 7])
 def test_what_an_honest_reader_sees_complete_every_honest_reader_sees_proven(k: int) -> None:
-    world = World(k)
-    for honest, to_one, to_other in itertools.product(world.holdings(), world.lies(), world.lies()):
-        for proofs in world.read(honest, to_one).get_proofs(Standing.COMPLETE).values():
-            elsewhere = world.read(honest, to_other).get_proofs(Standing.PROVEN)[
-                world.author.author
+    scenario = ClaimScenario(k)
+    for honest, to_one, to_other in itertools.product(
+        scenario.holdings(), scenario.lies(), scenario.lies()
+    ):
+        for proofs in scenario.read(honest, to_one).get_proofs(Standing.COMPLETE).values():
+            elsewhere = scenario.read(honest, to_other).get_proofs(Standing.PROVEN)[
+                scenario.author.author
             ]
             assert all(proof in elsewhere for proof in proofs)
 
 
 @pytest.mark.parametrize("k", [4, 7])
 def test_a_dishonest_submitter_is_refused(k: int) -> None:
-    world = World(k)
-    everyone = (frozenset({world.a}),) * len(world.honest)
-    silent = (NOTHING,) * world.f
-    attestor = world.read(everyone, silent)
-    empty = compute_set([world.read((NOTHING,) * len(world.honest), silent)])
+    scenario = ClaimScenario(k)
+    everyone = (frozenset({scenario.a}),) * len(scenario.honest)
+    silent = (NOTHING,) * scenario.f
+    attestor = scenario.read(everyone, silent)
+    empty = compute_set([scenario.read((NOTHING,) * len(scenario.honest), silent)])
     left_out = judge_claim(compute_claim(empty), [attestor], ShownSet())
     assert isinstance(left_out, Disputed)
     assert "left out without evidence" in left_out.differences[0]
 
     made_up = SubmissionClaim(
-        (compute_bitmap(world.roster, [world.author.author]),), compute_root([world.b])
+        (compute_bitmap(scenario.roster, [scenario.author.author]),), compute_root([scenario.b])
     )
     assert isinstance(judge_claim(made_up, [attestor], ShownSet()), Disputed)
-    late = world.read((NOTHING,) * len(world.honest), (frozenset({world.b}),) * world.f)
+    late = scenario.read((NOTHING,) * len(scenario.honest), (frozenset({scenario.b}),) * scenario.f)
     unproven = judge_claim(made_up, [late], show(late, compute_set([late])))
     assert isinstance(unproven, Disputed)
     assert "not proven" in unproven.differences[0]
 
 
 def test_evidence_must_be_two_values_of_one_author_under_this_key() -> None:
-    world = World(4)
-    rule_reading = world.read((frozenset({world.a}),) * 3, (NOTHING,))
-    claim = SubmissionClaim((compute_bitmap(world.roster, []),), compute_root([]))
-    first, second = world.records.values()
+    scenario = ClaimScenario(4)
+    rule_reading = scenario.read((frozenset({scenario.a}),) * 3, (NOTHING,))
+    claim = SubmissionClaim((compute_bitmap(scenario.roster, []),), compute_root([]))
+    first, second = scenario.records.values()
     elsewhere = msgspec.structs.replace(second, key=bytes(20))
-    somebody_else = msgspec.structs.replace(second, author=meet("peer 1").author)
+    somebody_else = msgspec.structs.replace(second, author=key_of("peer 1").author)
     assert isinstance(judge_claim(claim, [rule_reading], ShownSet((), ((first, second),))), Agreed)
     for evidence in ((), ((first, first),), ((first, elsewhere),), ((first, somebody_else),)):
         assert isinstance(judge_claim(claim, [rule_reading], ShownSet((), evidence)), Disputed)
 
 
 def test_too_few_answers_mean_abstaining() -> None:
-    world = World(4)
-    rule_reading = world.read((frozenset({world.a}),) * 3, (None,))
+    scenario = ClaimScenario(4)
+    rule_reading = scenario.read((frozenset({scenario.a}),) * 3, (None,))
     records = compute_set([rule_reading])
     reading = rule_reading.readings[0]
     lonely = msgspec.structs.replace(reading, answered=frozenset(list(reading.answered)[:2]))
@@ -228,15 +230,15 @@ def test_too_few_answers_mean_abstaining() -> None:
 
 
 def test_a_proven_record_whose_value_nobody_handed_over_leaves_the_reading_open() -> None:
-    world = World(4)
-    reading = world.read((frozenset({world.a}),) * 3, (NOTHING,)).readings[0]
+    scenario = ClaimScenario(4)
+    reading = scenario.read((frozenset({scenario.a}),) * 3, (NOTHING,)).readings[0]
     assert reading.is_enough
     assert not msgspec.structs.replace(reading, proofs={}).is_enough
 
 
 def test_a_claim_that_does_not_fit_the_roster_is_disputed() -> None:
-    world = World(4)
-    rule_reading = world.read((NOTHING,) * 3, (NOTHING,))
+    scenario = ClaimScenario(4)
+    rule_reading = scenario.read((NOTHING,) * 3, (NOTHING,))
     for bitmaps in ((), (b"",), (b"\xff",), (b"\0\0",)):
         assert isinstance(
             judge_claim(SubmissionClaim(bitmaps, compute_root([])), [rule_reading], ShownSet()),
@@ -245,7 +247,7 @@ def test_a_claim_that_does_not_fit_the_roster_is_disputed() -> None:
 
 
 def test_bitmaps_name_authors_and_nothing_else() -> None:
-    roster = World(7).roster
+    roster = ClaimScenario(7).roster
     for chosen in itertools.chain.from_iterable(
         itertools.combinations(roster.authors, n) for n in range(8)
     ):
@@ -254,7 +256,7 @@ def test_bitmaps_name_authors_and_nothing_else() -> None:
 
 def test_roots_differ_with_every_set_of_leaves_and_not_with_their_order() -> None:
     leaves = [
-        RecordId(bytes([n]) * 20, meet(f"peer {n}").author, bytes([n]) * 32) for n in range(6)
+        RecordId(bytes([n]) * 20, key_of(f"peer {n}").author, bytes([n]) * 32) for n in range(6)
     ]
     subsets = [subset for n in range(7) for subset in itertools.combinations(leaves, n)]
     assert len({compute_root(subset) for subset in subsets}) == len(subsets)
@@ -262,8 +264,10 @@ def test_roots_differ_with_every_set_of_leaves_and_not_with_their_order() -> Non
 
 
 def test_a_submitter_that_shows_nothing_is_believed_where_ones_own_reading_proves_its_set() -> None:
-    world = World(7)
-    rule_reading = world.read((frozenset({world.a}),) * len(world.honest), (NOTHING,) * world.f)
+    scenario = ClaimScenario(7)
+    rule_reading = scenario.read(
+        (frozenset({scenario.a}),) * len(scenario.honest), (NOTHING,) * scenario.f
+    )
     assert isinstance(
         judge_claim(compute_claim(compute_set([rule_reading])), [rule_reading], ShownSet()), Agreed
     )

@@ -22,7 +22,7 @@ from epochgate.core.commitment import (
 )
 from epochgate.core.record import compute_network_id
 from epochgate.core.schema import Digest, Malformed
-from people import NETWORK, alice, bob, make_context
+from tests.support.identities import NETWORK, alice, bob, make_context
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "records.json").read_text())
 OPENING = Opening(salt=b"s" * 32, challenge_digest=b"c" * 32, payload=b"an output")

@@ -20,7 +20,7 @@ from epochgate.core.epoch import (
     epochs,
     percent,
 )
-from people import TIMING
+from tests.support.identities import TIMING
 
 SLOT = 1000
 

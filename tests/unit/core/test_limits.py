@@ -23,10 +23,10 @@ from epochgate.core.schema import Digest, EpochContext
 from epochgate.core.verdict import Denied
 from epochgate.transcript.lines import HeldRecord
 from epochgate.transcript.replayed_entries import ReplayedEntries
-from people import NETWORK, TIMING, meet
+from tests.support.identities import NETWORK, TIMING, key_of
 
 RULE = Rule("note", by=HOSTER, ttl=epochs(2), schema=Digest())
-AUTHORS = [meet(f"author {number}").author for number in range(12)]
+AUTHORS = [key_of(f"author {number}").author for number in range(12)]
 LIMITS = Limits(author=Quota(6, 1500), key=Quota(36, 3600), total=Quota(48, 6000))
 POLICY = Policy(RULE, limits=LIMITS)
 CAPACITY = Capacity(1 << 20, LIMITS, POLICY.held_epochs)

@@ -27,7 +27,7 @@ from epochgate.core.verdict import Admitted, Denied, Reason
 from epochgate.keys import SigningKey
 from epochgate.policies.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
 from epochgate.schemas import Heartbeat, ServerState
-from people import (
+from tests.support.identities import (
     GENESIS_SECONDS,
     NETWORK,
     TIMING,

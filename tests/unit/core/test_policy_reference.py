@@ -24,8 +24,8 @@ from epochgate.core.verdict import Denied, Reason
 from epochgate.keys import SigningKey
 from epochgate.policies.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
 from epochgate.schemas import Heartbeat, ServerState
-from people import NETWORK, alice, bob, dave, make_roster, vera, victor
-from reference_policy import TABLE, Row, World, judge
+from tests.support.identities import NETWORK, alice, bob, dave, make_roster, vera, victor
+from tests.support.reference_policy import TABLE, ReferenceState, Row, judge
 
 NOW_SECONDS = 1_700_000_000.0
 SLOT = 1000
@@ -197,7 +197,7 @@ def compare(data: st.DataObject) -> None:
     moment = schedule.compute_evaluation_context(block, NOW_SECONDS, kept, is_stale=is_stale)
     verdict = INFERENCE_POLICY.admit(record, moment)
 
-    world = World(
+    state = ReferenceState(
         network=NETWORK,
         slot=slot,
         length=length,
@@ -210,7 +210,7 @@ def compare(data: st.DataObject) -> None:
         held={pair: Fraction(expiry) for pair, expiry in held.items()},
     )
     seen = verdict.reason if isinstance(verdict, Denied) else None
-    assert seen is judge(record, world), (
+    assert seen is judge(record, state), (
         row.name,
         str(verdict),
         msgspec.structs.asdict(moment.data),

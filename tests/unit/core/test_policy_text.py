@@ -15,7 +15,7 @@ from epochgate.core.rule import Rule
 from epochgate.core.schema import Digest
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.schemas import Tensor
-from people import TIMING
+from tests.support.identities import TIMING
 
 COMMIT = Rule(
     "commit_epoch_{epoch}",

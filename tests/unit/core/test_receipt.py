@@ -23,10 +23,10 @@ from epochgate.core.receipt import (
 from epochgate.core.record import PEER_ID_PREFIX, compute_network_id, compute_value_digest
 from epochgate.core.roster import ReplicaSet
 from epochgate.keys import SigningKey
-from people import NETWORK, alice, bob, meet, sign
+from tests.support.identities import NETWORK, alice, bob, key_of, sign
 
 VECTOR = json.loads((Path(__file__).parents[2] / "vectors" / "records.json").read_text())["receipt"]
-REPLICAS = [meet(f"replica {number}") for number in range(7)]
+REPLICAS = [key_of(f"replica {number}") for number in range(7)]
 WINDOW = Blocks(1716, 1750)
 STAMP = compute_record_id(sign(alice, "hoster-commit_epoch_7", bytes(32), 1_700_005_000.0))
 GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493

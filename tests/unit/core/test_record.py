@@ -30,7 +30,7 @@ from epochgate.core.record import (
     is_signed,
     pack_field,
 )
-from people import NETWORK, alice, bob, sign
+from tests.support.identities import NETWORK, alice, bob, sign
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "records.json").read_text())
 KEY_NAME = "hoster-commit_epoch_7"

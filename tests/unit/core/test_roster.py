@@ -9,7 +9,17 @@ import pytest
 
 from epochgate.core.record import compute_key
 from epochgate.core.roster import HOSTER, MAX_REPLICAS, VALIDATOR, Member, ReplicaSet, Roster
-from people import NETWORK, alice, bob, carol, make_roster, meet, vera, victor, vito
+from tests.support.identities import (
+    NETWORK,
+    alice,
+    bob,
+    carol,
+    key_of,
+    make_roster,
+    vera,
+    victor,
+    vito,
+)
 
 KEY = compute_key("hoster-commit_epoch_7")
 SEED = bytes(range(32))
@@ -17,7 +27,7 @@ SEED = bytes(range(32))
 
 def make_crowd(count: int, seed: bytes = SEED) -> Roster:
     return Roster(
-        7, seed, [Member(meet(f"node {number}").author, HOSTER) for number in range(count)]
+        7, seed, [Member(key_of(f"node {number}").author, HOSTER) for number in range(count)]
     )
 
 

@@ -11,7 +11,7 @@ from epochgate.core.roster import HOSTER, Member, Roster
 from epochgate.core.rule import Rule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Digest, EpochContext
-from people import (
+from tests.support.identities import (
     NETWORK,
     TIMING,
     alice,

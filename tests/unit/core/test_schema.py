@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from epochgate.core.schema import Digest, Malformed
-from people import make_context
+from tests.support.identities import make_context
 
 
 def test_a_context_is_of_its_rosters_epoch() -> None:

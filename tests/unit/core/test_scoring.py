@@ -30,7 +30,7 @@ from epochgate.core.scoring import (
     count_good_entries,
     get_lower_median,
 )
-from people import make_context
+from tests.support.identities import make_context
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "scores.json").read_text())
 ANSWER = [0.5, -0.25, 0.125, -0.75]

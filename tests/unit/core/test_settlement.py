@@ -25,7 +25,7 @@ from epochgate.core.settlement import (
 from epochgate.keys import SigningKey
 from epochgate.policies.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
 from epochgate.schemas import Tensor
-from people import NETWORK, alice, bob, carol, make_context, vera, victor, vito
+from tests.support.identities import NETWORK, alice, bob, carol, make_context, vera, victor, vito
 
 EPOCH = 9
 """The epoch in which the submission is made: about the hosters of 8 and the lists about 7."""

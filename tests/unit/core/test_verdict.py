@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from epochgate.core.verdict import Admitted, Denied, Reason
-from people import alice
+from tests.support.identities import alice
 
 IS_AUTHORS_FAULT = {
     "too-large": True,

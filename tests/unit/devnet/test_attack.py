@@ -6,7 +6,6 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from devnet_story import ALICE, BOB, CAST, HOSTERS, PAY, VALIDATORS, VERA, VICTOR, tell, tell_epoch
 from epochgate import INFERENCE_POLICY
 from epochgate.devnet.attack import (
     AttackOutcome,
@@ -18,6 +17,18 @@ from epochgate.devnet.attack import (
 from epochgate.devnet.summary import Chronicle
 from epochgate.observe.cast import Cast
 from epochgate.observe.events import Attested, Scored
+from tests.support.devnet_events import (
+    ALICE,
+    BOB,
+    CAST,
+    HOSTERS,
+    PAY,
+    VALIDATORS,
+    VERA,
+    VICTOR,
+    tell,
+    tell_epoch,
+)
 
 BAD_BOB = Cast(
     tuple(

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from devnet_story import ALICE, tell
 from epochgate.devnet import processes
 from epochgate.devnet.processes import NodeProcesses
 from epochgate.observe.events import Line, NodeStopped, encode_line
 from epochgate.runtime.settings import get_variable
+from tests.support.devnet_events import ALICE, tell
 
 SAY_STOPPED = f"print({encode_line(tell(ALICE, NodeStopped())).decode().strip()!r}, flush=True)"
 WAIT = "import time; time.sleep(60)"

@@ -5,11 +5,11 @@ from io import StringIO
 import msgspec
 from rich.console import Console
 
-from devnet_story import CAST, EVERYBODY, HOSTERS, tell, tell_epoch
 from epochgate import INFERENCE_POLICY
 from epochgate.devnet.result import render_scores, render_verdicts
 from epochgate.devnet.summary import Chronicle, Loss
 from epochgate.observe.events import Scored
+from tests.support.devnet_events import CAST, EVERYBODY, HOSTERS, tell, tell_epoch
 
 NOTHING = dict.fromkeys(EVERYBODY, 0)
 

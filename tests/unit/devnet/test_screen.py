@@ -4,7 +4,6 @@ from io import StringIO
 
 from rich.console import Console
 
-from devnet_story import ALICE, BOB, CAST, VERA, VICTOR, tell_epoch, tell_start
 from epochgate import INFERENCE_POLICY, Timing, compute_epoch_data
 from epochgate.devnet.screen import COLUMNS, Screen
 from epochgate.observe.events import (
@@ -17,6 +16,7 @@ from epochgate.observe.events import (
     NodeWarning,
     Stored,
 )
+from tests.support.devnet_events import ALICE, BOB, CAST, VERA, VICTOR, tell_epoch, tell_start
 
 TIMING = Timing(0, 100, 0.3)
 

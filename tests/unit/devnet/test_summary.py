@@ -5,19 +5,6 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from devnet_story import (
-    ALICE,
-    BOB,
-    CAST,
-    EVERYBODY,
-    HOSTERS,
-    PAY,
-    VALIDATORS,
-    VERA,
-    VICTOR,
-    tell,
-    tell_epoch,
-)
 from epochgate import INFERENCE_POLICY, Policy
 from epochgate.devnet.faults import Absence
 from epochgate.devnet.summary import Chronicle, EpochSummary, Loss
@@ -31,6 +18,19 @@ from epochgate.observe.events import (
     Line,
     Scored,
     Submitted,
+)
+from tests.support.devnet_events import (
+    ALICE,
+    BOB,
+    CAST,
+    EVERYBODY,
+    HOSTERS,
+    PAY,
+    VALIDATORS,
+    VERA,
+    VICTOR,
+    tell,
+    tell_epoch,
 )
 
 

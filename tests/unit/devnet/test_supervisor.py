@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from devnet_story import CAST, EVERYBODY, PAY, tell_epoch, tell_start
 from epochgate import INFERENCE_POLICY
 from epochgate.chain.local import LocalChain
 from epochgate.devnet.faults import Outage
@@ -21,6 +20,7 @@ from epochgate.devnet.summary import EpochSummary
 from epochgate.devnet.supervisor import Devnet, DevnetError, Plan
 from epochgate.engine.system import SystemClock
 from epochgate.observe.events import Line, encode_line
+from tests.support.devnet_events import CAST, EVERYBODY, PAY, tell_epoch, tell_start
 
 PATIENCE_BLOCK = 30
 """Of a hundred: later than anything that is staged here."""

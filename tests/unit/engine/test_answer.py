@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from epochgate.engine.answer import REFUSED, check_size, get_answer
-from people import alice
+from tests.support.identities import alice
 
 
 async def echo(_sender: bytes, message: bytes) -> bytes:

@@ -10,8 +10,8 @@ import pytest
 from epochgate.engine.memory import Hub, Links
 from epochgate.engine.virtual_time import run_virtually
 from epochgate.ports import Network, Unreachable
-from people import alice, bob, carol, meet
-from suites.network_suite import LIMIT, Behaviour, every_behaviour, greet
+from tests.suites.network_suite import LIMIT, Behaviour, every_behaviour, greet
+from tests.support.identities import alice, bob, carol, key_of
 
 
 class MemoryWorld:
@@ -19,7 +19,7 @@ class MemoryWorld:
         self.hub = hub
 
     async def join(self, name: str) -> Network:
-        return self.hub.join(meet(name).author)
+        return self.hub.join(key_of(name).author)
 
 
 @every_behaviour

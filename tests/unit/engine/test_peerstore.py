@@ -9,7 +9,7 @@ import pytest
 from epochgate.engine import peerstore as peerstore_module
 from epochgate.engine.peerstore import PeerStore, parse_peer_address
 from epochgate.keys import format_peer_id
-from people import alice
+from tests.support.identities import alice
 
 HOME = "/ip4/127.0.0.1/tcp/4001"
 

@@ -23,7 +23,7 @@ from epochgate.engine.virtual_time import (
     run_virtually,
 )
 from epochgate.ports import OutOfTime, Unreachable
-from people import meet
+from tests.support.identities import key_of
 
 
 async def tell(rng: random.Random) -> str:
@@ -65,7 +65,7 @@ async def tell(rng: random.Random) -> str:
 
 async def talk_on_a_bad_network(rng: random.Random) -> list[str]:
     hub = Hub(rng, latency_seconds=0.3, loss=0.2)
-    networks = [hub.join(meet(f"peer {number}").author) for number in range(6)]
+    networks = [hub.join(key_of(f"peer {number}").author) for number in range(6)]
     heard: list[str] = []
 
     async def hear(sender: bytes, message: bytes) -> bytes:

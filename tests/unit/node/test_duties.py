@@ -11,7 +11,7 @@ from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.node.duties import compute_duties, select_left
 from epochgate.node.runner import DUTY_HANDLERS
 from epochgate.policies.inference import INFERENCE_POLICY
-from people import TIMING
+from tests.support.identities import TIMING
 
 EPOCH = 3
 FIRST = TIMING.compute_first_block(EPOCH)

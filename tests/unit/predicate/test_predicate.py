@@ -54,8 +54,8 @@ from epochgate.predicate import (
 )
 from epochgate.predicate.validators import MAX_REFUSALS, READING_TASK, get_request_type
 from epochgate.schemas import Heartbeat, Tensor
-from fixtures.seed_listing import hypertensor_consensus_predicate
-from people import (
+from tests.fixtures.upstream_listing import hypertensor_consensus_predicate
+from tests.support.identities import (
     NETWORK,
     TIMING,
     alice,
@@ -529,7 +529,7 @@ def test_the_listing_composes_with_the_default_policy(
     monkeypatch: pytest.MonkeyPatch, block: int, is_admitted: bool
 ) -> None:
     now = moment(block)
-    monkeypatch.setattr("fixtures.seed_listing.get_dht_time", lambda: now.time_seconds)
+    monkeypatch.setattr("tests.fixtures.upstream_listing.get_dht_time", lambda: now.time_seconds)
     judge = compose(
         INFERENCE_POLICY, HypertensorPredicateValidator(hypertensor_consensus_predicate())
     )
@@ -606,7 +606,9 @@ def test_the_listing_alone_judges_on_our_engine(monkeypatch: pytest.MonkeyPatch)
     judge = plain(HypertensorPredicateValidator(hypertensor_consensus_predicate()))
     for block, is_admitted in ((15, True), (16, False)):
         now = moment(block)
-        monkeypatch.setattr("fixtures.seed_listing.get_dht_time", lambda now=now: now.time_seconds)
+        monkeypatch.setattr(
+            "tests.fixtures.upstream_listing.get_dht_time", lambda now=now: now.time_seconds
+        )
         payload = MSGPackSerializer.dumps(save(real_torch.rand(2, 2)))
         record = sign(victor, f"consensus-epoch_{EPOCH}", payload, now.time_seconds + 650)
         assert bool(judge.admit(record, now)) is is_admitted

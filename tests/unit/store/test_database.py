@@ -24,7 +24,7 @@ from epochgate.core.record import Record, compute_key
 from epochgate.core.storage_usage import Usage
 from epochgate.keys import SigningKey
 from epochgate.store.database import NodeDatabase, NodeDatabaseError
-from people import NETWORK, alice, bob, carol, sign, vera, victor, vito
+from tests.support.identities import NETWORK, alice, bob, carol, sign, vera, victor, vito
 
 NOW_SECONDS = 1_700_000_000.0
 LATER_SECONDS = NOW_SECONDS + 600

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from epochgate.core.limits import Allowance, Limits, Rate
 from epochgate.store.rate_limit import MAX_STRANGERS, RateLimiter, TokenBucket
-from people import alice, bob, meet
+from tests.support.identities import alice, bob, key_of
 
 FEW = Allowance(Rate(1.0, 2.0), Rate(1000.0, 1000.0))
 
@@ -81,8 +81,8 @@ def test_who_was_told_to_wait_is_known_until_then_whatever_the_clock_does() -> N
 
 def test_strangers_share_what_all_of_them_have() -> None:
     limiter = RateLimiter(Limits(stranger=FEW, strangers=Allowance(Rate(1.0, 3.0), Rate(1e6, 1e6))))
-    carol = meet("carol").author
-    dave = meet("dave").author
+    carol = key_of("carol").author
+    dave = key_of("dave").author
     assert [ask(limiter, carol, 10.0, is_member=False) for _ in range(3)] == [0, 0, 1.0]
     assert [ask(limiter, dave, 10.0, is_member=False) for _ in range(2)] == [0, 1.0]
     assert ask(limiter, alice.author, 10.0) == 0

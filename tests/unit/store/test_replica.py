@@ -36,8 +36,8 @@ from epochgate.store.wire import (
     decode_reply,
     encode,
 )
-from people import meet
-from town import (
+from tests.support.identities import key_of
+from tests.support.store_cluster import (
     HEARTBEAT,
     LARGE,
     LARGE_BYTES,
@@ -46,12 +46,12 @@ from town import (
     NOTE,
     OTHER,
     POLICY,
-    Line,
-    Neighbour,
-    Town,
+    ClusterNode,
+    StoreCluster,
+    SwitchableHandler,
 )
 
-mallory = meet("mallory")
+mallory = key_of("mallory")
 """Nobody's member."""
 FEW = Allowance(Rate(1.0, 3.0), Rate(1e6, 1e6))
 NONE = Allowance(Rate(0.001, 0.0), Rate(0.001, 0.0))
@@ -63,29 +63,33 @@ class StoppedClock:
 
 
 @pytest.fixture
-async def town(tmp_path: Path) -> AsyncIterator[Town]:
+async def cluster(tmp_path: Path) -> AsyncIterator[StoreCluster]:
     hub = Hub(random.Random(0), max_message_bytes=MAX_MESSAGE_BYTES)
-    lines = [(name, await Line.lay(hub.join(meet(name).author))) for name in NAMES[:4]]
-    town = await Town.settle(tmp_path, StoppedClock(), lines, Line(hub.join(mallory.author)))
-    yield town
-    await town.close()
+    handlers = [
+        (name, await SwitchableHandler.attach(hub.join(key_of(name).author))) for name in NAMES[:4]
+    ]
+    cluster = await StoreCluster.start(
+        tmp_path, StoppedClock(), handlers, SwitchableHandler(hub.join(mallory.author))
+    )
+    yield cluster
+    await cluster.close()
 
 
 @pytest.fixture
-def alice(town: Town) -> Neighbour:
-    return town.neighbours[0]
+def alice(cluster: StoreCluster) -> ClusterNode:
+    return cluster.nodes[0]
 
 
 @pytest.fixture
-def bob(town: Town) -> Neighbour:
-    return town.neighbours[1]
+def bob(cluster: StoreCluster) -> ClusterNode:
+    return cluster.nodes[1]
 
 
 async def ask(replica: Replica, sender: bytes, request: Request) -> Reply:
     return decode_reply(await replica.handle(sender, encode(request)))
 
 
-def make_replica(them: Neighbour, policy: Policy = POLICY, **changes: object) -> Replica:
+def make_replica(them: ClusterNode, policy: Policy = POLICY, **changes: object) -> Replica:
     """Another replica of the same node."""
     parts: dict[str, object] = {
         "database": them.database,
@@ -96,15 +100,15 @@ def make_replica(them: Neighbour, policy: Policy = POLICY, **changes: object) ->
     return Replica(them.key, policy, **parts)  # type: ignore[arg-type]
 
 
-def make_limited(them: Neighbour, limits: Limits) -> Replica:
+def make_limited(them: ClusterNode, limits: Limits) -> Replica:
     """Another replica of the same node, as if its policy had declared these limits."""
     policy = Policy(*POLICY.rules, limits=limits)
-    them.town.schedule.policy = policy
+    them.cluster.schedule.policy = policy
     return make_replica(them, policy)
 
 
 async def test_a_strangers_post_is_turned_away_before_it_is_decoded(
-    alice: Neighbour, bob: Neighbour
+    alice: ClusterNode, bob: ClusterNode
 ) -> None:
     for data in (
         encode(Post(alice.write(NOTE))),
@@ -121,7 +125,7 @@ async def test_a_strangers_post_is_turned_away_before_it_is_decoded(
 
 
 async def test_no_decoder_sees_a_strangers_post_however_long_it_is(
-    alice: Neighbour, bob: Neighbour, monkeypatch: pytest.MonkeyPatch
+    alice: ClusterNode, bob: ClusterNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def decode(_data: bytes) -> Request:
         raise AssertionError("somebody decoded it")
@@ -144,7 +148,7 @@ async def test_no_decoder_sees_a_strangers_post_however_long_it_is(
         )
 
 
-async def test_a_stranger_may_read_a_little(alice: Neighbour, bob: Neighbour) -> None:
+async def test_a_stranger_may_read_a_little(alice: ClusterNode, bob: ClusterNode) -> None:
     record = alice.write(NOTE)
     await ask(bob.replica, alice.author, Post(record))
     replica = make_limited(bob, Limits(stranger=FEW))
@@ -155,26 +159,26 @@ async def test_a_stranger_may_read_a_little(alice: Neighbour, bob: Neighbour) ->
     refused = await ask(replica, mallory.author, List(record.key))
     assert refused == Refused("rate", None, "fewer requests, or smaller ones", None, None, 1.0)
     assert isinstance(
-        await ask(replica, meet("another stranger").author, List(record.key)), Listing
+        await ask(replica, key_of("another stranger").author, List(record.key)), Listing
     )
-    bob.town.clock.ahead_seconds += 1.0
+    bob.cluster.clock.ahead_seconds += 1.0
     assert isinstance(await ask(replica, mallory.author, List(record.key)), Listing)
 
 
 async def test_a_flood_by_one_member_leaves_the_others_their_share(
-    town: Town, alice: Neighbour, bob: Neighbour
+    cluster: StoreCluster, alice: ClusterNode, bob: ClusterNode
 ) -> None:
     replica = make_limited(bob, Limits(member=FEW, spare=FEW))
-    key = town.get_key_rule(NOTE, 0, alice).key
+    key = cluster.get_key_rule(NOTE, 0, alice).key
     for _ in range(6):
         assert isinstance(await ask(replica, alice.author, List(key)), Listing)
     assert isinstance(await ask(replica, alice.author, List(key)), Refused)
-    carol = town.neighbours[2]
+    carol = cluster.nodes[2]
     assert isinstance(await ask(replica, carol.author, Post(carol.write(NOTE))), Posted)
 
 
 async def test_who_was_told_to_wait_and_does_not_costs_no_look_at_anything(
-    alice: Neighbour, bob: Neighbour, monkeypatch: pytest.MonkeyPatch
+    alice: ClusterNode, bob: ClusterNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor is it heard sooner or later for its haste."""
     replica = make_limited(
@@ -187,11 +191,11 @@ async def test_who_was_told_to_wait_and_does_not_costs_no_look_at_anything(
         blind.setattr(bob.chain_clock, "get_evaluation_context", None)
         assert [await ask(replica, alice.author, List(key)) for _ in range(3)] == [refused] * 3
     assert replica.denied == {Reason.RATE: 4}
-    bob.town.clock.ahead_seconds += 1.0
+    bob.cluster.clock.ahead_seconds += 1.0
     assert isinstance(await ask(replica, alice.author, List(key)), Listing)
 
 
-async def test_what_is_read_is_paid_for_by_its_bytes(alice: Neighbour, bob: Neighbour) -> None:
+async def test_what_is_read_is_paid_for_by_its_bytes(alice: ClusterNode, bob: ClusterNode) -> None:
     record = alice.write(LARGE, bytes(LARGE_BYTES))
     narrow = Allowance(Rate(1000.0, 1000.0), Rate(LARGE_BYTES, LARGE_BYTES))
     replica = make_limited(bob, Limits(member=narrow, spare=NONE))
@@ -199,12 +203,12 @@ async def test_what_is_read_is_paid_for_by_its_bytes(alice: Neighbour, bob: Neig
     refused = await ask(replica, alice.author, List(record.key))
     assert isinstance(refused, Refused)
     assert refused.reason == "rate"
-    bob.town.clock.ahead_seconds += 1.0
+    bob.cluster.clock.ahead_seconds += 1.0
     assert isinstance(await ask(replica, alice.author, Fetch(record.key, (alice.author,))), Values)
     assert isinstance(await ask(replica, alice.author, List(record.key)), Refused)
 
 
-async def test_a_nodes_own_requests_are_never_too_many(bob: Neighbour) -> None:
+async def test_a_nodes_own_requests_are_never_too_many(bob: ClusterNode) -> None:
     replica = make_limited(bob, Limits(member=NONE, spare=NONE))
     assert isinstance(await ask(replica, bob.author, Post(bob.write(NOTE))), Posted)
 
@@ -223,7 +227,7 @@ async def test_a_nodes_own_requests_are_never_too_many(bob: Neighbour) -> None:
     ],
 )
 async def test_what_is_no_request_is_refused_as_malformed(
-    data: bytes, alice: Neighbour, bob: Neighbour
+    data: bytes, alice: ClusterNode, bob: ClusterNode
 ) -> None:
     refused = decode_reply(await bob.replica.handle(alice.author, data))
     assert isinstance(refused, Refused)
@@ -233,7 +237,7 @@ async def test_what_is_no_request_is_refused_as_malformed(
 
 
 async def test_an_exception_in_a_judge_is_a_refusal(
-    alice: Neighbour, bob: Neighbour, caplog: pytest.LogCaptureFixture
+    alice: ClusterNode, bob: ClusterNode, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Clumsy(Policy):
         def admit(self, _record: Record, _now: EvaluationContext) -> Verdict:
@@ -247,8 +251,12 @@ async def test_an_exception_in_a_judge_is_a_refusal(
     assert "secret inner workings" in caplog.text
 
 
-async def test_before_the_first_roster_nothing_is_judged(alice: Neighbour, bob: Neighbour) -> None:
-    chain_clock = ChainClock(bob.town.chain, bob.town.clock, EpochSchedule(POLICY), bob.database)
+async def test_before_the_first_roster_nothing_is_judged(
+    alice: ClusterNode, bob: ClusterNode
+) -> None:
+    chain_clock = ChainClock(
+        bob.cluster.chain, bob.cluster.clock, EpochSchedule(POLICY), bob.database
+    )
     refused = await ask(
         make_replica(bob, chain_clock=chain_clock), alice.author, Post(alice.write(NOTE))
     )
@@ -256,15 +264,15 @@ async def test_before_the_first_roster_nothing_is_judged(alice: Neighbour, bob: 
 
 
 async def test_without_the_epochs_roster_posts_wait_and_reads_go_on(
-    alice: Neighbour, bob: Neighbour
+    alice: ClusterNode, bob: ClusterNode
 ) -> None:
     record = alice.write(NOTE)
     beat = alice.write(HEARTBEAT)
     await ask(bob.replica, alice.author, Post(record))
-    town = bob.town
-    town.clock.ahead_seconds += 100 * 6.0
+    cluster = bob.cluster
+    cluster.clock.ahead_seconds += 100 * 6.0
     note = alice.key.sign_record(
-        town.chain.network_id, compute_key("note_epoch_1"), bytes(32), beat.expiration_time
+        cluster.chain.network_id, compute_key("note_epoch_1"), bytes(32), beat.expiration_time
     )
     for posted, rule in ((beat, "hoster"), (note, None)):
         refused = await ask(bob.replica, alice.author, Post(posted))
@@ -276,11 +284,13 @@ async def test_without_the_epochs_roster_posts_wait_and_reads_go_on(
 async def test_only_a_keys_replicas_take_it(tmp_path: Path) -> None:
     hub = Hub(random.Random(0), max_message_bytes=MAX_MESSAGE_BYTES)
     names = [f"author {number}" for number in range(15)]
-    lines = [(name, Line(hub.join(meet(name).author))) for name in names]
-    town = await Town.settle(tmp_path, StoppedClock(), lines, Line(hub.join(mallory.author)))
-    author = town.neighbours[0]
-    replicas = town.get_key_rule(NOTE, 0, author).replica_set.replicas
-    for them in town.neighbours:
+    handlers = [(name, SwitchableHandler(hub.join(key_of(name).author))) for name in names]
+    cluster = await StoreCluster.start(
+        tmp_path, StoppedClock(), handlers, SwitchableHandler(hub.join(mallory.author))
+    )
+    author = cluster.nodes[0]
+    replicas = cluster.get_key_rule(NOTE, 0, author).replica_set.replicas
+    for them in cluster.nodes:
         reply = await ask(them.replica, author.author, Post(author.write(NOTE)))
         if them.author in replicas:
             assert isinstance(reply, Posted)
@@ -289,11 +299,11 @@ async def test_only_a_keys_replicas_take_it(tmp_path: Path) -> None:
                 "not-replica", "note_epoch_0", "one of the key's 13 replicas", them.author.hex()
             )
             assert not them.database.held
-    await town.close()
+    await cluster.close()
 
 
 async def test_evidence_is_kept_only_of_what_the_author_signed(
-    alice: Neighbour, bob: Neighbour
+    alice: ClusterNode, bob: ClusterNode
 ) -> None:
     first = alice.write(NOTE, b"1" * 32)
     second = alice.write(NOTE, b"2" * 32)
@@ -307,15 +317,15 @@ async def test_evidence_is_kept_only_of_what_the_author_signed(
 
 
 async def test_a_receipt_says_when_the_record_came_and_is_the_same_ever_after(
-    alice: Neighbour, bob: Neighbour
+    alice: ClusterNode, bob: ClusterNode
 ) -> None:
     record = alice.write(NOTE)
     posted = await ask(bob.replica, alice.author, Post(record))
     assert isinstance(posted, Posted)
-    rule = bob.town.get_key_rule(NOTE, 0, alice).receipt_rule
+    rule = bob.cluster.get_key_rule(NOTE, 0, alice).receipt_rule
     assert rule.compute_signers(compute_record_id(record), [posted.receipt]) == {bob.author}
     assert (posted.receipt.epoch, posted.receipt.block) == (0, 21)
-    await bob.town.move_to(50)
+    await bob.cluster.advance_to(50)
     assert await ask(bob.replica, alice.author, Post(record)) == posted
     assert bob.replica.take_counts() == (1, {})
     assert bob.replica.take_counts() == (0, {})
@@ -342,7 +352,7 @@ async def test_a_receipt_says_when_the_record_came_and_is_the_same_ever_after(
     ],
 )
 async def test_an_authors_room_is_its_own_and_ends(
-    limits: Limits, expected: str, observed: str, alice: Neighbour, bob: Neighbour
+    limits: Limits, expected: str, observed: str, alice: ClusterNode, bob: ClusterNode
 ) -> None:
     """A town of four, whose records are held for three epochs: a twelfth of the total each."""
     await ask(bob.replica, alice.author, Post(alice.write(NOTE)))
@@ -351,11 +361,13 @@ async def test_an_authors_room_is_its_own_and_ends(
     assert await ask(replica, alice.author, Post(alice.write(OTHER))) == Refused(
         "quota", "other_epoch_0", expected, observed
     )
-    carol = bob.town.neighbours[2]
+    carol = bob.cluster.nodes[2]
     assert isinstance(await ask(replica, carol.author, Post(carol.write(OTHER))), Posted)
 
 
-async def test_what_is_refused_takes_no_room(town: Town, alice: Neighbour, bob: Neighbour) -> None:
+async def test_what_is_refused_takes_no_room(
+    cluster: StoreCluster, alice: ClusterNode, bob: ClusterNode
+) -> None:
     replica = make_limited(bob, Limits(author=Quota(1, 1 << 20)))
     forged = msgspec.structs.replace(alice.write(OTHER), value=bytes(96))
     for refused in (
@@ -369,7 +381,7 @@ async def test_what_is_refused_takes_no_room(town: Town, alice: Neighbour, bob: 
 
 
 async def test_a_keys_room_is_parted_among_its_authors(
-    town: Town, alice: Neighbour, bob: Neighbour
+    cluster: StoreCluster, alice: ClusterNode, bob: ClusterNode
 ) -> None:
     """A note has 96 bytes; what one author leaves, no other may take."""
     replica = make_limited(bob, Limits(key=Quota(9, 383)))
@@ -378,12 +390,12 @@ async def test_a_keys_room_is_parted_among_its_authors(
         "quota", "note_epoch_0", "at most 95 bytes an author under a key", "96 bytes"
     )
     replica = make_limited(bob, Limits(key=Quota(4, 4 * 96)))
-    for them in town.neighbours:
+    for them in cluster.nodes:
         assert isinstance(await ask(replica, them.author, Post(them.write(NOTE))), Posted)
 
 
 async def test_what_a_replica_holds_in_all_ends_whatever_the_shares_say(
-    alice: Neighbour, bob: Neighbour
+    alice: ClusterNode, bob: ClusterNode
 ) -> None:
     """Here by records of an epoch that was never let go."""
     note = alice.write(NOTE)
@@ -400,12 +412,12 @@ async def test_what_a_replica_holds_in_all_ends_whatever_the_shares_say(
 
 
 async def test_a_key_takes_no_more_records_than_its_limit(
-    town: Town, alice: Neighbour, bob: Neighbour
+    cluster: StoreCluster, alice: ClusterNode, bob: ClusterNode
 ) -> None:
     """A roster that outgrew its policy: who comes first is served."""
     replica = make_limited(bob, Limits(key=Quota(1, 1 << 20)))
     assert isinstance(await ask(replica, alice.author, Post(alice.write(NOTE))), Posted)
-    carol = town.neighbours[2]
+    carol = cluster.nodes[2]
     refused = await ask(replica, carol.author, Post(carol.write(NOTE)))
     assert refused == Refused(
         "quota",
@@ -415,24 +427,26 @@ async def test_a_key_takes_no_more_records_than_its_limit(
     )
 
 
-async def test_renewing_a_record_takes_no_more_room(alice: Neighbour, bob: Neighbour) -> None:
+async def test_renewing_a_record_takes_no_more_room(alice: ClusterNode, bob: ClusterNode) -> None:
     replica = make_limited(bob, Limits(author=Quota(1, 1 << 20)))
     for lifetime_seconds in (100, 200, 300):
         beat = alice.write(HEARTBEAT, lifetime_seconds=lifetime_seconds)
         assert isinstance(await ask(replica, alice.author, Post(beat)), Posted)
 
 
-async def test_what_no_reply_could_hold_is_not_stored(alice: Neighbour, bob: Neighbour) -> None:
+async def test_what_no_reply_could_hold_is_not_stored(alice: ClusterNode, bob: ClusterNode) -> None:
     replica = make_replica(bob, max_message_bytes=LARGE_BYTES)
     refused = await ask(replica, alice.author, Post(alice.write(LARGE, bytes(LARGE_BYTES))))
     assert isinstance(refused, Refused)
     assert refused.reason == "too-large"
 
 
-async def test_listings_and_values_come_in_pages_that_fit(town: Town, bob: Neighbour) -> None:
+async def test_listings_and_values_come_in_pages_that_fit(
+    cluster: StoreCluster, bob: ClusterNode
+) -> None:
     limit = 4096 + 2 * 320 + 100
-    records = [them.write(NOTE) for them in town.neighbours]
-    for them, record in zip(town.neighbours, records, strict=True):
+    records = [them.write(NOTE) for them in cluster.nodes]
+    for them, record in zip(cluster.nodes, records, strict=True):
         await ask(bob.replica, them.author, Post(record))
     replica = make_replica(bob, max_message_bytes=limit)
     authors: list[bytes] = []
@@ -448,7 +462,7 @@ async def test_listings_and_values_come_in_pages_that_fit(town: Town, bob: Neigh
         pages += 1
         if page.is_last:
             break
-    assert authors == sorted(them.author for them in town.neighbours)
+    assert authors == sorted(them.author for them in cluster.nodes)
     assert pages == 2
     values = await ask(replica, bob.author, Fetch(records[0].key, tuple(authors)))
     assert isinstance(values, Values)
@@ -457,16 +471,16 @@ async def test_listings_and_values_come_in_pages_that_fit(town: Town, bob: Neigh
 
 
 async def test_what_has_expired_is_neither_listed_nor_handed_out(
-    alice: Neighbour, bob: Neighbour
+    alice: ClusterNode, bob: ClusterNode
 ) -> None:
     record = alice.write(HEARTBEAT, lifetime_seconds=10)
     await ask(bob.replica, alice.author, Post(record))
-    bob.town.clock.ahead_seconds += 10
+    bob.cluster.clock.ahead_seconds += 10
     assert await ask(bob.replica, alice.author, List(record.key)) == Listing((), is_last=True)
     assert await ask(bob.replica, alice.author, Fetch(record.key, (alice.author,))) == Values(())
 
 
-async def test_a_submitters_set_is_shown_in_pages(alice: Neighbour, bob: Neighbour) -> None:
+async def test_a_submitters_set_is_shown_in_pages(alice: ClusterNode, bob: ClusterNode) -> None:
     record = alice.write(LARGE, bytes(LARGE_BYTES))
     proof = Proof(record, (Receipt(bob.author, 0, 20, bytes(64)),))
     bob.replica.show_set(1, [proof] * 3, [(record, record)] * 2)
@@ -488,11 +502,11 @@ async def test_a_submitters_set_is_shown_in_pages(alice: Neighbour, bob: Neighbo
 
 
 async def test_who_left_the_roster_posts_no_more(
-    tmp_path: Path, alice: Neighbour, bob: Neighbour
+    tmp_path: Path, alice: ClusterNode, bob: ClusterNode
 ) -> None:
-    town = bob.town
-    town.chain.deregister(alice.author)
-    await town.move_to(20, epoch=1)
+    cluster = bob.cluster
+    cluster.chain.deregister(alice.author)
+    await cluster.advance_to(20, epoch=1)
     refused = await ask(bob.replica, alice.author, Post(alice.write(NOTE, epoch=1)))
     assert isinstance(refused, Refused)
     assert refused.reason == "not-on-roster"
@@ -500,35 +514,39 @@ async def test_who_left_the_roster_posts_no_more(
 
 
 async def test_who_left_the_roster_reads_no_more_than_any_stranger(
-    alice: Neighbour, bob: Neighbour
+    alice: ClusterNode, bob: ClusterNode
 ) -> None:
-    town = bob.town
+    cluster = bob.cluster
     key = alice.write(NOTE).key
     replica = make_limited(bob, Limits(stranger=FEW))
     for _ in range(5):
         assert isinstance(await ask(replica, alice.author, List(key)), Listing)
-    town.chain.deregister(alice.author)
-    await town.move_to(20, epoch=1)
+    cluster.chain.deregister(alice.author)
+    await cluster.advance_to(20, epoch=1)
     replies = [await ask(replica, alice.author, List(key)) for _ in range(5)]
     assert [isinstance(reply, Listing) for reply in replies] == [True] * 3 + [False] * 2
 
 
-async def test_who_comes_back_to_the_roster_begins_anew(alice: Neighbour, bob: Neighbour) -> None:
-    town = bob.town
+async def test_who_comes_back_to_the_roster_begins_anew(
+    alice: ClusterNode, bob: ClusterNode
+) -> None:
+    cluster = bob.cluster
     key = alice.write(NOTE).key
     slow = Allowance(Rate(1e-9, 1.0), Rate(1e9, 1e9))
     replica = make_limited(bob, Limits(member=slow, spare=NONE))
     assert isinstance(await ask(replica, alice.author, List(key)), Listing)
     assert isinstance(await ask(replica, alice.author, List(key)), Refused)
-    town.chain.deregister(alice.author)
-    await town.move_to(20, epoch=1)
-    await ask(replica, town.neighbours[2].author, List(key))
-    town.chain.register(alice.author, HOSTER)
-    await town.move_to(20, epoch=2)
+    cluster.chain.deregister(alice.author)
+    await cluster.advance_to(20, epoch=1)
+    await ask(replica, cluster.nodes[2].author, List(key))
+    cluster.chain.register(alice.author, HOSTER)
+    await cluster.advance_to(20, epoch=2)
     assert isinstance(await ask(replica, alice.author, List(key)), Listing)
 
 
-async def test_nothing_is_handed_out_that_is_not_on_disk(alice: Neighbour, bob: Neighbour) -> None:
+async def test_nothing_is_handed_out_that_is_not_on_disk(
+    alice: ClusterNode, bob: ClusterNode
+) -> None:
     class FullDisk(NodeDatabase):
         def keep(self, *_arguments: object) -> None:
             raise OSError("no space left")

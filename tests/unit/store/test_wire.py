@@ -33,7 +33,7 @@ from epochgate.store.wire import (
     encode,
     is_read,
 )
-from people import alice, bob
+from tests.support.identities import alice, bob
 
 RECORD = Record(bytes(20), alice.author, b"v" * 96, 1.7e9)
 RECEIPT = Receipt(bob.author, (1 << 63) - 1, (1 << 63) - 1, bytes(64))

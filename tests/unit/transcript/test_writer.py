@@ -23,7 +23,7 @@ from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.transcript.budget import REFUSALS_PER_SENDER
 from epochgate.transcript.reader import Damage, TranscriptError, find_transcript, read_transcript
 from epochgate.transcript.writer import TranscriptWriter
-from people import GENESIS_SECONDS, alice, bob, carol, dave, make_context, sign
+from tests.support.identities import GENESIS_SECONDS, alice, bob, carol, dave, make_context, sign
 
 CAPACITY = Capacity(1 << 20, Limits(author=Quota(3, 1 << 16)), 3)
 RECEIPT = Receipt(carol.author, 0, 1001, bytes(64))

@@ -8,10 +8,16 @@ from pathlib import Path
 
 from epochgate.engine.memory import Hub, Links
 from epochgate.engine.virtual_time import VirtualClock, run_virtually
-from people import meet
-from town import MAX_MESSAGE_BYTES, NAMES, VISITOR, Line, Town
+from tests.support.identities import key_of
+from tests.support.store_cluster import (
+    MAX_MESSAGE_BYTES,
+    NAMES,
+    OUTSIDER,
+    StoreCluster,
+    SwitchableHandler,
+)
 
-Story = Callable[[Town], Awaitable[None]]
+Story = Callable[[StoreCluster], Awaitable[None]]
 
 
 def live(
@@ -28,13 +34,16 @@ def live(
 
     async def main(rng: random.Random) -> None:
         hub = Hub(rng, latency_seconds, max_message_bytes=MAX_MESSAGE_BYTES)
-        lines = [(name, await Line.lay(hub.join(meet(name).author))) for name in names[:size]]
-        visitors = await Line.lay(hub.join(meet(VISITOR).author))
-        town = await Town.settle(folder, VirtualClock(), lines, visitors)
+        handlers = [
+            (name, await SwitchableHandler.attach(hub.join(key_of(name).author)))
+            for name in names[:size]
+        ]
+        outsiders = await SwitchableHandler.attach(hub.join(key_of(OUTSIDER).author))
+        cluster = await StoreCluster.start(folder, VirtualClock(), handlers, outsiders)
         hub.links = Links(latency_seconds, loss)
         try:
-            await story(town)
+            await story(cluster)
         finally:
-            await town.close()
+            await cluster.close()
 
     run_virtually(main)

@@ -78,7 +78,7 @@ LAG_BLOCKS = 2
 
 
 @dataclass(frozen=True)
-class World:
+class ReferenceState:
     """All that a verdict depends on beside the record. Seconds are exact, `held` maps (key, author)
     to an expiry.
     """
@@ -95,35 +95,35 @@ class World:
     held: dict[tuple[bytes, bytes], Fraction] = field(default_factory=dict)
 
 
-def judge(record: Record, world: World) -> Reason | None:
+def judge(record: Record, state: ReferenceState) -> Reason | None:
     """Why the record is refused; None where it is admitted."""
     if len(record.value) > max(row.most_bytes for row in TABLE):
         return Reason.TOO_LARGE
-    found = find_row(record.key, world)
+    found = find_row(record.key, state)
     if found is None:
         return Reason.UNKNOWN_KEY
     row, epoch = found
     if len(record.value) > row.most_bytes:
         return Reason.TOO_LARGE
-    if world.is_stale:
+    if state.is_stale:
         return Reason.CHAIN_STALE
     return (
-        judge_window(row, epoch, world)
-        or judge_expiry(row, epoch, record, world)
-        or judge_author(row, epoch, record, world)
-        or judge_content(row, epoch, record, world)
+        judge_window(row, epoch, state)
+        or judge_expiry(row, epoch, record, state)
+        or judge_author(row, epoch, record, state)
+        or judge_content(row, epoch, record, state)
     )
 
 
-def get_epoch(world: World) -> int:
-    return 0 if not is_started(world) else (world.block - (world.slot or 0)) // world.length
+def get_epoch(state: ReferenceState) -> int:
+    return 0 if not is_started(state) else (state.block - (state.slot or 0)) // state.length
 
 
-def is_started(world: World) -> bool:
-    return world.slot is not None and world.block >= world.slot
+def is_started(state: ReferenceState) -> bool:
+    return state.slot is not None and state.block >= state.slot
 
 
-def find_row(key: bytes, world: World) -> tuple[Row, int | None] | None:
+def find_row(key: bytes, state: ReferenceState) -> tuple[Row, int | None] | None:
     """A key is known by trying every legal name; of neighbouring epochs only to say early
     or late.
     """
@@ -131,8 +131,8 @@ def find_row(key: bytes, world: World) -> tuple[Row, int | None] | None:
         if "{}" not in row.name:
             if key == digest_name(row.name):
                 return row, None
-        elif is_started(world):
-            for epoch in range(max(0, get_epoch(world) - 2), get_epoch(world) + 2):
+        elif is_started(state):
+            for epoch in range(max(0, get_epoch(state) - 2), get_epoch(state) + 2):
                 if key == digest_name(row.name.format(epoch)):
                     return row, epoch
     return None
@@ -142,56 +142,62 @@ def digest_name(name: str) -> bytes:
     return hashlib.sha1(msgpack.packb(name), usedforsecurity=False).digest()
 
 
-def judge_window(row: Row, epoch: int | None, world: World) -> Reason | None:
+def judge_window(row: Row, epoch: int | None, state: ReferenceState) -> Reason | None:
     if epoch is None:
         return None
-    elapsed = world.block - (world.slot or 0) - epoch * world.length
-    passed = Fraction(elapsed, world.length)
+    elapsed = state.block - (state.slot or 0) - epoch * state.length
+    passed = Fraction(elapsed, state.length)
     if passed < row.first or (row.after and passed == row.first):
         return Reason.EARLY
-    return Reason.LATE if passed > row.last or elapsed >= world.length else None
+    return Reason.LATE if passed > row.last or elapsed >= state.length else None
 
 
-def judge_expiry(row: Row, epoch: int | None, record: Record, world: World) -> Reason | None:
+def judge_expiry(
+    row: Row, epoch: int | None, record: Record, state: ReferenceState
+) -> Reason | None:
     if not math.isfinite(record.expiration_time):
         return Reason.EXPIRY
-    left_seconds = Fraction(record.expiration_time) - world.now_seconds
-    if not 0 < left_seconds <= row.epochs * world.length * world.block_seconds:
+    left_seconds = Fraction(record.expiration_time) - state.now_seconds
+    if not 0 < left_seconds <= row.epochs * state.length * state.block_seconds:
         return Reason.EXPIRY
     if row.read_until is not None and epoch is not None:
         read_block = (
-            (world.slot or 0) + epoch * world.length + math.floor(row.read_until * world.length)
+            (state.slot or 0) + epoch * state.length + math.floor(row.read_until * state.length)
         )
-        if left_seconds < (read_block - world.block - LAG_BLOCKS) * world.block_seconds:
+        if left_seconds < (read_block - state.block - LAG_BLOCKS) * state.block_seconds:
             return Reason.EXPIRY
     return None
 
 
-def judge_author(row: Row, epoch: int | None, record: Record, world: World) -> Reason | None:
-    roles = {member.author: member.roles for member in world.roster.members}
+def judge_author(
+    row: Row, epoch: int | None, record: Record, state: ReferenceState
+) -> Reason | None:
+    roles = {member.author: member.roles for member in state.roster.members}
     if record.author not in roles:
         return Reason.NOT_ON_ROSTER
     is_elected = (
-        row.name.startswith("consensus") and record.author == world.elected
+        row.name.startswith("consensus") and record.author == state.elected
     )  # the chain may elect a hoster
     if not roles[record.author] & row.by and not is_elected:
         return Reason.WRONG_ROLE
-    if row.name.startswith("consensus") and record.author != world.elected:
+    if row.name.startswith("consensus") and record.author != state.elected:
         passed = Fraction(
-            world.block - (world.slot or 0) - (epoch or 0) * world.length, world.length
+            state.block - (state.slot or 0) - (epoch or 0) * state.length, state.length
         )
-        if passed * world.length < math.floor(Fraction(1, 10) * world.length) + 1:
+        if passed * state.length < math.floor(Fraction(1, 10) * state.length) + 1:
             return Reason.NOT_ELECTED
-    held = world.held.get((record.key, record.author))
+    held = state.held.get((record.key, record.author))
     if held is not None and (row.once or Fraction(record.expiration_time) <= held):
         return Reason.ALREADY_THERE
     return None
 
 
-def judge_content(row: Row, epoch: int | None, record: Record, world: World) -> Reason | None:
+def judge_content(
+    row: Row, epoch: int | None, record: Record, state: ReferenceState
+) -> Reason | None:
     signature = record.value[:64]
     payload = record.value[64:]
-    domain = b"epochgate/record/1\0" + struct.pack(">I", len(world.network)) + world.network
+    domain = b"epochgate/record/1\0" + struct.pack(">I", len(state.network)) + state.network
     message = (
         domain
         + record.key
@@ -204,17 +210,17 @@ def judge_content(row: Row, epoch: int | None, record: Record, world: World) -> 
     except (nacl.exceptions.BadSignatureError, nacl.exceptions.ValueError):
         return Reason.BAD_SIGNATURE
     try:
-        is_good = is_payload(row, epoch, payload, world)
+        is_good = is_payload(row, epoch, payload, state)
     except Exception:  # noqa: BLE001 - whatever a payload does to a plain reader, it is malformed
         is_good = False
     return None if is_good else Reason.MALFORMED
 
 
-def is_payload(row: Row, epoch: int | None, payload: bytes, world: World) -> bool:
+def is_payload(row: Row, epoch: int | None, payload: bytes, state: ReferenceState) -> bool:
     if row.name in ("hoster", "validator"):
         return is_heartbeat(payload)
     if row.name.startswith("consensus"):
-        return read_tensor(payload) == derive_challenge(world, epoch or 0)
+        return read_tensor(payload) == derive_challenge(state, epoch or 0)
     if "commit" in row.name:
         return len(payload) == 32
     if row.name.startswith("hoster-reveal"):
@@ -255,8 +261,8 @@ def read_tensor(payload: bytes) -> tuple[float, ...]:
     return values
 
 
-def derive_challenge(world: World, epoch: int) -> tuple[float, ...]:
-    fields = (world.network, struct.pack(">Q", epoch), world.roster.seed)
+def derive_challenge(state: ReferenceState, epoch: int) -> tuple[float, ...]:
+    fields = (state.network, struct.pack(">Q", epoch), state.roster.seed)
     text = b"epochgate/challenge/1\0" + b"".join(
         struct.pack(">I", len(part)) + part for part in fields
     )

@@ -27,7 +27,7 @@ from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import Challenger, Model, OnChain
 from epochgate.store.database import NodeDatabase
 from epochgate.transcript.writer import TranscriptWriter
-from people import meet
+from tests.support.identities import key_of
 
 BLOCKS_PER_EPOCH = 100
 BLOCK_SECONDS = 6.0
@@ -60,51 +60,51 @@ class NoModel:
         raise RuntimeError("there is no model here")
 
 
-class Resident:
+class SimNode:
     """One node of the world, running or not. It can be killed, and started again with what its
     ledger holds.
     """
 
-    def __init__(self, world: World, name: str, model: Model | None) -> None:
+    def __init__(self, subnet: SimSubnet, name: str, model: Model | None) -> None:
         self.name = name
-        self.key: SigningKey = meet(name)
+        self.key: SigningKey = key_of(name)
         self.peer_id = format_peer_id(self.key.author)
         self.facts: list[AnyEvent] = []
-        self._world = world
+        self._world = subnet
         self._model = model
-        self.challenger: Challenger | None = world.challengers.get(name)
+        self.challenger: Challenger | None = subnet.challengers.get(name)
         self._life: asyncio.Task[None] | None = None
         self._database: NodeDatabase | None = None
         self._network: MemoryNetwork | None = None
         self._recorder: TranscriptWriter | None = None
-        self._rng = random.Random(f"{world.seed} {name}")
-        self.clock = world.make_clock(name)
+        self._rng = random.Random(f"{subnet.seed} {name}")
+        self.clock = subnet.make_clock(name)
         self.node: Node | None = None
 
     async def start(self) -> None:
-        world = self._world
-        network = self._network = world.hub.join(self.key.author)
-        self._database = world.open_ledger(self)
-        if world.is_recorded:
+        subnet = self._world
+        network = self._network = subnet.hub.join(self.key.author)
+        self._database = subnet.open_ledger(self)
+        if subnet.is_recorded:
             self._recorder = TranscriptWriter(
-                self.transcript, "epochgate:INFERENCE_POLICY", functools.partial(world.hear, self)
+                self.transcript, "epochgate:INFERENCE_POLICY", functools.partial(subnet.hear, self)
             )
         self.node = Node(
-            chain=world.share_chain(self),
+            chain=subnet.share_chain(self),
             network=network,
             database=self._database,
             key=self.key,
-            policy=world.policy,
+            policy=subnet.policy,
             clock=self.clock,
             entropy=SeededEntropy(self._rng),
             compute=InlineCompute(),
             model=self._model,
             challenger=self.challenger,
-            emit=functools.partial(world.hear, self),
+            emit=functools.partial(subnet.hear, self),
             public_name=self.name,
             recorder=self._recorder,
         )
-        world.prepare(self, self.node)
+        subnet.prepare(self, self.node)
         await self.node.start()
         self._life = asyncio.create_task(self.node.run())
 
@@ -156,7 +156,7 @@ class Resident:
         return self._life is not None
 
 
-class World:
+class SimSubnet:
     """Hosters, validators and nodes in both roles, called by name; the subnet starts ten blocks
     after its chain.
     """
@@ -202,38 +202,38 @@ class World:
             | dict.fromkeys(both, HOSTER | VALIDATOR)
         )
         models = dict.fromkeys((*hosters, *both), HonestModel()) | (models or {})
-        self.residents = {name: Resident(self, name, models.get(name)) for name in roles}
+        self.nodes = {name: SimNode(self, name, models.get(name)) for name in roles}
         for name, role in roles.items():
-            self.chain.register(self.residents[name].key.author, role)
+            self.chain.register(self.nodes[name].key.author, role)
         self.chain.start(10)
 
     def make_clock(self, _name: str) -> VirtualClock:
         return self.clock
 
-    def share_chain(self, resident: Resident) -> LocalChain:
-        return self.chain.share(resident.key.author, resident.clock)
+    def share_chain(self, sim_node: SimNode) -> LocalChain:
+        return self.chain.share(sim_node.key.author, sim_node.clock)
 
-    def open_ledger(self, resident: Resident) -> NodeDatabase:
-        return NodeDatabase(self.folder / f"{resident.name}.sqlite" if self.is_on_disk else None)
+    def open_ledger(self, sim_node: SimNode) -> NodeDatabase:
+        return NodeDatabase(self.folder / f"{sim_node.name}.sqlite" if self.is_on_disk else None)
 
-    def hear(self, resident: Resident, fact: AnyEvent) -> None:
-        resident.facts.append(fact)
+    def hear(self, sim_node: SimNode, fact: AnyEvent) -> None:
+        sim_node.facts.append(fact)
 
-    def prepare(self, resident: Resident, node: Node) -> None:
+    def prepare(self, sim_node: SimNode, node: Node) -> None:
         """What is done to a node before it starts: nothing, but in worlds with villains and
         umpires.
         """
 
-    def __getitem__(self, name: str) -> Resident:
-        return self.residents[name]
+    def __getitem__(self, name: str) -> SimNode:
+        return self.nodes[name]
 
-    def get_running(self) -> list[Resident]:
-        return [resident for resident in self.residents.values() if resident.is_running]
+    def get_running(self) -> list[SimNode]:
+        return [sim_node for sim_node in self.nodes.values() if sim_node.is_running]
 
     async def start(self, *absent: str) -> None:
-        for name, resident in self.residents.items():
+        for name, sim_node in self.nodes.items():
             if name not in absent:
-                await resident.start()
+                await sim_node.start()
 
     async def run_until(self, epoch: int, percent: float = 0.0) -> None:
         """Let the world live until `percent` of `epoch` has passed."""
@@ -251,34 +251,32 @@ class World:
         assert on_chain is not None, f"nobody submitted in epoch {epoch}"
         return on_chain
 
-    async def get_elected(self, epoch: int) -> Resident:
+    async def get_elected(self, epoch: int) -> SimNode:
         """Only once the epoch has begun."""
         author = await self.chain.get_elected(epoch)
-        return next(
-            resident for resident in self.residents.values() if resident.key.author == author
-        )
+        return next(sim_node for sim_node in self.nodes.values() if sim_node.key.author == author)
 
     async def stop(self) -> None:
-        for resident in self.get_running():
-            await resident.stop()
+        for sim_node in self.get_running():
+            await sim_node.stop()
 
 
 def live(
-    folder: Path, story: Callable[[World], Awaitable[T]], *, seed: int = 0, **options: Any
+    folder: Path, story: Callable[[SimSubnet], Awaitable[T]], *, seed: int = 0, **options: Any
 ) -> T:
     """Make a world and let `story` happen in it, on virtual time."""
 
     async def main(_rng: random.Random) -> T:
-        return await story(World(folder, seed=seed, **options))
+        return await story(SimSubnet(folder, seed=seed, **options))
 
     return run_virtually(main, seed)
 
 
-async def assert_complete(world: World, epoch: int, *, without: tuple[str, ...] = ()) -> None:
+async def assert_complete(subnet: SimSubnet, epoch: int, *, without: tuple[str, ...] = ()) -> None:
     """Everybody but `without` did what it should about `epoch`, and agrees."""
-    present = [resident for name, resident in world.residents.items() if name not in without]
-    validators = [resident for resident in present if resident.name in VALIDATORS]
-    hosters = sorted(resident.peer_id for resident in present if resident.name in HOSTERS)
+    present = [sim_node for name, sim_node in subnet.nodes.items() if name not in without]
+    validators = [sim_node for sim_node in present if sim_node.name in VALIDATORS]
+    hosters = sorted(sim_node.peer_id for sim_node in present if sim_node.name in HOSTERS)
     for validator in validators:
         scored = validator.get(Scored, epoch)[-1]
         assert set(hosters) <= set(scored.commitments)
@@ -293,7 +291,7 @@ async def assert_complete(world: World, epoch: int, *, without: tuple[str, ...] 
         )
         == 1
     )
-    on_chain = await world.get_submission(epoch + 1)
-    attestors = {resident.key.author for resident in present} - {on_chain.submitter}
+    on_chain = await subnet.get_submission(epoch + 1)
+    attestors = {sim_node.key.author for sim_node in present} - {on_chain.submitter}
     assert attestors <= set(on_chain.attested_by)
     assert on_chain.is_attested

@@ -12,9 +12,6 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from devchain import COLDKEYS, LOOPBACK, SPEC_VARIABLE, DevChain
-from subnet import ChainSubnet
-
 from epochgate.chain.hypertensor.account import Account
 from epochgate.chain.hypertensor.chain import HypertensorChain
 from epochgate.devnet.summary import EpochSummary
@@ -22,6 +19,8 @@ from epochgate.devnet.supervisor import Devnet, DevnetError, Plan, make_console
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.observe.cast import Actor, Cast
 from epochgate.policies.inference import INFERENCE_POLICY
+from tests.chain.devchain import COLDKEYS, LOOPBACK, SPEC_VARIABLE, DevChain
+from tests.chain.subnet import ChainSubnet
 
 ROLES = ("hoster", "hoster", "hoster", "validator")
 BLOCK_SECONDS = 1.5

@@ -15,19 +15,19 @@ TIMING = Timing(slot=1000, blocks_per_epoch=100, block_seconds=6.0)
 GENESIS_SECONDS = 1_700_000_000.0
 
 
-def meet(name: str) -> SigningKey:
+def key_of(name: str) -> SigningKey:
     """The peer called `name`, always the same."""
     return SigningKey.from_seed(hashlib.sha256(name.encode()).digest())
 
 
-alice = meet("alice")
-bob = meet("bob")
-carol = meet("carol")
-dave = meet("dave")
+alice = key_of("alice")
+bob = key_of("bob")
+carol = key_of("carol")
+dave = key_of("dave")
 """Three hosters and a stranger ..."""
-victor = meet("victor")
-vera = meet("vera")
-vito = meet("vito")
+victor = key_of("victor")
+vera = key_of("vera")
+vito = key_of("vito")
 """... and three validators."""
 
 

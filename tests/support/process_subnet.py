@@ -29,7 +29,7 @@ READY_SECONDS = 90.0
 ROLES = {"hoster": HOSTER, "validator": VALIDATOR}
 
 
-class SmallSubnet:
+class ProcessSubnet:
     """Nodes named hoster-1, validator-1 ...; `addresses` and `get_prefix` put each on a host of its
     own.
     """
@@ -66,7 +66,7 @@ class SmallSubnet:
         self._announcers: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def live(self) -> AsyncIterator[SmallSubnet]:
+    async def live(self) -> AsyncIterator[ProcessSubnet]:
         """All nodes ready and the chain started. Ends every node it has started, whatever
         happens.
         """

@@ -20,7 +20,7 @@ from epochgate.observe.events import (
     Submitted,
     Verdicts,
 )
-from people import alice, bob, vera, victor
+from tests.support.identities import alice, bob, vera, victor
 
 ALICE, BOB, VICTOR, VERA = (format_peer_id(key.author) for key in (alice, bob, victor, vera))
 HOSTERS = [ALICE, BOB]

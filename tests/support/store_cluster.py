@@ -29,10 +29,10 @@ from epochgate.store.database import NodeDatabase
 from epochgate.store.repair import Repair
 from epochgate.store.replica import Replica
 from epochgate.store.wire import Fetch, Post, Reply, Request, decode_reply, decode_request, encode
-from people import meet
+from tests.support.identities import key_of
 
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank", "grace")
-VISITOR = "walter"
+OUTSIDER = "walter"
 LARGE_BYTES = 1 << 16
 MAX_MESSAGE_BYTES = 3 * LARGE_BYTES
 TIMEOUT_SECONDS = 2.0
@@ -70,11 +70,11 @@ LIMITS = Limits(stranger=Limits().member, strangers=Limits().spare)
 POLICY = Policy(HEARTBEAT, NOTE, OTHER, LARGE, OWN, OWN_LARGE, limits=LIMITS)
 
 
-Lie = Callable[["Neighbour", Request, Reply], Reply]
+Lie = Callable[["ClusterNode", Request, Reply], Reply]
 """What a dishonest replica makes of its honest reply."""
 
 
-class TownClock:
+class ClusterClock:
     """Another clock, moved on by the town."""
 
     def __init__(self, clock: Clock) -> None:
@@ -85,7 +85,7 @@ class TownClock:
         return self._clock.get_unix_seconds() + self.ahead_seconds
 
 
-class Line:
+class SwitchableHandler:
     """A peer's network, with a handler that may change: a port serves once, and neighbours come to
     lie.
     """
@@ -95,43 +95,43 @@ class Line:
         self.handler: Handler = _say_nothing
 
     @staticmethod
-    async def lay(network: Network) -> Line:
-        line = Line(network)
-        await network.serve(line._answer)
-        return line
+    async def attach(network: Network) -> SwitchableHandler:
+        handler = SwitchableHandler(network)
+        await network.serve(handler._answer)
+        return handler
 
     async def _answer(self, sender: bytes, message: bytes) -> bytes:
         return await self.handler(sender, message)
 
 
-class Neighbour:
+class ClusterNode:
     """One node: replica and store on a line."""
 
-    def __init__(self, town: Town, name: str, line: Line) -> None:
-        self.town = town
+    def __init__(self, cluster: StoreCluster, name: str, handler: SwitchableHandler) -> None:
+        self.cluster = cluster
         self.name = name
-        self.key: SigningKey = meet(name)
+        self.key: SigningKey = key_of(name)
         self.author = self.key.author
-        self.network = line.network
-        self._line = line
-        self._path = town.folder / f"{name}.sqlite"
+        self.network = handler.network
+        self._handler = handler
+        self._path = cluster.folder / f"{name}.sqlite"
         self.open()
 
     def open(self) -> None:
-        town = self.town
+        cluster = self.cluster
         network = self.network
         self.database = NodeDatabase(self._path)
-        self.chain_clock = ChainClock(town.chain, town.clock, town.schedule, self.database)
+        self.chain_clock = ChainClock(cluster.chain, cluster.clock, cluster.schedule, self.database)
         self.replica = Replica(
             self.key, POLICY, self.database, self.chain_clock, network.max_message_bytes
         )
         self.store = Store(
             network, self.replica, POLICY, self.chain_clock, timeout_seconds=TIMEOUT_SECONDS
         )
-        self._line.handler = self.replica.handle
+        self._handler.handler = self.replica.handle
 
     async def close(self) -> None:
-        self._line.handler = _say_nothing
+        self._handler.handler = _say_nothing
         await self.store.close()
         self.database.close()
 
@@ -141,23 +141,23 @@ class Neighbour:
 
     async def lose_everything(self) -> None:
         await self.close()
-        for path in self.town.folder.glob(f"{self.name}.sqlite*"):
+        for path in self.cluster.folder.glob(f"{self.name}.sqlite*"):
             path.unlink()
         self.open()
 
     def fall_silent(self) -> None:
-        self._line.handler = _keep_silent
+        self._handler.handler = _keep_silent
 
     def speak(self) -> None:
         """Answer honestly, as from the beginning."""
-        self._line.handler = self.replica.handle
+        self._handler.handler = self.replica.handle
 
     def answer_after(self, seconds: float) -> None:
         async def answer(sender: bytes, message: bytes) -> bytes:
             await asyncio.sleep(seconds)
             return await self.replica.handle(sender, message)
 
-        self._line.handler = answer
+        self._handler.handler = answer
 
     def keep_values_back(self) -> None:
         """List everything, and never answer who asks for values."""
@@ -167,7 +167,7 @@ class Neighbour:
                 return await _keep_silent(sender, message)
             return await self.replica.handle(sender, message)
 
-        self._line.handler = answer
+        self._handler.handler = answer
 
     def lie(self, lie: Lie) -> None:
         """Answer as a replica does, but for what `lie` makes of it."""
@@ -176,7 +176,7 @@ class Neighbour:
             reply = decode_reply(await self.replica.handle(sender, message))
             return encode(lie(self, decode_request(message), reply))
 
-        self._line.handler = answer
+        self._handler.handler = answer
 
     def write(
         self,
@@ -185,8 +185,8 @@ class Neighbour:
         lifetime_seconds: float = 600.0,
         epoch: int = 0,
     ) -> Record:
-        key_rule = self.town.get_key_rule(rule, epoch, self)
-        expiration_time = self.town.clock.get_unix_seconds() + lifetime_seconds
+        key_rule = self.cluster.get_key_rule(rule, epoch, self)
+        expiration_time = self.cluster.clock.get_unix_seconds() + lifetime_seconds
         return self.key.sign_record(
             key_rule.context.network, key_rule.key, payload, expiration_time
         )
@@ -194,56 +194,61 @@ class Neighbour:
     async def post(
         self, rule: Rule, record: Record, within_seconds: float = LONG_SECONDS
     ) -> Posting:
-        until_seconds = self.town.clock.get_unix_seconds() + within_seconds
-        return await self.store.post(record, self.town.get_key_rule(rule, 0, self), until_seconds)
+        until_seconds = self.cluster.clock.get_unix_seconds() + within_seconds
+        return await self.store.post(
+            record, self.cluster.get_key_rule(rule, 0, self), until_seconds
+        )
 
-    async def post_to(self, replicas: Iterable[Neighbour], record: Record) -> list[Reply | None]:
+    async def post_to(self, replicas: Iterable[ClusterNode], record: Record) -> list[Reply | None]:
         """Past the store, as a dishonest author would."""
         return [await self.store.ask(replica.author, Post(record)) for replica in replicas]
 
     async def read(self, rule: Rule, *, wait_for_all: bool = False) -> KeyReading:
         return await self.store.read(
-            self.town.get_key_rule(rule, 0, self), wait_for_all=wait_for_all
+            self.cluster.get_key_rule(rule, 0, self), wait_for_all=wait_for_all
         )
 
     async def repair(self, epoch: int = 0) -> int:
         return await Repair(POLICY, self.store, self.replica, self.chain_clock, epoch).take()
 
     def get_listing(self, rule: Rule) -> list[Entry]:
-        key = self.town.get_key_rule(rule, 0, self).key
-        return list(self.database.get_listing(key, self.town.clock.get_unix_seconds()))
+        key = self.cluster.get_key_rule(rule, 0, self).key
+        return list(self.database.get_listing(key, self.cluster.clock.get_unix_seconds()))
 
 
-class Town:
-    """`settle` makes one in the twentieth percent of epoch 0. The visitor is on the network and not
+class StoreCluster:
+    """`start` makes one in the twentieth percent of epoch 0. The visitor is on the network and not
     on the roster, so it is nobody's replica and reads everything from others.
     """
 
-    visitor: Neighbour
+    outsider: ClusterNode
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         self.folder = folder
-        self.clock = TownClock(clock)
+        self.clock = ClusterClock(clock)
         self.schedule = EpochSchedule(POLICY)
         path = folder / "chain.sqlite"
         LocalChain.create(path, self.clock, block_seconds=6.0, genesis=bytes(32))
         self.chain = LocalChain(path, None, self.clock)
-        self.neighbours: list[Neighbour] = []
+        self.nodes: list[ClusterNode] = []
 
     @staticmethod
-    async def settle(
-        folder: Path, clock: Clock, lines: Sequence[tuple[str, Line]], visitors: Line
-    ) -> Town:
-        town = Town(folder, clock)
-        for name, _ in lines:
-            town.chain.register(meet(name).author, HOSTER)
-        town.chain.start(1)
-        await town.move_to(20)
-        town.neighbours = [Neighbour(town, name, line) for name, line in lines]
-        town.visitor = Neighbour(town, VISITOR, visitors)
-        return town
+    async def start(
+        folder: Path,
+        clock: Clock,
+        handlers: Sequence[tuple[str, SwitchableHandler]],
+        outsiders: SwitchableHandler,
+    ) -> StoreCluster:
+        cluster = StoreCluster(folder, clock)
+        for name, _ in handlers:
+            cluster.chain.register(key_of(name).author, HOSTER)
+        cluster.chain.start(1)
+        await cluster.advance_to(20)
+        cluster.nodes = [ClusterNode(cluster, name, handler) for name, handler in handlers]
+        cluster.outsider = ClusterNode(cluster, OUTSIDER, outsiders)
+        return cluster
 
-    async def move_to(self, percent_complete: int, epoch: int = 0) -> None:
+    async def advance_to(self, percent_complete: int, epoch: int = 0) -> None:
         """The middle of a block, so that a slow machine stays in it."""
         block = 1 + epoch * 100 + percent_complete + 0.5
         self.clock.ahead_seconds += (
@@ -253,18 +258,18 @@ class Town:
             roster = await self.chain.get_roster(number)
             self.schedule.add(EpochContext(self.chain.network_id, self.chain.timing, roster))
 
-    def get_key_rule(self, rule: Rule, epoch: int, author: Neighbour) -> KeyRule:
+    def get_key_rule(self, rule: Rule, epoch: int, author: ClusterNode) -> KeyRule:
         return self.schedule.get_key_rule(
             rule, epoch, author.author if "{author}" in rule.name else None
         )
 
     @property
     def f(self) -> int:
-        return (len(self.neighbours) - 1) // 3
+        return (len(self.nodes) - 1) // 3
 
     async def close(self) -> None:
-        for neighbour in (*self.neighbours, self.visitor):
-            await neighbour.close()
+        for node in (*self.nodes, self.outsider):
+            await node.close()
         await self.chain.close()
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from epochgate.engine.libp2p import Libp2pNetwork
 from epochgate.keys import FILE_PREFIX
-from people import meet
-from town import MAX_MESSAGE_BYTES, Line
+from tests.support.identities import key_of
+from tests.support.store_cluster import MAX_MESSAGE_BYTES, SwitchableHandler
 
 
 @asynccontextmanager
-async def lay_lines(folder: Path, names: Sequence[str]) -> AsyncIterator[list[tuple[str, Line]]]:
+async def attach_handlers(
+    folder: Path, names: Sequence[str]
+) -> AsyncIterator[list[tuple[str, SwitchableHandler]]]:
     """One for each name; the first two are the others' bootstrap peers."""
     async with AsyncExitStack() as stack:
         networks: list[Libp2pNetwork] = []
@@ -23,7 +25,7 @@ async def lay_lines(folder: Path, names: Sequence[str]) -> AsyncIterator[list[tu
             home = folder / name
             home.mkdir()
             (home / "key").write_bytes(
-                FILE_PREFIX + bytes(meet(name)._key) + bytes(meet(name)._key.verify_key)
+                FILE_PREFIX + bytes(key_of(name)._key) + bytes(key_of(name)._key.verify_key)
             )
             (home / "key").chmod(0o600)
             peers = [
@@ -35,5 +37,6 @@ async def lay_lines(folder: Path, names: Sequence[str]) -> AsyncIterator[list[tu
             stack.push_async_callback(network.close)
             networks.append(network)
         yield [
-            (name, await Line.lay(network)) for name, network in zip(names, networks, strict=True)
+            (name, await SwitchableHandler.attach(network))
+            for name, network in zip(names, networks, strict=True)
         ]

@@ -25,7 +25,7 @@ def find_sockets(pids: Iterator[int] | list[int]) -> set[str]:
     return found
 
 
-def find_doors(pids: list[int]) -> Iterator[tuple[str, str, int]]:
+def find_listening_sockets(pids: list[int]) -> Iterator[tuple[str, str, int]]:
     """Protocol, address and port of every socket through which these processes can be reached."""
     held = find_sockets(pids)
     for protocol, state in (

@@ -60,7 +60,7 @@ def sharing(is_wanted: bool) -> Iterator[None]:
         peers.decode_reply = decode_reply
 
 
-class ProofShelf(NodeDatabase):
+class SharedProofCache(NodeDatabase):
     """A ledger in memory that hands out the records and proofs that it was given, and no copies of
     their bytes.
     """
