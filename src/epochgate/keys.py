@@ -21,6 +21,7 @@ from epochgate.core.record import (
     compute_signing_prefix,
     is_author,
 )
+from epochgate.core.types import NetworkId, PeerId, RecordKey, Signature
 
 FILE_PREFIX = bytes.fromhex("08011240")
 """Field 1, key type: 1, Ed25519. Field 2, data: 64 bytes."""
@@ -79,7 +80,7 @@ class SigningKey:
 
     def __init__(self, key: nacl.signing.SigningKey) -> None:
         self._key = key
-        self.author = PEER_ID_PREFIX + bytes(key.verify_key)
+        self.author: PeerId = PeerId(PEER_ID_PREFIX + bytes(key.verify_key))
 
     @staticmethod
     def generate() -> SigningKey:
@@ -124,24 +125,24 @@ class SigningKey:
             )
         return key
 
-    def sign(self, message: bytes) -> bytes:
+    def sign(self, message: bytes) -> Signature:
         """64 bytes; the same message always gets the same signature (RFC 8032)."""
-        return self._key.sign(message).signature
+        return Signature(self._key.sign(message).signature)
 
     def sign_record(
-        self, network: bytes, key: bytes, payload: bytes, expiration_time: float
+        self, network: NetworkId, key: RecordKey, payload: bytes, expiration_time: float
     ) -> Record:
         message = compute_signed_bytes(
-            compute_signing_prefix(network, key), self.author, expiration_time, payload
+            compute_signing_prefix(network, key), PeerId(self.author), expiration_time, payload
         )
-        return Record(key, self.author, self.sign(message) + payload, expiration_time)
+        return Record(key, PeerId(self.author), self.sign(message) + payload, expiration_time)
 
     def __repr__(self) -> str:
         return f"SigningKey({format_peer_id(self.author)})"
 
 
 @functools.lru_cache(MAX_REMEMBERED_NAMES)
-def format_peer_id(peer_id: bytes) -> str:
+def format_peer_id(peer_id: PeerId) -> str:
     """The text form that libp2p uses, `12D3KooW...`: base58 with Bitcoin's alphabet."""
     number = int.from_bytes(peer_id, "big")
     text = ""
@@ -151,7 +152,7 @@ def format_peer_id(peer_id: bytes) -> str:
     return "1" * (len(peer_id) - len(peer_id.lstrip(b"\0"))) + text
 
 
-def parse_peer_id(text: str) -> bytes:
+def parse_peer_id(text: str) -> PeerId:
     """Raises ValueError for anything but the peer id of an Ed25519 key."""
     if len(text) > MAX_TEXT_CHARACTERS:
         raise ValueError(f"{text[:MAX_TEXT_CHARACTERS]!r}... is too long for a peer id")
@@ -165,4 +166,4 @@ def parse_peer_id(text: str) -> bytes:
     peer_id = b"\0" * zeros + number.to_bytes((number.bit_length() + 7) // 8, "big")
     if not is_author(peer_id):
         raise ValueError(f"{text!r} is not the peer id of an Ed25519 key (12D3KooW...)")
-    return peer_id
+    return PeerId(peer_id)

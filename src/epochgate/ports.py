@@ -14,10 +14,11 @@ import msgspec
 
 from epochgate.core.epoch import Head, Timing
 from epochgate.core.roster import Roster
+from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, PeerId
 
 T = TypeVar("T")
 
-Handler = Callable[[bytes, bytes], Awaitable[bytes]]
+Handler = Callable[[PeerId, bytes], Awaitable[bytes]]
 """(authenticated sender's peer id, request) -> reply. Where it raises, or its reply is too long,
 the caller gets no bytes.
 """
@@ -33,7 +34,7 @@ class Network(Protocol):
     """
 
     @property
-    def peer_id(self) -> bytes:
+    def peer_id(self) -> PeerId:
         """This node's own peer id, 38 bytes."""
         ...
 
@@ -46,13 +47,13 @@ class Network(Protocol):
         """Answer other peers' requests with `handler`. Called once."""
         ...
 
-    async def request(self, peer: bytes, message: bytes, timeout_seconds: float) -> bytes:
+    async def request(self, peer: PeerId, message: bytes, timeout_seconds: float) -> bytes:
         """Raises Unreachable when no reply came within `timeout_seconds`, ValueError for a message
         over the limit.
         """
         ...
 
-    def set_protected_peers(self, members: Iterable[bytes]) -> None:
+    def set_protected_peers(self, members: Iterable[PeerId]) -> None:
         """Whose connections to keep: peer ids on the newest roster, which take the place of those
         noted before.
 
@@ -117,7 +118,7 @@ class Challenger(Protocol):
     set, say.
     """
 
-    def choose(self, epoch: int, seed: bytes) -> Any:
+    def choose(self, epoch: Epoch, seed: bytes) -> Any:
         """A numpy array of the shape and type that the policy declares. `seed` is the epoch's, the
         same for everybody.
         """
@@ -131,19 +132,19 @@ class Submission(msgspec.Struct, frozen=True):
     that key's epoch), `root` the Merkle root of the set that the scores were computed from.
     """
 
-    epoch: int
-    scores: dict[bytes, int]
+    epoch: Epoch
+    scores: dict[PeerId, int]
     bitmaps: tuple[bytes, ...]
-    root: bytes
+    root: Hash32
 
 
 class OnChain(msgspec.Struct, frozen=True):
     """A submission as the chain holds it, and who has attested it so far."""
 
     submission: Submission
-    submitter: bytes
-    block: int
-    attested_by: tuple[bytes, ...]
+    submitter: PeerId
+    block: BlockNumber
+    attested_by: tuple[PeerId, ...]
     is_attested: bool
     """Whether enough have attested for the chain to act on it."""
 
@@ -158,7 +159,7 @@ class Chain(Protocol):
     """One subnet of one chain, seen by one node."""
 
     @property
-    def network_id(self) -> bytes:
+    def network_id(self) -> NetworkId:
         """32 bytes that name chain and subnet."""
         ...
 
@@ -169,7 +170,7 @@ class Chain(Protocol):
         """The cached best head. Never waits."""
         ...
 
-    async def get_roster(self, epoch: int) -> Roster:
+    async def get_roster(self, epoch: Epoch) -> Roster:
         """The snapshot of `epoch`: five blocks before its first block, for epoch 0 at its first.
         Waits until there is one.
 
@@ -181,7 +182,7 @@ class Chain(Protocol):
         """Who is registered now: for heartbeats before the subnet's first block. Never waits."""
         ...
 
-    async def get_elected(self, epoch: int) -> bytes | None:
+    async def get_elected(self, epoch: Epoch) -> PeerId | None:
         """The node elected to submit in `epoch`, readable from the epoch's first block on.
 
         A reorganisation of that block may elect another, so it is asked again before something is
@@ -193,9 +194,9 @@ class Chain(Protocol):
         """Raises ChainRefused: not elected, submitted already, epoch over."""
         ...
 
-    async def get_submission(self, epoch: int) -> OnChain | None: ...
+    async def get_submission(self, epoch: Epoch) -> OnChain | None: ...
 
-    async def attest(self, epoch: int) -> None:
+    async def attest(self, epoch: Epoch) -> None:
         """Attest the submission made in `epoch`. Raises ChainRefused: none there, attested already,
         not on the roster.
         """

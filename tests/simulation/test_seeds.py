@@ -19,7 +19,7 @@ TESTS = Path(__file__).parent.parent
 def run_in_a_process(hash_seed: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {
         "PYTHONHASHSEED": str(hash_seed),
-        "PYTHONPATH": f"{TESTS.parent / 'src'}:{TESTS}",
+        "PYTHONPATH": f"{TESTS.parent / 'src'}:{TESTS.parent}",
     }
     command = [sys.executable, "-m", "tests.simulation", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

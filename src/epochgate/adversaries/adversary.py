@@ -10,6 +10,7 @@ import msgspec
 from epochgate.core.receipt import Proof, Standing
 from epochgate.core.record import Record
 from epochgate.core.rule import KeyRule, Rule
+from epochgate.core.types import Epoch, PeerId
 from epochgate.keys import SigningKey
 from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.runner import Node
@@ -32,7 +33,7 @@ class Adversary(msgspec.Struct, frozen=True):
     make_key: Callable[[], SigningKey] = SigningKey.generate
 
 
-async def post_once(node: NodeContext, replicas: Iterable[bytes], record: Record) -> str:
+async def post_once(node: NodeContext, replicas: Iterable[PeerId], record: Record) -> str:
     """Send a record past the store, one time to each; says what came of it."""
     replies = await asyncio.gather(*(node.store.ask(replica, Post(record)) for replica in replicas))
     return (
@@ -48,13 +49,13 @@ def sign(node: NodeContext, key_rule: KeyRule, payload: bytes) -> Record:
     return node.key.sign_record(key_rule.context.network, key_rule.key, payload, expiration_time)
 
 
-def get_replicas(node: NodeContext, rule: Rule, epoch: int) -> Sequence[bytes]:
+def get_replicas(node: NodeContext, rule: Rule, epoch: Epoch) -> Sequence[PeerId]:
     return node.get_key_rule(rule, epoch).replica_set.replicas
 
 
 async def watch_for_others(
-    node: NodeContext, rule: Rule, epoch: int, closes: float
-) -> dict[bytes, Proof]:
+    node: NodeContext, rule: Rule, epoch: Epoch, closes: float
+) -> dict[PeerId, Proof]:
     """What others have posted by `rule`, as soon as something of theirs is proven. Raises Missed
     when nothing comes.
     """

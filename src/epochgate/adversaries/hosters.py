@@ -19,6 +19,7 @@ from epochgate.core.commitment import Opening, OpeningOf, compute_commitment
 from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Rule
 from epochgate.core.settlement import get_commitment_rule
+from epochgate.core.types import Epoch, PeerId
 from epochgate.node import duties
 from epochgate.node.challenge import get_challenge
 from epochgate.node.context import DutyFailed, DutyHandler, NodeContext
@@ -42,7 +43,9 @@ async def _copy_opening(node: NodeContext, duty: Duty) -> str:
     """What the hoster whose digest was copied shows: salt, challenge and output, byte by byte."""
     rule = node.policy.get_opening_rule(HOSTER)
     commitment_rule = get_commitment_rule(node.policy, rule)
-    own = node.database.get_record(node.get_key_rule(commitment_rule, duty.epoch).key, node.author)
+    own = node.database.get_record(
+        node.get_key_rule(commitment_rule, duty.epoch).key, PeerId(node.author)
+    )
     commitments = await watch_for_others(node, commitment_rule, duty.epoch, duty.closes)
     while True:
         openings = await watch_for_others(node, rule, duty.epoch, duty.closes)
@@ -136,10 +139,10 @@ async def _do_nothing(_node: NodeContext, _duty: Duty) -> str:
 async def _replay_commitment(node: NodeContext, duty: Duty) -> str:
     """The digest of the epoch before, signed anew; in its first epoch it has to do the work."""
     rule = get_commitment_rule(node.policy, node.policy.get_opening_rule(HOSTER))
-    first = node.database.get_own_record(rule.kind, duty.epoch - 1) if duty.epoch else None
+    first = node.database.get_own_record(rule.kind, Epoch(duty.epoch - 1)) if duty.epoch else None
     if first is None:
         return await commit_output(node, duty)
-    old = node.get_key_rule(rule, duty.epoch - 1)
+    old = node.get_key_rule(rule, Epoch(duty.epoch - 1))
     await post_once(node, old.replica_set.replicas, first)  # as it was: its key is over
     key_rule = node.get_key_rule(rule, duty.epoch)
     fresh_seconds = node.get_unix_seconds() + key_rule.longest_seconds - 2 * key_rule.block_seconds
@@ -148,7 +151,10 @@ async def _replay_commitment(node: NodeContext, duty: Duty) -> str:
         node, key_rule.replica_set.replicas, moved
     )  # under the new key, with the old signature
     record = node.sign_once(
-        rule, duty.epoch, first.payload, node.database.get_own_opening(rule.kind, duty.epoch - 1)
+        rule,
+        duty.epoch,
+        first.payload,
+        node.database.get_own_opening(rule.kind, Epoch(duty.epoch - 1)),
     )
     return await node.post(rule, duty, record)
 
@@ -183,7 +189,7 @@ class Equivocator:
             self._openings[duty.epoch], (replicas[::2], replicas[1::2]), strict=True
         ):
             commitment = compute_commitment(
-                node.chain.network_id, rule.kind, duty.epoch, node.author, opening
+                node.chain.network_id, rule.kind, duty.epoch, PeerId(node.author), opening
             )
             said.append(await post_once(node, part, sign(node, key_rule, commitment)))
         return "; ".join(said)

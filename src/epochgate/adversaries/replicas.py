@@ -12,6 +12,7 @@ from epochgate.adversaries.hosters import be_late
 from epochgate.core.receipt import Entry, Receipt, compute_receipt_bytes, compute_record_id
 from epochgate.core.record import Record, compute_key
 from epochgate.core.roster import HOSTER
+from epochgate.core.types import Epoch, PeerId, RecordKey
 from epochgate.core.verdict import Reason
 from epochgate.keys import SigningKey
 from epochgate.node.runner import Node
@@ -40,7 +41,7 @@ def _hide(node: Node) -> None:
     """It takes records and gives receipts, and shows nobody's but its own."""
     honest = node.replica.handle
 
-    async def answer(sender: bytes, data: bytes) -> bytes:
+    async def answer(sender: PeerId, data: bytes) -> bytes:
         reply = await honest(sender, data)
         match _decode(data, reply):
             case List(), Listing(entries):
@@ -61,9 +62,9 @@ class TwoFaced:
     def __init__(self, node: Node) -> None:
         self._node = node.context
         self._honest = node.replica.handle
-        self._late: defaultdict[bytes, dict[bytes, tuple[Record, Receipt]]] = defaultdict(dict)
+        self._late: defaultdict[RecordKey, dict[PeerId, tuple[Record, Receipt]]] = defaultdict(dict)
 
-    async def answer(self, sender: bytes, data: bytes) -> bytes:
+    async def answer(self, sender: PeerId, data: bytes) -> bytes:
         reply = await self._honest(sender, data)
         match _decode(data, reply):
             case Post(record), Refused(reason=Reason.LATE.value):
@@ -74,7 +75,7 @@ class TwoFaced:
             ):
                 late = [
                     _make_entry(*pair)
-                    for author, pair in sorted(self._late[key].items())
+                    for author, pair in sorted(self._late[RecordKey(key)].items())
                     if author > after
                 ]
                 merged = {entry.author: entry for entry in (*entries, *late)}
@@ -85,16 +86,18 @@ class TwoFaced:
                 sender
             ):
                 late_records = tuple(
-                    self._late[key][author][0] for author in authors if author in self._late[key]
+                    self._late[RecordKey(key)][PeerId(author)][0]
+                    for author in authors
+                    if author in self._late[RecordKey(key)]
                 )
                 return encode(Values(records + late_records))
         return reply
 
-    def _is_shown_to(self, reader: bytes) -> bool:
+    def _is_shown_to(self, reader: PeerId) -> bool:
         readers = self._node.schedule.get_context(self._get_epoch()).roster.authors
         return reader in readers[::2]
 
-    def _get_epoch(self) -> int:
+    def _get_epoch(self) -> Epoch:
         return self._node.chain_clock.get_evaluation_context().data.epoch
 
     def _date_back(self, record: Record) -> Receipt | None:
@@ -106,7 +109,7 @@ class TwoFaced:
         signature = self._node.key.sign(
             compute_receipt_bytes(now.network, record_id, key_rule.epoch, key_rule.last)
         )
-        receipt = Receipt(self._node.author, key_rule.epoch, key_rule.last, signature)
+        receipt = Receipt(PeerId(self._node.author), key_rule.epoch, key_rule.last, signature)
         self._late[record.key][record.author] = (record, receipt)
         return receipt
 

@@ -14,6 +14,7 @@ from epochgate.adversaries.adversary import Adversary, get_replicas, post_once, 
 from epochgate.core.record import SIGNATURE_BYTES, Record
 from epochgate.core.roster import HOSTER
 from epochgate.core.settlement import get_commitment_rule
+from epochgate.core.types import PeerId, RecordKey
 from epochgate.node import duties
 from epochgate.node.context import DutyHandler, NodeContext
 from epochgate.node.duties import Duty
@@ -92,7 +93,9 @@ async def _flood(node: NodeContext, duty: Duty) -> str:
     ]
     victim = others[duty.epoch % len(others)]
     sent = 0
-    rubbish = Record(bytes(20), node.author, bytes(512), node.get_unix_seconds() + 60)
+    rubbish = Record(
+        RecordKey(bytes(20)), PeerId(node.author), bytes(512), node.get_unix_seconds() + 60
+    )
     heartbeats = next(
         rule for rule in node.policy.rules if rule.by == HOSTER and not rule.is_of_an_epoch
     )
@@ -111,7 +114,7 @@ def _be_a_flooder(node: Node) -> None:
         node.handlers[name] = _beside(node.handlers[name], _flood)
 
 
-def make_frames(valid: bytes) -> Iterator[bytes]:
+def make_frames(valid: PeerId) -> Iterator[bytes]:
     """Malformed messages: empty, cut off, with bits flipped, nested deeply, and claiming to be
     larger than any memory.
     """
@@ -145,7 +148,7 @@ def make_payloads() -> Iterator[bytes]:
 async def _send_frames(network: Network, node: NodeContext, duty: Duty) -> str:
     rule = get_commitment_rule(node.policy, node.policy.get_opening_rule(HOSTER))
     key_rule = node.get_key_rule(rule, duty.epoch)
-    frames = list(make_frames(encode(Post(sign(node, key_rule, bytes(32))))))[:-1]
+    frames = list(make_frames(PeerId(encode(Post(sign(node, key_rule, bytes(32)))))))[:-1]
     for replica in key_rule.replica_set.replicas:
         if replica != node.author:
             for frame in frames:
@@ -172,9 +175,9 @@ def _be_a_poisoner(node: Node) -> None:
     honest = node.replica.handle
     number = itertools.count()
     network = node.network
-    frames = list(make_frames(encode(List(bytes(20)))))
+    frames = list(make_frames(PeerId(encode(List(RecordKey(bytes(20)))))))
 
-    async def answer(sender: bytes, data: bytes) -> bytes:
+    async def answer(sender: PeerId, data: bytes) -> bytes:
         turn = next(number)
         return frames[turn // 2 % len(frames)] if turn % 2 else await honest(sender, data)
 

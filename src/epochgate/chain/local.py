@@ -22,6 +22,7 @@ import msgspec
 from epochgate.core.epoch import Head, Timing
 from epochgate.core.record import compute_network_id, is_author
 from epochgate.core.roster import HOSTER, VALIDATOR, Member, Roster
+from epochgate.core.types import BlockNumber, Epoch, NetworkId, PeerId
 from epochgate.ports import ChainRefused, Clock, OnChain, Submission
 
 SNAPSHOT_BLOCKS = 5
@@ -58,7 +59,7 @@ class _Snapshot(msgspec.Struct, frozen=True):
     """What an epoch goes by, once its snapshot block is there: it never changes again."""
 
     roster: Roster
-    elected: bytes | None
+    elected: PeerId | None
 
 
 class LocalChain:
@@ -68,13 +69,13 @@ class LocalChain:
     than it saves, and a simulation allows none.
     """
 
-    def __init__(self, path: Path, author: bytes | None, clock: Clock) -> None:
+    def __init__(self, path: Path, author: PeerId | None, clock: Clock) -> None:
         self._database = _open(path)
         self._owns_database = True
         self._author = author
         self._clock = clock
         subnet_id: int
-        slot: int | None
+        slot: BlockNumber | None
         self._genesis: bytes
         self._genesis_ms: int
         self._period_ms: int
@@ -145,7 +146,7 @@ class LocalChain:
         finally:
             database.close()
 
-    def share(self, author: bytes | None, clock: Clock | None = None) -> LocalChain:
+    def share(self, author: PeerId | None, clock: Clock | None = None) -> LocalChain:
         """The same chain as another node of this process sees it, over one connection and with one
         copy of each roster.
 
@@ -158,7 +159,7 @@ class LocalChain:
         return other
 
     @property
-    def network_id(self) -> bytes:
+    def network_id(self) -> NetworkId:
         return self._network_id
 
     @property
@@ -176,19 +177,19 @@ class LocalChain:
         """Unix time of block 0."""
         return self._genesis_ms / 1000
 
-    def compute_unix_seconds(self, block: int) -> float:
+    def compute_unix_seconds(self, block: BlockNumber) -> float:
         """When `block` begins."""
         return (self._genesis_ms + block * self._period_ms) / 1000
 
     def get_head(self) -> Head:
         now = self._clock.get_unix_seconds()
-        return Head(max(0, (_to_ms(now) - self._genesis_ms) // self._period_ms), now)
+        return Head(BlockNumber(max(0, (_to_ms(now) - self._genesis_ms) // self._period_ms)), now)
 
     # What the owner of the file does. As on any chain, it counts from the next block on, so a block
     # that has begun is
     # the same for everybody, whenever they look at it.
 
-    def start(self, slot: int) -> None:
+    def start(self, slot: BlockNumber) -> None:
         """Set the subnet's first block, once. Raises ChainRefused: it has one, or `slot` is no
         block to come.
         """
@@ -205,7 +206,7 @@ class LocalChain:
             self._database.execute("UPDATE subnet SET slot = ?", (slot,))
         self._set_slot(slot)
 
-    def register(self, author: bytes, roles: int, stake: int = 100) -> int:
+    def register(self, author: PeerId, roles: int, stake: int = 100) -> int:
         """From the next block on, which it returns, `author` is a member. Registering again changes
         roles and stake.
 
@@ -219,7 +220,7 @@ class LocalChain:
                 f" {roles}, stake {stake}"
             )
         with self._writing() as block:
-            counts_from = self._compute_open_block(block)
+            counts_from = self._compute_open_block(BlockNumber(block))
             self._leave(author, counts_from)
             self._database.execute(
                 "INSERT INTO nodes VALUES (?, ?, ?, ?, NULL)",
@@ -227,12 +228,12 @@ class LocalChain:
             )
         return counts_from
 
-    def deregister(self, author: bytes) -> int:
+    def deregister(self, author: PeerId) -> int:
         """From the next block on, which it returns, `author` is no member. Raises ChainRefused when
         it is none anyway.
         """
         with self._writing() as block:
-            counts_from = self._compute_open_block(block)
+            counts_from = self._compute_open_block(BlockNumber(block))
             if not self._leave(author, counts_from):
                 raise ChainRefused(
                     "this node is not registered, so it cannot leave: look at its peer id"
@@ -249,11 +250,11 @@ class LocalChain:
         if version not in self._waiting_rosters:
             self._waiting_rosters.clear()
             self._waiting_rosters[version] = Roster(
-                0, self._compute_seed(0), self._read_members(block)
+                Epoch(0), self._compute_seed(BlockNumber(0)), self._read_members(BlockNumber(block))
             )
         return self._waiting_rosters[version]
 
-    def predict_elected(self, epoch: int) -> bytes | None:
+    def predict_elected(self, epoch: Epoch) -> PeerId | None:
         """Whom the chain is going to elect if nobody joins or leaves before: whoever has the file
         knows all its seeds.
         """
@@ -261,19 +262,23 @@ class LocalChain:
         if block is None:
             return None
         return _elect(
-            Roster(epoch, self._compute_seed(block), self._read_members(self.get_head().block + 1))
+            Roster(
+                epoch,
+                self._compute_seed(block),
+                self._read_members(BlockNumber(self.get_head().block + 1)),
+            )
         )
 
     # The Chain port.
 
-    async def get_roster(self, epoch: int) -> Roster:
+    async def get_roster(self, epoch: Epoch) -> Roster:
         if epoch < 0:
             raise ValueError(f"epochs count from 0, saw {epoch}")
         while (snapshot := self._find_snapshot(epoch)) is None:  # noqa: ASYNC110 - blocks come by time, nobody announces them
             await asyncio.sleep(self._compute_wait_seconds(epoch))
         return snapshot.roster
 
-    async def get_elected(self, epoch: int) -> bytes | None:
+    async def get_elected(self, epoch: Epoch) -> PeerId | None:
         """Of the roster's validators the one with the smallest SHA-256(seed, "election",
         author).
         """
@@ -291,7 +296,7 @@ class LocalChain:
         epoch = submission.epoch
         snapshot = self._find_snapshot(submission.epoch)
         with self._writing() as block:
-            self._require_current(epoch, block)
+            self._require_current(epoch, BlockNumber(block))
             if snapshot is None or self._author is None or self._author != snapshot.elected:
                 raise ChainRefused(
                     f"this node is not elected in epoch {epoch}: leave the submission to the"
@@ -305,7 +310,7 @@ class LocalChain:
                     " attestations"
                 )
 
-    async def get_submission(self, epoch: int) -> OnChain | None:
+    async def get_submission(self, epoch: Epoch) -> OnChain | None:
         row = self._database.execute(
             "SELECT submitter, block, content FROM submissions WHERE epoch = ?", (epoch,)
         ).fetchone()
@@ -337,10 +342,10 @@ class LocalChain:
             ]
         )
 
-    async def attest(self, epoch: int) -> None:
+    async def attest(self, epoch: Epoch) -> None:
         snapshot = self._find_snapshot(epoch)
         with self._writing() as block:
-            self._require_current(epoch, block)
+            self._require_current(epoch, BlockNumber(block))
             row = self._database.execute(
                 "SELECT submitter FROM submissions WHERE epoch = ?", (epoch,)
             ).fetchone()
@@ -368,7 +373,7 @@ class LocalChain:
         if self._owns_database:
             self._database.close()
 
-    def _require_current(self, epoch: int, block: int) -> None:
+    def _require_current(self, epoch: Epoch, block: BlockNumber) -> None:
         timing = self.timing
         if not timing.is_started(block):
             raise ChainRefused(
@@ -385,7 +390,7 @@ class LocalChain:
                 f" {timing.compute_first_block(epoch)}, now is {block}"
             )
 
-    def _find_snapshot(self, epoch: int) -> _Snapshot | None:
+    def _find_snapshot(self, epoch: Epoch) -> _Snapshot | None:
         """None while its block has not come."""
         block = self._compute_snapshot_block(epoch)
         if epoch < 0 or block is None or block > self.get_head().block:
@@ -404,20 +409,24 @@ class LocalChain:
                 del self._snapshots[min(self._snapshots)]
         return snapshot
 
-    def _compute_snapshot_block(self, epoch: int) -> int | None:
+    def _compute_snapshot_block(self, epoch: Epoch) -> BlockNumber | None:
         timing = self.timing
         if timing.slot is None:
             return None
-        return timing.compute_first_block(epoch) - (SNAPSHOT_BLOCKS if epoch > 0 else 0)
+        return BlockNumber(
+            timing.compute_first_block(epoch) - (SNAPSHOT_BLOCKS if epoch > 0 else 0)
+        )
 
-    def _compute_open_block(self, block: int) -> int:
+    def _compute_open_block(self, block: BlockNumber) -> BlockNumber:
         """The first block whose members may still change: clocks differ, and whoever is ahead may
         have read its roster.
         """
-        fixed_block: int = self._database.execute("SELECT fixed_block FROM subnet").fetchone()[0]
-        return max(block, fixed_block) + 1
+        fixed_block: BlockNumber = self._database.execute(
+            "SELECT fixed_block FROM subnet"
+        ).fetchone()[0]
+        return BlockNumber(max(block, fixed_block) + 1)
 
-    def _compute_wait_seconds(self, epoch: int) -> float:
+    def _compute_wait_seconds(self, epoch: Epoch) -> float:
         """Until the snapshot block begins, but a block at most: a slot may be set meanwhile, and
         clocks are put right.
         """
@@ -428,24 +437,24 @@ class LocalChain:
         left_seconds = self.compute_unix_seconds(block) - self._clock.get_unix_seconds()
         return min(period_seconds, max(0.001, left_seconds))
 
-    def _compute_seed(self, block: int) -> bytes:
+    def _compute_seed(self, block: BlockNumber) -> bytes:
         return hashlib.sha256(SEED_DOMAIN + self._genesis + struct.pack(">Q", block)).digest()
 
-    def _read_members(self, block: int) -> list[Member]:
+    def _read_members(self, block: BlockNumber) -> list[Member]:
         query = (
             "SELECT author, roles, stake FROM nodes WHERE joined <= ? AND (left_at IS NULL OR"
             " left_at > ?)"
         )
         return [Member(*row) for row in self._database.execute(query, (block, block))]
 
-    def _read_slot(self) -> int | None:
-        slot: int | None = self._database.execute("SELECT slot FROM subnet").fetchone()[0]
+    def _read_slot(self) -> BlockNumber | None:
+        slot: BlockNumber | None = self._database.execute("SELECT slot FROM subnet").fetchone()[0]
         return slot
 
-    def _set_slot(self, slot: int | None) -> None:
+    def _set_slot(self, slot: BlockNumber | None) -> None:
         self._timing = Timing(slot, self._blocks_per_epoch, self._period_ms / 1000)
 
-    def _leave(self, author: bytes, block: int) -> int:
+    def _leave(self, author: PeerId, block: BlockNumber) -> int:
         """How many rows it ended. One that joins and leaves within a block was never there, so no
         author counts twice.
         """
@@ -478,7 +487,7 @@ def _to_ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _elect(roster: Roster) -> bytes | None:
+def _elect(roster: Roster) -> PeerId | None:
     prefix = roster.seed + ELECTION_DOMAIN
     return min(
         roster.validators, key=lambda author: hashlib.sha256(prefix + author).digest(), default=None

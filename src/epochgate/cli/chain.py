@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from epochgate.core.types import PeerId
 from epochgate.keys import SigningKey, format_peer_id, parse_peer_id
 from epochgate.ports import ChainRefused
 from epochgate.runtime.chains import require_hypertensor
@@ -151,7 +152,7 @@ def register_node(
         raise InputError(f"--role {role!r}: write hoster, validator or both")
     node = NewNode(
         subnet_id=subnet_id,
-        author=SigningKey.load(identity).author,
+        author=PeerId(SigningKey.load(identity).author),
         hotkey=(
             hotkey
             if hotkey.startswith("0x")

@@ -18,6 +18,7 @@ import typer
 from epochgate.chain.local import LocalChain
 from epochgate.core.policy_lint import check_policy
 from epochgate.core.roster import HOSTER, VALIDATOR
+from epochgate.core.types import BlockNumber, PeerId
 from epochgate.devnet.attack import compute_outcomes, describe_end, render_outcomes
 from epochgate.devnet.faults import (
     Faults,
@@ -183,7 +184,11 @@ def _run(options: DevnetOptions, json: Path | None) -> bool:
     cast = _register(options, chain)
 
     def start_chain() -> list[Outage]:
-        chain.start(chain.get_head().block + math.ceil(START_SECONDS / chain.timing.block_seconds))
+        chain.start(
+            BlockNumber(
+                chain.get_head().block + math.ceil(START_SECONDS / chain.timing.block_seconds)
+            )
+        )
         return list(_plan_outages(options, cast, chain))
 
     waves = _make_waves(options, cast, chain_file)
@@ -335,7 +340,7 @@ def _join(
     adversary: str | None = None,
 ) -> Actor:
     SigningKey.create(_get_identity(options.folder, name), key)
-    chain.register(key.author, ROLES[role])
+    chain.register(PeerId(key.author), ROLES[role])
     return Actor(name, role, format_peer_id(key.author), adversary)
 
 

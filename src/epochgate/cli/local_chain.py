@@ -12,6 +12,7 @@ import typer
 
 from epochgate.chain.local import LocalChain
 from epochgate.core.roster import Role
+from epochgate.core.types import BlockNumber, PeerId
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.ports import ChainRefused
@@ -59,7 +60,7 @@ def register(
     author = SigningKey.load(identity).author
     chain = LocalChain(file, None, SystemClock())
     try:
-        chain.register(author, ROLE_BITS[role])
+        chain.register(PeerId(author), ROLE_BITS[role])
     finally:
         asyncio.run(chain.close())
     typer.echo(f"{format_peer_id(author)} is registered as {role}")
@@ -71,7 +72,7 @@ def start(file: ChainFile) -> int:
     chain = LocalChain(file, None, SystemClock())
     try:
         slot = chain.get_head().block + FIRST_BLOCKS
-        chain.start(slot)
+        chain.start(BlockNumber(slot))
     except ChainRefused as refused:
         typer.echo(f"epochgate: {refused}", err=True)
         return 1

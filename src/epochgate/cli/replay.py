@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from epochgate.core.types import Epoch
 from epochgate.runtime.loading import DEFAULT_POLICY, InputError, load_object, load_policy
 from epochgate.transcript.lines import EpochStarted
 from epochgate.transcript.reader import TranscriptError, find_transcript, read_transcript
@@ -133,7 +134,7 @@ def _describe(it: EpochReplay) -> Iterator[str]:
 
 
 def _print_comparison(
-    ours: list[EpochReplay], theirs: dict[int, EpochReplay], against: Path
+    ours: list[EpochReplay], theirs: dict[Epoch, EpochReplay], against: Path
 ) -> bool:
     shared = [it for it in ours if it.epoch in theirs]
     if not shared:

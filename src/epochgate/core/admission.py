@@ -16,6 +16,7 @@ from epochgate.core.receipt import Receipt, RecordId, compute_record_id
 from epochgate.core.record import Record, compute_value_digest
 from epochgate.core.rule import KeyRule
 from epochgate.core.storage_usage import StorageUsage, Usage
+from epochgate.core.types import Epoch, PeerId, RecordKey
 from epochgate.core.verdict import Denied, Reason, Verdict
 
 
@@ -33,7 +34,7 @@ class StoredEntries(Protocol):
     """What a replica holds: its ledger, or a replay of it."""
 
     @property
-    def held(self) -> Mapping[tuple[bytes, bytes], StoredEntry]: ...
+    def held(self) -> Mapping[tuple[RecordKey, PeerId], StoredEntry]: ...
 
     @property
     def usage(self) -> StorageUsage: ...
@@ -44,10 +45,10 @@ class StoredEntries(Protocol):
 def judge_post(
     judge: Judge,
     key_rule: KeyRule | None,
-    sender: bytes,
+    sender: PeerId,
     record: Record,
     now: EvaluationContext,
-    replica: bytes,
+    replica: PeerId,
     stored: StoredEntries,
     capacity: Capacity,
 ) -> Receipt | Verdict:
@@ -87,14 +88,14 @@ def judge_post(
     return verdict if denied is None else denied
 
 
-def compute_receipt_epoch(key_rule: KeyRule | None, now: EvaluationContext) -> int:
+def compute_receipt_epoch(key_rule: KeyRule | None, now: EvaluationContext) -> Epoch:
     """What a receipt given now says: the key's epoch, or for a key without one the current
     epoch.
     """
     return now.data.epoch if key_rule is None or key_rule.epoch is None else key_rule.epoch
 
 
-def find_own_receipt(replica: bytes, receipts: tuple[Receipt, ...]) -> Receipt | None:
+def find_own_receipt(replica: PeerId, receipts: tuple[Receipt, ...]) -> Receipt | None:
     return next((receipt for receipt in receipts if receipt.replica == replica), None)
 
 
@@ -102,7 +103,7 @@ def find_excess(
     record: Record,
     held: StoredEntry | None,
     key_rule: KeyRule,
-    epoch: int,
+    epoch: Epoch,
     usage: StorageUsage,
     capacity: Capacity,
 ) -> Denied | None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from epochgate.core.record import pack_field
 from epochgate.core.schema import Decoder, EpochContext, Malformed, Schema, get_longest_bytes
+from epochgate.core.types import Epoch, Hash32, NetworkId
 
 CHALLENGE_DOMAIN = b"epochgate/challenge/1\0"
 CHALLENGE_DIGEST_DOMAIN = b"epochgate/challenge-digest/1\0"
@@ -73,7 +74,9 @@ class TensorSpec(msgspec.Struct, frozen=True):
             )
 
 
-def compute_challenge(spec: TensorSpec, network: bytes, epoch: int, seed: bytes) -> NDArray[Any]:
+def compute_challenge(
+    spec: TensorSpec, network: NetworkId, epoch: Epoch, seed: bytes
+) -> NDArray[Any]:
     """The challenge of `epoch`, row-major and read-only.
 
     SHAKE-256 over domain, network id, epoch (eight bytes, big-endian) and seed, each behind its
@@ -93,14 +96,16 @@ def compute_challenge(spec: TensorSpec, network: bytes, epoch: int, seed: bytes)
     return flat.reshape(spec.shape)
 
 
-def compute_challenge_digest(array: NDArray[Any]) -> bytes:
+def compute_challenge_digest(array: NDArray[Any]) -> Hash32:
     """SHA-256 over domain, dtype by name, shape (eight bytes a side, big-endian) and the elements,
     row-major and little-endian; each behind its length. It names the challenge in openings,
     whatever file it travelled in.
     """
     elements = array.astype(array.dtype.newbyteorder("<")).tobytes()
     fields = (array.dtype.name.encode(), struct.pack(f">{array.ndim}Q", *array.shape), elements)
-    return hashlib.sha256(CHALLENGE_DIGEST_DOMAIN + b"".join(map(pack_field, fields))).digest()
+    return Hash32(
+        hashlib.sha256(CHALLENGE_DIGEST_DOMAIN + b"".join(map(pack_field, fields))).digest()
+    )
 
 
 class Derived(msgspec.Struct, frozen=True):
@@ -138,7 +143,7 @@ class Derived(msgspec.Struct, frozen=True):
         """The challenge of the context's epoch."""
         return compute_challenge(self.spec, context.network, context.epoch, context.roster.seed)
 
-    def compute_digest(self, context: EpochContext) -> bytes:
+    def compute_digest(self, context: EpochContext) -> Hash32:
         """What openings in the context's epoch must name."""
         return compute_challenge_digest(self.compute(context))
 

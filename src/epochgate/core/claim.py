@@ -9,6 +9,7 @@ import msgspec
 from epochgate.core.receipt import Proof, RecordId, Standing, compute_record_id
 from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, RecordSet, RuleReading, compute_root, read_bitmap
+from epochgate.core.types import Epoch, Hash32, PeerId
 
 
 class SubmissionClaim(msgspec.Struct, frozen=True):
@@ -17,7 +18,7 @@ class SubmissionClaim(msgspec.Struct, frozen=True):
     """
 
     bitmaps: tuple[bytes, ...]
-    root: bytes
+    root: Hash32
 
 
 class ShownSet(msgspec.Struct, frozen=True):
@@ -66,7 +67,7 @@ def judge_claim(
     if len(claim.bitmaps) != len(rule_readings):
         return Disputed((f"expected {len(rule_readings)} bitmaps, saw {len(claim.bitmaps)}",))
     differences: list[str] = []
-    included: dict[tuple[str, int], dict[bytes, Proof]] = {}
+    included: dict[tuple[str, Epoch], dict[PeerId, Proof]] = {}
     for rule_reading, bitmap in zip(rule_readings, claim.bitmaps, strict=True):
         included[rule_reading.rule.kind, rule_reading.epoch] = _judge_rule_reading(
             rule_reading, bitmap, shown, differences
@@ -86,7 +87,7 @@ def judge_claim(
 
 def _judge_rule_reading(
     rule_reading: RuleReading, bitmap: bytes, shown: ShownSet, differences: list[str]
-) -> dict[bytes, Proof]:
+) -> dict[PeerId, Proof]:
     """The proofs that the bitmap names; appends what is wrong with it to `differences`."""
     name = f"{rule_reading.rule.kind} of epoch {rule_reading.epoch}"
     try:
@@ -98,7 +99,7 @@ def _judge_rule_reading(
     proven = merged.get_proofs(Standing.PROVEN)
     complete = rule_reading.get_proofs(Standing.COMPLETE)
     shown_ids = {record_id for reading in shown.readings for record_id in reading.proofs}
-    proofs: dict[bytes, Proof] = {}
+    proofs: dict[PeerId, Proof] = {}
     for author in authors:
         candidates = proven.get(author, [])
         named = [
@@ -128,7 +129,7 @@ def _merge(rule_reading: RuleReading, shown: Sequence[KeyReading]) -> RuleReadin
     for own in rule_reading.readings:
         other = by_key.get(own.key_rule.key)
         if other is not None:
-            record_ids: dict[RecordId, frozenset[bytes]] = dict(own.signers)
+            record_ids: dict[RecordId, frozenset[PeerId]] = dict(own.signers)
             for record_id, signers in other.signers.items():
                 record_ids[record_id] = record_ids.get(record_id, frozenset()) | signers
             own = KeyReading(own.key_rule, other.proofs | own.proofs, record_ids, own.answered)  # noqa: PLW2901 - the merged one is what is read from here on
@@ -138,7 +139,7 @@ def _merge(rule_reading: RuleReading, shown: Sequence[KeyReading]) -> RuleReadin
 
 def _find_equivocators(
     rule_reading: RuleReading, evidence: Sequence[tuple[Record, Record]]
-) -> frozenset[bytes]:
+) -> frozenset[PeerId]:
     """Authors of whom two different values are shown under one once-key of this section."""
     keys = {reading.key_rule.key for reading in rule_reading.readings if rule_reading.rule.once}
     return frozenset(

@@ -12,6 +12,7 @@ import msgspec
 
 from epochgate.core.record import pack_field
 from epochgate.core.schema import Decoder, EpochContext, Malformed, Schema, get_longest_bytes
+from epochgate.core.types import Epoch, Hash32, NetworkId, PeerId
 
 SALT_BYTES = 32
 DIGEST_BYTES = 32
@@ -26,7 +27,7 @@ class Opening(msgspec.Struct, frozen=True, gc=False):
     """
 
     salt: bytes
-    challenge_digest: bytes
+    challenge_digest: Hash32
     payload: bytes
 
     def __repr__(self) -> str:
@@ -46,14 +47,14 @@ class Opening(msgspec.Struct, frozen=True, gc=False):
             )
         return Opening(
             data[:SALT_BYTES],
-            data[SALT_BYTES : SALT_BYTES + DIGEST_BYTES],
+            Hash32(data[SALT_BYTES : SALT_BYTES + DIGEST_BYTES]),
             data[SALT_BYTES + DIGEST_BYTES :],
         )
 
 
 def compute_commitment(
-    network: bytes, kind: str, epoch: int, author: bytes, opening: Opening
-) -> bytes:
+    network: NetworkId, kind: str, epoch: Epoch, author: PeerId, opening: Opening
+) -> Hash32:
     """SHA-256 over domain, network id, kind, epoch, author, challenge digest, salt and SHA-256 of
     the payload, each behind its length (SPEC section 6). `kind` is the name of the commitment's
     rule, `epoch` that of its key.
@@ -67,11 +68,16 @@ def compute_commitment(
         opening.salt,
         hashlib.sha256(opening.payload).digest(),
     )
-    return hashlib.sha256(COMMITMENT_DOMAIN + b"".join(map(pack_field, fields))).digest()
+    return Hash32(hashlib.sha256(COMMITMENT_DOMAIN + b"".join(map(pack_field, fields))).digest())
 
 
 def is_opened(
-    commitment: bytes, network: bytes, kind: str, epoch: int, author: bytes, opening: Opening
+    commitment: Hash32,
+    network: NetworkId,
+    kind: str,
+    epoch: Epoch,
+    author: PeerId,
+    opening: Opening,
 ) -> bool:
     return hmac.compare_digest(
         commitment, compute_commitment(network, kind, epoch, author, opening)

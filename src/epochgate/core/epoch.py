@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from epochgate.core.types import BlockNumber, Epoch
+
 MAX_EXTRAPOLATED_BLOCKS = 3
 """How far local time may move the last head on before the head counts as stale (SPEC section 3)."""
 
@@ -22,7 +24,7 @@ class Timing(msgspec.Struct, frozen=True):
     known.
     """
 
-    slot: int | None
+    slot: BlockNumber | None
     blocks_per_epoch: int
     block_seconds: float
 
@@ -30,21 +32,21 @@ class Timing(msgspec.Struct, frozen=True):
     def seconds_per_epoch(self) -> float:
         return self.blocks_per_epoch * self.block_seconds
 
-    def compute_epoch(self, block: int) -> int:
+    def compute_epoch(self, block: BlockNumber) -> Epoch:
         """The epoch that `block` belongs to; 0 before the subnet's first block."""
         if self.slot is None or block < self.slot:
-            return 0
-        return (block - self.slot) // self.blocks_per_epoch
+            return Epoch(0)
+        return Epoch(Epoch(block - self.slot) // self.blocks_per_epoch)
 
-    def compute_first_block(self, epoch: int) -> int:
+    def compute_first_block(self, epoch: Epoch) -> BlockNumber:
         """Raises ValueError while the subnet has no first block."""
         if self.slot is None:
             raise ValueError(
                 "the subnet has no first block yet: wait until the chain names its slot"
             )
-        return self.slot + epoch * self.blocks_per_epoch
+        return BlockNumber(self.slot + epoch * self.blocks_per_epoch)
 
-    def is_started(self, block: int) -> bool:
+    def is_started(self, block: BlockNumber) -> bool:
         return self.slot is not None and block >= self.slot
 
 
@@ -53,8 +55,8 @@ class EpochData(msgspec.Struct, frozen=True):
     zero.
     """
 
-    block: int
-    epoch: int
+    block: BlockNumber
+    epoch: Epoch
     block_per_epoch: int
     seconds_per_epoch: float
     percent_complete: float
@@ -65,11 +67,11 @@ class EpochData(msgspec.Struct, frozen=True):
     seconds_remaining: float
 
 
-def compute_epoch_data(block: int, timing: Timing) -> EpochData:
+def compute_epoch_data(block: BlockNumber, timing: Timing) -> EpochData:
     length = timing.blocks_per_epoch
     seconds = timing.block_seconds
     if not timing.is_started(block):
-        return EpochData(block, 0, length, length * seconds, 0.0, 0, 0, 0.0, 0.0)
+        return EpochData(block, Epoch(0), length, length * seconds, 0.0, 0, 0, 0.0, 0.0)
     epoch = timing.compute_epoch(block)
     elapsed = block - timing.compute_first_block(epoch)
     remaining = length - elapsed
@@ -89,25 +91,26 @@ def compute_epoch_data(block: int, timing: Timing) -> EpochData:
 class Head(msgspec.Struct, frozen=True):
     """The last best head a node has heard of, and its own Unix time when it did."""
 
-    block: int
+    block: BlockNumber
     seen_seconds: float
 
 
 def compute_deciding_block(
     head: Head, now_seconds: float, block_seconds: float
-) -> tuple[int, bool]:
+) -> tuple[BlockNumber, bool]:
     """(block, stale): the head moved on by local time; stale is a head too old to be moved on any
     further.
     """
     ahead = max(0, math.floor((now_seconds - head.seen_seconds) / block_seconds) - 1)
-    return head.block + min(ahead, MAX_EXTRAPOLATED_BLOCKS), ahead > MAX_EXTRAPOLATED_BLOCKS
+    block = head.block + min(ahead, MAX_EXTRAPOLATED_BLOCKS)
+    return BlockNumber(block), ahead > MAX_EXTRAPOLATED_BLOCKS
 
 
 class Blocks(NamedTuple):
     """The first and last block, both inside."""
 
-    first: int
-    last: int
+    first: BlockNumber
+    last: BlockNumber
 
 
 _INTERVAL = re.compile(r"([\[(])\s*(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)\s*([\])])")
@@ -121,14 +124,14 @@ class Window(msgspec.Struct, frozen=True):
     after: bool = False
     before: bool = False
 
-    def bind(self, epoch: int, timing: Timing) -> Blocks:
+    def bind(self, epoch: Epoch, timing: Timing) -> Blocks:
         start = timing.compute_first_block(epoch)
         length = timing.blocks_per_epoch
         first = (
             math.floor(self.first * length) + 1 if self.after else math.ceil(self.first * length)
         )
         last = math.ceil(self.last * length) - 1 if self.before else math.floor(self.last * length)
-        return Blocks(start + first, start + min(last, length - 1))
+        return Blocks(BlockNumber(start + first), BlockNumber(start + min(last, length - 1)))
 
     def describe(self) -> str:
         """Exactly, for the policy's digest."""

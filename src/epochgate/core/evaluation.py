@@ -11,6 +11,7 @@ import msgspec
 
 from epochgate.core.epoch import EpochData
 from epochgate.core.rule import KeyRule
+from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, PeerId, RecordKey
 
 READABLE_EPOCHS = 3
 """GET knows the keys of the current and the two epochs before (SPEC section 1)."""
@@ -20,7 +21,7 @@ class StoredEntry(Protocol):
     """What a replica stores under a key and author, without the value itself."""
 
     @property
-    def value_digest(self) -> bytes:
+    def value_digest(self) -> Hash32:
         """SHA-256 of the value."""
         ...
 
@@ -35,12 +36,12 @@ class StoredEntry(Protocol):
         ...
 
     @property
-    def epoch(self) -> int:
+    def epoch(self) -> Epoch:
         """In which it was stored."""
         ...
 
 
-NOTHING_HELD: Mapping[tuple[bytes, bytes], StoredEntry] = {}
+NOTHING_HELD: Mapping[tuple[RecordKey, PeerId], StoredEntry] = {}
 
 
 class EvaluationContext(msgspec.Struct, frozen=True, gc=False):
@@ -52,11 +53,11 @@ class EvaluationContext(msgspec.Struct, frozen=True, gc=False):
     `readable` holds what GET knows.
     """
 
-    postable: dict[bytes, KeyRule]
-    readable: dict[bytes, KeyRule]
+    postable: dict[RecordKey, KeyRule]
+    readable: dict[RecordKey, KeyRule]
     data: EpochData
-    block: int
+    block: BlockNumber
     time_seconds: float
-    network: bytes
-    held: Mapping[tuple[bytes, bytes], StoredEntry] = NOTHING_HELD
+    network: NetworkId
+    held: Mapping[tuple[RecordKey, PeerId], StoredEntry] = NOTHING_HELD
     is_stale: bool = False

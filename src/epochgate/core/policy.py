@@ -24,6 +24,7 @@ from epochgate.core.policy_render import render_limits, render_table, render_tim
 from epochgate.core.record import SIGNATURE_BYTES, Record, is_signed
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schema import EpochContext, Malformed
+from epochgate.core.types import BlockNumber, Epoch, Hash32, PeerId, RecordKey
 from epochgate.core.verdict import Admitted, Denied, Reason, Verdict
 
 _NO_SUCH_KEY = Denied(
@@ -42,7 +43,7 @@ class Judge(Protocol):
     a key that is none.
     """
 
-    def find_key_rule(self, key: bytes, now: EvaluationContext) -> KeyRule | None: ...
+    def find_key_rule(self, key: RecordKey, now: EvaluationContext) -> KeyRule | None: ...
 
     def admit(self, record: Record, now: EvaluationContext) -> Verdict: ...
 
@@ -83,7 +84,7 @@ class Policy:
         self.limits = limits or Limits()
         self.max_value_bytes = max((rule.max_bytes for rule in rules), default=0)
 
-    def find_key_rule(self, key: bytes, now: EvaluationContext) -> KeyRule | None:
+    def find_key_rule(self, key: RecordKey, now: EvaluationContext) -> KeyRule | None:
         """The rule that `key` stands under now, None where it is no key of this policy."""
         return now.postable.get(key)
 
@@ -148,7 +149,7 @@ class Policy:
         """The epoch from left to right, a bar a rule."""
         return render_timeline(self.rules)
 
-    def bind(self, context: EpochContext, epoch: int) -> Iterator[KeyRule]:
+    def bind(self, context: EpochContext, epoch: Epoch) -> Iterator[KeyRule]:
         """Every key of the policy in `epoch`; before the subnet's first block only those without an
         epoch.
         """
@@ -210,13 +211,13 @@ class Policy:
         return max([READABLE_EPOCHS] + [math.ceil(rule.ttl) + 1 for rule in self.rules])
 
     @property
-    def digest(self) -> bytes:
+    def digest(self) -> Hash32:
         """SHA-256 over all that the policy says, 32 bytes: two nodes with the same digest judge
         alike.
         """
         lines = [rule.describe() for rule in self.rules]
         lines += [self.scoring.describe(), self.limits.describe(), f"role_field={self.role_field}"]
-        return hashlib.sha256(b"epochgate/policy/1\0" + "\n".join(lines).encode()).digest()
+        return Hash32(hashlib.sha256(b"epochgate/policy/1\0" + "\n".join(lines).encode()).digest())
 
 
 def judge_content(record: Record, key_rule: KeyRule, *, is_read: bool = False) -> Verdict:
@@ -272,7 +273,7 @@ def _compute_message(key_rule: KeyRule, record: Record, payload: bytes) -> bytes
 _is_signed = functools.lru_cache(MAX_REMEMBERED_SIGNATURES)(is_signed)
 
 
-def _deny_block(key_rule: KeyRule, block: int) -> Denied:
+def _deny_block(key_rule: KeyRule, block: BlockNumber) -> Denied:
     expected = f"blocks {key_rule.first} to {key_rule.last}"
     if block > key_rule.last:
         return Denied(Reason.LATE, key_rule.name, expected, block)
@@ -287,7 +288,7 @@ def _deny_block(key_rule: KeyRule, block: int) -> Denied:
     )
 
 
-def _deny_author(key_rule: KeyRule, author: bytes) -> Denied | None:
+def _deny_author(key_rule: KeyRule, author: PeerId) -> Denied | None:
     roles = key_rule.roles.get(author)
     if roles is None:
         return Denied(
@@ -306,7 +307,7 @@ def _deny_author(key_rule: KeyRule, author: bytes) -> Denied | None:
     return None
 
 
-def _deny_stand_in(key_rule: KeyRule, block: int, author: bytes) -> Denied:
+def _deny_stand_in(key_rule: KeyRule, block: BlockNumber, author: PeerId) -> Denied:
     wait_blocks = key_rule.stand_ins_first - block
     return Denied(
         Reason.NOT_ELECTED,
@@ -318,7 +319,7 @@ def _deny_stand_in(key_rule: KeyRule, block: int, author: bytes) -> Denied:
     )
 
 
-def _expected_expiry(key_rule: KeyRule, block: int) -> str:
+def _expected_expiry(key_rule: KeyRule, block: BlockNumber) -> str:
     return (
         f"{max(0.0, key_rule.compute_shortest_seconds(block)):.6g} to"
         f" {key_rule.longest_seconds:.6g} s from now"

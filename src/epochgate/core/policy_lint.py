@@ -12,6 +12,7 @@ from epochgate.core.record import SIGNATURE_BYTES
 from epochgate.core.roster import MAX_REPLICAS
 from epochgate.core.rule import Rule
 from epochgate.core.schema import get_longest_bytes
+from epochgate.core.types import BlockNumber, Epoch
 
 MIN_WINDOW_BLOCKS = 2
 USUAL_MESSAGE_BYTES = 4 << 20
@@ -36,7 +37,7 @@ def find_problems(
     kinds = [rule.kind for rule in policy.rules]
     for kind in sorted({kind for kind in kinds if kinds.count(kind) > 1}):
         yield f"two rules are of the kind {kind}: each needs a name of its own"
-    started = Timing(0, timing.blocks_per_epoch, timing.block_seconds)
+    started = Timing(BlockNumber(0), timing.blocks_per_epoch, timing.block_seconds)
     for rule in policy.rules:
         yield from _find_window_problems(rule, policy, started)
         yield from _find_lifetime_problems(rule, started)
@@ -61,7 +62,7 @@ def check_policy(
 def _find_window_problems(rule: Rule, policy: Policy, timing: Timing) -> Iterator[str]:
     if rule.during is None:
         return
-    blocks = rule.during.bind(0, timing)
+    blocks = rule.during.bind(Epoch(0), timing)
     length = blocks.last - blocks.first + 1
     if length < MIN_WINDOW_BLOCKS:
         yield (
@@ -73,7 +74,7 @@ def _find_window_problems(rule: Rule, policy: Policy, timing: Timing) -> Iterato
     commitment = next((other for other in policy.rules if other.kind == rule.opens), None)
     if commitment is None or commitment.during is None:
         yield f"{rule.name}: opens {rule.opens!r}, which is no rule with a window"
-    elif rule.epochs_ago == 0 and blocks.first <= commitment.during.bind(0, timing).last:
+    elif rule.epochs_ago == 0 and blocks.first <= commitment.during.bind(Epoch(0), timing).last:
         yield (
             f"{rule.name}: {rule.during} overlaps its commitment's {commitment.during}, so an"
             " opening could be copied"

@@ -16,6 +16,7 @@ import msgspec
 from epochgate.core.epoch import Blocks
 from epochgate.core.record import Record, compute_value_digest, is_author, is_signed, pack_field
 from epochgate.core.roster import ReplicaSet
+from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, PeerId, RecordKey, Signature
 
 RECEIPT_DOMAIN = b"epochgate/receipt/1\0"
 
@@ -23,10 +24,10 @@ RECEIPT_DOMAIN = b"epochgate/receipt/1\0"
 class Receipt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`replica` admitted a record in `epoch` at `block`."""
 
-    replica: bytes
-    epoch: int
-    block: int
-    signature: bytes
+    replica: PeerId
+    epoch: Epoch
+    block: BlockNumber
+    signature: Signature
 
 
 class RecordId(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -34,9 +35,9 @@ class RecordId(msgspec.Struct, frozen=True, array_like=True, gc=False):
     value itself.
     """
 
-    key: bytes
-    author: bytes
-    value_digest: bytes
+    key: RecordKey
+    author: PeerId
+    value_digest: Hash32
 
 
 class Standing(enum.IntEnum):
@@ -57,8 +58,8 @@ class Proof(msgspec.Struct, frozen=True, array_like=True):
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     """A stored record as a listing shows it."""
 
-    author: bytes
-    value_digest: bytes
+    author: PeerId
+    value_digest: Hash32
     expiration_time: float
     value_bytes: int
     receipts: tuple[Receipt, ...]
@@ -67,9 +68,9 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 class ReceiptedEntry(msgspec.Struct, frozen=True, gc=False):
     """What is stored under a key and author, without the value."""
 
-    value_digest: bytes
+    value_digest: Hash32
     expiration_time: float
-    epoch: int
+    epoch: Epoch
     value_bytes: int
     receipts: tuple[Receipt, ...]
     """In order of replica, one a replica."""
@@ -79,7 +80,7 @@ def merge_receipts(before: Iterable[Receipt], receipts: Iterable[Receipt]) -> tu
     """One receipt a replica, and the first one stays: the same record always gets the same receipt.
     In order of replica.
     """
-    merged: dict[bytes, Receipt] = {}
+    merged: dict[PeerId, Receipt] = {}
     for receipt in (*before, *receipts):
         merged.setdefault(receipt.replica, receipt)
     return tuple(merged[replica] for replica in sorted(merged))
@@ -89,7 +90,9 @@ def compute_record_id(record: Record) -> RecordId:
     return RecordId(record.key, record.author, compute_value_digest(record.value))
 
 
-def compute_receipt_bytes(network: bytes, record_id: RecordId, epoch: int, block: int) -> bytes:
+def compute_receipt_bytes(
+    network: NetworkId, record_id: RecordId, epoch: Epoch, block: BlockNumber
+) -> bytes:
     """Domain, network id, key, author, SHA-256 of the value, epoch and block: what a
     replica signs.
     """
@@ -97,7 +100,7 @@ def compute_receipt_bytes(network: bytes, record_id: RecordId, epoch: int, block
     return RECEIPT_DOMAIN + b"".join(map(pack_field, fields)) + struct.pack(">QQ", epoch, block)
 
 
-def is_receipt_signed(network: bytes, record_id: RecordId, receipt: Receipt) -> bool:
+def is_receipt_signed(network: NetworkId, record_id: RecordId, receipt: Receipt) -> bool:
     if not is_author(receipt.replica) or not (
         0 <= receipt.epoch < 1 << 64 and 0 <= receipt.block < 1 << 64
     ):
@@ -106,7 +109,7 @@ def is_receipt_signed(network: bytes, record_id: RecordId, receipt: Receipt) -> 
     return is_signed(receipt.replica, message, receipt.signature)
 
 
-SignatureCheck = Callable[[bytes, RecordId, Receipt], bool]
+SignatureCheck = Callable[[NetworkId, RecordId, Receipt], bool]
 
 
 class ReceiptRule(msgspec.Struct, frozen=True):
@@ -117,9 +120,9 @@ class ReceiptRule(msgspec.Struct, frozen=True):
     in.
     """
 
-    network: bytes
+    network: NetworkId
     replica_set: ReplicaSet
-    epoch: int | None
+    epoch: Epoch | None
     blocks: Blocks | None
 
     def compute_signers(
@@ -127,13 +130,13 @@ class ReceiptRule(msgspec.Struct, frozen=True):
         record_id: RecordId,
         receipts: Iterable[Receipt],
         is_signed: SignatureCheck = is_receipt_signed,
-    ) -> frozenset[bytes]:
+    ) -> frozenset[PeerId]:
         """The replicas whose receipt for `record_id` holds: its key's replica, in time, correctly
         signed, each counted once.
 
         `is_signed` may remember what it has checked before.
         """
-        signers: set[bytes] = set()
+        signers: set[PeerId] = set()
         for receipt in receipts:
             if (
                 receipt.replica not in signers

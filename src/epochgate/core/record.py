@@ -14,6 +14,8 @@ import msgspec
 from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
+from epochgate.core.types import Hash32, NetworkId, PeerId, RecordKey, Signature
+
 KEY_BYTES = 20
 SIGNATURE_BYTES = 64
 AUTHOR_BYTES = 38
@@ -29,8 +31,8 @@ class Record(msgspec.Struct, frozen=True, gc=False, array_like=True):
     seconds.
     """
 
-    key: bytes
-    author: bytes
+    key: RecordKey
+    author: PeerId
     value: bytes
     expiration_time: float
 
@@ -39,20 +41,22 @@ class Record(msgspec.Struct, frozen=True, gc=False, array_like=True):
         return self.value[SIGNATURE_BYTES:]
 
 
-def compute_key(name: str) -> bytes:
+def compute_key(name: str) -> RecordKey:
     """SHA-1 of the MessagePack encoding of the name: the same as hivemind's
     `DHTID.generate(source=name).to_bytes()`.
     """
-    return hashlib.sha1(msgspec.msgpack.encode(name), usedforsecurity=False).digest()
+    return RecordKey(hashlib.sha1(msgspec.msgpack.encode(name), usedforsecurity=False).digest())
 
 
-def compute_network_id(chain: str, subnet_id: int) -> bytes:
+def compute_network_id(chain: str, subnet_id: int) -> NetworkId:
     """32 bytes that tell this chain and subnet from every other; `chain` is the hash of its
     genesis, or its name.
     """
-    return hashlib.sha256(
-        b"epochgate/network/1\0" + pack_field(chain.encode()) + struct.pack(">Q", subnet_id)
-    ).digest()
+    return NetworkId(
+        hashlib.sha256(
+            b"epochgate/network/1\0" + pack_field(chain.encode()) + struct.pack(">Q", subnet_id)
+        ).digest()
+    )
 
 
 def pack_field(field: bytes) -> bytes:
@@ -60,11 +64,11 @@ def pack_field(field: bytes) -> bytes:
     return struct.pack(">I", len(field)) + field
 
 
-def compute_value_digest(value: bytes) -> bytes:
-    return hashlib.sha256(value).digest()
+def compute_value_digest(value: bytes) -> Hash32:
+    return Hash32(hashlib.sha256(value).digest())
 
 
-def compute_signing_prefix(network: bytes, key: bytes) -> bytes:
+def compute_signing_prefix(network: NetworkId, key: RecordKey) -> bytes:
     """The part of the signed bytes that all records of a key share, so that it is made once an
     epoch.
     """
@@ -72,7 +76,7 @@ def compute_signing_prefix(network: bytes, key: bytes) -> bytes:
 
 
 def compute_signed_bytes(
-    prefix: bytes, author: bytes, expiration_time: float, payload: bytes
+    prefix: bytes, author: PeerId, expiration_time: float, payload: bytes
 ) -> bytes:
     """Domain, network id, key, author, expiry and SHA-256 of the payload; all behind the prefix has
     a fixed width.
@@ -85,7 +89,7 @@ def is_author(name: bytes) -> bool:
     return len(name) == AUTHOR_BYTES and name.startswith(PEER_ID_PREFIX)
 
 
-def is_signed(author: bytes, message: bytes, signature: bytes) -> bool:
+def is_signed(author: PeerId, message: bytes, signature: Signature) -> bool:
     """Whether `author`'s key made `signature` of `message`. libsodium refuses small-order keys and
     malleable signatures.
     """
@@ -96,7 +100,7 @@ def is_signed(author: bytes, message: bytes, signature: bytes) -> bool:
     return True
 
 
-def is_record_signed(network: bytes, record: Record) -> bool:
+def is_record_signed(network: NetworkId, record: Record) -> bool:
     message = compute_signed_bytes(
         compute_signing_prefix(network, record.key),
         record.author,
@@ -104,5 +108,5 @@ def is_record_signed(network: bytes, record: Record) -> bool:
         record.payload,
     )
     return is_author(record.author) and is_signed(
-        record.author, message, record.value[:SIGNATURE_BYTES]
+        record.author, message, Signature(record.value[:SIGNATURE_BYTES])
     )

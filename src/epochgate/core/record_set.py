@@ -14,6 +14,7 @@ import msgspec
 from epochgate.core.receipt import Proof, RecordId, Standing, compute_record_id
 from epochgate.core.roster import Roster
 from epochgate.core.rule import KeyRule, Rule
+from epochgate.core.types import Epoch, Hash32, PeerId, RecordKey
 
 LEAF_DOMAIN = b"\0epochgate/leaf/1"
 NODE_DOMAIN = b"\1epochgate/node/1"
@@ -26,8 +27,8 @@ class KeyReading(msgspec.Struct, frozen=True):
 
     key_rule: KeyRule
     proofs: dict[RecordId, Proof]
-    signers: dict[RecordId, frozenset[bytes]]
-    answered: frozenset[bytes]
+    signers: dict[RecordId, frozenset[PeerId]]
+    answered: frozenset[PeerId]
 
     @property
     def is_enough(self) -> bool:
@@ -54,7 +55,7 @@ class RuleReading(msgspec.Struct, frozen=True):
     """All keys of one rule in one epoch: one, or one an author."""
 
     rule: Rule
-    epoch: int
+    epoch: Epoch
     roster: Roster
     readings: tuple[KeyReading, ...]
 
@@ -62,11 +63,11 @@ class RuleReading(msgspec.Struct, frozen=True):
     def is_enough(self) -> bool:
         return all(reading.is_enough for reading in self.readings)
 
-    def get_proofs(self, standing: Standing) -> dict[bytes, list[Proof]]:
+    def get_proofs(self, standing: Standing) -> dict[PeerId, list[Proof]]:
         """By author, in order of author, every value of at least that standing; two under a
         once-key are equivocation.
         """
-        found: dict[bytes, list[Proof]] = {}
+        found: dict[PeerId, list[Proof]] = {}
         for reading in self.readings:
             for record_id in reading.get_record_ids(standing):
                 found.setdefault(record_id.author, []).append(reading.proofs[record_id])
@@ -78,12 +79,12 @@ class RecordSet(msgspec.Struct, frozen=True):
     for who was left out.
     """
 
-    included: dict[tuple[str, int], dict[bytes, Proof]]
-    excluded: dict[tuple[str, int], dict[bytes, tuple[Proof, ...]]]
+    included: dict[tuple[str, Epoch], dict[PeerId, Proof]]
+    excluded: dict[tuple[str, Epoch], dict[PeerId, tuple[Proof, ...]]]
     bitmaps: tuple[bytes, ...]
-    root: bytes
+    root: Hash32
 
-    def get_records(self, kind: str, epoch: int) -> Mapping[bytes, Proof]:
+    def get_records(self, kind: str, epoch: Epoch) -> Mapping[PeerId, Proof]:
         return self.included.get((kind, epoch), {})
 
 
@@ -91,8 +92,8 @@ def compute_set(rule_readings: Sequence[RuleReading]) -> RecordSet:
     """Exactly what is proven; an author with two proven values under a once-key is left out, with
     both as evidence.
     """
-    included: dict[tuple[str, int], dict[bytes, Proof]] = {}
-    excluded: dict[tuple[str, int], dict[bytes, tuple[Proof, ...]]] = {}
+    included: dict[tuple[str, Epoch], dict[PeerId, Proof]] = {}
+    excluded: dict[tuple[str, Epoch], dict[PeerId, tuple[Proof, ...]]] = {}
     bitmaps = []
     for rule_reading in rule_readings:
         name = (rule_reading.rule.kind, rule_reading.epoch)
@@ -112,7 +113,7 @@ def compute_set(rule_readings: Sequence[RuleReading]) -> RecordSet:
     return RecordSet(included, excluded, tuple(bitmaps), compute_root(leaves))
 
 
-def compute_bitmap(roster: Roster, authors: Iterable[bytes]) -> bytes:
+def compute_bitmap(roster: Roster, authors: Iterable[PeerId]) -> bytes:
     """Bit i (least significant first in byte i // 8) is member i of the roster, in order of
     author.
     """
@@ -124,7 +125,7 @@ def compute_bitmap(roster: Roster, authors: Iterable[bytes]) -> bytes:
     return bytes(bits)
 
 
-def read_bitmap(roster: Roster, bitmap: bytes) -> tuple[bytes, ...]:
+def read_bitmap(roster: Roster, bitmap: bytes) -> tuple[PeerId, ...]:
     """The authors a bitmap names. Raises ValueError when it does not fit the roster."""
     size = len(roster.authors)
     if len(bitmap) != (size + 7) // 8 or int.from_bytes(bitmap, "little") >> size:
@@ -137,7 +138,7 @@ def read_bitmap(roster: Roster, bitmap: bytes) -> tuple[bytes, ...]:
     )
 
 
-def compute_root(record_ids: Iterable[RecordId]) -> bytes:
+def compute_root(record_ids: Iterable[RecordId]) -> Hash32:
     """The Merkle root over the sorted leaves (key, author, value digest); leaves and inner nodes
     have different domains.
 
@@ -150,15 +151,15 @@ def compute_root(record_ids: Iterable[RecordId]) -> bytes:
         for record_id in sorted(record_ids, key=_order)
     ]
     if not layer:
-        return hashlib.sha256(LEAF_DOMAIN).digest()
+        return Hash32(hashlib.sha256(LEAF_DOMAIN).digest())
     while len(layer) > 1:
         pairs = [
             hashlib.sha256(NODE_DOMAIN + a + b).digest()
             for a, b in zip(layer[::2], layer[1::2], strict=False)
         ]
         layer = pairs + layer[len(pairs) * 2 :]
-    return layer[0]
+    return Hash32(layer[0])
 
 
-def _order(record_id: RecordId) -> tuple[bytes, bytes, bytes]:
+def _order(record_id: RecordId) -> tuple[RecordKey, PeerId, Hash32]:
     return (record_id.key, record_id.author, record_id.value_digest)

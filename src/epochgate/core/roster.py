@@ -16,6 +16,7 @@ from functools import cached_property
 import msgspec
 
 from epochgate.core.record import is_author
+from epochgate.core.types import Epoch, PeerId, RecordKey
 
 MAX_REPLICAS = 13
 
@@ -34,7 +35,7 @@ class Member(msgspec.Struct, frozen=True, order=True, array_like=True):
     smallest unit.
     """
 
-    author: bytes
+    author: PeerId
     roles: int
     stake: int = 0
 
@@ -44,7 +45,7 @@ class ReplicaSet(msgspec.Struct, frozen=True):
     lossy in all.
     """
 
-    replicas: tuple[bytes, ...]
+    replicas: tuple[PeerId, ...]
 
     @property
     def k(self) -> int:
@@ -70,11 +71,13 @@ class Roster:
     block.
     """
 
-    def __init__(self, epoch: int, seed: bytes, members: Iterable[Member]) -> None:
+    def __init__(self, epoch: Epoch, seed: bytes, members: Iterable[Member]) -> None:
         self.epoch = epoch
         self.seed = seed
         self.members = tuple(sorted(members))
-        self.roles: dict[bytes, int] = {member.author: int(member.roles) for member in self.members}
+        self.roles: dict[PeerId, int] = {
+            member.author: int(member.roles) for member in self.members
+        }
         if strangers := [member for member in self.members if not is_author(member.author)]:
             raise ValueError(
                 "a roster names peers by Ed25519 peer ids of 38 bytes, saw"
@@ -82,25 +85,25 @@ class Roster:
             )
         if len(self.roles) != len(self.members):
             raise ValueError("a roster names an author twice: one author counts once")
-        self._replica_sets: dict[tuple[bytes, bytes], ReplicaSet] = {}
+        self._replica_sets: dict[tuple[bytes, RecordKey], ReplicaSet] = {}
 
     @cached_property
-    def authors(self) -> tuple[bytes, ...]:
+    def authors(self) -> tuple[PeerId, ...]:
         return tuple(self.roles)
 
     @cached_property
-    def hosters(self) -> tuple[bytes, ...]:
+    def hosters(self) -> tuple[PeerId, ...]:
         return self.get_authors(HOSTER)
 
     @cached_property
-    def validators(self) -> tuple[bytes, ...]:
+    def validators(self) -> tuple[PeerId, ...]:
         return self.get_authors(VALIDATOR)
 
-    def get_authors(self, role: int) -> tuple[bytes, ...]:
+    def get_authors(self, role: int) -> tuple[PeerId, ...]:
         """The authors that hold `role`, in order of author."""
         return tuple(author for author, roles in self.roles.items() if roles & role)
 
-    def get_replica_set(self, key: bytes, seed: bytes | None = None) -> ReplicaSet:
+    def get_replica_set(self, key: RecordKey, seed: bytes | None = None) -> ReplicaSet:
         """The replicas of `key`: the K smallest SHA-256(seed, key, peer id).
 
         Keys without an epoch pass the network id for `seed`.
@@ -115,7 +118,7 @@ class Roster:
             replica_set = self._replica_sets[seed, key] = ReplicaSet(tuple(ranked))
         return replica_set
 
-    def compute_stand_ins(self, elected: bytes | None) -> tuple[bytes, ...]:
+    def compute_stand_ins(self, elected: PeerId | None) -> tuple[PeerId, ...]:
         """The validators that may publish the challenge for the elected one, first stand-in
         first.
         """
@@ -128,7 +131,7 @@ class Roster:
         )
 
 
-def _rank(prefix: hashlib._Hash, author: bytes) -> bytes:
+def _rank(prefix: hashlib._Hash, author: PeerId) -> bytes:
     digest = prefix.copy()
     digest.update(author)
     return digest.digest()

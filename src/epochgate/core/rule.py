@@ -15,8 +15,9 @@ from epochgate.core.receipt import ReceiptRule
 from epochgate.core.record import compute_key, compute_signing_prefix
 from epochgate.core.roster import ReplicaSet
 from epochgate.core.schema import Decoder, EpochContext, Schema
+from epochgate.core.types import BlockNumber, Epoch, PeerId, RecordKey
 
-ALWAYS = Blocks(-(1 << 62), 1 << 62)
+ALWAYS = Blocks(BlockNumber(-(1 << 62)), BlockNumber(1 << 62))
 LAG_BLOCKS = 2
 """What a deciding block may lag behind the author's clock: one block of margin and one of
 extrapolation.
@@ -87,10 +88,10 @@ class Rule(msgspec.Struct, frozen=True):
         ]
         return " ".join(facts)
 
-    def bind(self, context: EpochContext, epoch: int) -> Iterator[KeyRule]:
+    def bind(self, context: EpochContext, epoch: Epoch) -> Iterator[KeyRule]:
         """The rule's keys in `epoch`: one, or one an author."""
         decode = self.schema.bind(context)
-        authors: tuple[bytes | None, ...] = (
+        authors: tuple[PeerId | None, ...] = (
             context.roster.get_authors(self.by) if self.is_of_an_author else (None,)
         )
         for author in authors:
@@ -105,20 +106,20 @@ class KeyRule(msgspec.Struct, frozen=True, gc=False):
 
     rule: Rule
     name: str
-    key: bytes
-    epoch: int | None
+    key: RecordKey
+    epoch: Epoch | None
     context: EpochContext
     blocks: Blocks
-    first: int
-    last: int
-    stand_ins_first: int
-    keep_block: int | None
+    first: BlockNumber
+    last: BlockNumber
+    stand_ins_first: BlockNumber
+    keep_block: BlockNumber | None
     longest_seconds: float
     block_seconds: float
     role: int
-    roles: dict[bytes, int]
-    author: bytes | None
-    elected: bytes | None
+    roles: dict[PeerId, int]
+    author: PeerId | None
+    elected: PeerId | None
     once: bool
     max_bytes: int
     prefix: bytes
@@ -128,8 +129,8 @@ class KeyRule(msgspec.Struct, frozen=True, gc=False):
     def build(
         rule: Rule,
         name: str,
-        epoch: int | None,
-        author: bytes | None,
+        epoch: Epoch | None,
+        author: PeerId | None,
         context: EpochContext,
         decode: Decoder,
     ) -> KeyRule:
@@ -139,7 +140,8 @@ class KeyRule(msgspec.Struct, frozen=True, gc=False):
             ALWAYS
             if epoch is None
             else Blocks(
-                timing.compute_first_block(epoch), timing.compute_first_block(epoch + 1) - 1
+                timing.compute_first_block(epoch),
+                BlockNumber(timing.compute_first_block(Epoch(epoch + 1)) - 1),
             )
         )
         stand_ins_first = blocks.first
@@ -149,9 +151,11 @@ class KeyRule(msgspec.Struct, frozen=True, gc=False):
             if rule.during is not None:
                 blocks = rule.during.bind(epoch, timing)
             if rule.elected_until is not None:
-                stand_ins_first = start + int(rule.elected_until * timing.blocks_per_epoch) + 1
+                stand_ins_first = BlockNumber(
+                    start + int(rule.elected_until * timing.blocks_per_epoch) + 1
+                )
             if rule.kept_until is not None:
-                keep_block = start + int(rule.kept_until * timing.blocks_per_epoch)
+                keep_block = BlockNumber(start + int(rule.kept_until * timing.blocks_per_epoch))
         return KeyRule(
             rule=rule,
             name=name,
@@ -189,7 +193,7 @@ class KeyRule(msgspec.Struct, frozen=True, gc=False):
         blocks = None if self.epoch is None else self.blocks
         return ReceiptRule(self.context.network, self.replica_set, self.epoch, blocks)
 
-    def compute_shortest_seconds(self, block: int) -> float:
+    def compute_shortest_seconds(self, block: BlockNumber) -> float:
         """The least time a record stored at `block` must still live, so that it is there when it is
         last read.
         """

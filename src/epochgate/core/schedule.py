@@ -12,6 +12,7 @@ from epochgate.core.policy import Policy
 from epochgate.core.roster import Roster
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schema import EpochContext
+from epochgate.core.types import BlockNumber, Epoch, PeerId, RecordKey
 
 
 class EpochSchedule:
@@ -23,7 +24,7 @@ class EpochSchedule:
         self.policy = policy
         self._contexts: dict[int, EpochContext] = {}
         self._key_rules: dict[int, tuple[KeyRule, ...]] = {}
-        self._tables: tuple[int, dict[bytes, KeyRule], dict[bytes, KeyRule]] | None = None
+        self._tables: tuple[int, dict[RecordKey, KeyRule], dict[RecordKey, KeyRule]] | None = None
 
     def add(self, context: EpochContext) -> None:
         """Take in an epoch; epochs that can no longer be read are let go."""
@@ -35,10 +36,10 @@ class EpochSchedule:
             del self._contexts[old], self._key_rules[old]
         self._tables = None
 
-    def has(self, epoch: int) -> bool:
+    def has(self, epoch: Epoch) -> bool:
         return epoch in self._contexts
 
-    def get_context(self, epoch: int) -> EpochContext:
+    def get_context(self, epoch: Epoch) -> EpochContext:
         """Raises KeyError for an epoch that was never added, or let go."""
         return self._contexts[epoch]
 
@@ -46,12 +47,12 @@ class EpochSchedule:
         """All that it knows, in the order in which they came."""
         return tuple(self._contexts.values())
 
-    def get_roster(self, epoch: int) -> Roster | None:
+    def get_roster(self, epoch: Epoch) -> Roster | None:
         """The roster of `epoch`, None where it has not arrived."""
         context = self._contexts.get(epoch)
         return None if context is None else context.roster
 
-    def find_newest_roster(self, epoch: int) -> Roster | None:
+    def find_newest_roster(self, epoch: Epoch) -> Roster | None:
         """The newest known up to `epoch`: at an epoch's first moments it may still be the last
         one's.
         """
@@ -61,7 +62,7 @@ class EpochSchedule:
                 return context.roster
         return None
 
-    def get_members(self, epoch: int) -> frozenset[bytes]:
+    def get_members(self, epoch: Epoch) -> frozenset[PeerId]:
         """Who is on the roster of `epoch`, or of the next one where it is known. Empty where
         neither has arrived.
         """
@@ -70,7 +71,7 @@ class EpochSchedule:
         ]
         return frozenset(author for roster in rosters for author in roster.roles)
 
-    def get_key_rule(self, rule: Rule, epoch: int, author: bytes | None = None) -> KeyRule:
+    def get_key_rule(self, rule: Rule, epoch: Epoch, author: PeerId | None = None) -> KeyRule:
         """The rule in `epoch`; `author` chooses among the keys of a rule that has one an author."""
         for key_rule in self._key_rules[epoch]:
             if key_rule.rule is rule and key_rule.author == author:
@@ -80,15 +81,15 @@ class EpochSchedule:
             f" {author.hex() if author else 'any'}"
         )
 
-    def get_key_rules(self, rule: Rule, epoch: int) -> tuple[KeyRule, ...]:
+    def get_key_rules(self, rule: Rule, epoch: Epoch) -> tuple[KeyRule, ...]:
         """All keys of the rule in `epoch`."""
         return tuple(key_rule for key_rule in self._key_rules[epoch] if key_rule.rule is rule)
 
     def compute_evaluation_context(
         self,
-        block: int,
+        block: BlockNumber,
         time_seconds: float,
-        held: Mapping[tuple[bytes, bytes], StoredEntry] = NOTHING_HELD,
+        held: Mapping[tuple[RecordKey, PeerId], StoredEntry] = NOTHING_HELD,
         *,
         is_stale: bool = False,
     ) -> EvaluationContext:
@@ -110,8 +111,8 @@ class EpochSchedule:
         )
 
     def _get_tables(
-        self, epoch: int, *, is_started: bool
-    ) -> tuple[dict[bytes, KeyRule], dict[bytes, KeyRule]]:
+        self, epoch: Epoch, *, is_started: bool
+    ) -> tuple[dict[RecordKey, KeyRule], dict[RecordKey, KeyRule]]:
         tag = epoch if is_started else -1
         if self._tables is None or self._tables[0] != tag:
             current = self._key_rules.get(epoch, ())
@@ -131,9 +132,9 @@ class EpochSchedule:
             self._tables = (tag, postable, readable)
         return self._tables[1], self._tables[2]
 
-    def _bind_next(self, epoch: int) -> Iterator[KeyRule]:
+    def _bind_next(self, epoch: Epoch) -> Iterator[KeyRule]:
         """The keys of the next epoch, whose roster is unknown: they serve only to say when they
         open.
         """
         if epoch in self._contexts:
-            yield from self.policy.bind(self._contexts[epoch], epoch + 1)
+            yield from self.policy.bind(self._contexts[epoch], Epoch(epoch + 1))

@@ -11,6 +11,7 @@ import msgspec
 
 from epochgate.core.epoch import Timing
 from epochgate.core.roster import Roster
+from epochgate.core.types import Epoch, NetworkId, PeerId
 
 
 class Malformed(ValueError):
@@ -22,13 +23,13 @@ class Malformed(ValueError):
 class EpochContext(msgspec.Struct, frozen=True):
     """What an epoch's rules are bound to: read once an epoch, from the chain."""
 
-    network: bytes
+    network: NetworkId
     timing: Timing
     roster: Roster
-    elected: bytes | None = None
+    elected: PeerId | None = None
 
     @property
-    def epoch(self) -> int:
+    def epoch(self) -> Epoch:
         return self.roster.epoch
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epochgate.core.schema import Decoder, EpochContext, Malformed
+from epochgate.core.types import PeerId
 
 MAX_SCORE = 10**6
 MAX_ELEMENTS = 1 << 20
@@ -49,9 +50,9 @@ class Consensus(msgspec.Struct, frozen=True):
     counted.
     """
 
-    scores: dict[bytes, int]
+    scores: dict[PeerId, int]
     is_reached: bool
-    distances_ppm: dict[bytes, int]
+    distances_ppm: dict[PeerId, int]
     exponent: int
     centre: NDArray[np.int32] | None
 
@@ -64,14 +65,14 @@ class Consensus(msgspec.Struct, frozen=True):
 
 
 def compute_hoster_scores(
-    outputs: Mapping[bytes, object], committed: Collection[bytes], tolerance_ppm: int
-) -> dict[bytes, int]:
+    outputs: Mapping[PeerId, object], committed: Collection[PeerId], tolerance_ppm: int
+) -> dict[PeerId, int]:
     """The scores of `compute_consensus` alone."""
     return compute_consensus(outputs, committed, tolerance_ppm).scores
 
 
 def compute_consensus(
-    outputs: Mapping[bytes, object], committed: Collection[bytes], tolerance_ppm: int
+    outputs: Mapping[PeerId, object], committed: Collection[PeerId], tolerance_ppm: int
 ) -> Consensus:
     """Score every author in `committed` by how near its output is to the centre of all (SPEC
     section 7).
@@ -142,7 +143,7 @@ def _read(output: object) -> NDArray[Any] | None:
     )  # NaN spreads to both
 
 
-def _select_shape(arrays: dict[bytes, NDArray[Any]]) -> dict[bytes, NDArray[Any]]:
+def _select_shape(arrays: dict[PeerId, NDArray[Any]]) -> dict[PeerId, NDArray[Any]]:
     """The arrays of the commonest shape, flat. A policy's schema mostly allows one; where it allows
     more, most decide.
     """
@@ -205,11 +206,11 @@ def count_good_entries(entries: Sequence[int], reference: Sequence[int]) -> int:
 
 
 def compute_pay(
-    hosters: Mapping[bytes, int],
-    validators: Mapping[bytes, int],
+    hosters: Mapping[PeerId, int],
+    validators: Mapping[PeerId, int],
     hoster_pot: int = HOSTER_POT,
     validator_pot: int = VALIDATOR_POT,
-) -> dict[bytes, int]:
+) -> dict[PeerId, int]:
     """The submitted score of every author of either role, in order of author: its shares of both
     pots.
 
@@ -226,7 +227,7 @@ def compute_pay(
     return pay
 
 
-def compute_shares(weights: Mapping[bytes, int], pot: int) -> dict[bytes, int]:
+def compute_shares(weights: Mapping[PeerId, int], pot: int) -> dict[PeerId, int]:
     """`pot` in proportion to the weights, in order of author: the largest remainders, ties to the
     smaller author, get the units that are left, so it is paid out exactly; not at all when every
     weight is 0.

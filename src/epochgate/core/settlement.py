@@ -19,6 +19,7 @@ from epochgate.core.rule import Rule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import EpochContext, Malformed
 from epochgate.core.scoring import compute_hoster_scores, compute_pay, count_good_entries
+from epochgate.core.types import Epoch, Hash32, PeerId
 
 
 class HosterOutcome(msgspec.Struct, frozen=True):
@@ -28,11 +29,11 @@ class HosterOutcome(msgspec.Struct, frozen=True):
     and no opening that counts names one.
     """
 
-    scores: dict[bytes, int]
+    scores: dict[PeerId, int]
     score_list: tuple[int, ...]
-    committed: tuple[bytes, ...]
-    opened: tuple[bytes, ...]
-    challenge_digest: bytes | None
+    committed: tuple[PeerId, ...]
+    opened: tuple[PeerId, ...]
+    challenge_digest: Hash32 | None
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -40,14 +41,14 @@ class Settlement(msgspec.Struct, frozen=True):
     from.
     """
 
-    epoch: int
-    pay: dict[bytes, int]
+    epoch: Epoch
+    pay: dict[PeerId, int]
     outcome: HosterOutcome
-    list_weights: dict[bytes, int]
+    list_weights: dict[PeerId, int]
 
 
 def compute_deciding(
-    policy: Policy, epoch: int, *, is_attested: bool
+    policy: Policy, epoch: Epoch, *, is_attested: bool
 ) -> tuple[tuple[Rule, int], ...]:
     """The (rule, epoch of its key) pairs that the submission made in `epoch` rests on, in the order
     of its bitmaps.
@@ -75,19 +76,20 @@ def get_commitment_rule(policy: Policy, opening: Rule) -> Rule:
     return policy.get_rule(opening.opens or "")
 
 
-def compute_expected_challenge(policy: Policy, context: EpochContext) -> bytes | None:
+def compute_expected_challenge(policy: Policy, context: EpochContext) -> Hash32 | None:
     """The digest that every opening of this epoch must name; None where the publisher chooses the
     challenge.
     """
     try:
         schema = policy.get_challenge_rule().schema
     except KeyError:
-        return bytes(32)  # a subnet without challenges: every opening names the same nothing
+        # a subnet without challenges: every opening names the same nothing
+        return Hash32(bytes(32))
     return schema.compute_digest(context) if isinstance(schema, Derived) else None
 
 
 def compute_hoster_outcome(
-    policy: Policy, schedule: EpochSchedule, records: RecordSet, epoch: int
+    policy: Policy, schedule: EpochSchedule, records: RecordSet, epoch: Epoch
 ) -> HosterOutcome:
     """Scores 0 to 10^6 of every roster hoster of `epoch`, from the commitments and openings in the
     set.
@@ -109,15 +111,15 @@ def compute_hoster_outcome(
 
 
 def collect_openings(
-    policy: Policy, schedule: EpochSchedule, records: RecordSet, rule: Rule, epoch: int
-) -> dict[bytes, Opened]:
+    policy: Policy, schedule: EpochSchedule, records: RecordSet, rule: Rule, epoch: Epoch
+) -> dict[PeerId, Opened]:
     """The openings under `rule` in `epoch` that fit their authors' counted commitments; any other
     counts as none.
     """
     commitment_rule = get_commitment_rule(policy, rule)
     commitment_epoch = epoch - rule.epochs_ago
-    commitments = records.get_records(commitment_rule.kind, commitment_epoch)
-    opened: dict[bytes, Opened] = {}
+    commitments = records.get_records(commitment_rule.kind, Epoch(commitment_epoch))
+    opened: dict[PeerId, Opened] = {}
     for author, proof in records.get_records(rule.kind, epoch).items():
         committed = commitments.get(author)
         value = _decode(schedule, rule, epoch, proof.record)
@@ -125,7 +127,12 @@ def collect_openings(
             network = schedule.get_context(epoch).network
             digest = committed.record.payload
             if is_opened(
-                digest, network, commitment_rule.kind, commitment_epoch, author, value.opening
+                Hash32(digest),
+                network,
+                commitment_rule.kind,
+                Epoch(commitment_epoch),
+                author,
+                value.opening,
             ):
                 opened[author] = value
     return opened
@@ -135,7 +142,7 @@ def compute_settlement(
     policy: Policy,
     schedule: EpochSchedule,
     records: RecordSet,
-    epoch: int,
+    epoch: Epoch,
     attested_list: tuple[int, ...] | None,
 ) -> Settlement:
     """The submission made in `epoch`: the hosters of the epoch before, and the lists about the one
@@ -144,14 +151,16 @@ def compute_settlement(
     `attested_list` is the list recomputed from the set attested for the lists' epoch, None if none
     was attested: then it is recomputed from this set.
     """
-    outcome = compute_hoster_outcome(policy, schedule, records, epoch - 1)
-    weights = dict.fromkeys(schedule.get_context(epoch - 1).roster.validators, 0)
+    outcome = compute_hoster_outcome(policy, schedule, records, Epoch(epoch - 1))
+    weights = dict.fromkeys(schedule.get_context(Epoch(epoch - 1)).roster.validators, 0)
     list_rule = policy.get_opening_rule(VALIDATOR)
     list_epoch = epoch - 1 - list_rule.epochs_ago
     if list_epoch >= 0:
         if attested_list is None:
-            attested_list = compute_hoster_outcome(policy, schedule, records, list_epoch).score_list
-        weights |= _weigh_lists(policy, schedule, records, epoch - 1, attested_list)
+            attested_list = compute_hoster_outcome(
+                policy, schedule, records, Epoch(list_epoch)
+            ).score_list
+        weights |= _weigh_lists(policy, schedule, records, Epoch(epoch - 1), attested_list)
     pay = compute_pay(
         outcome.scores, weights, policy.scoring.hoster_pot, policy.scoring.validator_pot
     )
@@ -162,11 +171,11 @@ def _weigh_lists(
     policy: Policy,
     schedule: EpochSchedule,
     records: RecordSet,
-    epoch: int,
+    epoch: Epoch,
     reference: tuple[int, ...],
-) -> dict[bytes, int]:
+) -> dict[PeerId, int]:
     rule = policy.get_opening_rule(VALIDATOR)
-    list_context = schedule.get_context(epoch - rule.epochs_ago)
+    list_context = schedule.get_context(Epoch(epoch - rule.epochs_ago))
     challenge = compute_expected_challenge(policy, list_context)
     opened = collect_openings(policy, schedule, records, rule, epoch)
     weights = dict.fromkeys(list_context.roster.validators, 0)
@@ -176,7 +185,7 @@ def _weigh_lists(
     return weights
 
 
-def _decode(schedule: EpochSchedule, rule: Rule, epoch: int, record: Record) -> Opened | None:
+def _decode(schedule: EpochSchedule, rule: Rule, epoch: Epoch, record: Record) -> Opened | None:
     author = record.author if "{author}" in rule.name else None
     try:
         value = schedule.get_key_rule(rule, epoch, author).decode(record.payload)
@@ -185,7 +194,7 @@ def _decode(schedule: EpochSchedule, rule: Rule, epoch: int, record: Record) -> 
     return value if isinstance(value, Opened) else None
 
 
-def _elect_challenge(opened: Mapping[bytes, Opened]) -> bytes | None:
+def _elect_challenge(opened: Mapping[PeerId, Opened]) -> Hash32 | None:
     """The challenge that most counted openings name, the smallest digest among equals (SPEC section
     4).
     """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from epochgate.core.types import Epoch, PeerId, RecordKey
+
 
 class Usage(msgspec.Struct, frozen=True):
     """Records, and bytes of their values."""
@@ -23,9 +25,11 @@ class StorageUsage:
     """Counts what is added and removed, in constant time. It forgets whoever has nothing."""
 
     def __init__(self) -> None:
-        self._usage: dict[bytes | tuple[bytes, int] | None, Usage] = {}
+        self._usage: dict[RecordKey | tuple[PeerId, int] | None, Usage] = {}
 
-    def count(self, key: bytes, author: bytes, epoch: int, entries: int, value_bytes: int) -> None:
+    def count(
+        self, key: RecordKey, author: PeerId, epoch: Epoch, entries: int, value_bytes: int
+    ) -> None:
         """`entries` more, or fewer, that `author` stored under `key` in `epoch`, of so many bytes
         together.
         """
@@ -37,11 +41,11 @@ class StorageUsage:
             else:
                 del self._usage[place]
 
-    def get_authors(self, author: bytes, epoch: int) -> Usage:
+    def get_authors(self, author: PeerId, epoch: Epoch) -> Usage:
         """What `author` stored in `epoch`."""
         return self._usage.get((author, epoch), _NOTHING)
 
-    def get_keys(self, key: bytes) -> Usage:
+    def get_keys(self, key: RecordKey) -> Usage:
         """What all authors have under `key`."""
         return self._usage.get(key, _NOTHING)
 

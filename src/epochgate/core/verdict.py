@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from epochgate.core.types import PeerId
+
 
 class Reason(enum.Enum):
     """Why a record is refused. The value is its name on the wire, in logs and in counts."""
@@ -65,7 +67,7 @@ class Admitted(msgspec.Struct, frozen=True, gc=False):
     """`value` is the payload as the rule's schema decoded it."""
 
     rule: str
-    author: bytes
+    author: PeerId
     value: Any = None
 
     def __bool__(self) -> bool:

@@ -13,6 +13,7 @@ from epochgate.core.policy import Policy
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Rule
 from epochgate.core.settlement import get_commitment_rule
+from epochgate.core.types import Epoch
 
 GONE_BEFORE = 0.05
 """So much of an epoch before its own the elected node is taken away: its duties of then are done.
@@ -104,14 +105,14 @@ def plan_restart(peer_id: str, epochs: int, share: float) -> Outage:
     )
 
 
-def choose_absent_epoch(epochs: int) -> int:
+def choose_absent_epoch(epochs: int) -> Epoch:
     """The second epoch, whose elected node also has a submission to make; where there is only one,
     the first.
     """
-    return min(1, epochs - 1)
+    return Epoch(min(1, epochs - 1))
 
 
-def plan_absent_elected(peer_id: str, epoch: int) -> Outage:
+def plan_absent_elected(peer_id: str, epoch: Epoch) -> Outage:
     """Before epoch 0 there is nothing but heartbeats to miss."""
     return Outage(
         peer_id,
@@ -127,7 +128,7 @@ def plan_late_node(peer_id: str) -> Outage:
 
 
 def select_excused(
-    absences: Iterable[Absence], epoch: int, window: tuple[float, float]
+    absences: Iterable[Absence], epoch: Epoch, window: tuple[float, float]
 ) -> set[str]:
     """Who owes nothing in that part of the epoch."""
     opens = epoch + window[0]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
+from epochgate.core.types import Epoch
 from epochgate.devnet.summary import Chronicle, EpochSummary
 from epochgate.observe.cast import shorten
 
@@ -60,7 +61,7 @@ def _render_cells(chronicle: Chronicle, summary: EpochSummary, peer_id: str) -> 
     return ("" if output is None else f"{output:,}", "-" if pay is None else f"{pay / UNIT:.4f}")
 
 
-def _say_why_unpaid(chronicle: Chronicle, epoch: int) -> str:
+def _say_why_unpaid(chronicle: Chronicle, epoch: Epoch) -> str:
     """Both pots are paid out, or neither, for the chain would give the whole to the other role."""
     if not any(
         score for scored in chronicle.get_scored(epoch).values() for score in scored.scores.values()

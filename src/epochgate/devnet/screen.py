@@ -14,6 +14,7 @@ from rich.text import Text
 from epochgate.core.epoch import EpochData
 from epochgate.core.policy import Policy
 from epochgate.core.rule import Rule
+from epochgate.core.types import Epoch
 from epochgate.observe.cast import Cast, shorten
 from epochgate.observe.describe import describe_challenge, describe_epoch, describe_fact, is_bad
 from epochgate.observe.events import (
@@ -46,7 +47,7 @@ class Row(msgspec.Struct):
     mark: str = " "
     duty: str = ""
     receipts: str = ""
-    epoch: int | None = None
+    epoch: Epoch | None = None
     style: str = "dim"
 
 

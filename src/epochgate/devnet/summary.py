@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from epochgate.core.policy import Policy
+from epochgate.core.types import Epoch
 from epochgate.devnet.faults import Absence, Expectations, select_excused
 from epochgate.observe.cast import Cast
 from epochgate.observe.events import (
@@ -37,7 +38,7 @@ class EpochSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     the next one. `denied` adds up all replicas.
     """
 
-    epoch: int
+    epoch: Epoch
     elected: str | None
     challenge_author: str | None
     commitments: int
@@ -60,7 +61,7 @@ class Loss(msgspec.Struct, frozen=True):
     """A node that died in `epoch` without being asked to stop."""
 
     name: str
-    epoch: int
+    epoch: Epoch
     why: str
 
 
@@ -90,7 +91,7 @@ class Chronicle:
             if isinstance(fact, kind):
                 yield node, fact
 
-    def is_settled(self, epoch: int) -> bool:
+    def is_settled(self, epoch: Epoch) -> bool:
         """Whether the submission about `epoch` is made and all other nodes have attested it."""
         submitter = self._get_submitter(epoch)
         attested_by = self._get_attestors(epoch)
@@ -99,11 +100,11 @@ class Chronicle:
             and set(attested_by) >= set(self.cast.peer_ids) - {submitter} - self.cast.adversaries
         )
 
-    def get_scored(self, epoch: int) -> dict[str, Scored]:
+    def get_scored(self, epoch: Epoch) -> dict[str, Scored]:
         """Every validator's own scores of the epoch's hosters."""
         return {node: fact for node, fact in self.get_facts(Scored) if fact.epoch == epoch}
 
-    def compute_summary(self, epoch: int) -> EpochSummary:
+    def compute_summary(self, epoch: Epoch) -> EpochSummary:
         scored = self.get_scored(epoch).values()
         submitted = self._get_submission(epoch)
         return EpochSummary(
@@ -122,17 +123,17 @@ class Chronicle:
             root=submitted.root if submitted else None,
         )
 
-    def find_gaps(self, epoch: int) -> list[str]:
+    def find_gaps(self, epoch: Epoch) -> list[str]:
         """Why the epoch is not complete, a line each; nothing when it is, as far as the staged
         faults leave it to be.
         """
         return [*self._find_work_gaps(epoch), *self._find_settlement_gaps(epoch)]
 
-    def find_excuses(self, epoch: int) -> list[str]:
+    def find_excuses(self, epoch: Epoch) -> list[str]:
         """What the epoch lacks because of a fault that was staged, a line each."""
         return list(self._find_excuses(epoch))
 
-    def _find_work_gaps(self, epoch: int) -> Iterator[str]:
+    def _find_work_gaps(self, epoch: Epoch) -> Iterator[str]:
         expected = self._expected
         cast = self.cast
         scored = self.get_scored(epoch)
@@ -160,7 +161,7 @@ class Chronicle:
         if len({tuple(sorted(fact.scores.items())) for fact in scored.values()}) > 1:
             yield "the validators' scores differ"
 
-    def _find_settlement_gaps(self, epoch: int) -> Iterator[str]:
+    def _find_settlement_gaps(self, epoch: Epoch) -> Iterator[str]:
         expected = self._expected
         cast = self.cast
         if (
@@ -169,7 +170,7 @@ class Chronicle:
             and expected.scores is not None
         ):
             unable = select_excused(
-                self.absences, epoch - 1, expected.scores
+                self.absences, Epoch(epoch - 1), expected.scores
             )  # who committed to no list opens none
             openers = [peer for peer in cast.validators if peer not in unable]
             seen = self._get_validator_openings(epoch)
@@ -190,7 +191,7 @@ class Chronicle:
             f"{loss.name} died: {loss.why}" for loss in self.losses if loss.epoch <= epoch + 1
         )
 
-    def _find_excuses(self, epoch: int) -> Iterator[str]:
+    def _find_excuses(self, epoch: Epoch) -> Iterator[str]:
         for absence in self.absences:
             if absence.gone < epoch + 1 and (absence.back is None or absence.back > epoch):
                 back = (
@@ -206,8 +207,8 @@ class Chronicle:
         ):
             yield f"nobody submitted its scores: only the node elected in epoch {epoch + 1} may"
 
-    def _is_submitter_excused(self, epoch: int) -> bool:
-        elected = self._get_elected(epoch + 1)
+    def _is_submitter_excused(self, epoch: Epoch) -> bool:
+        elected = self._get_elected(Epoch(epoch + 1))
         return elected in self.cast.adversaries | select_excused(
             self.absences, epoch, self._expected.attestations
         )
@@ -217,7 +218,7 @@ class Chronicle:
         words: str,
         expected: Iterable[str],
         seen: Iterable[str],
-        epoch: int,
+        epoch: Epoch,
         window: tuple[float, float],
     ) -> Iterator[str]:
         present = {*seen, *self.cast.adversaries, *select_excused(self.absences, epoch, window)}
@@ -225,7 +226,7 @@ class Chronicle:
         if missing:
             yield f"{words} {', '.join(missing)}"
 
-    def _get_elected(self, epoch: int) -> str | None:
+    def _get_elected(self, epoch: Epoch) -> str | None:
         """As it was told last: an epoch's first block may be exchanged for another."""
         said = [
             fact.elected
@@ -237,20 +238,20 @@ class Chronicle:
         ]
         return next(iter([*reversed(changed), *said]), None)
 
-    def _get_challenge_author(self, epoch: int) -> str | None:
+    def _get_challenge_author(self, epoch: Epoch) -> str | None:
         """The elected one, where a stand-in published it too."""
         authors = [fact.author for _, fact in self.get_facts(ChallengeSeen) if fact.epoch == epoch]
         elected = self._get_elected(epoch)
         return elected if elected in authors else next(iter(authors), None)
 
-    def _get_submission(self, epoch: int) -> Submitted | None:
+    def _get_submission(self, epoch: Epoch) -> Submitted | None:
         """The last one: those before it went with blocks that were exchanged."""
         return next((fact for _, fact in self._get_submissions(epoch)), None)
 
-    def _get_submitter(self, epoch: int) -> str | None:
+    def _get_submitter(self, epoch: Epoch) -> str | None:
         return next((node for node, _ in self._get_submissions(epoch)), None)
 
-    def _get_submissions(self, epoch: int) -> Iterator[tuple[str, Submitted]]:
+    def _get_submissions(self, epoch: Epoch) -> Iterator[tuple[str, Submitted]]:
         """The last one first."""
         return (
             (node, fact)
@@ -258,7 +259,7 @@ class Chronicle:
             if fact.scored_epoch == epoch
         )
 
-    def _get_attestors(self, epoch: int) -> list[str]:
+    def _get_attestors(self, epoch: Epoch) -> list[str]:
         submitted = self._get_submission(epoch)
         if submitted is None:
             return []
@@ -266,12 +267,12 @@ class Chronicle:
             {node for node, fact in self.get_facts(Attested) if fact.epoch == submitted.epoch}
         )
 
-    def _get_validator_openings(self, epoch: int) -> set[str]:
+    def _get_validator_openings(self, epoch: Epoch) -> set[str]:
         return _meet(
             fact.validator_openings for _, fact in self.get_facts(Gathered) if fact.epoch == epoch
         )
 
-    def _count_denied(self, epoch: int) -> dict[str, int]:
+    def _count_denied(self, epoch: Epoch) -> dict[str, int]:
         denied: Counter[str] = Counter()
         for _, fact in self.get_facts(Verdicts):
             if fact.epoch == epoch:

@@ -17,6 +17,7 @@ from rich.live import Live
 
 from epochgate.core.epoch import EpochData, compute_epoch_data
 from epochgate.core.policy import Policy
+from epochgate.core.types import Epoch
 from epochgate.devnet.faults import Absence, Outage
 from epochgate.devnet.processes import NodeProcesses
 from epochgate.devnet.result import render_scores, render_verdicts
@@ -98,7 +99,7 @@ class Devnet:
         finally:
             loop.remove_signal_handler(signal.SIGTERM)
         summaries = [
-            self.chronicle.compute_summary(epoch)
+            self.chronicle.compute_summary(Epoch(epoch))
             for epoch in range(self._plan.first_epoch, self._plan.epochs)
         ]
         self.console.print(*render_scores(self.chronicle, summaries), sep="\n")
@@ -148,7 +149,7 @@ class Devnet:
         """Until the last epoch is, or cannot be any more: the submission about it is made in the
         next one.
         """
-        while nodes.running_count and not self.chronicle.is_settled(self._plan.epochs - 1):
+        while nodes.running_count and not self.chronicle.is_settled(Epoch(self._plan.epochs - 1)):
             data = self._get_epoch_data()
             if data is not None and data.epoch > self._plan.epochs:
                 return
@@ -186,7 +187,7 @@ class Devnet:
         """Epochs that have passed since the subnet's first block; negative before it."""
         timing = self._chain.timing
         return (
-            self._chain.get_head().block - timing.compute_first_block(0)
+            self._chain.get_head().block - timing.compute_first_block(Epoch(0))
         ) / timing.blocks_per_epoch
 
     async def _wait_for_place(self, place: float) -> None:
@@ -207,7 +208,7 @@ class Devnet:
 
     def _lose(self, name: str, why: str) -> None:
         data = self._get_epoch_data()
-        self.chronicle.losses.append(Loss(name, data.epoch if data else 0, why))
+        self.chronicle.losses.append(Loss(name, data.epoch if data else Epoch(0), why))
         self._say(self._screen.note_death(self._peer_id_of[name], why))
 
     def _say(self, words: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from epochgate.core.types import PeerId
 from epochgate.ports import Handler
 
 REFUSED = b""
@@ -15,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 async def get_answer(
-    handler: Handler, sender: bytes, message: bytes, max_message_bytes: int
+    handler: Handler, sender: PeerId, message: bytes, max_message_bytes: int
 ) -> bytes:
     """The handler's reply, or REFUSED: an exception would look like a dead peer, and too long a
     reply never arrives.

@@ -24,6 +24,7 @@ from hivemind.proto import p2pd_pb2
 from hivemind.utils.multiaddr import Multiaddr
 
 from epochgate.core.sanitize import sanitize_for_terminal
+from epochgate.core.types import PeerId
 from epochgate.engine.listening import EngineError
 from epochgate.ports import Handler
 
@@ -88,7 +89,7 @@ class _RunningTasks(dict[Any, "asyncio.Task[None]"]):
 
 
 @functools.lru_cache(maxsize=4096)
-def _get_peer_id(peer: bytes) -> PeerID:
+def _get_peer_id(peer: PeerId) -> PeerID:
     """hivemind makes the text form of every id anew, which takes longer than all else that is done
     here for a request.
     """
@@ -145,7 +146,7 @@ class Daemon:
         async with asyncio.timeout(REGISTER_SECONDS):
             await self._p2p.add_protobuf_handler(PROTOCOL, answer, _Message)
 
-    async def request(self, peer: bytes, message: bytes) -> bytes:
+    async def request(self, peer: PeerId, message: bytes) -> bytes:
         for pause_seconds in FIND_AGAIN_SECONDS:
             try:
                 return await self._request_once(peer, message)
@@ -155,7 +156,7 @@ class Daemon:
             await asyncio.sleep(pause_seconds)
         return await self._request_once(peer, message)
 
-    async def _request_once(self, peer: bytes, message: bytes) -> bytes:
+    async def _request_once(self, peer: PeerId, message: bytes) -> bytes:
         reply: _Message = await self._p2p.call_protobuf_handler(
             _get_peer_id(peer), PROTOCOL, _Message(message), _Message
         )
@@ -185,11 +186,11 @@ class Daemon:
         except Exception:  # noqa: BLE001 - the peer chose what its addresses say, and may have chosen what nobody parses
             return []
 
-    async def list_connected(self) -> set[bytes]:
+    async def list_connected(self) -> set[PeerId]:
         """The ids of the peers that are connected now."""
         return {peer.peer_id.to_bytes() for peer in await self._p2p.list_peers()}
 
-    async def protect(self, peers: Iterable[bytes]) -> None:
+    async def protect(self, peers: Iterable[PeerId]) -> None:
         """Close others' connections before those of `peers` when there are too many. It is
         forgotten when they disconnect.
         """
@@ -202,7 +203,7 @@ class Daemon:
             [p2pd_pb2.Request(type=p2pd_pb2.Request.CONNMANAGER, connManager=tag) for tag in tags]
         )
 
-    async def disconnect(self, peers: Iterable[bytes]) -> None:
+    async def disconnect(self, peers: Iterable[PeerId]) -> None:
         """Their requests under way fail. They may call again."""
         ends = [p2pd_pb2.DisconnectRequest(peer=peer) for peer in peers]
         await self._ask(

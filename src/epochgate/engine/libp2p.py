@@ -18,6 +18,7 @@ from typing import Any
 from hivemind.p2p import P2PDaemonError
 from hivemind.utils.multiaddr import Multiaddr
 
+from epochgate.core.types import PeerId
 from epochgate.engine.answer import check_size, get_answer
 from epochgate.engine.daemon import FAILURES, STOP_SECONDS, Daemon, shorten
 from epochgate.engine.listening import (
@@ -63,7 +64,7 @@ class Libp2pNetwork:
 
     def __init__(
         self,
-        author: bytes,
+        author: PeerId,
         options: dict[str, Any],
         peerstore: PeerStore,
         max_message_bytes: int,
@@ -80,8 +81,8 @@ class Libp2pNetwork:
         self._addresses: list[str] = []
         self._handler: Handler | None = None
         self._daemon: Daemon | None = None
-        self._members: frozenset[bytes] = frozenset()
-        self._leavers: frozenset[bytes] = frozenset()
+        self._members: frozenset[PeerId] = frozenset()
+        self._leavers: frozenset[PeerId] = frozenset()
         """Those who were members, and have not been hung up on yet."""
         self._members_changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -122,7 +123,7 @@ class Libp2pNetwork:
             ("nat_port_map", "auto_nat", "use_relay", "use_auto_relay"), is_behind_nat
         )
         network = Libp2pNetwork(
-            author, options, PeerStore(folder / FILE_NAME), max_message_bytes, emit
+            PeerId(author), options, PeerStore(folder / FILE_NAME), max_message_bytes, emit
         )
         network._initial_peers = network._parse_initial_peers(initial_peers)
         await network._launch()
@@ -161,7 +162,7 @@ class Libp2pNetwork:
             ):
                 await self._daemon.register(self._answer)
 
-    async def request(self, peer: bytes, message: bytes, timeout_seconds: float) -> bytes:
+    async def request(self, peer: PeerId, message: bytes, timeout_seconds: float) -> bytes:
         """Empty bytes mean that the peer's handler failed. Raises Unreachable, and ValueError for
         too long a message.
         """
@@ -184,7 +185,7 @@ class Libp2pNetwork:
                 f"{format_peer_id(peer)} cannot be reached: {shorten(error)}"
             ) from None
 
-    def set_protected_peers(self, members: Iterable[bytes]) -> None:
+    def set_protected_peers(self, members: Iterable[PeerId]) -> None:
         members = frozenset(members)
         if members != self._members:
             self._leavers = (self._leavers | self._members) - members
@@ -251,7 +252,7 @@ class Libp2pNetwork:
         ]
         return any(await asyncio.gather(*calls))
 
-    async def _answer(self, sender: bytes, message: bytes) -> bytes:
+    async def _answer(self, sender: PeerId, message: bytes) -> bytes:
         if self._handler is None:
             raise P2PDaemonError("this node does not serve")
         return await get_answer(self._handler, sender, message, self.max_message_bytes)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable
 
 import msgspec
 
+from epochgate.core.types import PeerId
 from epochgate.engine.answer import check_size, get_answer
 from epochgate.keys import format_peer_id
 from epochgate.ports import Handler, Unreachable
@@ -53,12 +54,12 @@ class Hub:
         self.rng = rng or random.Random(0)  # noqa: S311 - a simulation is to be repeatable
         self.links = Links(latency_seconds, loss)
         self.max_message_bytes = max_message_bytes
-        self.silent: set[bytes] = set()
-        self.is_cut: Callable[[bytes, bytes], bool] = lambda _sender, _receiver: False
-        self._peers: dict[bytes, MemoryNetwork] = {}
+        self.silent: set[PeerId] = set()
+        self.is_cut: Callable[[PeerId, PeerId], bool] = lambda _sender, _receiver: False
+        self._peers: dict[PeerId, MemoryNetwork] = {}
         self._arriving: dict[asyncio.Task[None], None] = {}
 
-    def join(self, peer_id: bytes) -> MemoryNetwork:
+    def join(self, peer_id: PeerId) -> MemoryNetwork:
         """A peer's network. Raises ValueError while another of the same id is open."""
         if peer_id in self._peers:
             raise ValueError(f"{format_peer_id(peer_id)} is on the network already: close it first")
@@ -72,7 +73,7 @@ class Hub:
     def has(self, network: MemoryNetwork) -> bool:
         return self._peers.get(network.peer_id) is network
 
-    async def carry(self, sender: MemoryNetwork, receiver: bytes, message: bytes) -> bytes:
+    async def carry(self, sender: MemoryNetwork, receiver: PeerId, message: bytes) -> bytes:
         """The receiver's reply; waits for ever where it never comes. Raises Unreachable where
         nobody is there.
         """
@@ -93,7 +94,7 @@ class Hub:
             await _wait_for_ever()
         return reply
 
-    async def _travel(self, sender: bytes, receiver: bytes) -> None:
+    async def _travel(self, sender: PeerId, receiver: PeerId) -> None:
         """One message's way; it does not end for a message that is lost."""
         links = self.links
         if self.is_cut(sender, receiver) or self._happens(links.loss):
@@ -104,7 +105,7 @@ class Hub:
         if seconds:
             await asyncio.sleep(seconds)
 
-    async def _arrive_again(self, sender: bytes, receiver: MemoryNetwork, message: bytes) -> None:
+    async def _arrive_again(self, sender: PeerId, receiver: MemoryNetwork, message: bytes) -> None:
         """The copy takes a way of its own, and nobody waits for what it is answered."""
         await self._travel(sender, receiver.peer_id)
         if (
@@ -128,7 +129,7 @@ class MemoryNetwork:
     handler, no task is made.
     """
 
-    def __init__(self, hub: Hub, peer_id: bytes) -> None:
+    def __init__(self, hub: Hub, peer_id: PeerId) -> None:
         self._hub = hub
         self.peer_id = peer_id
         self.handler: Handler | None = None
@@ -140,7 +141,7 @@ class MemoryNetwork:
     async def serve(self, handler: Handler) -> None:
         self.handler = handler
 
-    async def request(self, peer: bytes, message: bytes, timeout_seconds: float) -> bytes:
+    async def request(self, peer: PeerId, message: bytes, timeout_seconds: float) -> bytes:
         """Empty bytes mean that the peer's handler failed. Raises Unreachable, and ValueError for
         too long a message.
         """
@@ -155,7 +156,7 @@ class MemoryNetwork:
                 f"{format_peer_id(peer)} did not answer within {timeout_seconds:g} s"
             ) from None
 
-    def set_protected_peers(self, members: Iterable[bytes]) -> None:
+    def set_protected_peers(self, members: Iterable[PeerId]) -> None:
         """Nothing: there are no connections here that strangers could use up, and none to hang up
         on.
         """

@@ -23,6 +23,7 @@ from epochgate.core.record import compute_network_id
 from epochgate.core.roster import HOSTER, Roster
 from epochgate.core.schema import EpochContext, Malformed
 from epochgate.core.scoring import GRID_BITS, Consensus, compute_consensus, get_lower_median
+from epochgate.core.types import BlockNumber, Epoch, PeerId
 from epochgate.ports import Model
 
 NOISE_FACTOR = 3
@@ -32,9 +33,9 @@ MOST_NOISE_PPM = 100_000
 rows, and is no batch.
 """
 NETWORK = compute_network_id("calibration", 0)
-TIMING = Timing(0, 100, 6.0)
-_REFERENCES = (b"reference 1", b"reference 2", b"reference 3")
-_VARIATION = b"variation"
+TIMING = Timing(BlockNumber(0), 100, 6.0)
+_REFERENCES = (PeerId(b"reference 1"), PeerId(b"reference 2"), PeerId(b"reference 3"))
+_VARIATION = PeerId(b"variation")
 
 Read = Callable[[NDArray[Any]], NDArray[Any]]
 """An output as a validator sees it."""
@@ -140,7 +141,7 @@ def make_challenges(policy: Policy, count: int) -> list[NDArray[Any]]:
             "the policy's challenge is chosen by its publisher: measure with a policy whose"
             " challenge is Derived(...) and of the same shape, and take over the tolerance"
         )
-    return [schema.compute(_make_context(epoch)) for epoch in range(count)]
+    return [schema.compute(_make_context(Epoch(epoch))) for epoch in range(count)]
 
 
 def make_reader(policy: Policy) -> Read:
@@ -153,7 +154,7 @@ def make_reader(policy: Policy) -> Read:
             "the hosters' opening is no OpeningOf(...), so there is no output to measure"
         )
     payload = schema.payload
-    decode = payload.bind(_make_context(0))
+    decode = payload.bind(_make_context(Epoch(0)))
 
     def read(output: NDArray[Any]) -> NDArray[Any]:
         try:
@@ -201,7 +202,7 @@ def compare(reference: NDArray[Any], output: object, tolerance_ppm: int) -> Cons
     """The consensus of three who give the reference, which is then the centre, and one who gives
     `output`.
     """
-    outputs: dict[bytes, object] = dict.fromkeys(_REFERENCES, reference)
+    outputs: dict[PeerId, object] = dict.fromkeys(_REFERENCES, reference)
     return compute_consensus(
         {**outputs, _VARIATION: output}, (*_REFERENCES, _VARIATION), tolerance_ppm
     )
@@ -254,7 +255,10 @@ def _measure(
             name, is_honest, why_not=f"{max(distances_ppm):,} ppm is another answer, and no noise"
         )
     return Measurement(
-        name, is_honest, distances_ppm, tuple(consensus.scores[_VARIATION] for consensus in seen)
+        name,
+        is_honest,
+        distances_ppm,
+        tuple(consensus.scores[PeerId(_VARIATION)] for consensus in seen),
     )
 
 
@@ -263,10 +267,10 @@ def _compute_grid_ppm(reference: NDArray[Any]) -> int:
     values = centre.compute_centre_values().reshape(reference.shape)
     step: float = 2.0 ** (centre.exponent - GRID_BITS)
     beside = compare(values, values + step, 0)
-    return beside.distances_ppm[_VARIATION]
+    return beside.distances_ppm[PeerId(_VARIATION)]
 
 
-def _make_context(epoch: int) -> EpochContext:
+def _make_context(epoch: Epoch) -> EpochContext:
     seed = hashlib.sha256(f"calibration {epoch}".encode()).digest()
     return EpochContext(NETWORK, TIMING, Roster(epoch, seed, ()))
 

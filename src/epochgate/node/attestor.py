@@ -15,6 +15,7 @@ from epochgate.core.receipt import Proof, RecordId, compute_record_id
 from epochgate.core.record import Record, is_record_signed
 from epochgate.core.record_set import KeyReading, RuleReading
 from epochgate.core.rule import KeyRule, Rule
+from epochgate.core.types import Epoch, PeerId, RecordKey
 from epochgate.keys import format_peer_id
 from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.duties import Duty
@@ -53,7 +54,7 @@ async def attest(node: NodeContext, duty: Duty) -> str:
         if not differences:
             if not await _is_still_there(node, duty, on_chain):
                 return await attest(node, duty)
-            node.database.keep_score_list(duty.epoch - 1, settlement.outcome.score_list)
+            node.database.keep_score_list(Epoch(duty.epoch - 1), settlement.outcome.score_list)
             _note(node, decision, decided="agreed")
             await _say_so(node, duty)
             node.emit(Attested(duty.epoch, submitter))
@@ -94,7 +95,7 @@ async def _judge(
 
 
 async def ask_for_set(
-    node: NodeContext, submitter: bytes, epoch: int, pairs: Sequence[tuple[Rule, int]]
+    node: NodeContext, submitter: PeerId, epoch: Epoch, pairs: Sequence[tuple[Rule, int]]
 ) -> ShownSet:
     """What `submitter` shows of the set it named in `epoch`: only what is signed, and belongs to
     one of `pairs`.
@@ -112,7 +113,7 @@ async def ask_for_set(
     key_rules = {
         key_rule.key: key_rule
         for rule, of in pairs
-        for key_rule in node.schedule.get_key_rules(rule, of)
+        for key_rule in node.schedule.get_key_rules(rule, Epoch(of))
     }
     network = node.chain.network_id
     signed = [
@@ -122,11 +123,11 @@ async def ask_for_set(
 
 
 def _read_proofs(
-    node: NodeContext, key_rules: Mapping[bytes, KeyRule], proofs: Sequence[Proof]
+    node: NodeContext, key_rules: Mapping[RecordKey, KeyRule], proofs: Sequence[Proof]
 ) -> Iterator[KeyReading]:
     """The submitter's proofs, judged like a replica's answers."""
     now = node.chain_clock.get_evaluation_context()
-    by_key: dict[bytes, dict[RecordId, Proof]] = {}
+    by_key: dict[RecordKey, dict[RecordId, Proof]] = {}
     for proof in proofs:
         if proof.record.key in key_rules and node.judge.recognise(proof.record, now):
             by_key.setdefault(proof.record.key, {})[compute_record_id(proof.record)] = proof
@@ -139,7 +140,7 @@ def _read_proofs(
         yield KeyReading(key_rules[key], shown, signers, frozenset())
 
 
-def _compare(submitted: Mapping[bytes, int], recomputed: Mapping[bytes, int]) -> Iterator[str]:
+def _compare(submitted: Mapping[PeerId, int], recomputed: Mapping[PeerId, int]) -> Iterator[str]:
     for author in sorted(submitted.keys() | recomputed.keys()):
         theirs = submitted.get(author)
         ours = recomputed.get(author)

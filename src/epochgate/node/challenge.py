@@ -12,6 +12,7 @@ from epochgate.core.challenge import Derived, compute_challenge_digest
 from epochgate.core.receipt import Proof, Standing
 from epochgate.core.rule import Rule
 from epochgate.core.schema import EpochContext, Malformed
+from epochgate.core.types import Epoch, Hash32
 from epochgate.keys import format_peer_id
 from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.duties import Duty
@@ -51,7 +52,7 @@ async def see_challenge(node: NodeContext, duty: Duty) -> str:
     return f"published by {author}"
 
 
-async def get_challenge(node: NodeContext, epoch: int) -> tuple[Any, bytes]:
+async def get_challenge(node: NodeContext, epoch: Epoch) -> tuple[Any, Hash32]:
     """The epoch's challenge and its digest. Raises Missed where the publisher chooses it and none
     is proven.
     """
@@ -59,9 +60,8 @@ async def get_challenge(node: NodeContext, epoch: int) -> tuple[Any, bytes]:
     try:
         rule = node.policy.get_challenge_rule()
     except KeyError:
-        return np.empty(0, np.float32), bytes(
-            32
-        )  # a subnet without challenges: openings name nothing
+        # a subnet without challenges: openings name nothing
+        return np.empty(0, np.float32), Hash32(bytes(32))
     if isinstance(rule.schema, Derived):
         return rule.schema.compute(context), rule.schema.compute_digest(context)
     seen = await _read_proven(node, epoch, wait_for_all=True)
@@ -96,7 +96,7 @@ def _decode(node: NodeContext, context: EpochContext, proof: Proof) -> Any:
     return node.schedule.get_key_rule(rule, context.epoch).decode(proof.record.payload)
 
 
-async def _read_proven(node: NodeContext, epoch: int, *, wait_for_all: bool) -> Proof | None:
+async def _read_proven(node: NodeContext, epoch: Epoch, *, wait_for_all: bool) -> Proof | None:
     """The proven challenge: the elected node's before any stand-in's, and of two values of one
     author that of the smaller digest, so that all who see the same take the same. Who works on it
     asks every replica, since what one misses costs it the epoch.

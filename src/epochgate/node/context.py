@@ -16,6 +16,7 @@ from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, RuleReading
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schedule import EpochSchedule
+from epochgate.core.types import Epoch, PeerId, RecordKey
 from epochgate.keys import SigningKey
 from epochgate.node.duties import Duty
 from epochgate.node.latency import LatencyTracker
@@ -80,11 +81,11 @@ class NodeContext:
         self.emit = emit
         self.latency = LatencyTracker()
         self.recorder = recorder
-        self.began_epoch: int | None = None
+        self.began_epoch: Epoch | None = None
         """The epoch in which this node started: what it did before then, only its ledger or the
         others know.
         """
-        self._answered: dict[tuple[int, bytes], frozenset[bytes]] = {}
+        self._answered: dict[tuple[int, RecordKey], frozenset[PeerId]] = {}
         """By epoch and key: who had answered when a key that takes no more records was read with
         enough answers.
         """
@@ -111,14 +112,14 @@ class NodeContext:
                 left_seconds if left_seconds <= 2 * self.block_seconds else left_seconds / 2
             )
 
-    def get_key_rule(self, rule: Rule, epoch: int) -> KeyRule:
+    def get_key_rule(self, rule: Rule, epoch: Epoch) -> KeyRule:
         """The key under which this node writes by `rule` in `epoch`."""
         return self.schedule.get_key_rule(
             rule, epoch, self.author if "{author}" in rule.name else None
         )
 
     def sign_once(
-        self, rule: Rule, epoch: int, payload: bytes, opening: Opening | None = None
+        self, rule: Rule, epoch: Epoch, payload: bytes, opening: Opening | None = None
     ) -> Record:
         """The record by which this node keeps to what it says: signed, and on disk with what opens
         it, before it is sent.
@@ -137,7 +138,7 @@ class NodeContext:
             rule.kind, epoch, record, opening
         )  # an earlier one stays, and is what it says
 
-    async def find_own_record(self, rule: Rule, epoch: int) -> Record | None:
+    async def find_own_record(self, rule: Rule, epoch: Epoch) -> Record | None:
         """What this node has said by `rule` in `epoch`, None where it has said nothing.
 
         In the epoch in which it started it also asks the replicas: a second, different record would
@@ -187,7 +188,7 @@ class NodeContext:
             raise DutyFailed(str(posting))
         return f"{receipts} of {replica_set.k} receipts"
 
-    async def read_rule(self, rule: Rule, epoch: int) -> RuleReading:
+    async def read_rule(self, rule: Rule, epoch: Epoch) -> RuleReading:
         """All that the replicas hold by `rule` in `epoch`, and what this node has read of it
         before.
 
@@ -218,7 +219,7 @@ class NodeContext:
         apart, until `closes`.
         """
         rule_readings = list(
-            await asyncio.gather(*(self.read_rule(rule, epoch) for rule, epoch in pairs))
+            await asyncio.gather(*(self.read_rule(rule, Epoch(epoch)) for rule, epoch in pairs))
         )
         while not all(rule_reading.is_enough for rule_reading in rule_readings):
             if self.compute_seconds_until(closes) <= 2 * self.block_seconds:
@@ -231,7 +232,7 @@ class NodeContext:
                     )
         return tuple(rule_readings)
 
-    def _recall(self, reading: KeyReading, epoch: int) -> KeyReading:
+    def _recall(self, reading: KeyReading, epoch: Epoch) -> KeyReading:
         remembered = self.database.get_proofs(reading.key_rule.key)
         rule = reading.key_rule.receipt_rule
         proofs: dict[RecordId, Proof] = dict(reading.proofs)
@@ -251,7 +252,7 @@ class NodeContext:
             KeyReading(reading.key_rule, proofs, signers, reading.answered), epoch
         )
 
-    def _remember(self, reading: KeyReading, epoch: int) -> KeyReading:
+    def _remember(self, reading: KeyReading, epoch: Epoch) -> KeyReading:
         """The reading, with those who answered when it was enough before: once a key takes no more
         records, what was complete then is all that ever will be, and it is in the ledger. So
         replicas may die after they were read.

@@ -17,6 +17,7 @@ from epochgate.core.policy import Policy
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Rule
 from epochgate.core.settlement import get_commitment_rule
+from epochgate.core.types import Epoch
 
 PUBLISH_CHALLENGE = "publish-challenge"
 SEE_CHALLENGE = "see-challenge"
@@ -42,7 +43,7 @@ class Duty(msgspec.Struct, frozen=True):
     """
 
     name: str
-    epoch: int
+    epoch: Epoch
     opens: float
     closes: float
     rests_on: tuple[str, int] | None = None
@@ -51,7 +52,7 @@ class Duty(msgspec.Struct, frozen=True):
 def compute_duties(
     policy: Policy,
     timing: Timing,
-    epoch: int,
+    epoch: Epoch,
     roles: int,
     *,
     is_elected: bool,
@@ -85,12 +86,12 @@ def select_left(duties: Iterable[Duty], block: float) -> tuple[Duty, ...]:
 
 
 class _Table:
-    def __init__(self, policy: Policy, timing: Timing, epoch: int) -> None:
+    def __init__(self, policy: Policy, timing: Timing, epoch: Epoch) -> None:
         self.policy = policy
         self.timing = timing
         self.epoch = epoch
         self.start = float(timing.compute_first_block(epoch))
-        self.end = float(timing.compute_first_block(epoch + 1))
+        self.end = float(timing.compute_first_block(Epoch(epoch + 1)))
         self.challenge = _find(policy.get_challenge_rule)
         self.opening = _find(lambda: policy.get_opening_rule(HOSTER))
         self.list_opening = _find(lambda: policy.get_opening_rule(VALIDATOR))

@@ -12,6 +12,7 @@ from epochgate._version import __version__
 from epochgate.core.epoch import compute_seconds
 from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Rule
+from epochgate.core.types import Epoch
 from epochgate.node.context import NodeContext
 from epochgate.observe.events import NodeWarning
 from epochgate.schemas import Heartbeat, Map, ServerState
@@ -119,7 +120,7 @@ class HeartbeatPublisher:
         roles = node.schedule.get_context(self._get_epoch()).roster.roles.get(node.author, 0)
         return (rule for rule in node.policy.rules if rule.by & roles and is_heartbeat(rule))
 
-    def _get_epoch(self) -> int:
+    def _get_epoch(self) -> Epoch:
         node = self._node
         return node.chain.timing.compute_epoch(node.chain_clock.get_block()[0])
 

@@ -8,6 +8,7 @@ from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Rule
 from epochgate.core.schema import Malformed
 from epochgate.core.settlement import get_commitment_rule
+from epochgate.core.types import Epoch, Hash32, PeerId
 from epochgate.node.challenge import get_challenge
 from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.duties import Duty
@@ -34,12 +35,12 @@ async def open_output(node: NodeContext, duty: Duty) -> str:
 
 
 def commit(
-    node: NodeContext, rule: Rule, epoch: int, challenge_digest: bytes, payload: bytes
+    node: NodeContext, rule: Rule, epoch: Epoch, challenge_digest: Hash32, payload: bytes
 ) -> Record:
     """The signed commitment to `payload`, with its opening on disk."""
     opening = Opening(node.entropy.get_bytes(SALT_BYTES), challenge_digest, payload)
     network = node.chain.network_id
-    commitment = compute_commitment(network, rule.kind, epoch, node.author, opening)
+    commitment = compute_commitment(network, rule.kind, epoch, PeerId(node.author), opening)
     return node.sign_once(rule, epoch, commitment, opening)
 
 
@@ -52,7 +53,7 @@ async def open_commitment(node: NodeContext, duty: Duty, rule: Rule) -> str:
         assert duty.rests_on is not None  # noqa: S101 - the table of duties says so of every opening
         committing, committed_epoch = duty.rests_on
         opening = node.database.get_own_opening(
-            get_commitment_rule(node.policy, rule).kind, committed_epoch
+            get_commitment_rule(node.policy, rule).kind, Epoch(committed_epoch)
         )
         if opening is None:
             raise DutyFailed(

@@ -17,6 +17,7 @@ from epochgate.core.policy_lint import check_policy
 from epochgate.core.roster import Role
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import EpochContext
+from epochgate.core.types import Epoch, PeerId
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.node import duties
 from epochgate.node.attestor import attest
@@ -149,7 +150,7 @@ class Node:
         self._emit = emit
         self._addresses = list(addresses)
         self._heartbeat = HeartbeatPublisher(self.context, public_name, heartbeat_facts)
-        self._epoch: int | None = None
+        self._epoch: Epoch | None = None
         self._learnt: set[int] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
@@ -217,8 +218,8 @@ class Node:
             await self.context.wait_for_block(
                 timing.compute_first_block(epoch) + timing.blocks_per_epoch / 2
             )
-            await self._learn_roster(epoch + 1)
-            await self.context.wait_for_block(timing.compute_first_block(epoch + 1))
+            await self._learn_roster(Epoch(epoch + 1))
+            await self.context.wait_for_block(timing.compute_first_block(Epoch(epoch + 1)))
             while self._get_epoch() == epoch:  # noqa: ASYNC110 - the head may come later than the time for it
                 await asyncio.sleep(timing.block_seconds / 8)
 
@@ -240,10 +241,10 @@ class Node:
         self.network.set_protected_peers(self.schedule.get_members(self._get_epoch()))
         self._recorder.note_context(context)
 
-    def _note_begun(self, epoch: int, now_seconds: float, oldest_epoch: int | None) -> None:
+    def _note_begun(self, epoch: Epoch, now_seconds: float, oldest_epoch: Epoch | None) -> None:
         """`oldest_epoch` is None at the start, when nothing has been let go."""
         situation = Situation(
-            node=self._author,
+            node=PeerId(self._author),
             policy_digest=self._policy.digest,
             judge=self._judge_name,
             capacity=self.replica.capacity,
@@ -255,11 +256,11 @@ class Node:
         )
         self._recorder.note_begun(situation)
 
-    async def _learn(self, epoch: int) -> None:
+    async def _learn(self, epoch: Epoch) -> None:
         """The contexts of `epoch` and of those before that can still be read."""
         for earlier in range(max(0, epoch - READABLE_EPOCHS + 1), epoch):
             try:
-                await self._learn_roster(earlier)
+                await self._learn_roster(Epoch(earlier))
             except Exception as error:  # noqa: BLE001 - without the past a node cannot settle it, and still does the rest
                 advice = "a chain node that keeps its history is needed"
                 self._emit(
@@ -272,7 +273,7 @@ class Node:
         roster = self.schedule.get_context(epoch).roster
         self._add_context(EpochContext(self._chain.network_id, self._chain.timing, roster, elected))
 
-    async def _learn_roster(self, epoch: int) -> None:
+    async def _learn_roster(self, epoch: Epoch) -> None:
         """Ahead of the epoch, so that nothing waits for it at the boundary. What was learnt is kept
         for good.
         """
@@ -281,7 +282,7 @@ class Node:
             self._add_context(EpochContext(self._chain.network_id, self._chain.timing, roster))
             self._learnt.add(epoch)
 
-    async def _get_elected(self, epoch: int) -> bytes | None:
+    async def _get_elected(self, epoch: Epoch) -> PeerId | None:
         patience_until = self._chain.timing.compute_first_block(epoch) + ELECTION_PATIENCE_BLOCKS
         elected = await self._chain.get_elected(epoch)
         while elected is None and self.context.compute_seconds_until(patience_until) > 0:
@@ -289,14 +290,14 @@ class Node:
             elected = await self._chain.get_elected(epoch)
         return elected
 
-    def _begin(self, epoch: int) -> None:
+    def _begin(self, epoch: Epoch) -> None:
         self._emit_verdicts()
         self._epoch = epoch
         self._learnt = {learnt for learnt in self._learnt if learnt > epoch - READABLE_EPOCHS}
         oldest_epoch = epoch - READABLE_EPOCHS + 1
         now_seconds = self.context.get_unix_seconds()
-        self._database.forget(now_seconds, oldest_epoch)
-        self._note_begun(epoch, now_seconds, oldest_epoch)
+        self._database.forget(now_seconds, Epoch(oldest_epoch))
+        self._note_begun(epoch, now_seconds, Epoch(oldest_epoch))
         context = self.schedule.get_context(epoch)
         roster = context.roster
         elected = context.elected
@@ -321,7 +322,7 @@ class Node:
         if epoch == self._epoch and elected not in (None, self.schedule.get_context(epoch).elected):
             self._change_election(epoch, elected)
 
-    def _change_election(self, epoch: int, elected: bytes) -> None:
+    def _change_election(self, epoch: Epoch, elected: PeerId) -> None:
         before = self.schedule.get_context(epoch)
         context = msgspec.structs.replace(before, elected=elected)
         self._add_context(context)
@@ -332,7 +333,7 @@ class Node:
             context, f"the chain elects {now} now, in the place of {then or 'nobody'}"
         )
 
-    async def _repair(self, epoch: int) -> None:
+    async def _repair(self, epoch: Epoch) -> None:
         """Take what this node should hold as a replica, and lost or never had; it is ready when it
         has asked once.
         """
@@ -388,5 +389,5 @@ class Node:
     def _is_started(self) -> bool:
         return self._chain.timing.is_started(self.chain_clock.get_block()[0])
 
-    def _get_epoch(self) -> int:
+    def _get_epoch(self) -> Epoch:
         return self._chain.timing.compute_epoch(self.chain_clock.get_block()[0])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from epochgate.core.schema import EpochContext
+from epochgate.core.types import PeerId
 from epochgate.node import duties
 from epochgate.node.context import DutyFailed, DutyHandler, NodeContext
 from epochgate.node.duties import Duty, compute_duties, select_left
@@ -68,7 +69,7 @@ class DutyScheduler:
             node.policy,
             node.chain.timing,
             context.epoch,
-            roster.roles[node.author],
+            roster.roles[PeerId(node.author)],
             is_elected=elected == node.author,
             stand_in_rank=stand_ins.index(node.author) if node.author in stand_ins else None,
         )

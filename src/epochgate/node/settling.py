@@ -12,6 +12,7 @@ from epochgate.core.settlement import (
     compute_settlement,
     get_commitment_rule,
 )
+from epochgate.core.types import Epoch, Hash32, PeerId
 from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.duties import Duty
 
@@ -22,7 +23,7 @@ async def read_deciding(node: NodeContext, duty: Duty) -> tuple[RuleReading, ...
     It is read before anything else is waited for: replicas may be gone by then, and the next
     submission may rest on it too.
     """
-    before = await node.chain.get_submission(duty.epoch - 1)
+    before = await node.chain.get_submission(Epoch(duty.epoch - 1))
     deciding = compute_deciding(
         node.policy, duty.epoch, is_attested=before is not None and before.is_attested
     )
@@ -33,13 +34,13 @@ async def find_attested_list(node: NodeContext, duty: Duty) -> tuple[int, ...] |
     """The list that those who attested the submission before agreed to, None where nobody did.
     Raises Missed.
     """
-    before = await node.chain.get_submission(duty.epoch - 1)
+    before = await node.chain.get_submission(Epoch(duty.epoch - 1))
     if before is None or not before.is_attested:
         return None
     list_epoch = duty.epoch - 1 - node.policy.get_opening_rule(VALIDATOR).epochs_ago
-    known = node.database.get_score_list(list_epoch)
+    known = node.database.get_score_list(Epoch(list_epoch))
     return (
-        await _rebuild_list(node, duty, list_epoch, before.submission.bitmaps)
+        await _rebuild_list(node, duty, Epoch(list_epoch), before.submission.bitmaps)
         if known is None
         else known
     )
@@ -54,7 +55,7 @@ async def settle(
 
 
 async def _rebuild_list(
-    node: NodeContext, duty: Duty, epoch: int, bitmaps: tuple[bytes, ...]
+    node: NodeContext, duty: Duty, epoch: Epoch, bitmaps: tuple[bytes, ...]
 ) -> tuple[int, ...]:
     """The list of `epoch`, from the hosters' records that the attested submission named.
 
@@ -71,7 +72,7 @@ async def _rebuild_list(
         (rule_reading.rule.kind, rule_reading.epoch): _select(rule_reading, bitmap)
         for rule_reading, bitmap in zip(rule_readings, bitmaps[: len(pairs)], strict=True)
     }
-    records = RecordSet(included, {}, bitmaps, b"")
+    records = RecordSet(included, {}, bitmaps, Hash32(b""))
     outcome = await node.compute.run(
         compute_hoster_outcome, node.policy, node.schedule, records, epoch
     )
@@ -86,7 +87,7 @@ async def _rebuild_list(
     return outcome.score_list
 
 
-def _select(rule_reading: RuleReading, bitmap: bytes) -> dict[bytes, Proof]:
+def _select(rule_reading: RuleReading, bitmap: bytes) -> dict[PeerId, Proof]:
     proven = rule_reading.get_proofs(Standing.PROVEN)
     named = read_bitmap(rule_reading.roster, bitmap)
     lost = [author for author in named if author not in proven]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 
 from epochgate.core.record_set import RecordSet, compute_set
+from epochgate.core.types import Epoch
 from epochgate.keys import format_peer_id
 from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.duties import Duty
@@ -46,7 +47,7 @@ async def submit(node: NodeContext, duty: Duty) -> str:
         raise DutyFailed(f"{format_peer_id(on_chain.submitter)} has submitted in this node's place")
     submission = on_chain.submission
     if submission.root == records.root:
-        node.database.keep_score_list(duty.epoch - 1, settlement.outcome.score_list)
+        node.database.keep_score_list(Epoch(duty.epoch - 1), settlement.outcome.score_list)
     scores = {format_peer_id(author): score for author, score in submission.scores.items()}
     decision = Decision(
         duty.epoch,
@@ -58,7 +59,7 @@ async def submit(node: NodeContext, duty: Duty) -> str:
         settlement=settlement,
     )
     node.recorder.note_decision(node.chain_clock.get_evaluation_context(), decision)
-    node.emit(Submitted(duty.epoch, duty.epoch - 1, scores, submission.root.hex()))
+    node.emit(Submitted(duty.epoch, Epoch(duty.epoch - 1), scores, submission.root.hex()))
     return f"the scores of epoch {duty.epoch - 1}, at block {on_chain.block}"
 
 

@@ -9,6 +9,7 @@ from epochgate.core.receipt import Standing
 from epochgate.core.record_set import compute_set
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.settlement import HosterOutcome, compute_hoster_outcome, get_commitment_rule
+from epochgate.core.types import Hash32
 from epochgate.keys import format_peer_id
 from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.duties import Duty
@@ -61,7 +62,9 @@ async def commit_scores(node: NodeContext, duty: Duty) -> str:
             )
         outcome = await _score(node, duty)
         payload = list_opening.schema.payload.encode(outcome.score_list)
-        record = commit(node, rule, duty.epoch, outcome.challenge_digest or NO_CHALLENGE, payload)
+        record = commit(
+            node, rule, duty.epoch, Hash32(outcome.challenge_digest or NO_CHALLENGE), payload
+        )
         note = (
             "" if outcome.committed else "no hoster has committed, so there is nothing to score: "
         )

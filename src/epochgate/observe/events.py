@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from epochgate.core.types import Epoch
+
 
 class Event(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
     """A fact; the field `event` names which."""
@@ -31,7 +33,7 @@ class NodeStopped(Event, frozen=True):
 class EpochBegan(Event, frozen=True):
     """The node knows the epoch's roster and whom the chain elected."""
 
-    epoch: int
+    epoch: Epoch
     elected: str | None
     hosters: int
     validators: int
@@ -42,7 +44,7 @@ class ElectionChanged(Event, frozen=True):
     chain shows it late.
     """
 
-    epoch: int
+    epoch: Epoch
     elected: str
     before: str | None
 
@@ -50,14 +52,14 @@ class ElectionChanged(Event, frozen=True):
 class DutyBegan(Event, frozen=True):
     """A duty's window is open and the node works on it."""
 
-    epoch: int
+    epoch: Epoch
     duty: str
 
 
 class DutyDone(Event, frozen=True):
     """The node has done a duty; `detail` says how, for people."""
 
-    epoch: int
+    epoch: Epoch
     duty: str
     detail: str = ""
 
@@ -65,7 +67,7 @@ class DutyDone(Event, frozen=True):
 class DutyMissed(Event, frozen=True):
     """A duty was not done in its window, and why."""
 
-    epoch: int
+    epoch: Epoch
     duty: str
     why: str
 
@@ -73,7 +75,7 @@ class DutyMissed(Event, frozen=True):
 class Stored(Event, frozen=True):
     """The node's own record has `receipts` of the key's K replicas, of which f may fail."""
 
-    epoch: int
+    epoch: Epoch
     rule: str
     receipts: int
     k: int
@@ -84,7 +86,7 @@ class Stored(Event, frozen=True):
 class ChallengeSeen(Event, frozen=True):
     """A proven challenge of this epoch, and who published it."""
 
-    epoch: int
+    epoch: Epoch
     author: str
 
 
@@ -93,7 +95,7 @@ class ChallengeMissing(Event, frozen=True):
     means for the epoch.
     """
 
-    epoch: int
+    epoch: Epoch
     consequence: str
 
 
@@ -102,7 +104,7 @@ class Scored(Event, frozen=True):
     it counted.
     """
 
-    epoch: int
+    epoch: Epoch
     scores: dict[str, int]
     commitments: list[str]
     openings: list[str]
@@ -113,15 +115,15 @@ class Gathered(Event, frozen=True):
     `epoch`.
     """
 
-    epoch: int
+    epoch: Epoch
     validator_openings: list[str]
 
 
 class Submitted(Event, frozen=True):
     """The elected node put the scores of `scored_epoch` on the chain in `epoch`."""
 
-    epoch: int
-    scored_epoch: int
+    epoch: Epoch
+    scored_epoch: Epoch
     scores: dict[str, int]
     root: str
 
@@ -131,14 +133,14 @@ class Attested(Event, frozen=True):
     the chain.
     """
 
-    epoch: int
+    epoch: Epoch
     submitter: str
 
 
 class AttestationRefused(Event, frozen=True):
     """The node recomputed the submission made in `epoch` and found these differences."""
 
-    epoch: int
+    epoch: Epoch
     submitter: str
     differences: list[str]
 
@@ -146,14 +148,14 @@ class AttestationRefused(Event, frozen=True):
 class Abstained(Event, frozen=True):
     """The node had too few answers to judge the submission made in `epoch`."""
 
-    epoch: int
+    epoch: Epoch
     why: str
 
 
 class Verdicts(Event, frozen=True):
     """What this node's replica admitted and denied since the last such event."""
 
-    epoch: int
+    epoch: Epoch
     admitted: int
     denied: dict[str, int]
 

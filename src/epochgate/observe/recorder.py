@@ -17,6 +17,7 @@ from epochgate.core.record import Record
 from epochgate.core.record_set import RecordSet, RuleReading
 from epochgate.core.schema import EpochContext
 from epochgate.core.settlement import HosterOutcome, Settlement
+from epochgate.core.types import Epoch, Hash32, PeerId, RecordKey
 from epochgate.core.verdict import Denied
 from epochgate.ports import OnChain
 
@@ -31,15 +32,15 @@ class Situation(msgspec.Struct, frozen=True):
     has, and it is None.
     """
 
-    node: bytes
-    policy_digest: bytes
+    node: PeerId
+    policy_digest: Hash32
     judge: str
     capacity: Capacity
-    epoch: int
+    epoch: Epoch
     time_seconds: float
-    oldest_epoch: int | None
+    oldest_epoch: Epoch | None
     contexts: Sequence[EpochContext]
-    held: Mapping[tuple[bytes, bytes], ReceiptedEntry]
+    held: Mapping[tuple[RecordKey, PeerId], ReceiptedEntry]
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -51,7 +52,7 @@ class Decision(msgspec.Struct, frozen=True):
     far.
     """
 
-    epoch: int
+    epoch: Epoch
     decided: Decided
     attested_list: tuple[int, ...] | None
     rule_readings: Sequence[RuleReading]
@@ -75,7 +76,7 @@ class Recorder(Protocol):
 
     def note_post(
         self,
-        sender: bytes,
+        sender: PeerId,
         record: Record,
         now: EvaluationContext,
         answer: Receipt | Denied,
@@ -86,7 +87,7 @@ class Recorder(Protocol):
         ...
 
     def note_turned_away(
-        self, sender: bytes, now: EvaluationContext, denied: Denied, size_bytes: int
+        self, sender: PeerId, now: EvaluationContext, denied: Denied, size_bytes: int
     ) -> None:
         """A request was refused before it was read as a record."""
         ...
@@ -97,7 +98,7 @@ class Recorder(Protocol):
         """
         ...
 
-    def note_copy(self, proof: Proof, now: EvaluationContext, epoch: int) -> None:
+    def note_copy(self, proof: Proof, now: EvaluationContext, epoch: Epoch) -> None:
         """A replica that lacked a record, or receipts for it, took what is proven; kept as of
         `epoch`.
         """
@@ -106,7 +107,7 @@ class Recorder(Protocol):
     def note_scores(
         self,
         now: EvaluationContext,
-        epoch: int,
+        epoch: Epoch,
         rule_readings: Sequence[RuleReading],
         records: RecordSet,
         it: HosterOutcome,
@@ -117,7 +118,7 @@ class Recorder(Protocol):
     def note_list(
         self,
         now: EvaluationContext,
-        epoch: int,
+        epoch: Epoch,
         rule_readings: Sequence[RuleReading],
         bitmaps: Sequence[bytes],
         it: HosterOutcome,
@@ -139,7 +140,7 @@ class Unrecorded:
 
     def note_post(
         self,
-        sender: bytes,
+        sender: PeerId,
         record: Record,
         now: EvaluationContext,
         answer: Receipt | Denied,
@@ -148,17 +149,17 @@ class Unrecorded:
     ) -> None: ...
 
     def note_turned_away(
-        self, sender: bytes, now: EvaluationContext, denied: Denied, size_bytes: int
+        self, sender: PeerId, now: EvaluationContext, denied: Denied, size_bytes: int
     ) -> None: ...
 
     def note_put_off(self) -> None: ...
 
-    def note_copy(self, proof: Proof, now: EvaluationContext, epoch: int) -> None: ...
+    def note_copy(self, proof: Proof, now: EvaluationContext, epoch: Epoch) -> None: ...
 
     def note_scores(
         self,
         now: EvaluationContext,
-        epoch: int,
+        epoch: Epoch,
         rule_readings: Sequence[RuleReading],
         records: RecordSet,
         it: HosterOutcome,
@@ -167,7 +168,7 @@ class Unrecorded:
     def note_list(
         self,
         now: EvaluationContext,
-        epoch: int,
+        epoch: Epoch,
         rule_readings: Sequence[RuleReading],
         bitmaps: Sequence[bytes],
         it: HosterOutcome,

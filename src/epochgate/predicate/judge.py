@@ -16,6 +16,7 @@ from epochgate.core.record import KEY_BYTES, Record, compute_signing_prefix
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schema import Decoder, EpochContext
+from epochgate.core.types import RecordKey
 from epochgate.core.verdict import Denied, Reason, Verdict
 from epochgate.predicate.dht_time import judging_at
 from epochgate.predicate.serializer import MSGPackSerializer
@@ -39,7 +40,7 @@ class _Composed:
         self._judge = judge
         self._validators = _adopt(validators)
 
-    def find_key_rule(self, key: bytes, now: EvaluationContext) -> KeyRule | None:
+    def find_key_rule(self, key: RecordKey, now: EvaluationContext) -> KeyRule | None:
         return self._judge.find_key_rule(key, now)
 
     def admit(self, record: Record, now: EvaluationContext) -> Verdict:
@@ -108,7 +109,7 @@ class PlainJudge:
         self._policy = Policy(self._rule)
         self._pattern: KeyRule | None = None
 
-    def bind(self, key: bytes, context: EpochContext) -> KeyRule:
+    def bind(self, key: RecordKey, context: EpochContext) -> KeyRule:
         """The rule that all keys share, for `key`: with it come the key's replicas."""
         if self._pattern is None or self._pattern.context is not context:
             self._pattern = next(self._rule.bind(context, context.epoch))
@@ -117,7 +118,7 @@ class PlainJudge:
             self._pattern, name=f"plain {key.hex()}", key=key, prefix=prefix
         )
 
-    def find_key_rule(self, key: bytes, now: EvaluationContext) -> KeyRule | None:
+    def find_key_rule(self, key: RecordKey, now: EvaluationContext) -> KeyRule | None:
         """Any digest is a key; None while the epoch's roster has not arrived."""
         try:
             return (

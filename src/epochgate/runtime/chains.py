@@ -13,6 +13,7 @@ from epochgate.chain.local import LocalChain
 from epochgate.core.policy import Policy
 from epochgate.core.policy_lint import check_policy
 from epochgate.core.roster import Role
+from epochgate.core.types import PeerId
 from epochgate.keys import format_peer_id
 from epochgate.observe.events import Emit
 from epochgate.ports import Chain, ChainRefused, Clock
@@ -49,7 +50,7 @@ class ChainIdentity(msgspec.Struct, frozen=True):
 
 
 async def open_chain(
-    url: str, *, author: bytes | None, clock: Clock, chain_identity: ChainIdentity | None = None
+    url: str, *, author: PeerId | None, clock: Clock, chain_identity: ChainIdentity | None = None
 ) -> OpenedChain:
     """The chain that `url` names, for the node `author`; None for one that only looks.
 
@@ -74,7 +75,7 @@ def require_hypertensor() -> None:
         ) from None
 
 
-def check_node(opened: OpenedChain, author: bytes, roles: int, policy: Policy) -> None:
+def check_node(opened: OpenedChain, author: PeerId, roles: int, policy: Policy) -> None:
     """A node whose roles or policy do not fit its chain says so and does not start. Raises
     InputError and PolicyError.
 
@@ -98,7 +99,7 @@ def check_node(opened: OpenedChain, author: bytes, roles: int, policy: Policy) -
     check_policy(policy, opened.chain.timing, len(roster.members))
 
 
-async def _open_local(file: Path, author: bytes | None, clock: Clock) -> OpenedChain:
+async def _open_local(file: Path, author: PeerId | None, clock: Clock) -> OpenedChain:
     chain = LocalChain(file, author, clock)
     ahead_seconds = chain.genesis_seconds - clock.get_unix_seconds()
     if ahead_seconds > chain.timing.block_seconds:
@@ -112,7 +113,7 @@ async def _open_local(file: Path, author: bytes | None, clock: Clock) -> OpenedC
 
 
 async def _open_hypertensor(
-    url: str, author: bytes | None, clock: Clock, chain_identity: ChainIdentity
+    url: str, author: PeerId | None, clock: Clock, chain_identity: ChainIdentity
 ) -> OpenedChain:
     """Without a hotkey a node that acts on the chain cannot start; one that only looks
     needs none.

@@ -7,6 +7,7 @@ from __future__ import annotations
 from epochgate.core.epoch import compute_deciding_block
 from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.schedule import EpochSchedule
+from epochgate.core.types import BlockNumber
 from epochgate.ports import Chain, Clock
 from epochgate.store.database import NodeDatabase
 
@@ -22,7 +23,7 @@ class ChainClock:
         self.schedule = schedule
         self._database = database
 
-    def get_block(self) -> tuple[int, bool]:
+    def get_block(self) -> tuple[BlockNumber, bool]:
         """The deciding block, and whether the head is too old to trust it."""
         return compute_deciding_block(
             self.chain.get_head(), self.clock.get_unix_seconds(), self.chain.timing.block_seconds

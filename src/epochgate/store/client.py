@@ -20,6 +20,7 @@ from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, RuleReading
 from epochgate.core.roster import ReplicaSet
 from epochgate.core.rule import KeyRule, Rule
+from epochgate.core.types import Epoch, PeerId
 from epochgate.core.verdict import Denied, Reason
 from epochgate.ports import Network
 from epochgate.store.chain_clock import ChainClock
@@ -64,9 +65,9 @@ class Posting:
     def __init__(self, record_id: RecordId, rule: ReceiptRule) -> None:
         self.record_id = record_id
         self.replica_set: ReplicaSet = rule.replica_set
-        self.receipts: dict[bytes, Receipt] = {}
-        self.refusals: dict[bytes, Denied] = {}
-        self.unreachable: set[bytes] = set()
+        self.receipts: dict[PeerId, Receipt] = {}
+        self.refusals: dict[PeerId, Denied] = {}
+        self.unreachable: set[PeerId] = set()
         self.ended = asyncio.Event()
         """Nobody is tried any more: all have given receipts, refused for good, or the time is over.
         """
@@ -92,7 +93,7 @@ class Posting:
             async with asyncio.timeout(longest_seconds):
                 await self.ended.wait()
 
-    def hear(self, replica: bytes, reply: Reply | None, signers: frozenset[bytes]) -> bool:
+    def hear(self, replica: PeerId, reply: Reply | None, signers: frozenset[PeerId]) -> bool:
         """Take in an answer; `signers` are those whose receipts in it hold. Whether `replica` need
         be asked no more.
         """
@@ -176,7 +177,9 @@ class Store:
         async with self._reads:
             return await self._reader.read(key_rule, wait_for_all=wait_for_all)
 
-    async def read_all(self, rule: Rule, epoch: int, *, wait_for_all: bool = False) -> RuleReading:
+    async def read_all(
+        self, rule: Rule, epoch: Epoch, *, wait_for_all: bool = False
+    ) -> RuleReading:
         """All keys of a rule in one epoch: one, or one an author. Raises KeyError for an epoch the
         calendar lacks.
         """
@@ -190,13 +193,13 @@ class Store:
         )
         return RuleReading(rule, epoch, roster, tuple(readings))
 
-    async def ask(self, peer: bytes, request: Request) -> Reply | None:
+    async def ask(self, peer: PeerId, request: Request) -> Reply | None:
         """One request to one peer; None when it is unreachable or answers what is no reply."""
         return await self._peers.ask(peer, request)
 
     def verify(
         self, rule: ReceiptRule, record_id: RecordId, receipts: Iterable[Receipt]
-    ) -> frozenset[bytes]:
+    ) -> frozenset[PeerId]:
         """The replicas whose receipts hold; each signature is checked once, however often it is
         read.
         """
@@ -217,7 +220,7 @@ class Store:
         rule = key_rule.receipt_rule
         unhurried_seconds = max(LONGEST_PAUSE_SECONDS, key_rule.block_seconds)
 
-        async def post_to(replica: bytes) -> None:
+        async def post_to(replica: PeerId) -> None:
             pause_seconds = FIRST_PAUSE_SECONDS
             while True:
                 reply = await self._peers.ask(replica, Post(record))
@@ -245,11 +248,11 @@ class Store:
             posting.ended.set()
 
 
-def get_latest(readings: Iterable[KeyReading], now: EvaluationContext) -> dict[bytes, Proof]:
+def get_latest(readings: Iterable[KeyReading], now: EvaluationContext) -> dict[PeerId, Proof]:
     """Of keys whose records are renewed, such as heartbeats: the proven record of each author that
     lives longest.
     """
-    latest: dict[bytes, Proof] = {}
+    latest: dict[PeerId, Proof] = {}
     for reading in readings:
         for record_id in reading.get_record_ids(Standing.PROVEN):
             proof = reading.proofs[record_id]

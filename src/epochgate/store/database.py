@@ -31,6 +31,7 @@ from epochgate.core.receipt import (
 )
 from epochgate.core.record import Record
 from epochgate.core.storage_usage import StorageUsage
+from epochgate.core.types import NOBODY, Epoch, PeerId, RecordKey
 
 APPLICATION_ID = 0x6567_6C64
 SCHEMA_VERSION = 1
@@ -82,14 +83,14 @@ class NodeDatabase:
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
-        self.held: dict[tuple[bytes, bytes], ReceiptedEntry] = {}
-        self._by_key: dict[bytes, set[bytes]] = {}
+        self.held: dict[tuple[RecordKey, PeerId], ReceiptedEntry] = {}
+        self._by_key: dict[RecordKey, set[PeerId]] = {}
         self.usage = StorageUsage()
-        self._listed: dict[bytes, tuple[Entry, ...]] = {}
+        self._listed: dict[RecordKey, tuple[Entry, ...]] = {}
         """By key, made when it is asked for: every reader of an epoch asks for the same keys, once
         they change no more.
         """
-        self._accused: set[tuple[bytes, bytes]] = set()
+        self._accused: set[tuple[RecordKey, PeerId]] = set()
         self._connection = _connect(path)
         try:
             _prepare(self._connection, path)
@@ -103,7 +104,7 @@ class NodeDatabase:
 
     # What this node stores as a replica.
 
-    def keep(self, record: Record, receipts: Iterable[Receipt], epoch: int) -> None:
+    def keep(self, record: Record, receipts: Iterable[Receipt], epoch: Epoch) -> None:
         """Store a record that was admitted in `epoch`, with its receipts, in the place of its
         author's older one.
 
@@ -146,7 +147,9 @@ class NodeDatabase:
             else ()
         )
 
-    def get_listing(self, key: bytes, now_seconds: float, after: bytes = b"") -> Iterator[Entry]:
+    def get_listing(
+        self, key: RecordKey, now_seconds: float, after: PeerId = NOBODY
+    ) -> Iterator[Entry]:
         """What is stored under `key` and not expired, in order of author, beyond the author
         `after`.
         """
@@ -161,13 +164,13 @@ class NodeDatabase:
             if entry.author > after and entry.expiration_time > now_seconds
         )
 
-    def _make_entry(self, key: bytes, author: bytes) -> Entry:
+    def _make_entry(self, key: RecordKey, author: PeerId) -> Entry:
         held = self.held[key, author]
         return Entry(
             author, held.value_digest, held.expiration_time, held.value_bytes, held.receipts
         )
 
-    def get_record(self, key: bytes, author: bytes) -> Record | None:
+    def get_record(self, key: RecordKey, author: PeerId) -> Record | None:
         held = self.held.get((key, author))
         if held is None:
             return None
@@ -176,7 +179,7 @@ class NodeDatabase:
         )
         return Record(key, author, value, held.expiration_time)
 
-    def keep_evidence(self, first: Record, second: Record, epoch: int) -> None:
+    def keep_evidence(self, first: Record, second: Record, epoch: Epoch) -> None:
         """Two different signed records of one author under a once-key. Only the first pair
         is kept.
         """
@@ -185,10 +188,10 @@ class NodeDatabase:
             connection.execute("INSERT OR IGNORE INTO evidence VALUES (?, ?, ?, ?, ?)", row)
         self._accused.add((first.key, first.author))
 
-    def has_evidence(self, key: bytes, author: bytes) -> bool:
+    def has_evidence(self, key: RecordKey, author: PeerId) -> bool:
         return (key, author) in self._accused
 
-    def get_evidence(self, key: bytes) -> tuple[tuple[Record, Record], ...]:
+    def get_evidence(self, key: RecordKey) -> tuple[tuple[Record, Record], ...]:
         """The pairs, in order of author."""
         rows = self._query("SELECT first, second FROM evidence WHERE key = ? ORDER BY author", key)
         return tuple((_decode_record(first), _decode_record(second)) for first, second in rows)
@@ -197,7 +200,7 @@ class NodeDatabase:
     # never contradicts it.
 
     def keep_own(
-        self, rule: str, epoch: int, record: Record, opening: Opening | None = None
+        self, rule: str, epoch: Epoch, record: Record, opening: Opening | None = None
     ) -> Record:
         """Remember the signed record for `rule` in `epoch`, and what opens it. The first one stays.
 
@@ -210,11 +213,11 @@ class NodeDatabase:
             ).rowcount
         return record if is_first else self.get_own_record(rule, epoch) or record
 
-    def get_own_record(self, rule: str, epoch: int) -> Record | None:
+    def get_own_record(self, rule: str, epoch: Epoch) -> Record | None:
         rows = self._query("SELECT record FROM own WHERE rule = ? AND epoch = ?", rule, epoch)
         return _decode_record(rows[0][0]) if rows else None
 
-    def get_own_opening(self, rule: str, epoch: int) -> Opening | None:
+    def get_own_opening(self, rule: str, epoch: Epoch) -> Opening | None:
         rows = self._query(
             "SELECT opening FROM own WHERE rule = ? AND epoch = ? AND opening NOT NULL", rule, epoch
         )
@@ -222,7 +225,7 @@ class NodeDatabase:
 
     # What this node has read as proven, and what it agreed to: later settlements rest on it.
 
-    def keep_proofs(self, epoch: int, proofs: Iterable[Proof]) -> None:
+    def keep_proofs(self, epoch: Epoch, proofs: Iterable[Proof]) -> None:
         """Remember proven records of `epoch` with their receipts, beyond their expiry. Receipts add
         up.
         """
@@ -242,7 +245,7 @@ class NodeDatabase:
                     row = (*place, epoch, _encode(merged), _encode(proof.record))
                     connection.execute("REPLACE INTO proofs VALUES (?, ?, ?, ?, ?, ?)", row)
 
-    def get_proofs(self, key: bytes) -> tuple[Proof, ...]:
+    def get_proofs(self, key: RecordKey) -> tuple[Proof, ...]:
         """In order of author; more than one of an author is equivocation."""
         rows = self._query(
             "SELECT record, receipts FROM proofs WHERE key = ? ORDER BY author, digest", key
@@ -251,16 +254,16 @@ class NodeDatabase:
             Proof(_decode_record(record), _decode_receipts(receipts)) for record, receipts in rows
         )
 
-    def keep_score_list(self, epoch: int, scores: Sequence[int]) -> None:
+    def keep_score_list(self, epoch: Epoch, scores: Sequence[int]) -> None:
         """Remember the list recomputed from the set attested for `epoch`."""
         with self._writing() as connection:
             connection.execute("REPLACE INTO lists VALUES (?, ?)", (epoch, _encode(tuple(scores))))
 
-    def get_score_list(self, epoch: int) -> tuple[int, ...] | None:
+    def get_score_list(self, epoch: Epoch) -> tuple[int, ...] | None:
         rows = self._query("SELECT scores FROM lists WHERE epoch = ?", epoch)
         return _decode_scores(rows[0][0]) if rows else None
 
-    def forget(self, now_seconds: float, oldest_epoch: int) -> None:
+    def forget(self, now_seconds: float, oldest_epoch: Epoch) -> None:
         """Let go of what has expired, and of all that belongs to epochs before `oldest_epoch`.
 
         A record that expired stays known until its epoch is old too, so that once means once.
@@ -300,7 +303,7 @@ class NodeDatabase:
                 raise NodeDatabaseError(f"{self._path} is damaged ({error}): {_ADVICE}") from None
             self._remember(key, author, held)
 
-    def _remember(self, key: bytes, author: bytes, held: ReceiptedEntry) -> None:
+    def _remember(self, key: RecordKey, author: PeerId, held: ReceiptedEntry) -> None:
         before = self.held.get((key, author))
         self.usage.count(key, author, held.epoch, 1, held.value_bytes)
         self._listed.pop(key, None)
@@ -310,7 +313,7 @@ class NodeDatabase:
             self.usage.count(key, author, before.epoch, -1, -before.value_bytes)
         self.held[key, author] = held
 
-    def _write_held(self, place: tuple[bytes, bytes], held: ReceiptedEntry) -> None:
+    def _write_held(self, place: tuple[RecordKey, PeerId], held: ReceiptedEntry) -> None:
         row = (
             *place,
             held.value_digest,
@@ -321,7 +324,7 @@ class NodeDatabase:
         )
         self._connection.execute("REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
-    def _read_accused(self) -> set[tuple[bytes, bytes]]:
+    def _read_accused(self) -> set[tuple[RecordKey, PeerId]]:
         return set(self._query("SELECT key, author FROM evidence"))
 
     def _query(self, query: str, *arguments: object) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from epochgate.core.types import PeerId
 from epochgate.ports import Network, Unreachable
 from epochgate.store.replica import Replica
 from epochgate.store.wire import Reply, Request, decode_reply, encode
@@ -31,14 +32,14 @@ class Peers:
         self.own = network.peer_id
         self.max_message_bytes = network.max_message_bytes
         self.timeout_seconds = timeout_seconds
-        self.suspects: set[bytes] = set()
+        self.suspects: set[PeerId] = set()
         self._network = network
         self._replica = replica
         self._suspect_timeout_seconds = suspect_timeout_seconds
         self._tasks: dict[asyncio.Task[None], None] = {}
 
     async def ask(
-        self, peer: bytes, request: Request, timeout_seconds: float | None = None
+        self, peer: PeerId, request: Request, timeout_seconds: float | None = None
     ) -> Reply | None:
         """One request; None when `peer` is unreachable, or answers what is no reply."""
         message = encode(request)
@@ -57,7 +58,7 @@ class Peers:
             pass
         return None
 
-    def get_patience_seconds(self, peer: bytes) -> float:
+    def get_patience_seconds(self, peer: PeerId) -> float:
         """How long a reader waits for `peer`."""
         return self._suspect_timeout_seconds if peer in self.suspects else self.timeout_seconds
 

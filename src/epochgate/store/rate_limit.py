@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Container
 
 from epochgate.core.limits import Allowance, Limits, Rate
+from epochgate.core.types import PeerId
 
 MAX_STRANGERS = 1024
 
@@ -76,12 +77,12 @@ class RateLimiter:
 
     def __init__(self, limits: Limits, now_seconds: float = 0.0) -> None:
         self._limits = limits
-        self._members: dict[bytes, TokenBuckets] = {}
+        self._members: dict[PeerId, TokenBuckets] = {}
         self._spare = TokenBuckets(limits.spare, now_seconds)
-        self._strangers: OrderedDict[bytes, TokenBuckets] = OrderedDict()
+        self._strangers: OrderedDict[PeerId, TokenBuckets] = OrderedDict()
         self._all_strangers = TokenBuckets(limits.strangers, now_seconds)
 
-    def compute_retry_after_seconds(self, sender: bytes, now_seconds: float) -> float:
+    def compute_retry_after_seconds(self, sender: PeerId, now_seconds: float) -> float:
         """How long `sender` has been told to wait, and still has to: one look, for a flood does not
         listen.
         """
@@ -89,7 +90,7 @@ class RateLimiter:
         return 0.0 if buckets is None else buckets.compute_retry_after_seconds(now_seconds)
 
     def find_buckets(
-        self, sender: bytes, *, is_member: bool, now_seconds: float
+        self, sender: PeerId, *, is_member: bool, now_seconds: float
     ) -> tuple[tuple[TokenBuckets, ...], float]:
         """(the purses that pay for `sender`'s request and its reply, 0), or (none, how many seconds
         it has to wait).
@@ -108,14 +109,14 @@ class RateLimiter:
         own.defer(min(wait_seconds, wait_for_spare_seconds), now_seconds)
         return (), wait_seconds
 
-    def retain(self, members: Container[bytes]) -> None:
+    def retain(self, members: Container[PeerId]) -> None:
         """Forget those who have left the roster."""
         self._members = {
             author: buckets for author, buckets in self._members.items() if author in members
         }
 
     def _find_strangers_buckets(
-        self, sender: bytes, now_seconds: float
+        self, sender: PeerId, now_seconds: float
     ) -> tuple[tuple[TokenBuckets, ...], float]:
         own = self._strangers.pop(sender, None) or TokenBuckets(self._limits.stranger, now_seconds)
         self._strangers[sender] = own

@@ -28,6 +28,7 @@ from epochgate.core.record import Record, is_record_signed
 from epochgate.core.record_set import KeyReading
 from epochgate.core.roster import MAX_REPLICAS
 from epochgate.core.rule import KeyRule
+from epochgate.core.types import PeerId
 from epochgate.store.chain_clock import ChainClock
 from epochgate.store.peers import Peers
 from epochgate.store.wire import MAX_WANTED, Fetch, List, Listing, Values
@@ -47,16 +48,16 @@ class QuorumListing:
 
     def __init__(self, key_rule: KeyRule) -> None:
         self.rule = key_rule.receipt_rule
-        self.answered: dict[bytes, None] = {}
-        self.receipts: dict[RecordId, dict[bytes, Receipt]] = {}
-        self.holders: dict[RecordId, list[bytes]] = {}
+        self.answered: dict[PeerId, None] = {}
+        self.receipts: dict[RecordId, dict[PeerId, Receipt]] = {}
+        self.holders: dict[RecordId, list[PeerId]] = {}
         self.is_over = False
 
-    def add(self, replica: bytes, listing: dict[RecordId, Entry], verifier: Verifier) -> None:
+    def add(self, replica: PeerId, listing: dict[RecordId, Entry], verifier: Verifier) -> None:
         """Take in a listing. Honest replicas keep no receipt that they have not verified, so one
         false signature gives the whole listing away, and a liar costs its readers one verification.
         """
-        found: list[tuple[RecordId, dict[bytes, Receipt]]] = []
+        found: list[tuple[RecordId, dict[PeerId, Receipt]]] = []
         for record_id, entry in listing.items():
             valid = verifier.find_valid(self.rule, record_id, entry.receipts[:MAX_REPLICAS])
             if valid is None:
@@ -96,14 +97,14 @@ class Verifier:
 
     def compute_signers(
         self, rule: ReceiptRule, record_id: RecordId, receipts: Iterable[Receipt]
-    ) -> frozenset[bytes]:
+    ) -> frozenset[PeerId]:
         return rule.compute_signers(record_id, receipts, self._is_signed)
 
     def find_valid(
         self, rule: ReceiptRule, record_id: RecordId, receipts: Iterable[Receipt]
-    ) -> dict[bytes, Receipt] | None:
+    ) -> dict[PeerId, Receipt] | None:
         """Those that hold, by replica; None when one has a false signature."""
-        valid: dict[bytes, Receipt] = {}
+        valid: dict[PeerId, Receipt] = {}
         for receipt in receipts:
             if receipt.replica not in valid and rule.is_fitting(receipt):
                 if not self._is_signed(rule.network, record_id, receipt):
@@ -165,9 +166,9 @@ class Reader:
         others = self._order(
             key_rule.replica_set.replicas, self._peers.own[-1]
         )  # readers begin at different ones
-        waiting: dict[bytes, None] = {}
+        waiting: dict[PeerId, None] = {}
 
-        async def ask(replica: bytes) -> None:
+        async def ask(replica: PeerId) -> None:
             for _ in range(TRIES):
                 listing = await self._list(replica, key_rule)
                 if quorum_listing.is_over:
@@ -197,7 +198,7 @@ class Reader:
             quorum_listing.is_over = True
         return quorum_listing
 
-    async def _list(self, replica: bytes, key_rule: KeyRule) -> dict[RecordId, Entry] | None:
+    async def _list(self, replica: PeerId, key_rule: KeyRule) -> dict[RecordId, Entry] | None:
         """All pages of one replica's listing; None when it does not end in time, or is none.
 
         Authors come in order, one entry each, so that even a dishonest listing is no longer than
@@ -210,7 +211,7 @@ class Reader:
             async with asyncio.timeout(patience_seconds):
                 while True:
                     reply = await self._peers.ask(
-                        replica, List(key_rule.key, after), patience_seconds
+                        replica, List(key_rule.key, PeerId(after)), patience_seconds
                     )
                     if not isinstance(reply, Listing):
                         return None
@@ -238,7 +239,7 @@ class Reader:
         }
         tasks: list[asyncio.Task[None]] = []
         for turn in range(key_rule.replica_set.k):
-            batches: dict[bytes, list[RecordId]] = {}
+            batches: dict[PeerId, list[RecordId]] = {}
             for record_id in fetching.get_missing():
                 if turn < len(orders[record_id]):
                     batches.setdefault(orders[record_id][turn], []).append(record_id)
@@ -253,7 +254,7 @@ class Reader:
         if tasks and any(fetching.get_missing()):
             await asyncio.wait(tasks, timeout=self._peers.timeout_seconds)
 
-    def _order(self, holders: Sequence[bytes], index: int) -> list[bytes]:
+    def _order(self, holders: Sequence[PeerId], index: int) -> list[PeerId]:
         start = index % max(
             1, len(holders)
         )  # none where an epoch before the subnet's first had an empty roster
@@ -263,7 +264,7 @@ class Reader:
         )
 
     async def _fetch(
-        self, holder: bytes, key_rule: KeyRule, wanted: Sequence[RecordId], fetching: _Fetching
+        self, holder: PeerId, key_rule: KeyRule, wanted: Sequence[RecordId], fetching: _Fetching
     ) -> None:
         """What `holder` has of `wanted`, asked again for what did not fit into its reply."""
         left = list(wanted)[:MAX_WANTED]
@@ -328,6 +329,6 @@ async def _is_told(event: asyncio.Event, longest_seconds: float | None) -> bool:
     return False
 
 
-def _in_order(receipts: dict[bytes, Receipt]) -> tuple[Receipt, ...]:
+def _in_order(receipts: dict[PeerId, Receipt]) -> tuple[Receipt, ...]:
     """One receipt a replica, in order of replica."""
     return tuple(receipts[replica] for replica in sorted(receipts))

@@ -15,6 +15,7 @@ from epochgate.core.evaluation import READABLE_EPOCHS
 from epochgate.core.policy import Policy
 from epochgate.core.receipt import Proof, Standing, compute_record_id
 from epochgate.core.rule import KeyRule
+from epochgate.core.types import Epoch, PeerId
 from epochgate.observe.recorder import Recorder, Unrecorded
 from epochgate.store.chain_clock import ChainClock
 from epochgate.store.client import Store
@@ -32,13 +33,13 @@ class Repair:
         store: Store,
         replica: Replica,
         chain_clock: ChainClock,
-        epoch: int,
+        epoch: Epoch,
         recorder: Recorder | None = None,
     ) -> None:
         block, _ = chain_clock.get_block()
         self.left = [
             key_rule
-            for key_rule in _find_own_keys(policy, chain_clock, replica.author, epoch)
+            for key_rule in _find_own_keys(policy, chain_clock, PeerId(replica.author), epoch)
             if key_rule.first <= block
         ]
         self._store = store
@@ -78,7 +79,7 @@ def _take(
     key_rule: KeyRule,
     replica: Replica,
     chain_clock: ChainClock,
-    epoch: int,
+    epoch: Epoch,
     recorder: Recorder,
 ) -> bool:
     """Whether the record was missing. Under a once-key the first one stays, and a second one is
@@ -97,7 +98,7 @@ def _take(
     if held is not None and key_rule.once:
         first = database.get_record(record.key, record.author)
         if first is not None and not database.has_evidence(record.key, record.author):
-            database.keep_evidence(first, record, key_rule.epoch or 0)
+            database.keep_evidence(first, record, key_rule.epoch or Epoch(0))
         return False
     if record.expiration_time <= max(now_seconds, held.expiration_time if held else 0.0):
         return False
@@ -112,14 +113,14 @@ def _take(
 
 
 def _find_own_keys(
-    policy: Policy, chain_clock: ChainClock, author: bytes, epoch: int
+    policy: Policy, chain_clock: ChainClock, author: PeerId, epoch: Epoch
 ) -> Iterator[KeyRule]:
     """Keys without an epoch belong to the newest roster alone."""
     for of in range(epoch - READABLE_EPOCHS + 1, epoch + 1):
-        for rule in policy.rules if chain_clock.schedule.has(of) else ():
+        for rule in policy.rules if chain_clock.schedule.has(Epoch(of)) else ():
             if rule.is_of_an_epoch or of == epoch:
                 yield from (
                     key_rule
-                    for key_rule in chain_clock.schedule.get_key_rules(rule, of)
+                    for key_rule in chain_clock.schedule.get_key_rules(rule, Epoch(of))
                     if author in key_rule.replica_set.replicas
                 )

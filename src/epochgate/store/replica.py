@@ -19,6 +19,7 @@ from epochgate.core.receipt import Entry, Proof, Receipt, compute_receipt_bytes,
 from epochgate.core.record import Record, is_record_signed
 from epochgate.core.roster import MAX_REPLICAS, Roster
 from epochgate.core.rule import KeyRule
+from epochgate.core.types import Epoch, PeerId, RecordKey
 from epochgate.core.verdict import Denied, Reason
 from epochgate.keys import SigningKey
 from epochgate.observe.recorder import Recorder, Unrecorded
@@ -78,7 +79,7 @@ class Replica:
         self._roster: Roster | None = None
         self._sets: dict[int, tuple[tuple[Proof, ...], tuple[tuple[Record, Record], ...]]] = {}
 
-    async def handle(self, sender: bytes, data: bytes) -> bytes:
+    async def handle(self, sender: PeerId, data: bytes) -> bytes:
         """Answer one request of an authenticated sender: the handler for the Network port. This
         node asks itself so too.
         """
@@ -96,7 +97,7 @@ class Replica:
             )
 
     def show_set(
-        self, epoch: int, proofs: Sequence[Proof], evidence: Sequence[tuple[Record, Record]]
+        self, epoch: Epoch, proofs: Sequence[Proof], evidence: Sequence[tuple[Record, Record]]
     ) -> None:
         """Serve the set of the submission that this node made in `epoch`; sets of earlier epochs
         are let go.
@@ -110,7 +111,7 @@ class Replica:
         self.denied = Counter()
         return counts
 
-    def _answer(self, sender: bytes, data: bytes) -> bytes:
+    def _answer(self, sender: PeerId, data: bytes) -> bytes:
         wait_seconds = self._limiter.compute_retry_after_seconds(
             sender, self._chain_clock.clock.get_unix_seconds()
         )
@@ -143,7 +144,7 @@ class Replica:
             buckets.debit(0, len(reply))
         return reply
 
-    def _get_roles(self, now: EvaluationContext) -> dict[bytes, int]:
+    def _get_roles(self, now: EvaluationContext) -> dict[PeerId, int]:
         roster = self._chain_clock.schedule.find_newest_roster(now.data.epoch)
         if roster is None:
             return {}
@@ -152,7 +153,7 @@ class Replica:
             self._roster = roster
         return roster.roles
 
-    def _serve(self, sender: bytes, data: bytes, now: EvaluationContext) -> bytes:
+    def _serve(self, sender: PeerId, data: bytes, now: EvaluationContext) -> bytes:
         try:
             request = decode_request(data)
         except msgspec.MsgspecError as error:
@@ -172,12 +173,19 @@ class Replica:
             case Fetch(key, authors):
                 return encode(self._fetch(key, authors, now))
             case ShowSet(epoch, start):
-                return encode(self._show(epoch, start))
+                return encode(self._show(Epoch(epoch), start))
 
-    def _post(self, sender: bytes, record: Record, now: EvaluationContext) -> Receipt | Denied:
+    def _post(self, sender: PeerId, record: Record, now: EvaluationContext) -> Receipt | Denied:
         key_rule = self.judge.find_key_rule(record.key, now)
         answer = judge_post(
-            self.judge, key_rule, sender, record, now, self.author, self.database, self.capacity
+            self.judge,
+            key_rule,
+            sender,
+            record,
+            now,
+            PeerId(self.author),
+            self.database,
+            self.capacity,
         )
         is_new = not isinstance(answer, Denied | Receipt)
         if isinstance(answer, Denied):
@@ -193,7 +201,7 @@ class Replica:
         signature = self._key.sign(
             compute_receipt_bytes(now.network, compute_record_id(record), epoch, now.block)
         )
-        receipt = Receipt(self.author, epoch, now.block, signature)
+        receipt = Receipt(PeerId(self.author), epoch, now.block, signature)
         self.database.keep(record, (receipt,), now.data.epoch)
         self.admitted += 1
         return receipt
@@ -214,9 +222,9 @@ class Replica:
             and first.value != record.value
             and is_record_signed(key_rule.context.network, record)
         ):
-            self.database.keep_evidence(first, record, key_rule.epoch or 0)
+            self.database.keep_evidence(first, record, key_rule.epoch or Epoch(0))
 
-    def _list(self, key: bytes, after: bytes, now: EvaluationContext) -> Listing:
+    def _list(self, key: RecordKey, after: PeerId, now: EvaluationContext) -> Listing:
         entries: list[Entry] = []
         left_bytes = self._max_reply_bytes
         for entry in self.database.get_listing(key, now.time_seconds, after):
@@ -226,7 +234,7 @@ class Replica:
             entries.append(entry)
         return Listing(tuple(entries), is_last=True)
 
-    def _fetch(self, key: bytes, authors: Sequence[bytes], now: EvaluationContext) -> Values:
+    def _fetch(self, key: RecordKey, authors: Sequence[PeerId], now: EvaluationContext) -> Values:
         records: list[Record] = []
         left_bytes = self._max_reply_bytes
         for author in authors:
@@ -241,7 +249,7 @@ class Replica:
                 records.append(record)
         return Values(tuple(records))
 
-    def _show(self, epoch: int, start: int) -> SetPage:
+    def _show(self, epoch: Epoch, start: int) -> SetPage:
         proofs, evidence = self._sets.get(epoch, ((), ()))
         left_bytes = self._max_reply_bytes
         end = start
@@ -264,7 +272,7 @@ class Replica:
         return encode(Refused(Reason.RATE.value, None, FEWER, None, None, wait_seconds))
 
     def _turn_away(
-        self, sender: bytes, now: EvaluationContext, denied: Denied, data: bytes
+        self, sender: PeerId, now: EvaluationContext, denied: Denied, data: bytes
     ) -> bytes:
         """Refuse what has not been read as a record."""
         self._recorder.note_turned_away(sender, now, denied, len(data))

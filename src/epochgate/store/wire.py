@@ -13,6 +13,7 @@ import msgspec
 from epochgate.core.receipt import Entry, Proof, Receipt
 from epochgate.core.record import AUTHOR_BYTES, KEY_BYTES, Record
 from epochgate.core.sanitize import PRINTABLE, sanitize_for_terminal
+from epochgate.core.types import NOBODY, PeerId, RecordKey
 from epochgate.core.verdict import Denied, Reason
 
 T = TypeVar("T")
@@ -27,8 +28,8 @@ MAX_WORDS = 400
 terminals.
 """
 
-Key = Annotated[bytes, msgspec.Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
-Author = Annotated[bytes, msgspec.Meta(max_length=AUTHOR_BYTES)]
+Key = Annotated[RecordKey, msgspec.Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
+Author = Annotated[PeerId, msgspec.Meta(max_length=AUTHOR_BYTES)]
 Words = Annotated[str, msgspec.Meta(max_length=MAX_WORDS, pattern=PRINTABLE)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
@@ -43,7 +44,7 @@ class List(msgspec.Struct, frozen=True, array_like=True, tag="list"):
     """What is stored under `key`, beyond the author `after`."""
 
     key: Key
-    after: Author = b""
+    after: Author = NOBODY
 
 
 class Fetch(msgspec.Struct, frozen=True, array_like=True, tag="fetch"):
@@ -134,8 +135,8 @@ _reply_decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 _READ_HEADERS = tuple(
     _encoder.encode(example)[: 2 + len(tag)]  # the array's head, and the tag behind its own
     for tag, example in (
-        ("list", List(bytes(KEY_BYTES))),
-        ("fetch", Fetch(bytes(KEY_BYTES), ())),
+        ("list", List(RecordKey(bytes(KEY_BYTES)))),
+        ("fetch", Fetch(RecordKey(bytes(KEY_BYTES)), ())),
         ("show", ShowSet(0)),
     )
 )

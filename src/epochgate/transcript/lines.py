@@ -18,6 +18,7 @@ from epochgate.core.receipt import Receipt
 from epochgate.core.record import Record
 from epochgate.core.roster import Member, Roster
 from epochgate.core.schema import EpochContext
+from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, PeerId, RecordKey
 from epochgate.core.verdict import Denied
 from epochgate.observe.recorder import Decided
 from epochgate.store.wire import Refused
@@ -30,7 +31,7 @@ REPEATED = "repeated"
 Seconds = float | str
 """JSON has no infinity and no NaN; as an expiry they come as `"inf"`, `"-inf"` and `"nan"`."""
 Score = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-Pairs = tuple[tuple[bytes, Score], ...]
+Pairs = tuple[tuple[PeerId, Score], ...]
 """(author, score or weight), in order of author."""
 
 
@@ -43,11 +44,11 @@ class Line(
 class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An epoch as the chain gave it: members are [author, roles, stake]."""
 
-    epoch: int
-    network: bytes
+    epoch: Epoch
+    network: NetworkId
     timing: Timing
     seed: bytes
-    elected: bytes | None
+    elected: PeerId | None
     members: tuple[Member, ...]
 
     @staticmethod
@@ -74,11 +75,11 @@ class HeldRecord(msgspec.Struct, frozen=True, array_like=True):
     took from others.
     """
 
-    key: bytes
-    author: bytes
-    value_digest: bytes
+    key: RecordKey
+    author: PeerId
+    value_digest: Hash32
     expiration_time: float
-    epoch: int
+    epoch: Epoch
     value_bytes: int
     receipt: Receipt | None
 
@@ -93,9 +94,9 @@ class EpochStarted(Line, frozen=True, tag="begun"):
 
     format: int
     why: Literal["start", "epoch"]
-    epoch: int
+    epoch: Epoch
     time_seconds: float
-    node: bytes
+    node: PeerId
     version: str
     policy: str
     policy_digest: str
@@ -103,7 +104,7 @@ class EpochStarted(Line, frozen=True, tag="begun"):
     max_value_bytes: int
     contexts: tuple[Context, ...]
     held: tuple[HeldRecord, ...]
-    oldest_epoch: int | None = None
+    oldest_epoch: Epoch | None = None
     lost: int = 0
 
 
@@ -137,12 +138,12 @@ class Posted(Line, frozen=True, tag="posted"):
     refusal.
     """
 
-    block: int
+    block: BlockNumber
     time_seconds: float
-    sender: bytes
-    key: bytes
-    author: bytes
-    value_digest: bytes
+    sender: PeerId
+    key: RecordKey
+    author: PeerId
+    value_digest: Hash32
     expiration_time: Seconds
     verdict: str
     value: bytes | None = None
@@ -156,9 +157,9 @@ class RequestRejected(Line, frozen=True, tag="turned-away"):
     reason.
     """
 
-    block: int
+    block: BlockNumber
     time_seconds: float
-    sender: bytes
+    sender: PeerId
     size_bytes: int
     verdict: str
     reasons: Reasons
@@ -176,7 +177,7 @@ class SenderMuted(Line, frozen=True, tag="muted"):
     counted.
     """
 
-    sender: bytes
+    sender: PeerId
 
 
 class Proven(Line, frozen=True, tag="proven"):
@@ -184,9 +185,9 @@ class Proven(Line, frozen=True, tag="proven"):
     digest.
     """
 
-    key: bytes
-    author: bytes
-    value_digest: bytes
+    key: RecordKey
+    author: PeerId
+    value_digest: Hash32
     expiration_time: float
     receipts: tuple[Receipt, ...]
     value: bytes | None = None
@@ -195,12 +196,12 @@ class Proven(Line, frozen=True, tag="proven"):
 class Copied(Line, frozen=True, tag="copied"):
     """The replica took the record of the `proven` line, or receipts for it; kept as of `epoch`."""
 
-    block: int
+    block: BlockNumber
     time_seconds: float
-    key: bytes
-    author: bytes
-    value_digest: bytes
-    epoch: int
+    key: RecordKey
+    author: PeerId
+    value_digest: Hash32
+    epoch: Epoch
 
 
 class Reading(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -208,17 +209,17 @@ class Reading(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     that were not at hand (author, digest, replicas that vouch for it).
     """
 
-    key: bytes
-    answered: tuple[bytes, ...] = ()
-    proven: tuple[tuple[bytes, bytes], ...] = ()
-    unverified: tuple[tuple[bytes, bytes, tuple[bytes, ...]], ...] = ()
+    key: RecordKey
+    answered: tuple[PeerId, ...] = ()
+    proven: tuple[tuple[PeerId, Hash32], ...] = ()
+    unverified: tuple[tuple[PeerId, Hash32, tuple[PeerId, ...]], ...] = ()
 
 
 class SectionRead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The keys of one rule, named by its kind, in one epoch."""
 
     kind: str
-    epoch: int
+    epoch: Epoch
     readings: tuple[Reading, ...]
 
 
@@ -227,9 +228,9 @@ class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     scores: Pairs
     score_list: tuple[int, ...]
-    committed: tuple[bytes, ...]
-    opened: tuple[bytes, ...]
-    challenge_digest: bytes | None
+    committed: tuple[PeerId, ...]
+    opened: tuple[PeerId, ...]
+    challenge_digest: Hash32 | None
 
 
 class Set(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -242,8 +243,8 @@ class Set(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Scored(Line, frozen=True, tag="scored"):
     """A validator scored the hosters of `epoch`."""
 
-    epoch: int
-    block: int
+    epoch: Epoch
+    block: BlockNumber
     time_seconds: float
     rule_readings: tuple[SectionRead, ...]
     set: Set
@@ -255,8 +256,8 @@ class ScoreListRebuilt(Line, frozen=True, tag="relisted"):
     name.
     """
 
-    epoch: int
-    block: int
+    epoch: Epoch
+    block: BlockNumber
     time_seconds: float
     rule_readings: tuple[SectionRead, ...]
     bitmaps: tuple[str, ...]
@@ -266,8 +267,8 @@ class ScoreListRebuilt(Line, frozen=True, tag="relisted"):
 class OnChain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A submission as the chain showed it."""
 
-    submitter: bytes
-    block: int
+    submitter: PeerId
+    block: BlockNumber
     scores: Pairs
     set: Set
 
@@ -286,8 +287,8 @@ class Settled(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DecisionMade(Line, frozen=True, tag="decision"):
     """What the node made of the submission made in `epoch`, and all that it rests on."""
 
-    epoch: int
-    block: int
+    epoch: Epoch
+    block: BlockNumber
     time_seconds: float
     decided: Decided
     attested_list: tuple[int, ...] | None

@@ -18,6 +18,7 @@ from epochgate.core.policy import Judge, Policy
 from epochgate.core.receipt import Proof, Receipt, RecordId, Standing, is_receipt_signed
 from epochgate.core.record import Record, compute_value_digest
 from epochgate.core.schedule import EpochSchedule
+from epochgate.core.types import BlockNumber, Epoch, Hash32, PeerId
 from epochgate.core.verdict import Denied, Reason
 from epochgate.keys import format_peer_id
 from epochgate.transcript import lines
@@ -41,7 +42,7 @@ class EpochReplay(msgspec.Struct):
     write down.
     """
 
-    epoch: int
+    epoch: Epoch
     counts: Counter[str] = msgspec.field(default_factory=Counter)
     contexts: dict[int, lines.Context] = msgspec.field(default_factory=dict)
     scored: Scored | None = None
@@ -68,13 +69,13 @@ class Replay:
         self._stored: ReplayedEntries | None = None
         self._values: dict[bytes, bytes] = {}
         self._proofs: dict[RecordId, Proof] = {}
-        self._muted: set[bytes] = set()
+        self._muted: set[PeerId] = set()
         self._counted: Counter[str] = Counter()
         self._contexts: dict[int, lines.Context] = {}
         self._lists: dict[int, tuple[int, ...]] = {}
-        self._result = EpochReplay(0)
+        self._result = EpochReplay(Epoch(0))
 
-    def replay_file(self, epoch: int, path: Path) -> EpochReplay:
+    def replay_file(self, epoch: Epoch, path: Path) -> EpochReplay:
         """Raises TranscriptError when it cannot be read."""
         result = self._result = EpochReplay(epoch)
         self._values = {}
@@ -239,7 +240,7 @@ class Replay:
                 )
             )
 
-    def _check_receipt(self, place: Place, line: lines.Posted, epoch: int) -> None:
+    def _check_receipt(self, place: Place, line: lines.Posted, epoch: Epoch) -> None:
         """An old receipt that is shown again was given at another block."""
         receipt = line.receipt
         record_id = RecordId(line.key, line.author, line.value_digest)
@@ -273,7 +274,7 @@ class Replay:
                 " roster",
             )
 
-    def _take_value(self, place: Place, digest: bytes, value: bytes | None) -> bytes:
+    def _take_value(self, place: Place, digest: Hash32, value: bytes | None) -> bytes:
         """Raises LookupError for one that stands nowhere before."""
         if value is None:
             if digest not in self._values:
@@ -343,7 +344,7 @@ class Replay:
         for difference in again.differences:
             self._differ(place, difference)
 
-    def _get_moment(self, block: int, time_seconds: float) -> EvaluationContext:
+    def _get_moment(self, block: BlockNumber, time_seconds: float) -> EvaluationContext:
         return self._schedule.compute_evaluation_context(block, time_seconds)
 
     def _end_counts(self) -> None:
@@ -353,14 +354,16 @@ class Replay:
 
 def replay_files(replay: Replay, files: Mapping[int, Path]) -> Iterator[EpochReplay]:
     for epoch, path in files.items():
-        yield replay.replay_file(epoch, path)
+        yield replay.replay_file(Epoch(epoch), path)
 
 
-def compute_scores_digest(scores: Pairs) -> bytes:
+def compute_scores_digest(scores: Pairs) -> Hash32:
     """SHA-256 over author and score (eight bytes, big-endian), end to end, in order of author."""
-    return hashlib.sha256(
-        b"".join(author + struct.pack(">Q", score) for author, score in scores)
-    ).digest()
+    return Hash32(
+        hashlib.sha256(
+            b"".join(author + struct.pack(">Q", score) for author, score in scores)
+        ).digest()
+    )
 
 
 def compare_epochs(ours: EpochReplay, theirs: EpochReplay) -> Iterator[str]:

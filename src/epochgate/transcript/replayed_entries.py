@@ -8,6 +8,7 @@ import msgspec
 
 from epochgate.core.receipt import Receipt, RecordId
 from epochgate.core.storage_usage import StorageUsage
+from epochgate.core.types import Epoch, PeerId, RecordKey
 from epochgate.transcript.lines import HeldRecord
 
 
@@ -15,7 +16,7 @@ class ReplayedEntries:
     """A `core.admission.StoredEntries` without values."""
 
     def __init__(self, held: Iterable[HeldRecord] = ()) -> None:
-        self.held: dict[tuple[bytes, bytes], HeldRecord] = {}
+        self.held: dict[tuple[RecordKey, PeerId], HeldRecord] = {}
         self.usage = StorageUsage()
         for it in held:
             self._put(it)
@@ -48,7 +49,7 @@ class ReplayedEntries:
             self.held[it.key, it.author] = msgspec.structs.replace(before, receipt=it.receipt)
         return True
 
-    def forget(self, now_seconds: float, oldest_epoch: int) -> None:
+    def forget(self, now_seconds: float, oldest_epoch: Epoch) -> None:
         """As `NodeDatabase.forget`."""
         for it in [
             it

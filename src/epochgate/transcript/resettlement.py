@@ -21,6 +21,7 @@ from epochgate.core.settlement import (
     compute_hoster_outcome,
     compute_settlement,
 )
+from epochgate.core.types import Epoch, Hash32, PeerId
 from epochgate.core.verdict import Denied
 from epochgate.keys import format_peer_id
 from epochgate.transcript.lines import (
@@ -62,7 +63,7 @@ class Resettlement:
 
     def check_list(self, line: ScoreListRebuilt) -> None:
         rule_readings = self._read_sections(line.rule_readings)
-        included: dict[tuple[str, int], dict[bytes, Proof]] = {}
+        included: dict[tuple[str, Epoch], dict[PeerId, Proof]] = {}
         for rule_reading, bitmap in zip(rule_readings, line.bitmaps, strict=True):
             proven = {
                 author: proofs[0]
@@ -78,10 +79,11 @@ class Resettlement:
                 author: proven[author] for author in named if author in proven
             }
         self._compare_outcome(
-            line.outcome, self._compute_outcome(RecordSet(included, {}, (), b""), line.epoch)
+            line.outcome,
+            self._compute_outcome(RecordSet(included, {}, (), Hash32(b"")), line.epoch),
         )
 
-    def check_decision(self, line: DecisionMade, node: bytes) -> None:
+    def check_decision(self, line: DecisionMade, node: PeerId) -> None:
         rule_readings = self._read_sections(line.rule_readings)
         deciding = compute_deciding(
             self._policy, line.epoch, is_attested=line.attested_list is not None
@@ -95,7 +97,7 @@ class Resettlement:
         else:
             self._check_attestation(line, rule_readings)
 
-    def _check_submission(self, line: DecisionMade, records: RecordSet, node: bytes) -> None:
+    def _check_submission(self, line: DecisionMade, records: RecordSet, node: PeerId) -> None:
         self._compare_settled(line, records)
         if line.on_chain is None or line.on_chain.submitter != node:
             self.differences.append("the submission on the chain is another node's")
@@ -109,7 +111,9 @@ class Resettlement:
             self.differences.append("there is no submission to decide on")
             return
         named = line.on_chain.set
-        claim = SubmissionClaim(tuple(map(bytes.fromhex, named.bitmaps)), bytes.fromhex(named.root))
+        claim = SubmissionClaim(
+            tuple(map(bytes.fromhex, named.bitmaps)), Hash32(bytes.fromhex(named.root))
+        )
         verdict = judge_claim(claim, rule_readings, self._read_shown(line))
         decided = "refused"
         differences = getattr(verdict, "differences", ())
@@ -142,7 +146,7 @@ class Resettlement:
         self.differences += _compare_pairs("pay", line.settled.pay, settlement.pay)
         return settlement
 
-    def _compute_outcome(self, records: RecordSet, epoch: int) -> HosterOutcome:
+    def _compute_outcome(self, records: RecordSet, epoch: Epoch) -> HosterOutcome:
         return compute_hoster_outcome(self._policy, self._schedule, records, epoch)
 
     def _compare_set(self, written: Set, records: RecordSet) -> None:
@@ -181,7 +185,7 @@ class Resettlement:
         that does not hold.
         """
         proofs: dict[RecordId, Proof] = {}
-        signers: dict[RecordId, frozenset[bytes]] = {}
+        signers: dict[RecordId, frozenset[PeerId]] = {}
         for author, digest in reading.proven:
             record_id = RecordId(reading.key, author, digest)
             proof = proofs[record_id] = self._proofs[record_id]
@@ -221,7 +225,7 @@ class Resettlement:
         return ShownSet(readings, tuple(evidence))
 
 
-def _compare_pairs(what: str, written: Pairs, recomputed: Mapping[bytes, int]) -> Iterator[str]:
+def _compare_pairs(what: str, written: Pairs, recomputed: Mapping[PeerId, int]) -> Iterator[str]:
     before = dict(written)
     for author in sorted(before.keys() | recomputed.keys()):
         if before.get(author) != recomputed.get(author):

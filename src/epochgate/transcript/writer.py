@@ -17,6 +17,7 @@ from epochgate.core.record import Record, compute_value_digest
 from epochgate.core.record_set import KeyReading, RecordSet, RuleReading
 from epochgate.core.schema import EpochContext
 from epochgate.core.settlement import HosterOutcome
+from epochgate.core.types import Epoch, Hash32, PeerId, RecordKey
 from epochgate.core.verdict import Denied, Reason
 from epochgate.observe.events import Emit, NodeWarning
 from epochgate.observe.recorder import Decision, Situation
@@ -44,9 +45,9 @@ class TranscriptWriter:
         self._emit = emit
         self._node = b""
         self._quota = Quota(0, 0)
-        self._members: frozenset[bytes] = frozenset()
+        self._members: frozenset[PeerId] = frozenset()
         self._contexts: dict[int, lines.Context] = {}
-        self._budgets: dict[bytes, Budget] = {}
+        self._budgets: dict[PeerId, Budget] = {}
         self._uncounted: Counter[str] = Counter()
         self._values: set[bytes] = set()
         self._proofs: dict[RecordId, tuple[Receipt, ...]] = {}
@@ -106,7 +107,7 @@ class TranscriptWriter:
 
     def note_post(
         self,
-        sender: bytes,
+        sender: PeerId,
         record: Record,
         now: EvaluationContext,
         answer: Receipt | Denied,
@@ -148,9 +149,9 @@ class TranscriptWriter:
         self._write(line)
 
     def note_turned_away(
-        self, sender: bytes, now: EvaluationContext, denied: Denied, size_bytes: int
+        self, sender: PeerId, now: EvaluationContext, denied: Denied, size_bytes: int
     ) -> None:
-        budget = self._get_budget(sender if sender in self._members else _STRANGERS)
+        budget = self._get_budget(PeerId(sender if sender in self._members else _STRANGERS))
         verdict = denied.reason.value
         if budget.is_muted or not budget.has_room_for_refusal(verdict, 0):
             self._count(verdict)
@@ -163,7 +164,7 @@ class TranscriptWriter:
     def note_put_off(self) -> None:
         self._count(_RATE)
 
-    def note_copy(self, proof: Proof, now: EvaluationContext, epoch: int) -> None:
+    def note_copy(self, proof: Proof, now: EvaluationContext, epoch: Epoch) -> None:
         record_id = self._write_proof(proof)
         self._write(
             lines.Copied(
@@ -179,7 +180,7 @@ class TranscriptWriter:
     def note_scores(
         self,
         now: EvaluationContext,
-        epoch: int,
+        epoch: Epoch,
         rule_readings: Sequence[RuleReading],
         records: RecordSet,
         it: HosterOutcome,
@@ -199,7 +200,7 @@ class TranscriptWriter:
     def note_list(
         self,
         now: EvaluationContext,
-        epoch: int,
+        epoch: Epoch,
         rule_readings: Sequence[RuleReading],
         bitmaps: Sequence[bytes],
         it: HosterOutcome,
@@ -236,7 +237,7 @@ class TranscriptWriter:
         self._members = self._members | context.roster.roles.keys()
         return line
 
-    def _get_budget(self, sender: bytes) -> Budget:
+    def _get_budget(self, sender: PeerId) -> Budget:
         budget = self._budgets.get(sender)
         if budget is None:
             budget = self._budgets[sender] = Budget()
@@ -255,7 +256,7 @@ class TranscriptWriter:
                 self._write(lines.Counted(verdict, count))
         self._uncounted.clear()
 
-    def _take_value(self, digest: bytes, record: Record) -> bytes | None:
+    def _take_value(self, digest: Hash32, record: Record) -> bytes | None:
         """The value where this file lacks it."""
         if digest in self._values:
             return None
@@ -334,15 +335,15 @@ class TranscriptWriter:
         self._is_broken = True
 
 
-def _get_fields(record_id: RecordId) -> tuple[bytes, bytes, bytes]:
+def _get_fields(record_id: RecordId) -> tuple[RecordKey, PeerId, Hash32]:
     return record_id.key, record_id.author, record_id.value_digest
 
 
-def _write_pairs(scores: Mapping[bytes, int]) -> Pairs:
+def _write_pairs(scores: Mapping[PeerId, int]) -> Pairs:
     return tuple(sorted(scores.items()))
 
 
-def _write_set(bitmaps: Sequence[bytes], root: bytes) -> lines.Set:
+def _write_set(bitmaps: Sequence[bytes], root: Hash32) -> lines.Set:
     return lines.Set(tuple(bitmap.hex() for bitmap in bitmaps), root.hex())
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from eth_keys.datatypes import PrivateKey
 from eth_utils.exceptions import ValidationError
 
+from epochgate.core.types import Signature
 from epochgate.keys import KeyFileError, read_secret_file, write_secret_file
 
 SECRET = re.compile(r"(0x)?[0-9a-fA-F]{64}")
@@ -60,10 +61,10 @@ class Account:
         data = read_secret_file(path, f"make a key with `epochgate chain keygen {path}`")
         return _parse(data.decode("ascii", "replace"), str(path))
 
-    def sign(self, data: bytes | str) -> bytes:
+    def sign(self, data: bytes | str) -> Signature:
         """65 bytes, r, s and v; the chain's extrinsics come as bytes or as hexadecimal text."""
         message = bytes.fromhex(data.removeprefix("0x")) if isinstance(data, str) else bytes(data)
-        signature: bytes = self._key.sign_msg(message).to_bytes()
+        signature: Signature = Signature(self._key.sign_msg(message).to_bytes())
         return signature
 
     def __repr__(self) -> str:

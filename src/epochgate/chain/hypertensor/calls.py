@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from epochgate.core.types import Epoch, Hash32, PeerId
 from epochgate.ports import ChainRefused, Submission
 
 MAX_ARGS_BYTES = 4096
@@ -35,10 +36,10 @@ class Args(msgspec.Struct, frozen=True, array_like=True):
     """
 
     format: int
-    epoch: int
+    epoch: Epoch
     bitmaps: tuple[bytes, ...]
-    root: bytes
-    scores: dict[bytes, int] = {}
+    root: Hash32
+    scores: dict[PeerId, int] = {}
 
 
 _decoder = msgspec.msgpack.Decoder(Args)
@@ -62,7 +63,7 @@ def fill_call(call: str, fields: Sequence[Field], known: Mapping[str, Any]) -> d
     return filled
 
 
-def encode_submission(submission: Submission, listed: Container[bytes]) -> bytes:
+def encode_submission(submission: Submission, listed: Container[PeerId]) -> bytes:
     """The args of `submission`, `listed` being those for whom the chain takes scores now.
 
     A node may leave before the submission is in a block, so everybody's scores are in, where they

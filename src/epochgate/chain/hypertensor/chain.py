@@ -26,6 +26,7 @@ from epochgate.chain.hypertensor.subnet import SubnetFacts, SubnetReader
 from epochgate.core.epoch import Head, Timing
 from epochgate.core.record import compute_network_id
 from epochgate.core.roster import Roster
+from epochgate.core.types import BlockNumber, Epoch, NetworkId, PeerId
 from epochgate.observe.events import Emit, NodeWarning
 from epochgate.ports import ChainRefused, Clock, OnChain, Submission
 
@@ -55,7 +56,7 @@ class HypertensorChain:
         genesis: str,
         timing: Timing,
         heads: HeadClock,
-        author: bytes | None,
+        author: PeerId | None,
         account: Account | None,
     ) -> None:
         self._rpc = rpc
@@ -73,7 +74,7 @@ class HypertensorChain:
         self._said = ""
         self._news = asyncio.Event()
         self._snapshots: dict[int, tuple[str, Roster]] = {}
-        self._elected: dict[tuple[int, str], bytes | None] = {}
+        self._elected: dict[tuple[int, str], PeerId | None] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     @staticmethod
@@ -82,7 +83,7 @@ class HypertensorChain:
         subnet_id: int,
         clock: Clock,
         *,
-        author: bytes | None = None,
+        author: PeerId | None = None,
         account: Account | None = None,
         role_field: str = "",
         block_seconds: float | None = None,
@@ -106,7 +107,7 @@ class HypertensorChain:
                 subnet_id,
                 genesis,
                 timing,
-                HeadClock(clock, int(header["number"], 16)),
+                HeadClock(clock, BlockNumber(int(header["number"], 16))),
                 author,
                 account,
             )
@@ -126,7 +127,7 @@ class HypertensorChain:
         return chain
 
     @property
-    def network_id(self) -> bytes:
+    def network_id(self) -> NetworkId:
         return self._network_id
 
     @property
@@ -149,9 +150,9 @@ class HypertensorChain:
         return self._heads.get_head()
 
     def get_waiting_roster(self) -> Roster:
-        return Roster(0, self._network_id, compute_members(self._nodes, self._role_field))
+        return Roster(Epoch(0), self._network_id, compute_members(self._nodes, self._role_field))
 
-    async def get_roster(self, epoch: int) -> Roster:
+    async def get_roster(self, epoch: Epoch) -> Roster:
         if epoch < 0:
             raise ValueError(f"epochs count from 0, saw {epoch}")
         while True:
@@ -161,7 +162,7 @@ class HypertensorChain:
                 return await self._patiently(partial(self._read_snapshot, epoch, block))
             await news.wait()
 
-    async def get_elected(self, epoch: int) -> bytes | None:
+    async def get_elected(self, epoch: Epoch) -> PeerId | None:
         """Kept by the hash of the epoch's first block: a reorganisation of that block may elect
         another.
         """
@@ -175,7 +176,7 @@ class HypertensorChain:
         first = timing.compute_first_block(epoch)
         return await self._patiently(partial(self._read_elected, epoch, first))
 
-    async def get_submission(self, epoch: int) -> OnChain | None:
+    async def get_submission(self, epoch: Epoch) -> OnChain | None:
         async def read() -> OnChain | None:
             return await self._reader.get_submission(
                 epoch, await self._rpc.request("chain_getBlockHash")
@@ -212,7 +213,7 @@ class HypertensorChain:
         }
         await self._act(account, "propose_attestation", known, epoch, self._has_submitted)
 
-    async def attest(self, epoch: int) -> None:
+    async def attest(self, epoch: Epoch) -> None:
         account = self._require_account()
         self._require_current(epoch)
         node = await self._require_node(epoch)
@@ -246,7 +247,7 @@ class HypertensorChain:
 
     # What is asked for beside the duties.
 
-    def _take_head(self, block: int) -> None:
+    def _take_head(self, block: BlockNumber) -> None:
         self._heads.take(block)
         news = self._news
         self._news = asyncio.Event()
@@ -309,12 +310,14 @@ class HypertensorChain:
 
     # Reads that are kept.
 
-    def _compute_snapshot_block(self, epoch: int) -> int | None:
+    def _compute_snapshot_block(self, epoch: Epoch) -> BlockNumber | None:
         if self._timing.slot is None:
             return None
-        return self._timing.compute_first_block(epoch) - (SNAPSHOT_BLOCKS if epoch > 0 else 0)
+        return BlockNumber(
+            self._timing.compute_first_block(epoch) - (SNAPSHOT_BLOCKS if epoch > 0 else 0)
+        )
 
-    async def _read_snapshot(self, epoch: int, block: int) -> Roster:
+    async def _read_snapshot(self, epoch: Epoch, block: BlockNumber) -> Roster:
         block_hash = await self._rpc.request("chain_getBlockHash", [block])
         kept = self._snapshots.get(epoch)
         if kept is not None and kept[0] == block_hash:
@@ -330,7 +333,7 @@ class HypertensorChain:
             del self._snapshots[min(self._snapshots)]
         return roster
 
-    async def _read_elected(self, epoch: int, first_block: int) -> bytes | None:
+    async def _read_elected(self, epoch: Epoch, first_block: BlockNumber) -> PeerId | None:
         block_hash = await self._rpc.request("chain_getBlockHash", [first_block])
         if block_hash is None:
             return None  # a reorganisation has just taken it
@@ -348,8 +351,8 @@ class HypertensorChain:
         account: Account,
         call: str,
         known: Mapping[str, Any],
-        epoch: int,
-        is_done: Callable[[int], Awaitable[bool]],
+        epoch: Epoch,
+        is_done: Callable[[Epoch], Awaitable[bool]],
     ) -> None:
         """Send it, and go by what the chain shows then: the answer may be lost, and a block may be
         exchanged for another.
@@ -370,14 +373,14 @@ class HypertensorChain:
                 return
             self._require_current(epoch)
 
-    async def _has_submitted(self, epoch: int) -> bool:
+    async def _has_submitted(self, epoch: Epoch) -> bool:
         return await self.get_submission(epoch) is not None
 
-    async def _has_attested(self, epoch: int) -> bool:
+    async def _has_attested(self, epoch: Epoch) -> bool:
         on_chain = await self.get_submission(epoch)
         return on_chain is not None and self._author in on_chain.attested_by
 
-    async def _refuse_second(self, epoch: int) -> None:
+    async def _refuse_second(self, epoch: Epoch) -> None:
         if await self._has_submitted(epoch):
             raise ChainRefused(
                 f"epoch {epoch} has a submission already and takes one only: wait for its"
@@ -392,7 +395,7 @@ class HypertensorChain:
             )
         return self._account
 
-    def _require_current(self, epoch: int) -> None:
+    def _require_current(self, epoch: Epoch) -> None:
         block = self.get_head().block
         timing = self._timing
         if not timing.is_started(block):
@@ -408,7 +411,7 @@ class HypertensorChain:
                 f"epoch {epoch} has not begun: wait until block {first}, now is {block}"
             )
 
-    async def _require_node(self, epoch: int) -> ChainNode:
+    async def _require_node(self, epoch: Epoch) -> ChainNode:
         """This node as the chain has it now."""
 
         async def read() -> ChainNode | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from epochgate.core.epoch import Head
+from epochgate.core.types import BlockNumber
 from epochgate.ports import Clock
 
 
@@ -13,11 +14,11 @@ class HeadClock:
     A later head replaces an earlier one whatever its number: a reorganisation may well lead back.
     """
 
-    def __init__(self, clock: Clock, block: int) -> None:
+    def __init__(self, clock: Clock, block: BlockNumber) -> None:
         self._clock = clock
         self._head = Head(block, clock.get_unix_seconds())
 
-    def take(self, block: int) -> None:
+    def take(self, block: BlockNumber) -> None:
         """The best head is `block` now. The same one again is no news: a server that hangs tells it
         to each subscriber.
         """

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import websockets
 from websockets.exceptions import WebSocketException
 
+from epochgate.core.types import BlockNumber
+
 SUBSCRIBE = json.dumps(
     {"jsonrpc": "2.0", "id": 1, "method": "chain_subscribeNewHeads", "params": []}
 )
@@ -27,7 +29,7 @@ SHORTEST_SILENCE_SECONDS = 2.0
 async def follow_heads(
     url: str,
     block_seconds: float,
-    on_head: Callable[[int], None],
+    on_head: Callable[[BlockNumber], None],
     on_trouble: Callable[[str], None],
 ) -> None:
     """Call `on_head` with each best head's number, for ever. `on_trouble` hears, once an outage,
@@ -49,7 +51,7 @@ async def follow_heads(
                 while True:
                     block = _read_number(await asyncio.wait_for(connection.recv(), silence_seconds))
                     if block is not None and block != last:
-                        on_head(block)
+                        on_head(BlockNumber(block))
                         last = block
                         pause_seconds = FIRST_PAUSE_SECONDS
                         is_known = False

@@ -10,6 +10,7 @@ import msgspec
 
 from epochgate.chain.hypertensor.calls import read_bytes
 from epochgate.core.roster import HOSTER, VALIDATOR, Member
+from epochgate.core.types import Epoch, PeerId
 from epochgate.keys import parse_peer_id
 
 CLASSES = ("Registered", "Idle", "Included", "Validator")
@@ -27,14 +28,14 @@ class ChainNode(msgspec.Struct, frozen=True):
     """
 
     node_id: int
-    author: bytes | None
+    author: PeerId | None
     hotkey: str | None
     node_class: int
-    start_epoch: int
+    start_epoch: Epoch
     fields: dict[str, str]
     stake: int = 0
 
-    def is_of_class(self, node_class: int, epoch: int) -> bool:
+    def is_of_class(self, node_class: int, epoch: Epoch) -> bool:
         return self.node_class >= node_class and self.start_epoch <= epoch
 
     @property

@@ -11,6 +11,7 @@ import msgspec
 
 from epochgate.chain.hypertensor.account import Account
 from epochgate.chain.hypertensor.rpc import PALLET, Rpc
+from epochgate.core.types import PeerId
 from epochgate.keys import format_peer_id
 from epochgate.ports import ChainRefused
 
@@ -49,7 +50,7 @@ class NewNode(msgspec.Struct, frozen=True):
     """
 
     subnet_id: int
-    author: bytes
+    author: PeerId
     hotkey: str
     stake: int
     max_burn: int

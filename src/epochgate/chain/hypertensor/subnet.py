@@ -12,6 +12,7 @@ import msgspec
 from epochgate.chain.hypertensor.calls import decode_args, read_bytes
 from epochgate.chain.hypertensor.nodes import ATTESTING_CLASS, SCORED_CLASS, ChainNode, parse_node
 from epochgate.chain.hypertensor.rpc import Rpc
+from epochgate.core.types import NOBODY, BlockNumber, Epoch, Hash32, PeerId
 from epochgate.ports import OnChain, Submission
 
 SHARE = 10**18
@@ -30,8 +31,8 @@ class SubnetFacts(msgspec.Struct, frozen=True):
 
     name: str
     state: str
-    slot: int
-    start_epoch: int
+    slot: BlockNumber
+    start_epoch: Epoch
 
     @property
     def is_active(self) -> bool:
@@ -69,13 +70,13 @@ class SubnetReader:
         stakes = await self._get_stakes(raws, block_hash)
         return [parse_node(raw, stake) for raw, stake in zip(raws, stakes, strict=True)]
 
-    async def get_elected_id(self, epoch: int, block_hash: str) -> int | None:
+    async def get_elected_id(self, epoch: Epoch, block_hash: str) -> int | None:
         found: int | None = await self._rpc.query(
             "SubnetElectedValidator", [self._subnet_id, epoch], block_hash
         )
         return found
 
-    async def get_submission(self, epoch: int, block_hash: str) -> OnChain | None:
+    async def get_submission(self, epoch: Epoch, block_hash: str) -> OnChain | None:
         raw = await self._rpc.query(
             "SubnetConsensusSubmission", [self._subnet_id, epoch], block_hash
         )
@@ -106,7 +107,7 @@ class SubnetReader:
         )
 
 
-def parse_submission(raw: Mapping[str, Any], epoch: int, min_share: int) -> OnChain:
+def parse_submission(raw: Mapping[str, Any], epoch: Epoch, min_share: int) -> OnChain:
     """A `ConsensusData` of the chain. What is no submission of ours has no bitmaps, and every
     attestor refuses it.
 
@@ -114,7 +115,7 @@ def parse_submission(raw: Mapping[str, Any], epoch: int, min_share: int) -> OnCh
     """
     nodes = {node.node_id: node for node in map(parse_node, raw["subnet_nodes"])}
     args = decode_args(read_bytes(raw["args"])) if raw["args"] else None
-    scores: dict[bytes, int] = {}
+    scores: dict[PeerId, int] = {}
     for entry in raw["data"]:
         author = _get_author(nodes, entry["subnet_node_id"])
         if author is not None:
@@ -132,7 +133,7 @@ def parse_submission(raw: Mapping[str, Any], epoch: int, min_share: int) -> OnCh
         epoch if args is None else args.epoch,
         {author: everybody[author] for author in sorted(everybody)},
         () if args is None else args.bitmaps,
-        b"" if args is None else args.root,
+        Hash32(b"") if args is None else args.root,
     )
     attested = set(raw["attests"])
     electors = raw.get("validator_ids") or [
@@ -143,10 +144,10 @@ def parse_submission(raw: Mapping[str, Any], epoch: int, min_share: int) -> OnCh
         _get_author(nodes, node_id) for node_id in attested if node_id != raw["validator_id"]
     ]
     attested_by = tuple(sorted(author for author in authors if author is not None))
-    submitter = _get_author(nodes, raw["validator_id"]) or b""
+    submitter = _get_author(nodes, raw["validator_id"]) or NOBODY
     return OnChain(submission, submitter, raw["block"], attested_by, is_attested)
 
 
-def _get_author(nodes: Mapping[int, ChainNode], node_id: int) -> bytes | None:
+def _get_author(nodes: Mapping[int, ChainNode], node_id: int) -> PeerId | None:
     node = nodes.get(node_id)
     return None if node is None else node.author
