@@ -27,12 +27,13 @@ from epochgate.core.record import (
 from epochgate.core.roster import HOSTER, VALIDATOR, Member, Roster
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import EpochContext
+from epochgate.core.types import BlockNumber, Epoch
 from epochgate.keys import SigningKey
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.schemas import Tensor
 
 NETWORK = compute_network_id("benchmark", 1)
-TIMING = Timing(slot=0, blocks_per_epoch=100, block_seconds=6.0)
+TIMING = Timing(slot=BlockNumber(0), blocks_per_epoch=100, block_seconds=6.0)
 EPOCH = 3
 BLOCK = 320
 NOW_SECONDS = 1_700_000_000.0
@@ -47,9 +48,9 @@ def make_moment() -> tuple[SigningKey, EvaluationContext]:
     schedule = EpochSchedule(INFERENCE_POLICY)
     for epoch in range(EPOCH - 2, EPOCH + 1):
         schedule.add(
-            EpochContext(NETWORK, TIMING, Roster(epoch, bytes(32), members), keys[0].author)
+            EpochContext(NETWORK, TIMING, Roster(Epoch(epoch), bytes(32), members), keys[0].author)
         )
-    return keys[1], schedule.compute_evaluation_context(BLOCK, NOW_SECONDS)
+    return keys[1], schedule.compute_evaluation_context(BlockNumber(BLOCK), NOW_SECONDS)
 
 
 def measure() -> Iterator[Row]:

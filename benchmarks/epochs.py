@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.simulation.subnet import SimSubnet, live
-
 from benchmarks.timing import Row
+from epochgate.core.types import Epoch
 from epochgate.observe.events import Scored
+from tests.simulation.subnet import SimSubnet, live
 
 SMALL = 12
 LARGE = 1000
@@ -21,13 +21,13 @@ LARGE_VALIDATORS = 8
 
 
 def measure() -> Iterator[Row]:
-    seconds = time_epoch(SMALL, SMALL_VALIDATORS, epoch=1)
+    seconds = time_epoch(SMALL, SMALL_VALIDATORS, epoch=Epoch(1))
     yield Row(
         f"an epoch of {SMALL} nodes on the memory engine, submitted and attested by all",
         f"{seconds * 1e3:.0f} ms",
         "",
     )
-    seconds = time_epoch(LARGE, LARGE_VALIDATORS, epoch=0)
+    seconds = time_epoch(LARGE, LARGE_VALIDATORS, epoch=Epoch(0))
     yield Row(
         f"the first epoch of {LARGE} nodes, in which no submission is due yet",
         f"{seconds:.0f} s",
@@ -35,7 +35,7 @@ def measure() -> Iterator[Row]:
     )
 
 
-def time_epoch(nodes: int, validators: int, epoch: int) -> float:
+def time_epoch(nodes: int, validators: int, epoch: Epoch) -> float:
     """Seconds that an epoch takes. From the second on everybody reads every deciding record and
     attests, which grows with the square of the nodes in time and, since all of them live in one
     process here, in memory.

@@ -24,6 +24,7 @@ from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Rule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import EpochContext
+from epochgate.core.types import BlockNumber, Epoch, PeerId, RecordKey
 from epochgate.core.verdict import Reason
 from epochgate.keys import SigningKey
 from epochgate.policies.inference import INFERENCE_POLICY
@@ -75,12 +76,12 @@ class Stage:
         self.validators = [SigningKey.generate() for _ in range(5)]
         for key in (*self.hosters, *self.validators):
             self.chain.register(key.author, int(HOSTER if key in self.hosters else VALIDATOR))
-        self.chain.start(1)
+        self.chain.start(BlockNumber(1))
         self.seconds = self.chain.genesis_seconds + (1 + 230.5) * 6.0
         policy = Policy(*INFERENCE_POLICY.rules, limits=limits)
         schedule = EpochSchedule(policy)
         for epoch in range(3):
-            roster = asyncio.run(self.chain.get_roster(epoch))
+            roster = asyncio.run(self.chain.get_roster(Epoch(epoch)))
             schedule.add(
                 EpochContext(
                     self.chain.network_id, self.chain.timing, roster, self.validators[0].author
@@ -97,7 +98,11 @@ class Stage:
         return self.seconds
 
     def sign(
-        self, key: SigningKey, rule: Rule = COMMIT, epoch: int = 2, payload: bytes = bytes(32)
+        self,
+        key: SigningKey,
+        rule: Rule = COMMIT,
+        epoch: Epoch = Epoch(2),
+        payload: bytes = bytes(32),
     ) -> Record:
         key_rule = self.schedule.get_key_rule(rule, epoch)
         return key.sign_record(
@@ -109,7 +114,7 @@ class Stage:
 
     def renew(self, key: SigningKey, seconds: float) -> Record:
         """A heartbeat that lives for so long."""
-        key_rule = self.schedule.get_key_rule(BEAT, 2)
+        key_rule = self.schedule.get_key_rule(BEAT, Epoch(2))
         beat = BEAT.schema.encode(HEARTBEAT)
         return key.sign_record(self.chain.network_id, key_rule.key, beat, self.seconds + seconds)
 
@@ -142,7 +147,7 @@ def _make_refusable(stage: Stage) -> Iterator[tuple[Reason, SigningKey, bytes]]:
     yield Reason.TOO_LARGE, alice, encode(Post(stage.sign(alice, payload=bytes(100_000))))
     yield Reason.UNKNOWN_KEY, alice, encode(Post(replace(good, key=bytes(20))))
     yield Reason.EARLY, alice, encode(Post(stage.sign(alice, OPEN)))
-    yield Reason.LATE, alice, encode(Post(stage.sign(alice, OPEN, epoch=1)))
+    yield Reason.LATE, alice, encode(Post(stage.sign(alice, OPEN, epoch=Epoch(1))))
     yield Reason.EXPIRY, alice, encode(Post(replace(good, expiration_time=float("nan"))))
     yield Reason.WRONG_ROLE, victor, encode(Post(stage.sign(victor)))
     yield Reason.BAD_SIGNATURE, alice, encode(Post(replace(good, value=bytes(96))))
@@ -159,7 +164,7 @@ def _measure_refusals(stage: Stage) -> Iterator[Row]:
 def _measure_rate(stage: Stage) -> Row:
     """A member that has spent all it may, and does not wait."""
     sender = stage.hosters[1]
-    message = encode(List(bytes(20)))
+    message = encode(List(RecordKey(bytes(20))))
 
     async def spend() -> None:
         while not isinstance(
@@ -286,7 +291,7 @@ def _measure_memory(stage: Stage) -> Row:
     sixty.
     """
     rubbish = encode(Post(msgspec.structs.replace(stage.sign(stage.hosters[1]), value=bytes(600))))
-    read = encode(List(bytes(20)))
+    read = encode(List(RecordKey(bytes(20))))
     sizes = []
     numbers = itertools.count()
 
@@ -298,7 +303,7 @@ def _measure_memory(stage: Stage) -> Row:
                 await stage.replica.handle(key.author, rubbish)
             for _ in range(STRANGERS_A_STEP):
                 stranger = PEER_ID_PREFIX + next(numbers).to_bytes(32, "big")
-                await stage.replica.handle(stranger, read)
+                await stage.replica.handle(PeerId(stranger), read)
 
     with closing(stage.database):
         tracemalloc.start()

@@ -29,6 +29,7 @@ from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Rule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import EpochContext
+from epochgate.core.types import Epoch, Hash32
 from epochgate.engine.libp2p import Libp2pNetwork
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey
@@ -93,10 +94,10 @@ class BenchNode:
     async def post(self, rule: Rule, seed: int) -> None:
         output = np.random.default_rng(seed).standard_normal((256, 256)).astype(np.float32)
         key_rule = self.schedule.get_key_rule(
-            rule, 0, self.key.author if "{author}" in rule.name else None
+            rule, Epoch(0), self.key.author if "{author}" in rule.name else None
         )
         now_seconds = time.time()
-        payload = SCHEMA.encode(Opening(bytes(32), bytes(32), OUTPUT.encode(output)))
+        payload = SCHEMA.encode(Opening(bytes(32), Hash32(bytes(32)), OUTPUT.encode(output)))
         record = self.key.sign_record(
             self.chain.network_id, key_rule.key, payload, now_seconds + LIFETIME_SECONDS
         )
@@ -167,7 +168,7 @@ async def _read_on_demand(folder: Path) -> None:
         while layout := (await asyncio.to_thread(sys.stdin.readline)).strip():
             before_mib = _forget_peak()
             start = time.perf_counter()
-            rule_reading = await node.store.read_all(LAYOUTS[layout], 0, wait_for_all=True)
+            rule_reading = await node.store.read_all(LAYOUTS[layout], Epoch(0), wait_for_all=True)
             seconds = time.perf_counter() - start
             assert set(rule_reading.get_proofs(Standing.COMPLETE)) == set(
                 rule_reading.roster.hosters

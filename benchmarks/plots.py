@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from epochgate.core.scoring import MAX_SCORE, Consensus, compute_consensus, compute_score
+from epochgate.core.types import PeerId
 from epochgate.models import load_model
 from epochgate.models.calibration import InBatch, make_challenges
 from epochgate.models.variants import CHEAPER, get_module
@@ -82,8 +83,8 @@ def draw_hosters() -> Figure:
     rows = list(measure_hosters())
     figure, axes = make_figure(7.6, 0.34 * len(rows) + 1.0)
     for index, (_, consensuses) in enumerate(reversed(rows)):
-        distances = [max(it.distances_ppm[b"x"], 0.5) for it in consensuses]
-        scores = sorted(it.scores[b"x"] for it in consensuses)
+        distances = [max(it.distances_ppm[PeerId(b"x")], 0.5) for it in consensuses]
+        scores = sorted(it.scores[PeerId(b"x")] for it in consensuses)
         median = scores[(len(scores) - 1) // 2]
         colour = GOOD if median == MAX_SCORE else PARTLY if median else BAD
         axes.plot(

@@ -24,6 +24,7 @@ from epochgate.core.roster import HOSTER, MAX_REPLICAS
 from epochgate.core.rule import Rule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Digest, EpochContext
+from epochgate.core.types import Epoch
 from epochgate.engine.libp2p import Libp2pNetwork
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey
@@ -109,7 +110,7 @@ async def _start_ours(
         stack.callback(database.close)
         stack.push_async_callback(network.close)
         stack.push_async_callback(stores[-1].close)
-    key_rule = schedule.get_key_rule(RULE, 0)
+    key_rule = schedule.get_key_rule(RULE, Epoch(0))
 
     async def store(number: int) -> None:
         key = keys[number % nodes]

@@ -184,7 +184,7 @@ class Town:
         return len(prices), agreed.item(), pay
 
 
-async def chain_clock(rng: random.Random, folder: Path) -> None:
+async def watch(rng: random.Random, folder: Path) -> None:
     town = Town(rng, folder)
     for node in town.nodes:
         await node.start()
@@ -200,4 +200,4 @@ async def chain_clock(rng: random.Random, folder: Path) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
-        run_virtually(lambda rng: chain_clock(rng, Path(name)), seed=1)
+        run_virtually(lambda rng: watch(rng, Path(name)), seed=1)

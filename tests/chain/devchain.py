@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import websockets
 
+from epochgate.core.types import BlockNumber
+
 HERE = Path(__file__).parent
 SPEC_VARIABLE = "EPOCHGATE_HYPERTENSOR_SPEC"
 LOOPBACK = "127.0.0.1"
@@ -92,18 +94,18 @@ class DevChain:
         assert "error" not in answer, answer
         return answer["result"]
 
-    async def get_block(self) -> int:
-        return int((await self.ask("chain_getHeader"))["number"], 16)
+    async def get_block(self) -> BlockNumber:
+        return BlockNumber(int((await self.ask("chain_getHeader"))["number"], 16))
 
     async def make_blocks(self, count: int = 1) -> None:
         await self.ask("dev_newBlock", {"count": count})
 
-    async def reach(self, block: int) -> None:
+    async def reach(self, block: BlockNumber) -> None:
         """Make blocks until the head is `block`."""
         missing = block - await self.get_block()
         if missing > 0:
             await self.make_blocks(missing)
 
-    async def go_back(self, block: int) -> None:
+    async def go_back(self, block: BlockNumber) -> None:
         """A reorganisation: the head is `block` again, and what comes after it is made anew."""
         await self.ask("dev_setHead", block)

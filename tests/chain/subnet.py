@@ -22,6 +22,7 @@ from epochgate.chain.hypertensor.registration import (
     send,
 )
 from epochgate.chain.hypertensor.rpc import Rpc
+from epochgate.core.types import BlockNumber
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.observe.events import AnyEvent, NodeWarning
@@ -107,7 +108,7 @@ class ChainSubnet:
         assert chain.facts is not None
         assert chain.timing.slot is None
         await self.devchain.reach(
-            chain.facts.slot + chain.facts.start_epoch * chain.timing.blocks_per_epoch
+            BlockNumber(chain.facts.slot + chain.facts.start_epoch * chain.timing.blocks_per_epoch)
         )
         await until(lambda: chain.timing.slot is not None)
 

@@ -14,6 +14,7 @@ import pytest
 
 from epochgate.chain.hypertensor.chain import HypertensorChain
 from epochgate.core.scoring import MAX_SCORE
+from epochgate.core.types import BlockNumber, Epoch
 from epochgate.core.verdict import Reason
 from epochgate.engine.memory import Hub
 from epochgate.engine.system import SystemClock, SystemEntropy
@@ -75,14 +76,14 @@ class Inhabitant:
             model=HonestModel(),
         )
 
-    def get(self, kind: type[Fact], epoch: int) -> list[Fact]:
+    def get(self, kind: type[Fact], epoch: Epoch) -> list[Fact]:
         return [
             fact
             for fact in self.facts
             if isinstance(fact, kind) and getattr(fact, "epoch", None) == epoch
         ]
 
-    def count_stale(self, epoch: int) -> int:
+    def count_stale(self, epoch: Epoch) -> int:
         return sum(
             fact.denied.get(Reason.CHAIN_STALE.value, 0) for fact in self.get(Verdicts, epoch)
         )
@@ -105,7 +106,7 @@ class Blocks:
             await self._may_come.wait()
             await self._devchain.make_blocks()
 
-    async def hold_at(self, block: int) -> None:
+    async def hold_at(self, block: BlockNumber) -> None:
         while await self._devchain.get_block() < block:  # noqa: ASYNC110 - blocks come by time
             await asyncio.sleep(BLOCK_SECONDS / 10)
         self.hold()
@@ -137,13 +138,13 @@ async def live(subnet: ChainSubnet, blocks: Blocks) -> AsyncIterator[list[Inhabi
         await subnet.close()
 
 
-async def exchange_first_block(subnet: ChainSubnet, chain: HypertensorChain, epoch: int) -> bytes:
+async def exchange_first_block(subnet: ChainSubnet, chain: HypertensorChain, epoch: Epoch) -> bytes:
     """Until the chain elects another; returns whom."""
     first = chain.timing.compute_first_block(epoch)
     before = await chain.get_elected(epoch)
     await subnet.devchain.ask("dev_setBlockBuildMode", "Instant")
     for amount in range(1, MAX_FORKS):
-        await subnet.devchain.go_back(first - EXCHANGED_BLOCKS)
+        await subnet.devchain.go_back(BlockNumber(first - EXCHANGED_BLOCKS))
         await until(lambda: chain.get_head().block < first)
         await subnet.pay_somebody(amount)  # so that the blocks from there on differ
         await subnet.devchain.reach(first)
@@ -156,7 +157,7 @@ async def exchange_first_block(subnet: ChainSubnet, chain: HypertensorChain, epo
     raise AssertionError(f"{MAX_FORKS} forks, and the chain elects the same node")
 
 
-async def wait_for_attested(chain: HypertensorChain, epoch: int) -> OnChain:
+async def wait_for_attested(chain: HypertensorChain, epoch: Epoch) -> OnChain:
     """By everybody but the submitter."""
     async with asyncio.timeout(ATTESTED_SECONDS):
         while True:
@@ -177,33 +178,35 @@ async def test_nodes_follow_the_election_and_outlast_a_chain_that_stands_still(
     watcher = await subnet.see(None, block_seconds=BLOCK_SECONDS)
     timing = watcher.timing
     epoch = timing.compute_epoch(watcher.get_head().block) + 1
-    first, second, third = (timing.compute_first_block(each) for each in range(epoch, epoch + 3))
-    await devchain.reach(first - LEAD_BLOCKS)
+    first, second, third = (
+        timing.compute_first_block(Epoch(each)) for each in range(epoch, epoch + 3)
+    )
+    await devchain.reach(BlockNumber(first - LEAD_BLOCKS))
     await until(lambda: watcher.get_head().block == first - LEAD_BLOCKS)
     await devchain.ask("dev_setBlockBuildMode", "Manual")
     async with live(subnet, blocks) as people:
         await blocks.hold_at(first)
-        await until(lambda: all(them.get(EpochBegan, epoch) for them in people))
-        former = await watcher.get_elected(epoch)
-        new = await exchange_first_block(subnet, watcher, epoch)
+        await until(lambda: all(them.get(EpochBegan, Epoch(epoch)) for them in people))
+        former = await watcher.get_elected(Epoch(epoch))
+        new = await exchange_first_block(subnet, watcher, Epoch(epoch))
         blocks.go_on()
-        found = await wait_for_attested(watcher, epoch)
+        found = await wait_for_attested(watcher, Epoch(epoch))
         blocks.hold()
         assert found.submitter == new
         assert former in found.attested_by
         for them in people:
-            assert them.get(ElectionChanged, epoch)[-1].elected == format_peer_id(new)
-            assert len(them.get(EpochBegan, epoch)) == 1
-            assert them.get(Submitted, epoch) or them.key.author != new
+            assert them.get(ElectionChanged, Epoch(epoch))[-1].elected == format_peer_id(new)
+            assert len(them.get(EpochBegan, Epoch(epoch))) == 1
+            assert them.get(Submitted, Epoch(epoch)) or them.key.author != new
 
         await asyncio.sleep(STANDS_STILL_BLOCKS * BLOCK_SECONDS)
-        await devchain.reach(second - LEAD_BLOCKS)
+        await devchain.reach(BlockNumber(second - LEAD_BLOCKS))
         blocks.go_on()
         await blocks.hold_at(third)
         blocks.go_on()
-        await wait_for_attested(watcher, epoch + 2)
-        assert all(them.count_stale(epoch) > 0 for them in people)
-        (submitted,) = [fact for them in people for fact in them.get(Submitted, epoch + 2)]
-        scored = [fact for them in people for fact in them.get(Scored, epoch + 1)]
+        await wait_for_attested(watcher, Epoch(epoch + 2))
+        assert all(them.count_stale(Epoch(epoch)) > 0 for them in people)
+        (submitted,) = [fact for them in people for fact in them.get(Submitted, Epoch(epoch + 2))]
+        scored = [fact for them in people for fact in them.get(Scored, Epoch(epoch + 1))]
         assert [set(fact.scores.values()) for fact in scored] == [{MAX_SCORE}] * 2
         assert submitted.scored_epoch == epoch + 1

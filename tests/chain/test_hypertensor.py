@@ -16,6 +16,7 @@ from epochgate.chain.hypertensor.registration import UNIT
 from epochgate.cli import run_command
 from epochgate.core.epoch import compute_deciding_block
 from epochgate.core.roster import HOSTER, VALIDATOR
+from epochgate.core.types import BlockNumber, Epoch, Hash32
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.ports import ChainRefused, Submission
@@ -45,17 +46,17 @@ async def subnet(devchain: DevChain) -> AsyncIterator[ChainSubnet]:
     await subnet.close()
 
 
-async def reach(subnet: ChainSubnet, chain: HypertensorChain, block: int) -> None:
+async def reach(subnet: ChainSubnet, chain: HypertensorChain, block: BlockNumber) -> None:
     await subnet.devchain.reach(block)
     await until(lambda: chain.get_head().block >= block)
 
 
-async def find_elected(chain: HypertensorChain, epoch: int) -> SigningKey:
+async def find_elected(chain: HypertensorChain, epoch: Epoch) -> SigningKey:
     elected = await chain.get_elected(epoch)
     return next(key for key in NODES if key.author == elected)
 
 
-def make_submission(epoch: int, root: bytes = b"1" * 32) -> Submission:
+def make_submission(epoch: Epoch, root: Hash32 = Hash32(b"1" * 32)) -> Submission:
     scores = {key.author: UNIT // 4 for key in sorted(NODES, key=lambda key: key.author)}
     return Submission(epoch, scores, (b"\x0f", b"\x07"), root)
 
@@ -67,29 +68,29 @@ async def test_three_epochs_are_submitted_attested_and_paid(subnet: ChainSubnet)
     stakes = [get_stakes(chain)]
     elected_then: list[SigningKey] = []
     for epoch in range(first, first + 3):
-        await reach(subnet, chain, chain.timing.compute_first_block(epoch))
-        elected = await find_elected(chain, epoch)
-        await chains[elected].submit(make_submission(epoch))
+        await reach(subnet, chain, chain.timing.compute_first_block(Epoch(epoch)))
+        elected = await find_elected(chain, Epoch(epoch))
+        await chains[elected].submit(make_submission(Epoch(epoch)))
         for key in NODES:
             if key is not elected:
-                await chains[key].attest(epoch)
+                await chains[key].attest(Epoch(epoch))
 
-        found = await chain.get_submission(epoch)
+        found = await chain.get_submission(Epoch(epoch))
         assert found is not None
-        assert found.submission == make_submission(epoch)
+        assert found.submission == make_submission(Epoch(epoch))
         assert found.submitter == elected.author
         assert set(found.attested_by) == {key.author for key in NODES if key is not elected}
         assert found.is_attested
 
-        roster = await chain.get_roster(epoch)
+        roster = await chain.get_roster(Epoch(epoch))
         assert roster.roles == {
             alice.author: HOSTER,
             bob.author: HOSTER,
             carol.author: HOSTER | VALIDATOR,
             victor.author: VALIDATOR,
         }
-        assert (await chains[bob].get_roster(epoch)).seed == roster.seed
-        await reach(subnet, chain, chain.timing.compute_first_block(epoch + 1))
+        assert (await chains[bob].get_roster(Epoch(epoch))).seed == roster.seed
+        await reach(subnet, chain, chain.timing.compute_first_block(Epoch(epoch + 1)))
         elected_then.append(elected)
         seen = await subnet.see(None)
         stakes.append(get_stakes(seen))
@@ -113,11 +114,12 @@ async def test_every_refusal_says_why_and_what_to_do(subnet: ChainSubnet) -> Non
 
     await refuse(chains[other].attest(epoch), "no submission yet")
     await refuse(chains[other].submit(make_submission(epoch)), "not elected")
-    await refuse(chains[elected].submit(make_submission(epoch - 1)), "is over")
-    await refuse(chains[elected].submit(make_submission(epoch + 1)), "has not begun")
+    await refuse(chains[elected].submit(make_submission(Epoch(epoch - 1))), "is over")
+    await refuse(chains[elected].submit(make_submission(Epoch(epoch + 1))), "has not begun")
     await chains[elected].submit(make_submission(epoch))
     await refuse(
-        chains[elected].submit(make_submission(epoch, root=b"2" * 32)), "has a submission already"
+        chains[elected].submit(make_submission(epoch, root=Hash32(b"2" * 32))),
+        "has a submission already",
     )
     await refuse(chains[elected].attest(epoch), "stands by its submission")
     await chains[third].attest(epoch)
@@ -162,7 +164,7 @@ async def test_a_cut_line_and_a_silent_server_make_the_head_stale_until_they_are
     assert any("has been silent" in what for what in subnet.troubles)
 
 
-def compute_epoch(chain: HypertensorChain) -> int:
+def compute_epoch(chain: HypertensorChain) -> Epoch:
     return chain.timing.compute_epoch(chain.get_head().block)
 
 
@@ -181,7 +183,7 @@ async def test_when_the_epochs_first_block_is_exchanged_the_other_elected_node_s
     epoch = compute_epoch(chain)
     before = await find_elected(chain, epoch)
     for amount in range(1, MAX_FORKS):
-        await subnet.devchain.go_back(first - FORKED_BLOCKS)
+        await subnet.devchain.go_back(BlockNumber(first - FORKED_BLOCKS))
         await until(lambda: chain.get_head().block == first - FORKED_BLOCKS)
         assert await chain.get_elected(epoch) is None
         await subnet.pay_somebody(amount)  # so that the blocks from there on differ
@@ -272,7 +274,7 @@ async def test_a_subnet_that_is_not_active_and_hotkeys_without_a_balance_are_tol
     chains = {key: await subnet.see(key) for key in NODES}
     assert set(chains[alice].get_waiting_roster().authors) == {key.author for key in NODES}
     assert "the subnet is not active yet" in subnet.troubles
-    await refuse(chains[alice].submit(make_submission(0)), "not active yet")
+    await refuse(chains[alice].submit(make_submission(Epoch(0))), "not active yet")
 
     await subnet.activate()
     await subnet.begin()

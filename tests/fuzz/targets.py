@@ -19,6 +19,7 @@ from epochgate.core.record import Record
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Malformed
 from epochgate.core.scoring import ScoreList
+from epochgate.core.types import BlockNumber, Epoch
 from epochgate.keys import format_peer_id, parse_peer_id
 from epochgate.observe.events import decode_line, encode_line
 from epochgate.policies.inference import INFERENCE_POLICY, OUTPUT
@@ -40,8 +41,10 @@ TENSORS = (
 HEARTBEAT = Map(Heartbeat)
 OPENING = OpeningOf(ScoreList()).bind(make_context())
 CALENDAR = EpochSchedule(INFERENCE_POLICY)
-CALENDAR.add(make_context(EPOCH))
-NOW = CALENDAR.compute_evaluation_context(BLOCK, compute_unix_seconds(BLOCK))
+CALENDAR.add(make_context(Epoch(EPOCH)))
+NOW = CALENDAR.compute_evaluation_context(
+    BlockNumber(BLOCK), compute_unix_seconds(BlockNumber(BLOCK))
+)
 
 
 def decode_request(data: bytes) -> None:
@@ -146,7 +149,7 @@ def judge_record(data: bytes) -> None:
 
 def judge_payload(data: bytes) -> None:
     """Any payload, rightly signed by a hoster, under each key that it may write."""
-    for key_rule in CALENDAR.get_key_rules(INFERENCE_POLICY.get_rule("hoster"), EPOCH):
+    for key_rule in CALENDAR.get_key_rules(INFERENCE_POLICY.get_rule("hoster"), Epoch(EPOCH)):
         record = alice.sign_record(NETWORK, key_rule.key, data, NOW.time_seconds + 60)
         assert str(INFERENCE_POLICY.admit(record, NOW))
 

@@ -31,6 +31,7 @@ from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.receipt import Standing
 from epochgate.core.record import Record
 from epochgate.core.rule import KeyRule
+from epochgate.core.types import RecordKey
 from epochgate.core.verdict import Admitted, Reason, Verdict
 from epochgate.engine.system import SystemClock
 from epochgate.predicate import PredicateValidator
@@ -311,7 +312,7 @@ async def test_bare_hivemind_lets_one_bad_entry_hide_all_good_ones(bare: list[Pe
 class TooGenerous:
     """Admits whatever is asked, as a replica with a fault does."""
 
-    def find_key_rule(self, key: bytes, now: EvaluationContext) -> KeyRule | None:
+    def find_key_rule(self, key: RecordKey, now: EvaluationContext) -> KeyRule | None:
         return POLICY.find_key_rule(key, now)
 
     def admit(self, record: Record, _now: EvaluationContext) -> Verdict:

@@ -7,6 +7,7 @@ import pytest
 from hivemind.utils import get_dht_time
 
 from epochgate.core.epoch import EpochData, compute_epoch_data
+from epochgate.core.types import Epoch
 from epochgate.predicate import DHTRequestType, HypertensorPredicateValidator, mark_reads_of_dht
 from tests.support.bare_hivemind import LOOPBACK
 from tests.support.identities import TIMING
@@ -20,7 +21,7 @@ def ask_for_a_get(_record: object, request_type: DHTRequestType, _data: EpochDat
 
 def test_on_bare_hivemind_every_request_is_a_post_until_reads_are_marked() -> None:
     first = second = None
-    data = compute_epoch_data(TIMING.compute_first_block(7), TIMING)
+    data = compute_epoch_data(TIMING.compute_first_block(Epoch(7)), TIMING)
     try:
         first = hivemind.DHT(start=True, **LOOPBACK)
         second = hivemind.DHT(

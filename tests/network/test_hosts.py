@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from epochgate.core.types import BlockNumber, Epoch
 from epochgate.observe.events import DutyMissed
 from tests.support.network_namespaces import Hosts, find_hindrance
 from tests.support.process_subnet import ProcessSubnet
@@ -30,14 +31,14 @@ async def test_over_slow_and_lossy_cables_epochs_are_complete_but_for_a_host_tha
         async with ProcessSubnet(
             tmp_path, NAMES, EPOCH_SECONDS, hosts.addresses, hosts.get_prefix
         ).live() as subnet:
-            await subnet.wait_for_block(0, 45)
+            await subnet.wait_for_block(Epoch(0), BlockNumber(45))
             hosts.unplugged.add("hoster-3")
-            await subnet.wait_for_block(0, 65)
+            await subnet.wait_for_block(Epoch(0), BlockNumber(65))
             hosts.unplugged.clear()
-            await subnet.wait_until_settled(1)
-            assert subnet.chronicle.find_gaps(0) == ["no counted opening of hoster-3"]
+            await subnet.wait_until_settled(Epoch(1))
+            assert subnet.chronicle.find_gaps(Epoch(0)) == ["no counted opening of hoster-3"]
             assert subnet.get_facts("hoster-3", DutyMissed, epoch=0, duty="open-output"), (
                 "it says what it missed"
             )
-            assert subnet.chronicle.find_gaps(1) == []
+            assert subnet.chronicle.find_gaps(Epoch(1)) == []
         assert hosts.lost_frames > 0

@@ -15,6 +15,7 @@ import pytest
 from hivemind.p2p import P2P
 from hivemind.proto import p2pd_pb2
 
+from epochgate.core.types import PeerId
 from epochgate.engine import libp2p
 from epochgate.engine.libp2p import EngineError, Libp2pNetwork
 from epochgate.keys import FILE_PREFIX, KeyFileError, format_peer_id
@@ -197,7 +198,7 @@ class Host:
         await asyncio.wait_for(self._has_come.wait(), LONG_SECONDS)
         return visit
 
-    async def answer(self, sender: bytes, message: bytes) -> bytes:
+    async def answer(self, sender: PeerId, message: bytes) -> bytes:
         self._has_come.set()
         await self.may_answer.wait()
         return await greet(sender, message)

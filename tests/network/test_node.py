@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from epochgate.core.types import Epoch
 from epochgate.observe.events import DutyBegan, EpochBegan, NodeReady, NodeStopped, Stored
 from tests.support.process_subnet import ProcessSubnet
 
@@ -30,7 +31,7 @@ async def test_an_epoch_is_complete_though_a_node_is_killed_in_each_of_its_phase
     """
     async with ProcessSubnet(tmp_path, NAMES, 25.0).live() as subnet:
         await subnet.wait_for("hoster-1", EpochBegan, epoch=0)
-        elected = await get_elected(subnet, 0)
+        elected = await get_elected(subnet, Epoch(0))
         await subnet.wait_for(elected, DutyBegan, epoch=0, duty="publish-challenge")
         await subnet.kill_and_start_again(elected)
         await subnet.wait_for("hoster-1", DutyBegan, epoch=0, duty="commit-output")
@@ -40,11 +41,11 @@ async def test_an_epoch_is_complete_though_a_node_is_killed_in_each_of_its_phase
         await subnet.wait_for("validator-2", DutyBegan, epoch=0, duty="commit-scores")
         await subnet.kill_and_start_again("validator-2")
         await subnet.wait_for("hoster-3", EpochBegan, epoch=1)
-        elected = await get_elected(subnet, 1)
+        elected = await get_elected(subnet, Epoch(1))
         await subnet.wait_for(elected, DutyBegan, epoch=1, duty="submit")
         await subnet.kill_and_start_again(elected)
-        await subnet.wait_until_settled(0)
-        assert subnet.chronicle.find_gaps(0) == []
+        await subnet.wait_until_settled(Epoch(0))
+        assert subnet.chronicle.find_gaps(Epoch(0)) == []
         arguments = [
             "peers",
             "--data",
@@ -65,7 +66,7 @@ async def test_an_epoch_is_complete_though_a_node_is_killed_in_each_of_its_phase
         ]
 
 
-async def get_elected(subnet: ProcessSubnet, epoch: int) -> str:
+async def get_elected(subnet: ProcessSubnet, epoch: Epoch) -> str:
     author = await subnet.chain.get_elected(epoch)
     assert author is not None
     return subnet.cast.get_name(subnet.chronicle.compute_summary(epoch).elected or "")

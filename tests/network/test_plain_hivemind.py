@@ -26,6 +26,7 @@ from hivemind.utils import MSGPackSerializer, get_dht_time
 from hivemind.utils.crypto import RSAPrivateKey
 
 from epochgate.core.epoch import EpochData, compute_epoch_data
+from epochgate.core.types import BlockNumber, Epoch
 from epochgate.core.verdict import Reason
 from epochgate.predicate import (
     MAX_CONSENSUS_TIME,
@@ -54,7 +55,9 @@ class Chain:
         self.blocks_elapsed = 10
 
     def get_epoch_data(self) -> EpochData:
-        return compute_epoch_data(TIMING.compute_first_block(EPOCH) + self.blocks_elapsed, TIMING)
+        return compute_epoch_data(
+            BlockNumber(TIMING.compute_first_block(Epoch(EPOCH)) + self.blocks_elapsed), TIMING
+        )
 
 
 class Peer:

@@ -21,6 +21,7 @@ from nacl.exceptions import BadSignatureError
 from epochgate.core.epoch import Head
 from epochgate.core.receipt import Receipt
 from epochgate.core.record import Record
+from epochgate.core.types import RecordKey
 from epochgate.core.verdict import Reason
 from epochgate.observe.events import AnyEvent, AttestationRefused, Line, Scored, encode_line
 from epochgate.ports import OnChain
@@ -528,7 +529,7 @@ def _sha256(data: bytes) -> bytes:
 
 def _is_signed(author: bytes, message: bytes, signature: bytes) -> bool:
     try:
-        open_signed(signature + message, author[6:])
+        open_signed(signature + message, RecordKey(author[6:]))
     except (BadSignatureError, ValueError):
         return False
     return True

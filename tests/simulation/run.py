@@ -20,6 +20,7 @@ from epochgate.core.epoch import Head
 from epochgate.core.receipt import Receipt
 from epochgate.core.record import Record
 from epochgate.core.roster import HOSTER, VALIDATOR
+from epochgate.core.types import BlockNumber, Epoch, PeerId
 from epochgate.engine.memory import Hub, Links
 from epochgate.engine.virtual_time import VirtualClock, run_virtually
 from epochgate.node.runner import Node
@@ -80,7 +81,7 @@ class WatchedDatabase(NodeDatabase):
         self._stage = run
         self._resident = sim_node
 
-    def keep(self, record: Record, receipts: Iterable[Receipt], epoch: int) -> None:
+    def keep(self, record: Record, receipts: Iterable[Receipt], epoch: Epoch) -> None:
         receipts = tuple(receipts)
         super().keep(record, receipts, epoch)
         sim_node = self._resident
@@ -107,7 +108,9 @@ class DeceivedChain(LocalChain):
 
     def get_head(self) -> Head:
         head = super().get_head()
-        return self.stopped or Head(max(0, head.block - self.lag_blocks), head.seen_seconds)
+        return self.stopped or Head(
+            BlockNumber(max(0, head.block - self.lag_blocks)), head.seen_seconds
+        )
 
 
 class FaultRun(SimSubnet):
@@ -181,22 +184,22 @@ class FaultRun(SimSubnet):
             ADVERSARIES[adversary].corrupt(node)
             return
 
-        async def answer(sender: bytes, data: bytes) -> bytes:
+        async def answer(sender: PeerId, data: bytes) -> bytes:
             clock_seconds = sim_node.clock.get_unix_seconds()
             head = chain.get_head() if chain.is_deceived else None
             reply = await handle(sender, data)
             if not is_read(data):
-                self._see_answer(author, sender, data, reply, clock_seconds, head)
+                self._see_answer(author, sender, data, PeerId(reply), clock_seconds, head)
             return reply
 
         node.replica.handle = answer  # type: ignore[method-assign]  # every answer passes the umpire
 
     def _see_answer(
         self,
-        author: bytes,
-        sender: bytes,
+        author: PeerId,
+        sender: PeerId,
         data: bytes,
-        answered: bytes,
+        answered: PeerId,
         clock_seconds: float,
         head: Head | None,
     ) -> None:
@@ -280,7 +283,7 @@ class FaultRun(SimSubnet):
         )
         await sim_node.start()
 
-    def _is_cut(self, sender: bytes, receiver: bytes) -> bool:
+    def _is_cut(self, sender: PeerId, receiver: PeerId) -> bool:
         return (
             sender in self._mute
             or receiver in self._deaf
@@ -293,17 +296,17 @@ class FaultRun(SimSubnet):
 
     # What the umpire looks at.
 
-    async def look(self, epoch: int, percent: float) -> None:
+    async def look(self, epoch: Epoch, percent: float) -> None:
         self._look_at_records()
         if percent == LOOKS[1] and epoch > 0:
-            before = await self.chain.get_submission(epoch - 1)
+            before = await self.chain.get_submission(Epoch(epoch - 1))
             on_chain = await self.chain.get_submission(epoch)
             self.checker.look_at_submission(
                 epoch, on_chain, before is not None and before.is_attested
             )
             self.checker.look_at_lists(epoch - 1, self._get_lists(epoch))
 
-    async def look_at_the_end(self, epoch: int) -> None:
+    async def look_at_the_end(self, epoch: Epoch) -> None:
         """Everything has been well for an epoch: whoever is honest agrees, and what an honest node
         submits is attested.
         """
@@ -345,14 +348,14 @@ class FaultRun(SimSubnet):
     def _get_honest(self) -> list[SimNode]:
         return [them for them in self.get_running() if them.name not in self.plan.adversaries]
 
-    def _get_lists(self, epoch: int) -> dict[bytes, tuple[int, ...]]:
+    def _get_lists(self, epoch: Epoch) -> dict[bytes, tuple[int, ...]]:
         agreed = [
             them
             for them in self._get_honest()
             if them.get(Attested, epoch) or them.get(Submitted, epoch)
         ]
         lists = {
-            them.key.author: them.get_live_node().context.database.get_score_list(epoch - 1)
+            them.key.author: them.get_live_node().context.database.get_score_list(Epoch(epoch - 1))
             for them in agreed
         }
         return {author: scores for author, scores in lists.items() if scores is not None}
@@ -371,15 +374,15 @@ async def play(run: FaultRun) -> tuple[int, ...]:
         for percent in LOOKS:
             if checker.broken or (epoch == last and percent > ENDS_AT):
                 break
-            await run.run_until(epoch, percent)
-            await run.look(epoch, percent)
+            await run.run_until(Epoch(epoch), percent)
+            await run.look(Epoch(epoch), percent)
         if epoch == last - 1:
             run.hub.links = Links(latency_seconds=plan.links.latency_seconds)
     for fault in faults_drawn:
         if fault.done():
             fault.result()
     if not checker.broken:
-        await run.look_at_the_end(last)
+        await run.look_at_the_end(Epoch(last))
     return tuple(
         on_chain.submission.epoch
         for on_chain in await run.chain.get_submissions()

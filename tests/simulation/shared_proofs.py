@@ -15,6 +15,7 @@ import msgspec
 
 from epochgate.core.receipt import Proof, Receipt, compute_record_id, merge_receipts
 from epochgate.core.record import Record
+from epochgate.core.types import Epoch, PeerId, RecordKey
 from epochgate.store import peers
 from epochgate.store.database import NodeDatabase
 from epochgate.store.wire import Reply, SetPage, Values, decode_reply
@@ -70,14 +71,14 @@ class SharedProofCache(NodeDatabase):
         self._records: dict[tuple[bytes, bytes], Record] = {}
         self._proofs: dict[bytes, dict[tuple[bytes, bytes], tuple[int, Proof]]] = {}
 
-    def keep(self, record: Record, receipts: Iterable[Receipt], epoch: int) -> None:
+    def keep(self, record: Record, receipts: Iterable[Receipt], epoch: Epoch) -> None:
         super().keep(record, receipts, epoch)
         self._records[record.key, record.author] = record
 
-    def get_record(self, key: bytes, author: bytes) -> Record | None:
+    def get_record(self, key: RecordKey, author: PeerId) -> Record | None:
         return self._records[key, author] if (key, author) in self.held else None
 
-    def keep_proofs(self, epoch: int, proofs: Iterable[Proof]) -> None:
+    def keep_proofs(self, epoch: Epoch, proofs: Iterable[Proof]) -> None:
         for proof in proofs:
             record_id = compute_record_id(proof.record)
             shelf = self._proofs.setdefault(record_id.key, {})
@@ -86,11 +87,11 @@ class SharedProofCache(NodeDatabase):
             if before != proof.receipts:
                 shelf[place] = (epoch, Proof(proof.record, merge_receipts(before, proof.receipts)))
 
-    def get_proofs(self, key: bytes) -> tuple[Proof, ...]:
+    def get_proofs(self, key: RecordKey) -> tuple[Proof, ...]:
         shelf = self._proofs.get(key, {})
         return tuple(shelf[place][1] for place in sorted(shelf))
 
-    def forget(self, now_seconds: float, oldest_epoch: int) -> None:
+    def forget(self, now_seconds: float, oldest_epoch: Epoch) -> None:
         super().forget(now_seconds, oldest_epoch)
         self._records = {
             place: record for place, record in self._records.items() if place in self.held

@@ -12,13 +12,14 @@ from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
 from epochgate.core import policy, record
+from epochgate.core.types import RecordKey
 from epochgate.keys import SigningKey
 
 _errors: dict[tuple[bytes, bytes], type[Exception] | None] = {}
 _sign = SigningKey.sign
 
 
-def open_signed(signed: bytes, key: bytes) -> bytes:
+def open_signed(signed: bytes, key: RecordKey) -> bytes:
     """The message behind its signature. Raises BadSignatureError, and ValueError for what can be no
     signature or key.
     """
@@ -41,7 +42,7 @@ def check_once() -> None:
     SigningKey.sign = _sign_and_remember
 
 
-def _find_error(signed: bytes, key: bytes) -> type[Exception] | None:
+def _find_error(signed: bytes, key: RecordKey) -> type[Exception] | None:
     try:
         crypto_sign_open(signed, key)
     except (BadSignatureError, ValueError) as error:

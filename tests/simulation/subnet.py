@@ -18,6 +18,7 @@ from epochgate.chain.local import LocalChain
 from epochgate.core.policy import Policy
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.scoring import MAX_SCORE
+from epochgate.core.types import BlockNumber, Epoch
 from epochgate.engine.memory import Hub, MemoryNetwork
 from epochgate.engine.virtual_time import InlineCompute, SeededEntropy, VirtualClock, run_virtually
 from epochgate.keys import SigningKey, format_peer_id
@@ -132,7 +133,7 @@ class SimNode:
     def transcript(self) -> Path:
         return self._world.folder / self.name / "transcript"
 
-    def get(self, kind: type[Fact], epoch: int | None = None) -> list[Fact]:
+    def get(self, kind: type[Fact], epoch: Epoch | None = None) -> list[Fact]:
         """What this node has emitted of `kind`."""
         return [
             fact
@@ -205,7 +206,7 @@ class SimSubnet:
         self.nodes = {name: SimNode(self, name, models.get(name)) for name in roles}
         for name, role in roles.items():
             self.chain.register(self.nodes[name].key.author, role)
-        self.chain.start(10)
+        self.chain.start(BlockNumber(10))
 
     def make_clock(self, _name: str) -> VirtualClock:
         return self.clock
@@ -235,7 +236,7 @@ class SimSubnet:
             if name not in absent:
                 await sim_node.start()
 
-    async def run_until(self, epoch: int, percent: float = 0.0) -> None:
+    async def run_until(self, epoch: Epoch, percent: float = 0.0) -> None:
         """Let the world live until `percent` of `epoch` has passed."""
         block = self.chain.timing.compute_first_block(epoch) + percent / 100 * BLOCKS_PER_EPOCH
         left_seconds = (
@@ -245,13 +246,13 @@ class SimSubnet:
         )
         await asyncio.sleep(max(0.0, left_seconds))
 
-    async def get_submission(self, epoch: int) -> OnChain:
+    async def get_submission(self, epoch: Epoch) -> OnChain:
         """The one made in `epoch`."""
         on_chain = await self.chain.get_submission(epoch)
         assert on_chain is not None, f"nobody submitted in epoch {epoch}"
         return on_chain
 
-    async def get_elected(self, epoch: int) -> SimNode:
+    async def get_elected(self, epoch: Epoch) -> SimNode:
         """Only once the epoch has begun."""
         author = await self.chain.get_elected(epoch)
         return next(sim_node for sim_node in self.nodes.values() if sim_node.key.author == author)
@@ -272,7 +273,9 @@ def live(
     return run_virtually(main, seed)
 
 
-async def assert_complete(subnet: SimSubnet, epoch: int, *, without: tuple[str, ...] = ()) -> None:
+async def assert_complete(
+    subnet: SimSubnet, epoch: Epoch, *, without: tuple[str, ...] = ()
+) -> None:
     """Everybody but `without` did what it should about `epoch`, and agrees."""
     present = [sim_node for name, sim_node in subnet.nodes.items() if name not in without]
     validators = [sim_node for sim_node in present if sim_node.name in VALIDATORS]
@@ -291,7 +294,7 @@ async def assert_complete(subnet: SimSubnet, epoch: int, *, without: tuple[str, 
         )
         == 1
     )
-    on_chain = await subnet.get_submission(epoch + 1)
+    on_chain = await subnet.get_submission(Epoch(epoch + 1))
     attestors = {sim_node.key.author for sim_node in present} - {on_chain.submitter}
     assert attestors <= set(on_chain.attested_by)
     assert on_chain.is_attested

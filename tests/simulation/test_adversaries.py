@@ -27,6 +27,7 @@ from epochgate.core.record import Record, compute_key
 from epochgate.core.record_set import RecordSet, RuleReading, compute_set
 from epochgate.core.roster import HOSTER, Member, ReplicaSet, Roster
 from epochgate.core.scoring import MAX_SCORE
+from epochgate.core.types import Epoch, NetworkId, PeerId, RecordKey
 from epochgate.core.verdict import Verdict
 from epochgate.engine.virtual_time import run_virtually
 from epochgate.node import hoster, submitter, validator
@@ -68,7 +69,7 @@ class BadWorld(SimSubnet):
         on_chain = [
             found
             for epoch in range(1, EPOCHS + 1)
-            if (found := await self.chain.get_submission(epoch))
+            if (found := await self.chain.get_submission(Epoch(epoch)))
         ]
         scores = [found.submission.scores for found in on_chain if found.is_attested]
         return {
@@ -118,7 +119,7 @@ def let_loose(folder: Path, kind: str, count: int = 1, seed: int = 0, **options:
     async def story(_rng: random.Random) -> Outcome:
         subnet = BadWorld(folder, kind, count, seed=seed, **options)
         await subnet.start()
-        await subnet.run_until(EPOCHS, 60)
+        await subnet.run_until(Epoch(EPOCHS), 60)
         scored = sum(len(subnet[name].get(Scored)) for name in HONEST_VALIDATORS)
         outcome = Outcome(
             kind, await subnet.measure_pay(), subnet.find_lowered(), scored, subnet.adversaries
@@ -161,9 +162,9 @@ def test_a_copier_is_paid_where_a_commitment_does_not_name_its_author(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def commit_without_author(
-        network: bytes, kind: str, epoch: int, _author: bytes, opening: Opening
+        network: NetworkId, kind: str, epoch: Epoch, _author: bytes, opening: Opening
     ) -> bytes:
-        return compute_commitment(network, kind, epoch, b"", opening)
+        return compute_commitment(network, kind, epoch, PeerId(b""), opening)
 
     for module in (commitment, hoster):
         monkeypatch.setattr(module, "compute_commitment", commit_without_author)
@@ -206,14 +207,14 @@ def test_a_replayer_is_paid_where_neither_commitment_nor_challenge_names_its_epo
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def commit_for_ever(
-        network: bytes, kind: str, _epoch: int, author: bytes, opening: Opening
+        network: NetworkId, kind: str, _epoch: Epoch, author: PeerId, opening: Opening
     ) -> bytes:
-        return compute_commitment(network, kind, 0, author, opening)
+        return compute_commitment(network, kind, Epoch(0), author, opening)
 
     def ask_the_same_again(
-        spec: TensorSpec, network: bytes, _epoch: int, _seed: bytes
+        spec: TensorSpec, network: NetworkId, _epoch: Epoch, _seed: bytes
     ) -> NDArray[Any]:
-        return compute_challenge(spec, network, 0, b"")
+        return compute_challenge(spec, network, Epoch(0), b"")
 
     for module in (commitment, hoster):
         monkeypatch.setattr(module, "compute_commitment", commit_for_ever)
@@ -253,7 +254,7 @@ def test_a_withholder_is_paid_where_a_commitment_is_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def score_commitments(
-        _outputs: object, committed: Collection[bytes], _tolerance_ppm: int
+        _outputs: object, committed: Collection[PeerId], _tolerance_ppm: int
     ) -> dict[bytes, int]:
         return dict.fromkeys(committed, MAX_SCORE)
 
@@ -266,7 +267,7 @@ def test_forged_commitments_lock_others_out_where_nobody_asks_who_sends(
 ) -> None:
     handle = Replica.handle
 
-    async def handle_for_anybody(replica: Replica, sender: bytes, data: bytes) -> bytes:
+    async def handle_for_anybody(replica: Replica, sender: PeerId, data: bytes) -> bytes:
         request = decode_request(data)
         return await handle(
             replica, request.record.author if isinstance(request, Post) else sender, data
@@ -315,7 +316,7 @@ def flood(folder: Path) -> list[str]:
     async def story(_rng: random.Random) -> list[str]:
         subnet = BadWorld(folder, "flooder", 1)
         await subnet.start()
-        await subnet.run_until(0, 45)
+        await subnet.run_until(Epoch(0), 45)
         await subnet.stop()
         return subnet.find_lacking()
 
@@ -375,12 +376,12 @@ def test_a_ground_peer_id_wins_a_place_by_distance_and_none_by_seed() -> None:
     ]
     keys = [compute_key(name) for name in COVETED_KEYS]
 
-    def measure(author: bytes, key: bytes) -> int:
+    def measure(author: PeerId, key: RecordKey) -> int:
         return int.from_bytes(compute_key(author.hex()), "big") ^ int.from_bytes(key, "big")
 
     nearest = [min(members, key=lambda member: measure(member.author, key)).author for key in keys]
     assert squatter.author in nearest
-    rosters = [Roster(epoch, epoch.to_bytes(32, "big"), members) for epoch in range(300)]
+    rosters = [Roster(Epoch(epoch), epoch.to_bytes(32, "big"), members) for epoch in range(300)]
     places = sum(
         squatter.author in roster.get_replica_set(key).replicas
         for roster in rosters

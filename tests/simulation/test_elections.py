@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from epochgate.core.types import Epoch
 from epochgate.node import duties
 from epochgate.observe.events import (
     AttestationRefused,
@@ -46,7 +47,7 @@ def exchange_first_block(subnet: SimSubnet, elected: SimNode) -> None:
 
 async def find_two(subnet: SimSubnet) -> tuple[SimNode, SimNode]:
     """Whom the chain has elected, and another validator."""
-    elected = await subnet.get_elected(EPOCH)
+    elected = await subnet.get_elected(Epoch(EPOCH))
     return elected, next(subnet[name] for name in VALIDATORS if name != elected.name)
 
 
@@ -96,13 +97,13 @@ def test_the_newly_elected_node_submits_and_the_former_one_attests(
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(EPOCH, blocks)
+        await subnet.run_until(Epoch(EPOCH), blocks)
         former, new = await find_two(subnet)
         exchange_first_block(subnet, new)
-        await subnet.run_until(EPOCH + 1, 60)
-        assert (await subnet.get_submission(EPOCH)).submitter == new.key.author
-        await assert_complete(subnet, EPOCH - 1)
-        await assert_complete(subnet, EPOCH)
+        await subnet.run_until(Epoch(EPOCH + 1), 60)
+        assert (await subnet.get_submission(Epoch(EPOCH))).submitter == new.key.author
+        await assert_complete(subnet, Epoch(EPOCH - 1))
+        await assert_complete(subnet, Epoch(EPOCH))
         assert tell_duties(former) == of_the_former
         assert tell_duties(new) == of_the_new
         stopped = [fact for sim_node in (former, new) for fact in sim_node.get(DutyMissed)]
@@ -119,8 +120,8 @@ def test_the_newly_elected_node_submits_and_the_former_one_attests(
                 new.peer_id,
                 former.peer_id,
             )
-            assert len(sim_node.get(EpochBegan, EPOCH)) == 1
-            assert [fact.author for fact in sim_node.get(ChallengeSeen, EPOCH)] == [
+            assert len(sim_node.get(EpochBegan, Epoch(EPOCH))) == 1
+            assert [fact.author for fact in sim_node.get(ChallengeSeen, Epoch(EPOCH))] == [
                 published.peer_id
             ]
             assert not sim_node.get(AttestationRefused)
@@ -138,15 +139,15 @@ def test_the_newly_elected_node_submits_and_the_former_one_attests(
 def test_an_election_that_the_chain_shows_late_is_learnt_late(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(EPOCH - 1, 99)
+        await subnet.run_until(Epoch(EPOCH - 1), 99)
         snapshot = subnet.chain._snapshots[EPOCH]
         subnet.chain._snapshots[EPOCH] = replace(snapshot, elected=None)
-        await subnet.run_until(EPOCH, 10)
+        await subnet.run_until(Epoch(EPOCH), 10)
         subnet.chain._snapshots[EPOCH] = snapshot
-        await subnet.run_until(EPOCH, 50)
-        elected = await subnet.get_elected(EPOCH)
-        assert (await subnet.get_submission(EPOCH)).submitter == elected.key.author
-        await assert_complete(subnet, EPOCH - 1)
+        await subnet.run_until(Epoch(EPOCH), 50)
+        elected = await subnet.get_elected(Epoch(EPOCH))
+        assert (await subnet.get_submission(Epoch(EPOCH))).submitter == elected.key.author
+        await assert_complete(subnet, Epoch(EPOCH - 1))
         (changed,) = elected.get(ElectionChanged)
         assert (changed.elected, changed.before) == (elected.peer_id, None)
 
@@ -162,12 +163,12 @@ def test_a_submission_that_took_the_place_of_the_one_judged_is_judged_itself(
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(EPOCH, 0.5)
+        await subnet.run_until(Epoch(EPOCH), 0.5)
         _, witness = await find_two(subnet)
         chain = witness.get_live_node().context.chain
         read = chain.get_submission
 
-        async def read_before_the_exchange(epoch: int) -> OnChain | None:
+        async def read_before_the_exchange(epoch: Epoch) -> OnChain | None:
             """What is there, and at once there is another."""
             found: OnChain | None = await read(epoch)
             if epoch == EPOCH and found is not None:
@@ -180,9 +181,9 @@ def test_a_submission_that_took_the_place_of_the_one_judged_is_judged_itself(
             return found
 
         chain.get_submission = read_before_the_exchange  # type: ignore[method-assign] # the port, at the worst moment
-        await subnet.run_until(EPOCH, 50)
-        assert witness.get(AttestationRefused, EPOCH)
-        assert not witness.get(Attested, EPOCH)
-        assert witness.key.author not in (await subnet.get_submission(EPOCH)).attested_by
+        await subnet.run_until(Epoch(EPOCH), 50)
+        assert witness.get(AttestationRefused, Epoch(EPOCH))
+        assert not witness.get(Attested, Epoch(EPOCH))
+        assert witness.key.author not in (await subnet.get_submission(Epoch(EPOCH))).attested_by
 
     live(tmp_path, story)

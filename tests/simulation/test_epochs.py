@@ -13,6 +13,7 @@ import pytest
 from epochgate.core.receipt import Standing
 from epochgate.core.roster import HOSTER
 from epochgate.core.scoring import HOSTER_POT, TOTAL_PAY
+from epochgate.core.types import Epoch, Hash32, PeerId
 from epochgate.core.verdict import Reason
 from epochgate.engine.memory import Hub, MemoryNetwork
 from epochgate.node.attestor import ask_for_set
@@ -53,25 +54,25 @@ COMMIT = INFERENCE_POLICY.get_rule("hoster-commit")
 def test_every_epoch_is_complete(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(4, 60)
+        await subnet.run_until(Epoch(4), 60)
         for epoch in range(4):
-            await assert_complete(subnet, epoch)
-            elected = await subnet.get_elected(epoch)
+            await assert_complete(subnet, Epoch(epoch))
+            elected = await subnet.get_elected(Epoch(epoch))
             for sim_node in subnet.nodes.values():
-                assert [fact.author for fact in sim_node.get(ChallengeSeen, epoch)] == [
+                assert [fact.author for fact in sim_node.get(ChallengeSeen, Epoch(epoch))] == [
                     elected.peer_id
                 ]
-                assert sim_node.get(EpochBegan, epoch)[0].elected == elected.peer_id
+                assert sim_node.get(EpochBegan, Epoch(epoch))[0].elected == elected.peer_id
                 assert all(
                     fact.is_complete and fact.receipts == fact.k
-                    for fact in sim_node.get(Stored, epoch)
+                    for fact in sim_node.get(Stored, Epoch(epoch))
                 )
             if epoch > 0:
                 validators = sorted(subnet[name].peer_id for name in VALIDATORS)
                 for name in VALIDATORS:
                     assert [
                         sorted(fact.validator_openings)
-                        for fact in subnet[name].get(Gathered, epoch)
+                        for fact in subnet[name].get(Gathered, Epoch(epoch))
                     ] == [validators]
         await subnet.stop()
         for sim_node in subnet.nodes.values():
@@ -92,16 +93,16 @@ def test_every_epoch_is_complete(tmp_path: Path) -> None:
 def test_the_first_epoch_pays_nobody_and_the_second_everybody(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(2, 30)
-        first = await subnet.get_submission(1)
-        second = await subnet.get_submission(2)
+        await subnet.run_until(Epoch(2), 30)
+        first = await subnet.get_submission(Epoch(1))
+        second = await subnet.get_submission(Epoch(2))
         assert set(first.submission.scores.values()) == {0}
         assert sum(second.submission.scores.values()) == TOTAL_PAY
         assert {second.submission.scores[subnet[name].key.author] for name in HOSTERS} == {
             HOSTER_POT // 4
         }
-        submitter = await subnet.get_elected(2)
-        submitted = submitter.get(Submitted, 2)[0]
+        submitter = await subnet.get_elected(Epoch(2))
+        submitted = submitter.get(Submitted, Epoch(2))[0]
         assert submitted.scored_epoch == 1
         assert submitted.root == second.submission.root.hex()
 
@@ -111,7 +112,7 @@ def test_the_first_epoch_pays_nobody_and_the_second_everybody(tmp_path: Path) ->
 def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> list[list[object]]:
         await subnet.start()
-        await subnet.run_until(2, 60)
+        await subnet.run_until(Epoch(2), 60)
         await subnet.stop()
         return [list(sim_node.facts) for sim_node in subnet.nodes.values()]
 
@@ -127,9 +128,9 @@ def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
 def test_a_node_in_both_roles_does_and_earns_both(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(2, 30)
-        await assert_complete(subnet, 1)
-        scores = (await subnet.get_submission(2)).submission.scores
+        await subnet.run_until(Epoch(2), 30)
+        await assert_complete(subnet, Epoch(1))
+        scores = (await subnet.get_submission(Epoch(2))).submission.scores
         both, hoster, validator = (
             scores[subnet[name].key.author] for name in ("erin", "alice", "victor")
         )
@@ -142,30 +143,34 @@ def test_a_node_in_both_roles_does_and_earns_both(tmp_path: Path) -> None:
 def test_an_absent_elected_node_costs_nobody_a_score(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 0.01)
-        absent = await subnet.get_elected(1)
+        await subnet.run_until(Epoch(1), 0.01)
+        absent = await subnet.get_elected(Epoch(1))
         await absent.kill()
-        await subnet.run_until(2, 30)
+        await subnet.run_until(Epoch(2), 30)
         others = [sim_node for sim_node in subnet.nodes.values() if sim_node is not absent]
         for sim_node in others:
-            seen = sim_node.get(ChallengeSeen, 1)
+            seen = sim_node.get(ChallengeSeen, Epoch(1))
             assert len(seen) == 1
             assert seen[0].author in {subnet[name].peer_id for name in VALIDATORS} - {
                 absent.peer_id
             }
-            failed = [fact.why for fact in sim_node.get(DutyMissed, 1) if fact.duty == "attest"]
+            failed = [
+                fact.why for fact in sim_node.get(DutyMissed, Epoch(1)) if fact.duty == "attest"
+            ]
             assert failed == ["nobody has submitted"]
         stood_in = [
             sim_node.name
             for sim_node in others
-            for fact in sim_node.get(Stored, 1)
+            for fact in sim_node.get(Stored, Epoch(1))
             if fact.rule == "consensus"
         ]
         assert len(stood_in) == 1, "the second stand-in sees the first one's challenge"
-        assert await subnet.chain.get_submission(1) is None
-        if (await subnet.get_elected(2)) is not absent:
-            await assert_complete(subnet, 1, without=(absent.name,))
-            assert sum((await subnet.get_submission(2)).submission.scores.values()) == TOTAL_PAY
+        assert await subnet.chain.get_submission(Epoch(1)) is None
+        if (await subnet.get_elected(Epoch(2))) is not absent:
+            await assert_complete(subnet, Epoch(1), without=(absent.name,))
+            assert (
+                sum((await subnet.get_submission(Epoch(2))).submission.scores.values()) == TOTAL_PAY
+            )
 
     live(tmp_path, story)
 
@@ -173,17 +178,17 @@ def test_an_absent_elected_node_costs_nobody_a_score(tmp_path: Path) -> None:
 def test_a_hoster_that_commits_and_never_opens_gets_nothing(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 50)
+        await subnet.run_until(Epoch(1), 50)
         await subnet["dave"].kill()
-        await subnet.run_until(1, 62)
+        await subnet.run_until(Epoch(1), 62)
         await subnet["dave"].start()
-        await subnet.run_until(2, 45)
-        await assert_complete(subnet, 1, without=("dave",))
-        on_chain = await subnet.get_submission(2)
+        await subnet.run_until(Epoch(2), 45)
+        await assert_complete(subnet, Epoch(1), without=("dave",))
+        on_chain = await subnet.get_submission(Epoch(2))
         dave = subnet["dave"].key.author
         assert on_chain.submission.scores[dave] == 0
         assert dave in on_chain.attested_by
-        scored = subnet["victor"].get(Scored, 1)[0]
+        scored = subnet["victor"].get(Scored, Epoch(1))[0]
         assert subnet["dave"].peer_id in scored.commitments
         assert subnet["dave"].peer_id not in scored.openings
 
@@ -193,7 +198,7 @@ def test_a_hoster_that_commits_and_never_opens_gets_nothing(tmp_path: Path) -> N
 def test_a_copier_gets_nothing_and_costs_nobody_anything(tmp_path: Path) -> None:
     """Dave has no model: he commits to alice's digest, and shows her opening when she does."""
 
-    async def copy(subnet: SimSubnet, kind: str, epoch: int) -> None:
+    async def copy(subnet: SimSubnet, kind: str, epoch: Epoch) -> None:
         node_context = subnet["dave"].get_live_node().context
         rule = INFERENCE_POLICY.get_rule(kind)
         rule_reading = await node_context.store.read_all(rule, epoch)
@@ -208,16 +213,20 @@ def test_a_copier_gets_nothing_and_costs_nobody_anything(tmp_path: Path) -> None
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 30)
-        await copy(subnet, "hoster-commit", 1)
-        await subnet.run_until(1, 55)
-        await copy(subnet, "hoster-reveal", 1)
-        await subnet.run_until(2, 30)
-        await assert_complete(subnet, 1, without=("dave",))
-        assert subnet["victor"].get(Scored, 1)[0].scores[subnet["dave"].peer_id] == 0
-        assert (await subnet.get_submission(2)).submission.scores[subnet["dave"].key.author] == 0
+        await subnet.run_until(Epoch(1), 30)
+        await copy(subnet, "hoster-commit", Epoch(1))
+        await subnet.run_until(Epoch(1), 55)
+        await copy(subnet, "hoster-reveal", Epoch(1))
+        await subnet.run_until(Epoch(2), 30)
+        await assert_complete(subnet, Epoch(1), without=("dave",))
+        assert subnet["victor"].get(Scored, Epoch(1))[0].scores[subnet["dave"].peer_id] == 0
+        assert (await subnet.get_submission(Epoch(2))).submission.scores[
+            subnet["dave"].key.author
+        ] == 0
         assert [
-            fact.why for fact in subnet["dave"].get(DutyMissed, 1) if fact.duty == "commit-output"
+            fact.why
+            for fact in subnet["dave"].get(DutyMissed, Epoch(1))
+            if fact.duty == "commit-output"
         ] == ["RuntimeError: there is no model here"]
 
     live(tmp_path, story, models={"dave": NoModel()})
@@ -226,9 +235,9 @@ def test_a_copier_gets_nothing_and_costs_nobody_anything(tmp_path: Path) -> None
 def test_a_lying_hoster_scores_nothing_and_the_others_all(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(2, 30)
-        assert subnet["victor"].get(Scored, 1)[0].scores[subnet["dave"].peer_id] == 0
-        scores = (await subnet.get_submission(2)).submission.scores
+        await subnet.run_until(Epoch(2), 30)
+        assert subnet["victor"].get(Scored, Epoch(1))[0].scores[subnet["dave"].peer_id] == 0
+        scores = (await subnet.get_submission(Epoch(2))).submission.scores
         assert {scores[subnet[name].key.author] for name in ("alice", "bob", "carol")} == {
             HOSTER_POT // 3,
             HOSTER_POT // 3 + 1,
@@ -253,15 +262,17 @@ def test_a_record_that_only_the_submitter_sees_proven_is_believed_by_its_receipt
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 16)
+        await subnet.run_until(Epoch(1), 16)
         part(subnet, "dave", "alice", "victor", "vera", "vito")
-        await subnet.run_until(1, 51)
-        (stored,) = [fact for fact in subnet["dave"].get(Stored, 1) if fact.rule == COMMIT.kind]
+        await subnet.run_until(Epoch(1), 51)
+        (stored,) = [
+            fact for fact in subnet["dave"].get(Stored, Epoch(1)) if fact.rule == COMMIT.kind
+        ]
         assert (stored.receipts, stored.is_complete) == (3, False)
         part(subnet, "alice", "bob")
-        await subnet.run_until(2, 50)
-        await assert_complete(subnet, 1)
-        assert subnet["alice"].get(Attested, 2)
+        await subnet.run_until(Epoch(2), 50)
+        await assert_complete(subnet, Epoch(1))
+        assert subnet["alice"].get(Attested, Epoch(2))
 
     live(tmp_path, story)
 
@@ -269,22 +280,22 @@ def test_a_record_that_only_the_submitter_sees_proven_is_believed_by_its_receipt
 def test_an_attestor_that_hears_too_few_replicas_abstains_and_says_so(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 80)
+        await subnet.run_until(Epoch(1), 80)
         alice = subnet["alice"]
         others = [subnet[name].key.author for name in ("bob", "carol", "dave")]
         subnet.hub.is_cut = lambda sender, receiver: (
             alice.key.author in (sender, receiver) and (sender in others or receiver in others)
         )
-        await subnet.run_until(2, 50)
-        assert ["too few replicas answered" in fact.why for fact in alice.get(Abstained, 2)] == [
-            True
-        ]
-        assert not alice.get(Attested, 2)
-        await assert_complete(subnet, 1, without=("alice",))
+        await subnet.run_until(Epoch(2), 50)
+        assert [
+            "too few replicas answered" in fact.why for fact in alice.get(Abstained, Epoch(2))
+        ] == [True]
+        assert not alice.get(Attested, Epoch(2))
+        await assert_complete(subnet, Epoch(1), without=("alice",))
         subnet.hub.is_cut = lambda _sender, _receiver: False
-        await subnet.run_until(3, 50)
+        await subnet.run_until(Epoch(3), 50)
         assert not alice.get(AttestationRefused)
-        assert alice.get(Attested, 3), (
+        assert alice.get(Attested, Epoch(3)), (
             "what the others attested without her she found out and built on"
         )
 
@@ -301,11 +312,11 @@ def test_a_submitter_that_has_read_all_before_more_than_f_replicas_die_submits(
 ) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(2, 0.01)
-        submitter = await subnet.get_elected(2)
+        await subnet.run_until(Epoch(2), 0.01)
+        submitter = await subnet.get_elected(Epoch(2))
         await kill_more_than_f(subnet, submitter)
-        await subnet.run_until(2, 50)
-        on_chain = await subnet.get_submission(2)
+        await subnet.run_until(Epoch(2), 50)
+        on_chain = await subnet.get_submission(Epoch(2))
         assert on_chain.submitter == submitter.key.author
         named = [
             int.from_bytes(bitmap, "little").bit_count() for bitmap in on_chain.submission.bitmaps
@@ -320,16 +331,16 @@ def test_a_submitter_that_has_read_all_before_more_than_f_replicas_die_submits(
 def test_a_submitter_that_hears_too_few_replicas_submits_nothing(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 0.01)
-        elected = subnet.chain.predict_elected(2)
+        await subnet.run_until(Epoch(1), 0.01)
+        elected = subnet.chain.predict_elected(Epoch(2))
         submitter = next(
             sim_node for sim_node in subnet.nodes.values() if sim_node.key.author == elected
         )
         await kill_more_than_f(subnet, submitter)
-        await subnet.run_until(2, 50)
-        failed = [fact.why for fact in submitter.get(DutyMissed, 2) if fact.duty == "submit"]
+        await subnet.run_until(Epoch(2), 50)
+        failed = [fact.why for fact in submitter.get(DutyMissed, Epoch(2)) if fact.duty == "submit"]
         assert ["too few replicas answered" in why for why in failed] == [True]
-        assert await subnet.chain.get_submission(2) is None
+        assert await subnet.chain.get_submission(Epoch(2)) is None
 
     live(tmp_path, story)
 
@@ -337,8 +348,8 @@ def test_a_submitter_that_hears_too_few_replicas_submits_nothing(tmp_path: Path)
 def test_a_submission_that_pays_itself_more_is_refused_entry_by_entry(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(2, 0.01)
-        submitter = await subnet.get_elected(2)
+        await subnet.run_until(Epoch(2), 0.01)
+        submitter = await subnet.get_elected(Epoch(2))
         chain = submitter.get_live_node().context.chain
         submit = chain.submit
 
@@ -347,18 +358,18 @@ def test_a_submission_that_pays_itself_more_is_refused_entry_by_entry(tmp_path: 
             await submit(Submission(honest.epoch, scores, honest.bitmaps, honest.root))
 
         chain.submit = submit_more  # dishonest in this, and in nothing else
-        await subnet.run_until(2, 50)
-        assert (await subnet.get_submission(2)).attested_by == ()
+        await subnet.run_until(Epoch(2), 50)
+        assert (await subnet.get_submission(Epoch(2))).attested_by == ()
         for sim_node in subnet.nodes.values():
             if sim_node is not submitter:
-                (refusal,) = sim_node.get(AttestationRefused, 2)
+                (refusal,) = sim_node.get(AttestationRefused, Epoch(2))
                 assert len(refusal.differences) == 1
                 assert refusal.differences[0].startswith(
                     f"{submitter.peer_id}: submitted {TOTAL_PAY}, recomputed "
                 )
-        await subnet.run_until(3, 50)
-        if (await subnet.get_elected(3)) is not submitter:
-            await assert_complete(subnet, 2)
+        await subnet.run_until(Epoch(3), 50)
+        if (await subnet.get_elected(Epoch(3))) is not submitter:
+            await assert_complete(subnet, Epoch(2))
 
     live(tmp_path, story)
 
@@ -366,9 +377,9 @@ def test_a_submission_that_pays_itself_more_is_refused_entry_by_entry(tmp_path: 
 def test_epochs_complete_over_a_network_that_loses_messages(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(3, 50)
+        await subnet.run_until(Epoch(3), 50)
         for epoch in range(3):
-            await assert_complete(subnet, epoch)
+            await assert_complete(subnet, Epoch(epoch))
 
     live(tmp_path, story, hub=Hub(latency_seconds=0.2, loss=0.02))
 
@@ -382,12 +393,12 @@ def test_a_second_commitment_after_the_first_is_refused_and_kept_as_evidence(
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 30)
+        await subnet.run_until(Epoch(1), 30)
         node_context = subnet["dave"].get_live_node().context
         with node_context.database._connection as connection:
             connection.execute("DELETE FROM own")
-        record = commit(node_context, COMMIT, 1, bytes(32), b"something else")
-        key_rule = node_context.get_key_rule(COMMIT, 1)
+        record = commit(node_context, COMMIT, Epoch(1), Hash32(bytes(32)), b"something else")
+        key_rule = node_context.get_key_rule(COMMIT, Epoch(1))
         posting = await node_context.store.post(
             record, key_rule, node_context.get_unix_seconds() + 10
         )
@@ -397,8 +408,8 @@ def test_a_second_commitment_after_the_first_is_refused_and_kept_as_evidence(
             assert sim_node.get_live_node().context.database.has_evidence(
                 key_rule.key, subnet["dave"].key.author
             )
-        await subnet.run_until(2, 30)
-        await assert_complete(subnet, 1, without=("dave",))
+        await subnet.run_until(Epoch(2), 30)
+        await assert_complete(subnet, Epoch(1), without=("dave",))
 
     live(tmp_path, story)
 
@@ -408,9 +419,9 @@ def test_every_replica_is_asked_for_what_decides(tmp_path: Path) -> None:
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(0, 55)
+        await subnet.run_until(Epoch(0), 55)
         node_context = subnet["victor"].get_live_node().context
-        (reading,) = (await node_context.read_rule(COMMIT, 0)).readings
+        (reading,) = (await node_context.read_rule(COMMIT, Epoch(0))).readings
         assert reading.answered == frozenset(reading.key_rule.replica_set.replicas)
 
     live(tmp_path, story)
@@ -424,9 +435,9 @@ def test_a_silent_replica_stops_no_subnet_whose_epochs_are_short(tmp_path: Path)
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
         subnet.hub.silent.add(subnet["dave"].key.author)
-        await subnet.run_until(3, 60)
+        await subnet.run_until(Epoch(3), 60)
         for epoch in (1, 2):
-            await assert_complete(subnet, epoch)
+            await assert_complete(subnet, Epoch(epoch))
 
     live(tmp_path, story, hub=Hub(random.Random(0), latency_seconds=0.004), block_seconds=0.05)
 
@@ -434,7 +445,7 @@ def test_a_silent_replica_stops_no_subnet_whose_epochs_are_short(tmp_path: Path)
 def test_an_attestor_takes_all_pages_of_what_the_submitter_shows(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 30)
+        await subnet.run_until(Epoch(1), 30)
         submitter = subnet["victor"]
         other = subnet["vera"]
         records = [
@@ -449,8 +460,8 @@ def test_an_attestor_takes_all_pages_of_what_the_submitter_shows(tmp_path: Path)
             for name in HOSTERS
         ]
         evidence = list(zip(records[:-4], records[4:], strict=True))
-        submitter.get_live_node().replica.show_set(1, [], evidence)
-        shown = await ask_for_set(other.get_live_node().context, submitter.key.author, 1, ())
+        submitter.get_live_node().replica.show_set(Epoch(1), [], evidence)
+        shown = await ask_for_set(other.get_live_node().context, submitter.key.author, Epoch(1), ())
         assert list(shown.evidence) == evidence
 
     live(
@@ -463,7 +474,7 @@ def test_the_network_hears_of_every_roster_and_of_who_left_when_the_epoch_is_ove
 ) -> None:
     noted: list[set[bytes]] = []
 
-    def note(network: MemoryNetwork, members: Iterable[bytes]) -> None:
+    def note(network: MemoryNetwork, members: Iterable[PeerId]) -> None:
         if network.peer_id == alice.author and members:
             noted.append(set(members))
 
@@ -471,13 +482,13 @@ def test_the_network_hears_of_every_roster_and_of_who_left_when_the_epoch_is_ove
         everybody = {sim_node.key.author for sim_node in subnet.nodes.values()}
         await subnet.start()
         assert noted[-1] == everybody, "those who wait for the subnet to start"
-        await subnet.run_until(1, 50)
+        await subnet.run_until(Epoch(1), 50)
         assert all(members == everybody for members in noted)
         subnet.chain.deregister(dave.author)
         subnet.chain.register(newcomer.author, HOSTER)
-        await subnet.run_until(1, 99)
+        await subnet.run_until(Epoch(1), 99)
         assert noted[-1] == everybody | {newcomer.author}
-        await subnet.run_until(2, 5)
+        await subnet.run_until(Epoch(2), 5)
         assert noted[-1] == everybody - {dave.author} | {newcomer.author}
 
     newcomer = key_of("erin")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from epochgate.core.types import Epoch
 from epochgate.observe.events import NodeWarning
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.schemas import Heartbeat, ServerState
@@ -47,11 +48,11 @@ def test_heartbeats_tell_joining_online_and_offline(tmp_path: Path) -> None:
             "before the first block there are heartbeats already"
         )
         for percent in range(5, 300, 25):
-            await subnet.run_until(0, percent)
+            await subnet.run_until(Epoch(0), percent)
             assert await read_both() == [ServerState.ONLINE] * 2
         await erin.stop()
         assert await read_both() == [ServerState.OFFLINE] * 2
-        await subnet.run_until(4, 50)
+        await subnet.run_until(Epoch(4), 50)
         assert await read_both() == [None] * 2
 
     live(tmp_path, story, both=("erin",))
@@ -62,13 +63,13 @@ def test_a_failed_renewal_ends_nothing(tmp_path: Path) -> None:
         alice = subnet["alice"]
         dave = subnet["dave"]
         await subnet.start()
-        await subnet.run_until(0, 80)
+        await subnet.run_until(Epoch(0), 80)
         subnet.hub.is_cut = lambda sender, receiver: dave.key.author in (sender, receiver)
-        await subnet.run_until(2, 20)
+        await subnet.run_until(Epoch(2), 20)
         assert await read_state(subnet, alice, dave, "hoster") is None
         assert [fact.where for fact in dave.get(NodeWarning)] == ["heartbeat"]
         subnet.hub.is_cut = lambda _sender, _receiver: False
-        await subnet.run_until(2, 40)
+        await subnet.run_until(Epoch(2), 40)
         assert await read_state(subnet, alice, dave, "hoster") is ServerState.ONLINE
 
     live(tmp_path, story)

@@ -12,6 +12,7 @@ import msgspec
 from epochgate.core.policy import Policy
 from epochgate.core.receipt import Standing
 from epochgate.core.roster import MAX_REPLICAS
+from epochgate.core.types import Epoch
 from epochgate.core.verdict import Reason
 from epochgate.observe.events import AttestationRefused, DutyMissed, NodeWarning, Scored, Verdicts
 from epochgate.policies.inference import INFERENCE_POLICY
@@ -29,9 +30,9 @@ MANY = tuple(f"hoster {number}" for number in range(64))
 def test_epochs_are_complete_when_every_hoster_opens_under_its_own_key(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(3, 60)
+        await subnet.run_until(Epoch(3), 60)
         for epoch in range(3):
-            await assert_complete(subnet, epoch)
+            await assert_complete(subnet, Epoch(epoch))
         for sim_node in subnet.nodes.values():
             assert (
                 sim_node.get(DutyMissed)
@@ -51,10 +52,10 @@ def test_several_readers_of_many_keys_stay_within_their_limits(tmp_path: Path) -
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(0, 90)
+        await subnet.run_until(Epoch(0), 90)
         validators = [subnet[name] for name in ("victor", "vera", "vito")]
         for validator in validators:
-            assert len(validator.get(Scored, 0)[0].openings) == len(MANY)
+            assert len(validator.get(Scored, Epoch(0))[0].openings) == len(MANY)
         for name in MANY[:4]:
             subnet.hub.silent.add(subnet[name].key.author)
         loop = asyncio.get_running_loop()
@@ -62,7 +63,7 @@ def test_several_readers_of_many_keys_stay_within_their_limits(tmp_path: Path) -
             began_seconds = loop.time()
             readers = [validator.get_live_node().context.store for validator in validators]
             for rule_reading in await asyncio.gather(
-                *(store.read_all(OPENING, 0, wait_for_all=True) for store in readers)
+                *(store.read_all(OPENING, Epoch(0), wait_for_all=True) for store in readers)
             ):
                 assert rule_reading.is_enough
                 assert len(rule_reading.get_proofs(Standing.PROVEN)) == len(MANY)

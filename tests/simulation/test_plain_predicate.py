@@ -20,6 +20,7 @@ from epochgate.core.record import compute_key
 from epochgate.core.roster import VALIDATOR
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import EpochContext
+from epochgate.core.types import BlockNumber, Epoch
 from epochgate.core.verdict import Reason
 from epochgate.engine.memory import Hub
 from epochgate.engine.virtual_time import VirtualClock, run_virtually
@@ -51,7 +52,7 @@ class Subnet:
         self.chain = LocalChain(path, None, self.clock)
         for name in NAMES:
             self.chain.register(key_of(name).author, VALIDATOR)
-        self.chain.start(SLOT)
+        self.chain.start(BlockNumber(SLOT))
         self.schedule = EpochSchedule(Policy())
         self.judge = PlainJudge(
             self.schedule.get_context,
@@ -61,9 +62,9 @@ class Subnet:
         self.recorders: dict[str, TranscriptWriter] = {}
 
     async def start(self) -> None:
-        await self.wait_for_block(SLOT)
+        await self.wait_for_block(BlockNumber(SLOT))
         self.context = EpochContext(
-            self.chain.network_id, self.chain.timing, await self.chain.get_roster(0)
+            self.chain.network_id, self.chain.timing, await self.chain.get_roster(Epoch(0))
         )
         self.schedule.add(self.context)
         hub = Hub(random.Random(0))
@@ -84,7 +85,7 @@ class Subnet:
                     policy_digest=Policy().digest,
                     judge="PlainJudge",
                     capacity=replica.capacity,
-                    epoch=0,
+                    epoch=Epoch(0),
                     time_seconds=self.clock.get_unix_seconds(),
                     oldest_epoch=None,
                     contexts=self.schedule.get_contexts(),
@@ -94,7 +95,7 @@ class Subnet:
             await network.serve(replica.handle)
             self.stores[name] = Store(network, replica, self.judge, chain_clock)
 
-    async def wait_for_block(self, block: int) -> None:
+    async def wait_for_block(self, block: BlockNumber) -> None:
         await asyncio.sleep(
             self.chain.compute_unix_seconds(block) - self.clock.get_unix_seconds() + 0.1
         )
@@ -169,7 +170,7 @@ def test_the_listing_alone_gates_a_store_by_epoch_window_lifetime_and_schema(
                 assert {denied.reason for denied in refused.refusals.values()} == {
                     Reason.PREDICATE
                 }, key
-            await subnet.wait_for_block(SLOT + 16)
+            await subnet.wait_for_block(BlockNumber(SLOT + 16))
             assert not (await subnet.post("vera", "consensus-epoch_0", tensor)).receipts, (
                 "its window has closed"
             )

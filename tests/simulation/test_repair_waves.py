@@ -18,6 +18,7 @@ from epochgate.core.receipt import (
 from epochgate.core.record import Record
 from epochgate.core.record_set import RecordSet, RuleReading, compute_set
 from epochgate.core.settlement import collect_openings
+from epochgate.core.types import BlockNumber, Epoch, PeerId
 from epochgate.core.verdict import Reason
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.store.wire import (
@@ -42,7 +43,7 @@ COMMIT = INFERENCE_POLICY.get_rule("hoster-commit")
 OPENING = INFERENCE_POLICY.get_rule("hoster-reveal")
 
 
-async def find_verified(subnet: SimSubnet, reader: str, epoch: int) -> set[str]:
+async def find_verified(subnet: SimSubnet, reader: str, epoch: Epoch) -> set[str]:
     """The hosters whose opening verifies against its commitment, as `reader` finds both at the
     replicas now.
 
@@ -63,26 +64,26 @@ def test_every_replica_loses_its_disk_once_f_at_a_time_and_all_openings_still_ve
 ) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 61)
+        await subnet.run_until(Epoch(1), 61)
         f = compute_f(len(NAMES))
         assert f == 3
-        assert await find_verified(subnet, "victor", 1) == set(HOSTERS)
+        assert await find_verified(subnet, "victor", Epoch(1)) == set(HOSTERS)
         for wave in range(0, len(NAMES), f):
             lost = NAMES[wave : wave + f]
             for name in lost:
                 await subnet[name].kill()
                 subnet[name].lose_ledger()
             reader = next(name for name in NAMES if name not in lost)
-            assert await find_verified(subnet, reader, 1) == set(HOSTERS), "while f are away"
+            assert await find_verified(subnet, reader, Epoch(1)) == set(HOSTERS), "while f are away"
             for name in lost:
                 await subnet[name].start()
-            await subnet.run_until(1, 64 + wave)
+            await subnet.run_until(Epoch(1), 64 + wave)
             for name in lost:
-                assert await find_verified(subnet, name, 1) == set(HOSTERS), (
+                assert await find_verified(subnet, name, Epoch(1)) == set(HOSTERS), (
                     "also to those who lost everything"
                 )
-        await subnet.run_until(2, 55)
-        on_chain = await subnet.get_submission(2)
+        await subnet.run_until(Epoch(2), 55)
+        on_chain = await subnet.get_submission(Epoch(2))
         assert on_chain.is_attested
         assert len(on_chain.attested_by) == len(NAMES) - 1
         assert 0 not in on_chain.submission.scores.values(), (
@@ -107,12 +108,13 @@ class Gang:
 
     def back_date(self, record: Record) -> tuple[Receipt, ...]:
         """Their receipts for a record that they say they saw in time."""
-        block = self.cluster.chain.timing.compute_first_block(0) + IN_TIME
+        block = self.cluster.chain.timing.compute_first_block(Epoch(0)) + IN_TIME
         message = compute_receipt_bytes(
-            self.cluster.chain.network_id, compute_record_id(record), 0, block
+            self.cluster.chain.network_id, compute_record_id(record), Epoch(0), BlockNumber(block)
         )
         return tuple(
-            Receipt(them.author, 0, block, them.key.sign(message)) for them in self.members
+            Receipt(them.author, Epoch(0), BlockNumber(block), them.key.sign(message))
+            for them in self.members
         )
 
     def show(self, record: Record, receipts: tuple[Receipt, ...], to: list[ClusterNode]) -> None:
@@ -131,7 +133,7 @@ class Gang:
         for member in self.members:
             honest = member.replica.handle
 
-            async def answer(sender: bytes, message: bytes, honest: object = honest) -> bytes:
+            async def answer(sender: PeerId, message: bytes, honest: object = honest) -> bytes:
                 request = decode_request(message)
                 if isinstance(request, List | Fetch) and request.key == record.key:
                     is_shown = sender in readers
@@ -145,7 +147,7 @@ class Gang:
 
 async def read_rule(reader: ClusterNode) -> RuleReading:
     reading = await reader.read(NOTE, wait_for_all=True)
-    return RuleReading(NOTE, 0, reading.key_rule.context.roster, (reading,))
+    return RuleReading(NOTE, Epoch(0), reading.key_rule.context.roster, (reading,))
 
 
 def judge(records: RecordSet, submitter: RuleReading, attestor: RuleReading) -> object:

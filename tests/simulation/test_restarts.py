@@ -12,6 +12,7 @@ import pytest
 from epochgate.core.receipt import Standing
 from epochgate.core.roster import HOSTER
 from epochgate.core.scoring import TOTAL_PAY
+from epochgate.core.types import Epoch
 from epochgate.core.verdict import Reason
 from epochgate.node.runner import Node
 from epochgate.observe.events import (
@@ -47,16 +48,18 @@ def test_a_node_that_starts_in_mid_epoch_joins_at_the_first_open_duty(
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start("dave", "vito")
-        await subnet.run_until(1, percent)
+        await subnet.run_until(Epoch(1), percent)
         await subnet["dave"].start()
         await subnet["vito"].start()
-        await subnet.run_until(3, 60)
+        await subnet.run_until(Epoch(3), 60)
         hosted = percent < 50
-        assert (subnet["dave"].peer_id in subnet["victor"].get(Scored, 1)[0].openings) is hosted
-        assert subnet["vito"].get(Scored, 1)
-        await assert_complete(subnet, 2)
-        attestors = set((await subnet.get_submission(2)).attested_by) | {
-            (await subnet.get_submission(2)).submitter
+        assert (
+            subnet["dave"].peer_id in subnet["victor"].get(Scored, Epoch(1))[0].openings
+        ) is hosted
+        assert subnet["vito"].get(Scored, Epoch(1))
+        await assert_complete(subnet, Epoch(2))
+        attestors = set((await subnet.get_submission(Epoch(2))).attested_by) | {
+            (await subnet.get_submission(Epoch(2))).submitter
         }
         assert {subnet["dave"].key.author, subnet["vito"].key.author} <= attestors
         for name in ("dave", "vito"):
@@ -102,19 +105,21 @@ def test_a_node_killed_at_any_moment_goes_on_with_its_epoch(
 ) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, percent)
-        elected = await subnet.get_elected(1)
+        await subnet.run_until(Epoch(1), percent)
+        elected = await subnet.get_elected(Epoch(1))
         validators = [subnet[name] for name in VALIDATORS if subnet[name] is not elected]
         victim = {"hoster": subnet["alice"], "elected": elected, "stand-in": validators[0]}[who]
         await victim.kill()
-        await subnet.run_until(1, percent + 0.6)
+        await subnet.run_until(Epoch(1), percent + 0.6)
         await victim.start()
-        await subnet.run_until(2, 50)
-        await assert_complete(subnet, 1)
-        pay = (await subnet.get_submission(2)).submission.scores
+        await subnet.run_until(Epoch(2), 50)
+        await assert_complete(subnet, Epoch(1))
+        pay = (await subnet.get_submission(Epoch(2))).submission.scores
         assert sum(pay.values()) == TOTAL_PAY
         assert 0 not in pay.values(), "whoever came back in time is paid like the others"
-        assert not [fact for fact in victim.get(DutyMissed, 1) if fact.duty in ("submit", "attest")]
+        assert not [
+            fact for fact in victim.get(DutyMissed, Epoch(1)) if fact.duty in ("submit", "attest")
+        ]
         assert all(not sim_node.get(AttestationRefused) for sim_node in subnet.nodes.values())
 
     live(tmp_path, story, is_on_disk=True)
@@ -128,16 +133,16 @@ def test_settlement_rests_on_records_that_have_expired_meanwhile(tmp_path: Path)
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
         for epoch, back_percent in ((2, 60), (3, 30)):
-            await subnet.run_until(epoch, 0.01)
-            absent = await subnet.get_elected(epoch)
+            await subnet.run_until(Epoch(epoch), 0.01)
+            absent = await subnet.get_elected(Epoch(epoch))
             await absent.kill()
-            await subnet.run_until(epoch, back_percent)
+            await subnet.run_until(Epoch(epoch), back_percent)
             await absent.start()
         node_context = subnet["alice"].get_live_node().context
-        assert not (await node_context.store.read_all(COMMIT, 1)).get_proofs(Standing.PROVEN)
-        await subnet.run_until(3, 60)
-        await assert_complete(subnet, 2)
-        assert sum((await subnet.get_submission(3)).submission.scores.values()) == TOTAL_PAY
+        assert not (await node_context.store.read_all(COMMIT, Epoch(1))).get_proofs(Standing.PROVEN)
+        await subnet.run_until(Epoch(3), 60)
+        await assert_complete(subnet, Epoch(2))
+        assert sum((await subnet.get_submission(Epoch(3))).submission.scores.values()) == TOTAL_PAY
 
     live(tmp_path, story, is_on_disk=True)
 
@@ -145,17 +150,17 @@ def test_settlement_rests_on_records_that_have_expired_meanwhile(tmp_path: Path)
 def test_a_node_without_its_ledger_takes_what_is_proven_from_the_others(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 55)
+        await subnet.run_until(Epoch(1), 55)
         await subnet["dave"].kill()
         subnet["dave"].lose_ledger()
         await subnet["dave"].start()
-        await subnet.run_until(1, 57)
+        await subnet.run_until(Epoch(1), 57)
         held = subnet["dave"].get_live_node().context.database.held
         for kind in ("hoster-commit", "hoster-reveal", "validator-reveal", "consensus"):
             key_rule = (
                 subnet["dave"]
                 .get_live_node()
-                .schedule.get_key_rule(INFERENCE_POLICY.get_rule(kind), 1)
+                .schedule.get_key_rule(INFERENCE_POLICY.get_rule(kind), Epoch(1))
             )
             assert any(key == key_rule.key for key, _ in held)
 
@@ -170,24 +175,24 @@ def test_a_node_without_its_ledger_that_starts_before_all_others_asks_them_again
     async def story(subnet: SimSubnet) -> None:
         def count_commitments() -> int:
             node = subnet["dave"].get_live_node()
-            key = node.schedule.get_key_rule(COMMIT, 1).key
+            key = node.schedule.get_key_rule(COMMIT, Epoch(1)).key
             return sum(place[0] == key for place in node.context.database.held)
 
         await subnet.start()
-        await subnet.run_until(1, 65)
+        await subnet.run_until(Epoch(1), 65)
         for sim_node in subnet.nodes.values():
             await sim_node.kill()
         subnet["dave"].lose_ledger()
         await subnet["dave"].start()
-        await subnet.run_until(1, 70)
+        await subnet.run_until(Epoch(1), 70)
         assert count_commitments() == 0, "there is nobody to ask"
         for sim_node in subnet.nodes.values():
             if not sim_node.is_running:
                 await sim_node.start()
-        await subnet.run_until(1, 80)
+        await subnet.run_until(Epoch(1), 80)
         assert count_commitments() == len(HOSTERS)
-        await subnet.run_until(3, 60)
-        await assert_complete(subnet, 2)
+        await subnet.run_until(Epoch(3), 60)
+        await assert_complete(subnet, Epoch(2))
 
     live(tmp_path, story, is_on_disk=True)
 
@@ -199,9 +204,9 @@ def test_a_node_that_runs_becomes_a_replica_of_new_keys_only(tmp_path: Path) -> 
         newcomer = subnet["dave"]
         subnet.chain.deregister(newcomer.key.author)
         await subnet.start()
-        await subnet.run_until(1, 70)
+        await subnet.run_until(Epoch(1), 70)
         subnet.chain.register(newcomer.key.author, HOSTER)
-        await subnet.run_until(2, 61)
+        await subnet.run_until(Epoch(2), 61)
         node = newcomer.get_live_node()
         alices = subnet["alice"].get_live_node()
         for epoch in (0, 1):
@@ -209,17 +214,19 @@ def test_a_node_that_runs_becomes_a_replica_of_new_keys_only(tmp_path: Path) -> 
                 if rule.is_of_an_epoch:
                     places = [
                         key_rule.replica_set.replicas
-                        for key_rule in node.schedule.get_key_rules(rule, epoch)
+                        for key_rule in node.schedule.get_key_rules(rule, Epoch(epoch))
                     ]
                     assert all(newcomer.key.author not in replicas for replicas in places)
-        assert newcomer.key.author in node.schedule.get_key_rule(COMMIT, 2).replica_set.replicas
+        assert (
+            newcomer.key.author in node.schedule.get_key_rule(COMMIT, Epoch(2)).replica_set.replicas
+        )
         for rule in INFERENCE_POLICY.rules:
-            keys = {key_rule.key for key_rule in node.schedule.get_key_rules(rule, 2)}
+            keys = {key_rule.key for key_rule in node.schedule.get_key_rules(rule, Epoch(2))}
             held = {place for place in alices.context.database.held if place[0] in keys}
             assert {place for place in node.context.database.held if place[0] in keys} == held, (
                 rule.kind
             )
-        heartbeats = node.schedule.get_key_rule(INFERENCE_POLICY.get_rule("hoster"), 2).key
+        heartbeats = node.schedule.get_key_rule(INFERENCE_POLICY.get_rule("hoster"), Epoch(2)).key
         beating = {author for key, author in node.context.database.held if key == heartbeats}
         assert beating == {subnet[name].key.author for name in HOSTERS}, (
             "renewed since it became their replica"
@@ -231,15 +238,15 @@ def test_a_node_that_runs_becomes_a_replica_of_new_keys_only(tmp_path: Path) -> 
 def test_a_submitter_killed_as_it_submits_shows_its_set_again(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(2, 0.01)
-        submitter = await subnet.get_elected(2)
-        await subnet.run_until(2, 1.06)
+        await subnet.run_until(Epoch(2), 0.01)
+        submitter = await subnet.get_elected(Epoch(2))
+        await subnet.run_until(Epoch(2), 1.06)
         await submitter.kill()
-        await subnet.run_until(2, 3)
+        await subnet.run_until(Epoch(2), 3)
         await submitter.start()
-        await subnet.run_until(3, 0)
-        await assert_complete(subnet, 1)
-        assert submitter.get(Submitted, 2)[-1].scored_epoch == 1
+        await subnet.run_until(Epoch(3), 0)
+        await assert_complete(subnet, Epoch(1))
+        assert submitter.get(Submitted, Epoch(2))[-1].scored_epoch == 1
 
     live(tmp_path, story, is_on_disk=True)
 
@@ -254,7 +261,7 @@ def test_a_node_starts_while_one_epoch_ends_and_the_next_begins(tmp_path: Path) 
             chain = node.context.chain
             get_elected = chain.get_elected
 
-            async def answer_late(epoch: int) -> bytes | None:
+            async def answer_late(epoch: Epoch) -> bytes | None:
                 await asyncio.sleep(2 * BLOCK_SECONDS)
                 return await get_elected(epoch)
 
@@ -262,10 +269,10 @@ def test_a_node_starts_while_one_epoch_ends_and_the_next_begins(tmp_path: Path) 
 
         subnet.prepare = slow_down  # type: ignore[method-assign]
         await subnet.start("vito")
-        await subnet.run_until(0, 99)
+        await subnet.run_until(Epoch(0), 99)
         await subnet["vito"].start()
-        await subnet.run_until(2, 50)
+        await subnet.run_until(Epoch(2), 50)
         assert subnet["vito"].get(NodeReady)
-        await assert_complete(subnet, 1)
+        await assert_complete(subnet, Epoch(1))
 
     live(tmp_path, story)

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from epochgate.core.commitment import Opening
+from epochgate.core.types import Epoch
 from epochgate.keys import SigningKey
 from epochgate.observe.events import Line, encode_line
 from tests.simulation.subnet import SimSubnet, live
@@ -32,7 +33,7 @@ def write_down(secret: bytes) -> Iterator[str]:
     yield str(list(secret))[1:-1]
 
 
-def find_openings(subnet: SimSubnet, epoch: int) -> Iterator[Opening]:
+def find_openings(subnet: SimSubnet, epoch: Epoch) -> Iterator[Opening]:
     """What every node has committed to in `epoch`."""
     for sim_node in subnet.nodes.values():
         for kind in ("hoster-commit", "validator-commit"):
@@ -54,11 +55,12 @@ def test_an_epoch_shows_no_secret(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
     async def story(subnet: SimSubnet) -> tuple[list[tuple[str, str]], list[bytes]]:
         await subnet.start()
-        await subnet.run_until(0, percent=48)  # hosters have committed, and nobody has opened
-        openings = list(find_openings(subnet, 0))
+        # hosters have committed, and nobody has opened
+        await subnet.run_until(Epoch(0), percent=48)
+        openings = list(find_openings(subnet, Epoch(0)))
         texts = [*find_texts(), *(("Opening", repr(opening)) for opening in openings)]
-        await subnet.run_until(1, percent=55)
-        openings += find_openings(subnet, 0)
+        await subnet.run_until(Epoch(1), percent=55)
+        openings += find_openings(subnet, Epoch(0))
         secrets = [bytes(sim_node.key._key) for sim_node in subnet.nodes.values()]
         secrets += [opening.salt for opening in openings]
         for sim_node in subnet.nodes.values():
@@ -102,7 +104,7 @@ def assert_only_the_owner_reads(folder: Path) -> None:
 def test_files_that_hold_secrets_are_their_owners_alone(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(0, percent=48)
+        await subnet.run_until(Epoch(0), percent=48)
         assert_only_the_owner_reads(tmp_path)
         await subnet.stop()
 

@@ -19,6 +19,7 @@ from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, RuleReading, read_bitmap
 from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Rule
+from epochgate.core.types import BlockNumber, Epoch, Hash32, PeerId, RecordKey
 from epochgate.core.verdict import Reason
 from epochgate.node.attestor import ask_for_set
 from epochgate.node.challenge import get_challenge
@@ -64,8 +65,8 @@ BACK_DATED_PERCENT = 20
 def hide(
     subnet: SimSubnet,
     replica: SimNode,
-    key: bytes,
-    author: bytes,
+    key: RecordKey,
+    author: PeerId,
     from_whom: Callable[[bytes], bool],
 ) -> None:
     """`replica` answers honestly, but shows some readers nothing of `author` under `key`."""
@@ -74,7 +75,7 @@ def hide(
     honest = network.handler
     assert honest is not None
 
-    async def answer(sender: bytes, data: bytes) -> bytes:
+    async def answer(sender: PeerId, data: bytes) -> bytes:
         reply = await honest(sender, data)
         request = decode_request(data)
         if not from_whom(sender) or not isinstance(request, (List, Fetch)) or request.key != key:
@@ -95,14 +96,14 @@ def hide(
     network.handler = answer
 
 
-def back_date(replica: SimNode, record: Record, epoch: int) -> Receipt:
+def back_date(replica: SimNode, record: Record, epoch: Epoch) -> Receipt:
     """A receipt such as only a dishonest replica signs: it says that the record came in time."""
     node_context = replica.get_live_node().context
     block = node_context.chain.timing.compute_first_block(epoch) + BACK_DATED_PERCENT
     message = compute_receipt_bytes(
-        node_context.chain.network_id, compute_record_id(record), epoch, block
+        node_context.chain.network_id, compute_record_id(record), epoch, BlockNumber(block)
     )
-    return Receipt(replica.key.author, epoch, block, replica.key.sign(message))
+    return Receipt(replica.key.author, epoch, BlockNumber(block), replica.key.sign(message))
 
 
 def test_a_late_commitment_that_two_faced_replicas_show_to_half_gets_nowhere(
@@ -114,40 +115,44 @@ def test_a_late_commitment_that_two_faced_replicas_show_to_half_gets_nowhere(
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, LATE_PERCENT)
+        await subnet.run_until(Epoch(1), LATE_PERCENT)
         node_context = subnet["dave"].get_live_node().context
-        stolen = subnet["alice"].get_live_node().context.database.get_own_opening(COMMIT.kind, 1)
+        stolen = (
+            subnet["alice"].get_live_node().context.database.get_own_opening(COMMIT.kind, Epoch(1))
+        )
         assert stolen is not None
-        record = commit(node_context, COMMIT, 1, stolen.challenge_digest, stolen.payload)
+        record = commit(node_context, COMMIT, Epoch(1), stolen.challenge_digest, stolen.payload)
         colluders = [subnet["dave"], subnet["carol"]]
-        receipts = [back_date(replica, record, 1) for replica in colluders]
+        receipts = [back_date(replica, record, Epoch(1)) for replica in colluders]
         believers = {
             subnet["victor"].key.author,
             subnet["alice"].key.author,
             subnet["dave"].key.author,
         }
         for replica in colluders:
-            replica.get_live_node().context.database.keep(record, receipts, 1)
+            replica.get_live_node().context.database.keep(record, receipts, Epoch(1))
             hide(subnet, replica, record.key, record.author, lambda sender: sender not in believers)
         opening = node_context.sign_once(
-            OPEN, 1, OPEN.schema.encode(node_context.database.get_own_opening(COMMIT.kind, 1))
+            OPEN,
+            Epoch(1),
+            OPEN.schema.encode(node_context.database.get_own_opening(COMMIT.kind, Epoch(1))),
         )
         posting = await node_context.store.post(
-            opening, node_context.get_key_rule(OPEN, 1), node_context.get_unix_seconds() + 10
+            opening, node_context.get_key_rule(OPEN, Epoch(1)), node_context.get_unix_seconds() + 10
         )
         assert posting.is_complete
-        seen = await subnet["victor"].get_live_node().context.read_rule(COMMIT, 1)
+        seen = await subnet["victor"].get_live_node().context.read_rule(COMMIT, Epoch(1))
         assert len(seen.readings[0].signers[compute_record_id(record)]) == 2, (
             "victor is among those who are shown it"
         )
-        await subnet.run_until(3, 50)
-        await assert_complete(subnet, 1, without=("dave",))
-        await assert_complete(subnet, 2, without=("dave",))
+        await subnet.run_until(Epoch(3), 50)
+        await assert_complete(subnet, Epoch(1), without=("dave",))
+        await assert_complete(subnet, Epoch(2), without=("dave",))
         for name in ("victor", "vera", "vito"):
-            scored = subnet[name].get(Scored, 1)[0]
+            scored = subnet[name].get(Scored, Epoch(1))[0]
             assert subnet["dave"].peer_id not in scored.commitments
             assert scored.scores[subnet["dave"].peer_id] == 0
-        scores = (await subnet.get_submission(2)).submission.scores
+        scores = (await subnet.get_submission(Epoch(2))).submission.scores
         assert scores[subnet["dave"].key.author] == 0
         for sim_node in subnet.nodes.values():
             assert not sim_node.get(AttestationRefused)
@@ -166,27 +171,27 @@ def test_a_commitment_that_one_honest_replica_saw_in_time_parts_nobody_either(
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 20)
+        await subnet.run_until(Epoch(1), 20)
         node_context = subnet["dave"].get_live_node().context
-        record = commit(node_context, COMMIT, 1, bytes(32), b"anything")
+        record = commit(node_context, COMMIT, Epoch(1), Hash32(bytes(32)), b"anything")
         assert isinstance(
             await node_context.store.ask(subnet["alice"].key.author, Post(record)), Posted
         )
         colluders = [subnet["dave"], subnet["carol"]]
-        receipts = [back_date(replica, record, 1) for replica in colluders]
+        receipts = [back_date(replica, record, Epoch(1)) for replica in colluders]
         believers = {subnet["victor"].key.author, subnet["alice"].key.author}
         for replica in colluders:
-            replica.get_live_node().context.database.keep(record, receipts, 1)
+            replica.get_live_node().context.database.keep(record, receipts, Epoch(1))
             hide(subnet, replica, record.key, record.author, lambda sender: sender not in believers)
-        await subnet.run_until(1, 99)
+        await subnet.run_until(Epoch(1), 99)
         counted = {
-            name: subnet["dave"].peer_id in subnet[name].get(Scored, 1)[0].commitments
+            name: subnet["dave"].peer_id in subnet[name].get(Scored, Epoch(1))[0].commitments
             for name in VALIDATORS
         }
         assert counted == {"victor": True, "vera": False, "vito": False}
-        await subnet.run_until(3, 50)
+        await subnet.run_until(Epoch(3), 50)
         for epoch in (2, 3):
-            on_chain = await subnet.get_submission(epoch)
+            on_chain = await subnet.get_submission(Epoch(epoch))
             everybody = {sim_node.key.author for sim_node in subnet.nodes.values()}
             assert {on_chain.submitter, *on_chain.attested_by} == everybody
         assert not [
@@ -201,12 +206,12 @@ def test_replicas_that_hide_an_honest_record_change_nothing(tmp_path: Path) -> N
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 16)
-        key = subnet["alice"].get_live_node().context.get_key_rule(COMMIT, 1).key
+        await subnet.run_until(Epoch(1), 16)
+        key = subnet["alice"].get_live_node().context.get_key_rule(COMMIT, Epoch(1)).key
         for name in ("carol", "dave"):
             hide(subnet, subnet[name], key, subnet["alice"].key.author, lambda _sender: True)
-        await subnet.run_until(2, 50)
-        await assert_complete(subnet, 1)
+        await subnet.run_until(Epoch(2), 50)
+        await assert_complete(subnet, Epoch(1))
         assert not [
             fact for sim_node in subnet.nodes.values() for fact in sim_node.get(AttestationRefused)
         ]
@@ -214,7 +219,7 @@ def test_replicas_that_hide_an_honest_record_change_nothing(tmp_path: Path) -> N
     live(tmp_path, story)
 
 
-def leave_out(rule_reading: RuleReading, author: bytes) -> RuleReading:
+def leave_out(rule_reading: RuleReading, author: PeerId) -> RuleReading:
     def drop(reading: KeyReading) -> KeyReading:
         proofs = {
             record_id: proof
@@ -231,7 +236,7 @@ def leave_out(rule_reading: RuleReading, author: bytes) -> RuleReading:
     return msgspec.structs.replace(rule_reading, readings=tuple(map(drop, rule_reading.readings)))
 
 
-def cheat(submitter: SimNode, how: str, author: bytes) -> None:
+def cheat(submitter: SimNode, how: str, author: PeerId) -> None:
     """Make the submitter dishonest in this, and in nothing else: all the rest of its submission
     fits together.
     """
@@ -280,22 +285,22 @@ def test_a_submission_whose_set_is_wrong_is_refused_by_all_and_they_say_why(
 ) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(2, 0.01)
-        submitter = await subnet.get_elected(2)
+        await subnet.run_until(Epoch(2), 0.01)
+        submitter = await subnet.get_elected(Epoch(2))
         cheat(
             submitter,
             how,
             next(subnet[n].key.author for n in ("alice", "bob") if subnet[n] is not submitter),
         )
-        await subnet.run_until(2, 50)
-        assert (await subnet.get_submission(2)).attested_by == ()
+        await subnet.run_until(Epoch(2), 50)
+        assert (await subnet.get_submission(Epoch(2))).attested_by == ()
         for sim_node in subnet.nodes.values():
             if sim_node is not submitter:
-                (refusal,) = sim_node.get(AttestationRefused, 2)
+                (refusal,) = sim_node.get(AttestationRefused, Epoch(2))
                 assert any(difference in line for line in refusal.differences), refusal
-        await subnet.run_until(3, 50)
-        if (await subnet.get_elected(3)) is not submitter:
-            await assert_complete(subnet, 2)
+        await subnet.run_until(Epoch(3), 50)
+        if (await subnet.get_elected(Epoch(3))) is not submitter:
+            await assert_complete(subnet, Epoch(2))
 
     live(tmp_path, story)
 
@@ -307,11 +312,13 @@ def test_a_submission_with_a_record_below_f_plus_1_receipts_is_refused_by_all(
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 20)
-        record = commit(subnet["dave"].get_live_node().context, COMMIT, 1, bytes(32), b"anything")
+        await subnet.run_until(Epoch(1), 20)
+        record = commit(
+            subnet["dave"].get_live_node().context, COMMIT, Epoch(1), Hash32(bytes(32)), b"anything"
+        )
         record_id = compute_record_id(record)
-        await subnet.run_until(2, 0.01)
-        submitter = await subnet.get_elected(2)
+        await subnet.run_until(Epoch(2), 0.01)
+        submitter = await subnet.get_elected(Epoch(2))
         node_context = submitter.get_live_node().context
         gather = node_context.gather
 
@@ -321,17 +328,18 @@ def test_a_submission_with_a_record_below_f_plus_1_receipts_is_refused_by_all(
             rule_readings = await gather(pairs, closes)
             reading = rule_readings[0].readings[0]
             reading.proofs[record_id] = Proof(
-                record, tuple(back_date(subnet[name], record, 1) for name in ("carol", "dave"))
+                record,
+                tuple(back_date(subnet[name], record, Epoch(1)) for name in ("carol", "dave")),
             )
             reading.signers[record_id] = frozenset(reading.key_rule.replica_set.replicas)
             return rule_readings
 
         node_context.gather = gather_more  # type: ignore[method-assign]  # dishonest in this
-        await subnet.run_until(2, 50)
-        assert (await subnet.get_submission(2)).attested_by == ()
+        await subnet.run_until(Epoch(2), 50)
+        assert (await subnet.get_submission(Epoch(2))).attested_by == ()
         for sim_node in subnet.nodes.values():
             if sim_node is not submitter:
-                (refusal,) = sim_node.get(AttestationRefused, 2)
+                (refusal,) = sim_node.get(AttestationRefused, Epoch(2))
                 name = subnet["dave"].key.author.hex()
                 assert refusal.differences == [
                     f"hoster-commit of epoch 1: {name} is included, but its record is not proven"
@@ -347,9 +355,9 @@ def test_an_author_of_two_proven_commitments_is_left_out_by_all_with_both_as_evi
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 20)
+        await subnet.run_until(Epoch(1), 20)
         node_context = subnet["dave"].get_live_node().context
-        key_rule = node_context.get_key_rule(COMMIT, 1)
+        key_rule = node_context.get_key_rule(COMMIT, Epoch(1))
         for payload, replicas in (
             (b"A" * 32, key_rule.replica_set.replicas[:3]),
             (b"B" * 32, key_rule.replica_set.replicas[3:]),
@@ -362,15 +370,15 @@ def test_an_author_of_two_proven_commitments_is_left_out_by_all_with_both_as_evi
             )
             for replica in replicas:
                 assert isinstance(await node_context.store.ask(replica, Post(record)), Posted)
-        await subnet.run_until(2, 50)
-        await assert_complete(subnet, 1, without=("dave",))
-        on_chain = await subnet.get_submission(2)
+        await subnet.run_until(Epoch(2), 50)
+        await assert_complete(subnet, Epoch(1), without=("dave",))
+        on_chain = await subnet.get_submission(Epoch(2))
         assert subnet["dave"].key.author not in read_bitmap(
             key_rule.context.roster, on_chain.submission.bitmaps[0]
         )
         assert subnet["dave"].key.author in {*on_chain.attested_by, on_chain.submitter}
         shown = await ask_for_set(
-            subnet["alice"].get_live_node().context, on_chain.submitter, 2, ()
+            subnet["alice"].get_live_node().context, on_chain.submitter, Epoch(2), ()
         )
         assert [{first.author, second.author} for first, second in shown.evidence] == [
             {subnet["dave"].key.author}
@@ -382,22 +390,22 @@ def test_an_author_of_two_proven_commitments_is_left_out_by_all_with_both_as_evi
 def test_a_chain_that_refuses_costs_a_duty_and_not_the_node(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 80)
+        await subnet.run_until(Epoch(1), 80)
 
-        async def refuse(_epoch: int) -> None:
+        async def refuse(_epoch: Epoch) -> None:
             raise ChainRefused("no room in the block: try again")
 
         chain = subnet["alice"].get_live_node().context.chain
         # type: ignore[method-assign]  # a chain that fails
         honest = chain.attest
         chain.attest = refuse
-        await subnet.run_until(2, 50)
-        (failed,) = [fact.why for fact in subnet["alice"].get(DutyMissed, 2)]
+        await subnet.run_until(Epoch(2), 50)
+        (failed,) = [fact.why for fact in subnet["alice"].get(DutyMissed, Epoch(2))]
         assert failed == "the chain refused: no room in the block: try again"
         chain.attest = honest  # type: ignore[method-assign]  # and is well again
-        await subnet.run_until(3, 50)
-        await assert_complete(subnet, 2)
-        assert subnet["alice"].get(Attested, 3)
+        await subnet.run_until(Epoch(3), 50)
+        await assert_complete(subnet, Epoch(2))
+        assert subnet["alice"].get(Attested, Epoch(3))
 
     live(tmp_path, story)
 
@@ -409,7 +417,7 @@ def test_no_record_waits_for_the_chain(tmp_path: Path) -> None:
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 14)
+        await subnet.run_until(Epoch(1), 14)
         answers = asyncio.Event()
 
         def hold_back(ask: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -423,14 +431,16 @@ def test_no_record_waits_for_the_chain(tmp_path: Path) -> None:
             chain = sim_node.get_live_node().context.chain
             for name in ("get_roster", "get_elected", "get_submission", "submit", "attest"):
                 setattr(chain, name, hold_back(getattr(chain, name)))
-        await subnet.run_until(1, 94)
-        stored = [fact for sim_node in subnet.nodes.values() for fact in sim_node.get(Stored, 1)]
+        await subnet.run_until(Epoch(1), 94)
+        stored = [
+            fact for sim_node in subnet.nodes.values() for fact in sim_node.get(Stored, Epoch(1))
+        ]
         kinds = {COMMIT.kind, OPEN.kind, "validator-reveal", "validator-commit", "consensus"}
         assert {fact.rule for fact in stored} == kinds
         assert all(fact.receipts == fact.k for fact in stored)
         answers.set()
-        await subnet.run_until(2, 60)
-        await assert_complete(subnet, 1)
+        await subnet.run_until(Epoch(2), 60)
+        await assert_complete(subnet, Epoch(1))
 
     live(tmp_path, story)
 
@@ -447,28 +457,30 @@ def test_who_takes_over_an_identity_between_commitment_and_opening_has_nothing_t
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 30)
+        await subnet.run_until(Epoch(1), 30)
         await subnet["dave"].kill()
         subnet["dave"].lose_ledger()
         await subnet["dave"].start()
-        await subnet.run_until(1, 53)
+        await subnet.run_until(Epoch(1), 53)
         node_context = subnet["dave"].get_live_node().context
-        challenge, digest = await get_challenge(node_context, 1)
+        challenge, digest = await get_challenge(node_context, Epoch(1))
         output = OPEN.schema.payload.encode(HonestModel().infer(challenge))  # type: ignore[attr-defined]  # an OpeningOf
         opening = node_context.sign_once(
-            OPEN, 1, OPEN.schema.encode(Opening(bytes(32), digest, output))
+            OPEN, Epoch(1), OPEN.schema.encode(Opening(bytes(32), digest, output))
         )
         assert (
             await node_context.store.post(
-                opening, node_context.get_key_rule(OPEN, 1), node_context.get_unix_seconds() + 10
+                opening,
+                node_context.get_key_rule(OPEN, Epoch(1)),
+                node_context.get_unix_seconds() + 10,
             )
         ).is_complete
-        await subnet.run_until(2, 50)
+        await subnet.run_until(Epoch(2), 50)
         for name in VALIDATORS:
-            scored = subnet[name].get(Scored, 1)[0]
+            scored = subnet[name].get(Scored, Epoch(1))[0]
             assert subnet["dave"].peer_id in scored.commitments
             assert (subnet["dave"].peer_id in scored.openings) is not is_checked
-        paid = (await subnet.get_submission(2)).submission.scores[subnet["dave"].key.author]
+        paid = (await subnet.get_submission(Epoch(2))).submission.scores[subnet["dave"].key.author]
         assert (paid == 0) is is_checked
 
     live(tmp_path, story, is_on_disk=True)
@@ -484,15 +496,15 @@ def test_who_joins_counts_from_the_snapshot_on_and_stores_nothing_before(
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, percent)
+        await subnet.run_until(Epoch(1), percent)
         erin = subnet.nodes["erin"] = SimNode(subnet, "erin", HonestModel())
         subnet.chain.register(erin.key.author, HOSTER)
         await erin.start()
         first = 2 if percent < 94 else 3
-        await subnet.run_until(first - 1, 99.5)
+        await subnet.run_until(Epoch(first - 1), 99.5)
         node_context = erin.get_live_node().context
         payload = bytes(32)
-        key_rule = node_context.get_key_rule(COMMIT, first - 1)
+        key_rule = node_context.get_key_rule(COMMIT, Epoch(first - 1))
         record = node_context.key.sign_record(
             node_context.chain.network_id,
             key_rule.key,
@@ -507,13 +519,13 @@ def test_who_joins_counts_from_the_snapshot_on_and_stores_nothing_before(
             Reason.LATE,
         }
         assert not posting.receipts
-        await subnet.run_until(first + 2, 50)
+        await subnet.run_until(Epoch(first + 2), 50)
         for epoch in range(1, first + 2):
-            await assert_complete(subnet, epoch, without=("erin",))
-            scored = subnet["victor"].get(Scored, epoch)[0]
+            await assert_complete(subnet, Epoch(epoch), without=("erin",))
+            scored = subnet["victor"].get(Scored, Epoch(epoch))[0]
             assert (erin.peer_id in scored.scores) is (epoch >= first)
             assert (erin.peer_id in scored.openings) is (epoch >= first)
-            on_chain = await subnet.get_submission(epoch + 1)
+            on_chain = await subnet.get_submission(Epoch(epoch + 1))
             took_part = {on_chain.submitter, *on_chain.attested_by}
             assert (erin.key.author in took_part) is (epoch + 1 >= first)
         assert not erin.get(AttestationRefused)
@@ -528,12 +540,12 @@ def test_who_leaves_keeps_its_epoch_and_is_shut_out_after_the_snapshot(
 ) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, percent)
+        await subnet.run_until(Epoch(1), percent)
         subnet.chain.deregister(subnet["dave"].key.author)
         last = 1 if percent < 94 else 2
-        await subnet.run_until(last + 1, 30)
+        await subnet.run_until(Epoch(last + 1), 30)
         node_context = subnet["dave"].get_live_node().context
-        key_rule = node_context.get_key_rule(COMMIT, last + 1)
+        key_rule = node_context.get_key_rule(COMMIT, Epoch(last + 1))
         expires = node_context.get_unix_seconds() + 900
         record = node_context.key.sign_record(
             node_context.chain.network_id, key_rule.key, bytes(32), expires
@@ -543,10 +555,10 @@ def test_who_leaves_keeps_its_epoch_and_is_shut_out_after_the_snapshot(
         )
         assert not posting.receipts
         assert {denied.reason for denied in posting.refusals.values()} == {Reason.NOT_ON_ROSTER}
-        await subnet.run_until(last + 3, 50)
+        await subnet.run_until(Epoch(last + 3), 50)
         for epoch in range(1, last + 3):
-            await assert_complete(subnet, epoch, without=("dave",))
-            scored = subnet["victor"].get(Scored, epoch)[0]
+            await assert_complete(subnet, Epoch(epoch), without=("dave",))
+            scored = subnet["victor"].get(Scored, Epoch(epoch))[0]
             assert (subnet["dave"].peer_id in scored.scores) is (epoch <= last)
             assert (subnet["dave"].peer_id in scored.openings) is (epoch <= last)
         assert not [
@@ -565,28 +577,30 @@ def test_a_newcomer_that_cannot_tell_which_of_two_proven_values_was_attested_abs
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 20)
+        await subnet.run_until(Epoch(1), 20)
         node_context = subnet["dave"].get_live_node().context
-        first = commit(node_context, COMMIT, 1, bytes(32), b"anything")
+        first = commit(node_context, COMMIT, Epoch(1), Hash32(bytes(32)), b"anything")
         posting = await node_context.store.post(
-            first, node_context.get_key_rule(COMMIT, 1), node_context.get_unix_seconds() + 60
+            first, node_context.get_key_rule(COMMIT, Epoch(1)), node_context.get_unix_seconds() + 60
         )
         assert posting.is_complete
         second = node_context.key.sign_record(
             node_context.chain.network_id, first.key, b"B" * 32, first.expiration_time
         )
-        receipts = tuple(back_date(subnet[name], second, 1) for name in ("bob", "carol", "dave"))
-        await subnet.run_until(3, 0.01)
-        elected = await subnet.get_elected(3)
+        receipts = tuple(
+            back_date(subnet[name], second, Epoch(1)) for name in ("bob", "carol", "dave")
+        )
+        await subnet.run_until(Epoch(3), 0.01)
+        elected = await subnet.get_elected(Epoch(3))
         alice = next(subnet[name] for name in ("alice", "bob") if subnet[name] is not elected)
         await alice.kill()
         alice.lose_ledger()
         await alice.start()
-        alice.get_live_node().context.database.keep_proofs(1, [Proof(second, receipts)])
-        await subnet.run_until(3, 50)
-        (abstained,) = alice.get(Abstained, 3)
+        alice.get_live_node().context.database.keep_proofs(Epoch(1), [Proof(second, receipts)])
+        await subnet.run_until(Epoch(3), 50)
+        (abstained,) = alice.get(Abstained, Epoch(3))
         assert "two values of it are proven" in abstained.why
-        on_chain = await subnet.get_submission(3)
+        on_chain = await subnet.get_submission(Epoch(3))
         others = {
             sim_node.key.author for sim_node in subnet.nodes.values() if sim_node is not alice
         }
@@ -604,25 +618,27 @@ def test_a_hoster_whose_ledger_was_lost_keeps_to_the_commitment_that_is_there(
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 30)
+        await subnet.run_until(Epoch(1), 30)
         await subnet["dave"].kill()
         subnet["dave"].lose_ledger()
         await subnet["dave"].start()
-        await subnet.run_until(3, 50)
+        await subnet.run_until(Epoch(3), 50)
         (trouble,) = subnet["dave"].get(NodeWarning)
         assert "hoster-commit of epoch 1" in trouble.what
         (failed,) = [
-            fact.why for fact in subnet["dave"].get(DutyMissed, 1) if fact.duty == "open-output"
+            fact.why
+            for fact in subnet["dave"].get(DutyMissed, Epoch(1))
+            if fact.duty == "open-output"
         ]
         assert "ledger knows nothing" in failed
-        key = subnet["alice"].get_live_node().context.schedule.get_key_rule(COMMIT, 1).key
+        key = subnet["alice"].get_live_node().context.schedule.get_key_rule(COMMIT, Epoch(1)).key
         for sim_node in subnet.nodes.values():
             assert not sim_node.get_live_node().context.database.has_evidence(
                 key, subnet["dave"].key.author
             )
             assert not sim_node.get(AttestationRefused)
-        await assert_complete(subnet, 1, without=("dave",))
-        await assert_complete(subnet, 2)
+        await assert_complete(subnet, Epoch(1), without=("dave",))
+        await assert_complete(subnet, Epoch(2))
 
     live(tmp_path, story, is_on_disk=True)
 
@@ -633,14 +649,14 @@ def test_a_submitter_killed_before_or_after_it_submits_goes_on(
 ) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(2, 0.01)
-        submitter = await subnet.get_elected(2)
-        await subnet.run_until(2, percent)
+        await subnet.run_until(Epoch(2), 0.01)
+        submitter = await subnet.get_elected(Epoch(2))
+        await subnet.run_until(Epoch(2), percent)
         await submitter.kill()
-        await subnet.run_until(2, 10)
+        await subnet.run_until(Epoch(2), 10)
         await submitter.start()
-        await subnet.run_until(2, 60)
-        await assert_complete(subnet, 1)
+        await subnet.run_until(Epoch(2), 60)
+        await assert_complete(subnet, Epoch(1))
         assert not [
             fact for sim_node in subnet.nodes.values() for fact in sim_node.get(AttestationRefused)
         ]

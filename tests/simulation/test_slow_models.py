@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from epochgate.core.receipt import Standing
+from epochgate.core.types import Epoch
 from epochgate.observe.events import Attested, DutyMissed, NodeWarning, Scored
 from epochgate.schemas import Heartbeat
 from epochgate.store.client import get_latest
@@ -29,10 +30,12 @@ class SlowModel(HonestModel):
 async def read_throughputs(subnet: SimSubnet) -> dict[str, float]:
     """What hosters say of themselves, by name."""
     node_context = subnet["victor"].get_live_node().context
-    rule_reading = await node_context.store.read_all(node_context.policy.get_rule("hoster"), 0)
+    rule_reading = await node_context.store.read_all(
+        node_context.policy.get_rule("hoster"), Epoch(0)
+    )
     latest = get_latest(rule_reading.readings, node_context.chain_clock.get_evaluation_context())
     names = {subnet[name].key.author: name for name in HOSTERS}
-    key_rule = node_context.schedule.get_key_rule(node_context.policy.get_rule("hoster"), 0)
+    key_rule = node_context.schedule.get_key_rule(node_context.policy.get_rule("hoster"), Epoch(0))
     said: dict[str, float] = {}
     for author, proof in latest.items():
         beat = key_rule.decode(proof.record.payload)
@@ -44,16 +47,16 @@ async def read_throughputs(subnet: SimSubnet) -> dict[str, float]:
 def test_a_model_that_fits_the_window_counts_and_its_pace_is_known(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(0, 99)
+        await subnet.run_until(Epoch(0), 99)
         assert await read_throughputs(subnet) == {
             "alice": 0.0,
             "bob": 0.0,
             "carol": 0.0,
             "dave": pytest.approx(1 / 190),
         }
-        await subnet.run_until(2, 30)
-        await assert_complete(subnet, 0)
-        await assert_complete(subnet, 1)
+        await subnet.run_until(Epoch(2), 30)
+        await assert_complete(subnet, Epoch(0))
+        await assert_complete(subnet, Epoch(1))
         assert not subnet["dave"].get(DutyMissed)
 
     live(tmp_path, story, models={"dave": SlowModel(190.0)})
@@ -64,25 +67,25 @@ def test_a_model_that_is_too_slow_is_told_with_the_time_it_had(tmp_path: Path) -
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 1)
+        await subnet.run_until(Epoch(1), 1)
         model.virtual_seconds = 200.0
-        await subnet.run_until(2, 50)
-        await assert_complete(subnet, 0)
-        await assert_complete(subnet, 1, without=("dave",))
-        failed = {fact.duty: fact.why for fact in subnet["dave"].get(DutyMissed, 1)}
+        await subnet.run_until(Epoch(2), 50)
+        await assert_complete(subnet, Epoch(0))
+        await assert_complete(subnet, Epoch(1), without=("dave",))
+        failed = {fact.duty: fact.why for fact in subnet["dave"].get(DutyMissed, Epoch(1))}
         assert (
             failed["commit-output"]
             == f"the model had not answered after the {HAD_SECONDS} s it had; it usually needs 60"
             " s: serve a smaller model, or this one on a faster machine"
         )
         assert set(failed) == {"commit-output", "open-output"}, "what it does for others goes on"
-        assert subnet["dave"].get(Attested, 2)
-        assert subnet["dave"].peer_id not in subnet["victor"].get(Scored, 1)[0].commitments
+        assert subnet["dave"].get(Attested, Epoch(2))
+        assert subnet["dave"].peer_id not in subnet["victor"].get(Scored, Epoch(1))[0].commitments
         assert (await read_throughputs(subnet))["dave"] == 0.0
         assert not subnet["dave"].get(NodeWarning), "it ended long before it was asked again"
         model.virtual_seconds = 60.0
-        await subnet.run_until(4, 30)
-        await assert_complete(subnet, 3)
+        await subnet.run_until(Epoch(4), 30)
+        await assert_complete(subnet, Epoch(3))
 
     live(tmp_path, story, models={"dave": model})
 
@@ -90,7 +93,7 @@ def test_a_model_that_is_too_slow_is_told_with_the_time_it_had(tmp_path: Path) -
 def test_a_model_that_hangs_is_told_when_it_is_asked_again(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(2, 51)
+        await subnet.run_until(Epoch(2), 51)
         first, second = [
             fact.why for fact in subnet["dave"].get(DutyMissed) if fact.duty == "commit-output"
         ][:2]
@@ -112,7 +115,7 @@ def test_a_model_that_hangs_is_told_when_it_is_asked_again(tmp_path: Path) -> No
         ]
         node_context = subnet["victor"].get_live_node().context
         rule_reading = await node_context.store.read_all(
-            node_context.policy.get_rule("hoster-commit"), 2
+            node_context.policy.get_rule("hoster-commit"), Epoch(2)
         )
         assert sorted(rule_reading.get_proofs(Standing.PROVEN)) == sorted(
             subnet[name].key.author for name in ("alice", "bob", "carol")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from epochgate.chain.local import LocalChain
 from epochgate.core.epoch import Head
+from epochgate.core.types import Epoch
 from epochgate.core.verdict import Reason
 from epochgate.node.attestor import attest
 from epochgate.node.context import NodeContext
@@ -84,7 +85,7 @@ class SlowChain:
         return Head(self._read_head().block, self._clock.get_unix_seconds())
 
 
-def count_stale(sim_node: SimNode, epoch: int) -> int:
+def count_stale(sim_node: SimNode, epoch: Epoch) -> int:
     return sum(
         fact.denied.get(Reason.CHAIN_STALE.value, 0) for fact in sim_node.get(Verdicts, epoch)
     )
@@ -100,16 +101,16 @@ def test_while_the_chain_stands_still_nothing_is_stored_and_then_all_goes_on(
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
         lines = [Line(sim_node) for sim_node in subnet.nodes.values()]
-        await subnet.run_until(1, 45)
+        await subnet.run_until(Epoch(1), 45)
         for line in lines:
             line.stop()
-        await subnet.run_until(1, 45 + 75)
+        await subnet.run_until(Epoch(1), 45 + 75)
         for line in lines:
             line.go_on(lost_blocks=75)
-        await subnet.run_until(4, 75 + 50)
+        await subnet.run_until(Epoch(4), 75 + 50)
         last_block = SLOT + BLOCKS_PER_EPOCH + 45 + 3
         for name, sim_node in subnet.nodes.items():
-            assert [count_stale(sim_node, epoch) > 0 for epoch in range(4)] == [
+            assert [count_stale(sim_node, Epoch(epoch)) > 0 for epoch in range(4)] == [
                 False,
                 True,
                 False,
@@ -132,7 +133,7 @@ def test_while_the_chain_stands_still_nothing_is_stored_and_then_all_goes_on(
             assert not sim_node.get(AttestationRefused)
             assert not sim_node.get(Abstained)
         for epoch in (2, 3):
-            await assert_complete(subnet, epoch)
+            await assert_complete(subnet, Epoch(epoch))
 
     live(tmp_path, story)
 
@@ -145,22 +146,22 @@ def test_a_node_whose_line_is_gone_stores_nothing_and_others_store_what_it_sends
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
         cut_off = {name: Line(subnet[name]) for name in ("alice", "victor")}
-        await subnet.run_until(1, 20)
+        await subnet.run_until(Epoch(1), 20)
         for line in cut_off.values():
             line.stop()
-        await subnet.run_until(1, 95)
+        await subnet.run_until(Epoch(1), 95)
         for line in cut_off.values():
             line.go_on()
-        await subnet.run_until(3, 50)
+        await subnet.run_until(Epoch(3), 50)
         for name, sim_node in subnet.nodes.items():
-            assert [count_stale(sim_node, epoch) > 0 for epoch in range(3)] == [
+            assert [count_stale(sim_node, Epoch(epoch)) > 0 for epoch in range(3)] == [
                 False,
                 name in cut_off,
                 False,
             ]
             assert not sim_node.get(DutyMissed)
         for epoch in (1, 2):
-            await assert_complete(subnet, epoch)
+            await assert_complete(subnet, Epoch(epoch))
 
     live(tmp_path, story)
 
@@ -176,14 +177,14 @@ def test_where_blocks_come_slowly_a_duty_has_all_the_blocks_of_its_window(tmp_pa
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 0.5)
-        elected = await subnet.get_elected(1)
+        await subnet.run_until(Epoch(1), 0.5)
+        elected = await subnet.get_elected(Epoch(1))
         late = next(subnet[name] for name in HOSTERS if name != elected.name)
         late.get_live_node().handlers[ATTEST] = attest_late
         for sim_node in subnet.nodes.values():
             SlowChain(sim_node)
-        await subnet.run_until(1, 90)
-        assert late.get(Attested, 1)
+        await subnet.run_until(Epoch(1), 90)
+        assert late.get(Attested, Epoch(1))
         assert not late.get(DutyMissed)
 
     live(tmp_path, story)

@@ -12,6 +12,7 @@ import pytest
 from epochgate.chain.local import LocalChain
 from epochgate.core.epoch import Head
 from epochgate.core.record import Record
+from epochgate.core.types import BlockNumber, Epoch
 from epochgate.core.verdict import Reason
 from epochgate.engine.virtual_time import VirtualClock, run_virtually
 from epochgate.observe.events import EpochBegan, Verdicts
@@ -35,9 +36,9 @@ def test_clocks_five_seconds_apart_cost_nobody_anything(tmp_path: Path) -> None:
     async def story(_rng: random.Random) -> None:
         subnet = WorldOfTwoClocks(tmp_path)
         await subnet.start()
-        await subnet.run_until(3, 60)
+        await subnet.run_until(Epoch(3), 60)
         for epoch in range(3):
-            await assert_complete(subnet, epoch)
+            await assert_complete(subnet, Epoch(epoch))
         await subnet.stop()
         denied = {
             reason
@@ -62,18 +63,18 @@ def test_a_boundary_that_is_reorganised_is_crossed_twice_and_counted_once(
 
     def get_best_head(chain: LocalChain) -> Head:
         head = get_head(chain)
-        return Head(head.block - lost_blocks, head.seen_seconds)
+        return Head(BlockNumber(head.block - lost_blocks), head.seen_seconds)
 
     monkeypatch.setattr(LocalChain, "get_head", get_best_head)
 
     async def story(subnet: SimSubnet) -> None:
         nonlocal lost_blocks
         await subnet.start("vito")
-        await subnet.run_until(1, 3.5)
+        await subnet.run_until(Epoch(1), 3.5)
         node = subnet["alice"].get_live_node()
         line = subnet.hub.join(key_of("vito").author)
 
-        def write(name: str, kind: str, epoch: int) -> Record:
+        def write(name: str, kind: str, epoch: Epoch) -> Record:
             key_rule = node.schedule.get_key_rule(INFERENCE_POLICY.get_rule(kind), epoch)
             expires = subnet.clock.get_unix_seconds() + key_rule.longest_seconds - 12
             return key_of(name).sign_record(
@@ -85,12 +86,12 @@ def test_a_boundary_that_is_reorganised_is_crossed_twice_and_counted_once(
                 await line.request(subnet["alice"].key.author, encode(Post(record)), 1.0)
             )
 
-        in_time = write("vito", "validator-commit", 0)
+        in_time = write("vito", "validator-commit", Epoch(0))
         refused = await send(in_time)
         assert isinstance(refused, Refused)
         assert refused.reason == Reason.LATE.value
         contexts = {
-            name: it.get_live_node().schedule.get_context(1)
+            name: it.get_live_node().schedule.get_context(Epoch(1))
             for name, it in subnet.nodes.items()
             if it.is_running
         }
@@ -101,16 +102,16 @@ def test_a_boundary_that_is_reorganised_is_crossed_twice_and_counted_once(
             0,
             0,
         )
-        refused = await send(write("vito", "validator-commit", 1))
+        refused = await send(write("vito", "validator-commit", Epoch(1)))
         assert isinstance(refused, Refused)
         assert (refused.reason, refused.wait_blocks) == (Reason.EARLY.value, 62)
-        await subnet.run_until(1, 6.5)
+        await subnet.run_until(Epoch(1), 6.5)
         lost_blocks = 0
-        await subnet.run_until(2, 60)
+        await subnet.run_until(Epoch(2), 60)
         for epoch in range(2):
-            await assert_complete(subnet, epoch, without=("vito",))
+            await assert_complete(subnet, Epoch(epoch), without=("vito",))
         for name, context in contexts.items():
-            assert subnet[name].get_live_node().schedule.get_context(1) is context
-            assert len(subnet[name].get(EpochBegan, 1)) == 1
+            assert subnet[name].get_live_node().schedule.get_context(Epoch(1)) is context
+            assert len(subnet[name].get(EpochBegan, Epoch(1))) == 1
 
     live(tmp_path, story, seed=1)

@@ -15,6 +15,7 @@ import pytest
 
 from epochgate.cli import run_command
 from epochgate.core.policy import Policy, Scoring
+from epochgate.core.types import Epoch
 from epochgate.core.verdict import Reason
 from epochgate.keys import format_peer_id
 from epochgate.observe.events import Scored, Submitted, Verdicts
@@ -36,7 +37,7 @@ def replay(
 
 async def live_two_epochs(subnet: SimSubnet) -> None:
     await subnet.start()
-    await subnet.run_until(2, 60)
+    await subnet.run_until(Epoch(2), 60)
     await subnet.stop()
 
 
@@ -73,9 +74,9 @@ def test_every_honest_nodes_transcript_agrees_and_all_give_the_same(tmp_path: Pa
         scored = dict(replays[name][1].scored.outcome.scores)  # type: ignore[union-attr]
         assert {format_peer_id(author): score for author, score in scored.items()} == subnet[
             name
-        ].get(Scored, 1)[0].scores
+        ].get(Scored, Epoch(1))[0].scores
     (submitted,) = [
-        fact for sim_node in subnet.nodes.values() for fact in sim_node.get(Submitted, 2)
+        fact for sim_node in subnet.nodes.values() for fact in sim_node.get(Submitted, Epoch(2))
     ]
     for them in replays.values():
         assert them[2].decision is not None
@@ -218,13 +219,13 @@ def test_a_changed_line_is_found_and_named(folder: Path, tmp_path: Path, what: s
 def test_a_node_killed_in_mid_epoch_goes_on_with_its_transcript(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 55)
+        await subnet.run_until(Epoch(1), 55)
         await subnet["victor"].kill()
         path = subnet["victor"].transcript / "epoch-000001.jsonl"
         with path.open("ab") as file:
             file.write(b'{"line":"posted","block":')
         await subnet["victor"].start()
-        await subnet.run_until(2, 60)
+        await subnet.run_until(Epoch(2), 60)
         await subnet.stop()
 
     live(tmp_path, story, is_on_disk=True, is_recorded=True)
@@ -236,10 +237,10 @@ def test_a_node_killed_in_mid_epoch_goes_on_with_its_transcript(tmp_path: Path) 
 def test_refusals_are_written_with_their_reasons_and_replayed(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 30)
+        await subnet.run_until(Epoch(1), 30)
         node_context = subnet["dave"].get_live_node().context
         rule = INFERENCE_POLICY.get_rule("hoster-reveal")
-        key_rule = node_context.get_key_rule(rule, 1)
+        key_rule = node_context.get_key_rule(rule, Epoch(1))
         for expires_in in (500.0, float("inf"), -1.0):
             record = node_context.key.sign_record(
                 subnet.chain.network_id,
@@ -250,7 +251,7 @@ def test_refusals_are_written_with_their_reasons_and_replayed(tmp_path: Path) ->
             await node_context.store.post(
                 record, key_rule, node_context.get_unix_seconds() + BLOCK_SECONDS
             )
-        await subnet.run_until(1, 60)
+        await subnet.run_until(Epoch(1), 60)
         await subnet.stop()
 
     live(tmp_path, story, is_recorded=True)
@@ -312,12 +313,14 @@ def test_a_folder_without_a_transcript_is_told(
 def test_nothing_secret_is_written_before_it_is_opened(tmp_path: Path) -> None:
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(1, 45)
+        await subnet.run_until(Epoch(1), 45)
         for name, kind in (("alice", "hoster-commit"), ("victor", "validator-commit")):
             epoch = 1
             if name == "victor":
-                await subnet.run_until(1, 80)
-            opening = subnet[name].get_live_node().context.database.get_own_opening(kind, epoch)
+                await subnet.run_until(Epoch(1), 80)
+            opening = (
+                subnet[name].get_live_node().context.database.get_own_opening(kind, Epoch(epoch))
+            )
             assert opening is not None
             seen = b"".join(path.read_bytes() for path in subnet[name].transcript.iterdir())
             decoded = [
@@ -329,15 +332,15 @@ def test_nothing_secret_is_written_before_it_is_opened(tmp_path: Path) -> None:
             assert all(
                 len(opening.payload) < 100 or opening.payload not in data for data in decoded
             )
-            assert any(commitment_of(subnet, name, kind, epoch) in data for data in decoded), (
-                "what is public is there"
-            )
+            assert any(
+                commitment_of(subnet, name, kind, Epoch(epoch)) in data for data in decoded
+            ), "what is public is there"
         await subnet.stop()
 
     live(tmp_path, story, is_recorded=True)
 
 
-def commitment_of(subnet: SimSubnet, name: str, kind: str, epoch: int) -> bytes:
+def commitment_of(subnet: SimSubnet, name: str, kind: str, epoch: Epoch) -> bytes:
     record = subnet[name].get_live_node().context.database.get_own_record(kind, epoch)
     assert record is not None
     return record.payload

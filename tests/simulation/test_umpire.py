@@ -26,6 +26,7 @@ from epochgate.core.record_set import RuleReading
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Rule
 from epochgate.core.settlement import HosterOutcome
+from epochgate.core.types import Epoch, NetworkId, PeerId
 from epochgate.core.verdict import Denied, Reason
 from epochgate.engine import memory
 from epochgate.engine.memory import Links
@@ -82,7 +83,7 @@ def admit_everything(patch: Patch) -> None:
     """Whatever a replica refuses by its policy it takes all the same."""
     post = Replica._post
 
-    def take(self: Replica, sender: bytes, record: Record, now: EvaluationContext) -> object:
+    def take(self: Replica, sender: PeerId, record: Record, now: EvaluationContext) -> object:
         answer = post(self, sender, record, now)
         key_rule = self.judge.find_key_rule(record.key, now)
         return (
@@ -97,7 +98,7 @@ def admit_everything(patch: Patch) -> None:
 def commit_anew(patch: Patch) -> None:
     """A node that lost its ledger does not ask what it said before, and says something else."""
 
-    async def say_nothing_was_said(_station: NodeContext, _rule: Rule, _epoch: int) -> None:
+    async def say_nothing_was_said(_station: NodeContext, _rule: Rule, _epoch: Epoch) -> None:
         return None
 
     patch.setattr(NodeContext, "find_own_record", say_nothing_was_said)
@@ -145,7 +146,7 @@ def elect_all(patch: Patch) -> None:
     compute = scheduler.compute_duties
 
     def compute_as_elected(
-        policy: Any, timing: Any, epoch: int, roles: int, **options: Any
+        policy: Any, timing: Any, epoch: Epoch, roles: int, **options: Any
     ) -> object:
         return compute(policy, timing, epoch, roles, **options | {"is_elected": roles == VALIDATOR})
 
@@ -156,7 +157,7 @@ def do_all_duties(patch: Patch) -> None:
     """Hosters do validators' work as well."""
     compute = scheduler.compute_duties
 
-    def compute_all(policy: Any, timing: Any, epoch: int, _roles: int, **options: Any) -> object:
+    def compute_all(policy: Any, timing: Any, epoch: Epoch, _roles: int, **options: Any) -> object:
         return compute(policy, timing, epoch, HOSTER | VALIDATOR, **options)
 
     patch.setattr(scheduler, "compute_duties", compute_all)
@@ -181,7 +182,7 @@ def post_for_others(patch: Patch) -> None:
     sender = key_of(HOSTERS[0]).author
 
     async def answer_another(handler: Any, who: bytes, message: bytes, most: int) -> bytes:
-        return await answer(handler, who if is_read(message) else sender, message, most)
+        return await answer(handler, PeerId(who if is_read(message) else sender), message, most)
 
     patch.setattr(memory, "get_answer", answer_another)
 
@@ -254,7 +255,7 @@ def test_another_receipt_for_the_same_record(monkeypatch: Patch) -> None:
     post = Replica._post
     seen = set[tuple[bytes, bytes]]()
 
-    def sign_again(self: Replica, sender: bytes, record: Record, now: EvaluationContext) -> object:
+    def sign_again(self: Replica, sender: PeerId, record: Record, now: EvaluationContext) -> object:
         answer = post(self, sender, record, now)
         if isinstance(answer, Receipt) and (self.author, record.value) in seen:
             return msgspec.structs.replace(answer, block=answer.block + 1)
@@ -268,7 +269,7 @@ def test_another_receipt_for_the_same_record(monkeypatch: Patch) -> None:
 def test_a_complete_record_that_is_lost(monkeypatch: Patch) -> None:
     keep = NodeDatabase.keep
 
-    def lose(self: NodeDatabase, record: Record, receipts: object, epoch: int) -> None:
+    def lose(self: NodeDatabase, record: Record, receipts: object, epoch: Epoch) -> None:
         keep(self, record, receipts, epoch)  # type: ignore[arg-type]
         del self.held[record.key, record.author]
         self._by_key[record.key].discard(record.author)
@@ -301,7 +302,7 @@ def take_what_was_never_posted(proof: Proof) -> Proof:
 
     def sign(receipt: Receipt) -> Receipt:
         message = compute_receipt_bytes(
-            NETWORKS[0], compute_record_id(record), receipt.epoch, receipt.block
+            NetworkId(NETWORKS[0]), compute_record_id(record), receipt.epoch, receipt.block
         )
         return msgspec.structs.replace(receipt, signature=keys[receipt.replica].sign(message))
 
@@ -340,7 +341,7 @@ def prove_by_one_receipt(patch: Patch) -> None:
     post = Replica._post
 
     def refuse_but_one(
-        self: Replica, sender: bytes, record: Record, now: EvaluationContext
+        self: Replica, sender: PeerId, record: Record, now: EvaluationContext
     ) -> object:
         key_rule = self.judge.find_key_rule(record.key, now)
         if (
@@ -426,7 +427,7 @@ def remember_other_lists(patch: Patch) -> None:
     keep = NodeDatabase.keep_score_list
     number = itertools.count()
 
-    def keep_another(self: NodeDatabase, epoch: int, _scores: Iterable[int]) -> None:
+    def keep_another(self: NodeDatabase, epoch: Epoch, _scores: Iterable[int]) -> None:
         keep(self, epoch, (next(number),))
 
     patch.setattr(NodeDatabase, "keep_score_list", keep_another)

@@ -10,6 +10,7 @@ from typing import Protocol
 import pytest
 
 from epochgate.core.roster import HOSTER, VALIDATOR
+from epochgate.core.types import BlockNumber, Epoch, Hash32
 from epochgate.keys import SigningKey
 from epochgate.ports import Chain, ChainRefused, Submission
 from tests.support.identities import alice, bob, carol, dave, vera, victor, vito
@@ -40,7 +41,7 @@ class Subnet(Protocol):
 
     def deregister(self, key: SigningKey) -> None: ...
 
-    async def reach(self, block: int) -> None:
+    async def reach(self, block: BlockNumber) -> None:
         """Until the head is `block`."""
         ...
 
@@ -61,12 +62,12 @@ async def all_nodes_see_the_same_subnet(subnet: Subnet) -> None:
 async def the_roster_of_an_epoch_is_the_same_for_all_and_for_good(subnet: Subnet) -> None:
     one = subnet.see(alice)
     other = subnet.see(victor)
-    roster = await one.get_roster(0)
+    roster = await one.get_roster(Epoch(0))
     subnet.register(STRANGER)
     subnet.deregister(bob)
-    await subnet.reach(first_block(one, 1))
+    await subnet.reach(first_block(one, Epoch(1)))
 
-    again = await other.get_roster(0)
+    again = await other.get_roster(Epoch(0))
     assert (again.seed, again.members) == (roster.seed, roster.members)
     assert set(roster.authors) == {key.author for key in MEMBERS}
     assert all(roster.roles[key.author] & role for key, role in MEMBERS.items())
@@ -74,12 +75,12 @@ async def the_roster_of_an_epoch_is_the_same_for_all_and_for_good(subnet: Subnet
 
 async def who_joins_or_leaves_counts_from_the_next_snapshot_on(subnet: Subnet) -> None:
     chain = subnet.see(alice)
-    await subnet.reach(first_block(chain, 1) - 5)
+    await subnet.reach(BlockNumber(first_block(chain, Epoch(1)) - 5))
     subnet.register(STRANGER)
     subnet.deregister(bob)
 
-    joined = [STRANGER.author in (await chain.get_roster(epoch)).roles for epoch in range(3)]
-    left = [bob.author not in (await chain.get_roster(epoch)).roles for epoch in range(3)]
+    joined = [STRANGER.author in (await chain.get_roster(Epoch(epoch))).roles for epoch in range(3)]
+    left = [bob.author not in (await chain.get_roster(Epoch(epoch))).roles for epoch in range(3)]
 
     assert joined == left == [False, False, True]
 
@@ -88,8 +89,8 @@ async def a_roster_comes_five_blocks_before_its_epoch(subnet: Subnet) -> None:
     chain = subnet.see(alice)
     seeds = set()
     for epoch, ahead in ((0, 0), (1, 5), (2, 5)):
-        seeds.add((await chain.get_roster(epoch)).seed)
-        assert chain.get_head().block == first_block(chain, epoch) - ahead
+        seeds.add((await chain.get_roster(Epoch(epoch))).seed)
+        assert chain.get_head().block == first_block(chain, Epoch(epoch)) - ahead
     assert len(seeds) == 3
 
 
@@ -97,102 +98,102 @@ async def the_elected_node_is_known_from_the_first_block_on(subnet: Subnet) -> N
     one = subnet.see(alice)
     other = subnet.see(victor)
     for epoch in range(3):
-        await subnet.reach(first_block(one, epoch) - 1)
-        assert await one.get_elected(epoch) is None
-        await subnet.reach(first_block(one, epoch))
-        elected = await one.get_elected(epoch)
-        assert elected in (await one.get_roster(epoch)).validators
-        assert await other.get_elected(epoch) == elected
+        await subnet.reach(BlockNumber(first_block(one, Epoch(epoch)) - 1))
+        assert await one.get_elected(Epoch(epoch)) is None
+        await subnet.reach(first_block(one, Epoch(epoch)))
+        elected = await one.get_elected(Epoch(epoch))
+        assert elected in (await one.get_roster(Epoch(epoch))).validators
+        assert await other.get_elected(Epoch(epoch)) == elected
 
 
 async def a_submission_is_read_back_as_it_was_made(subnet: Subnet) -> None:
-    elected = await elect(subnet, epoch=1)
+    elected = await elect(subnet, epoch=Epoch(1))
     chain = subnet.see(elected)
-    submission = make_submission(1)
-    assert await chain.get_submission(1) is None
+    submission = make_submission(Epoch(1))
+    assert await chain.get_submission(Epoch(1)) is None
 
     await chain.submit(submission)
 
     for key in (elected, alice):
-        found = await subnet.see(key).get_submission(1)
+        found = await subnet.see(key).get_submission(Epoch(1))
         assert found is not None
         assert (found.submission, found.submitter) == (submission, elected.author)
         assert found.block == chain.get_head().block
         assert (found.attested_by, found.is_attested) == ((), False)
-    assert await chain.get_submission(0) is None
+    assert await chain.get_submission(Epoch(0)) is None
 
 
 async def only_the_elected_node_submits_and_only_once(subnet: Subnet) -> None:
-    elected = await elect(subnet, epoch=1)
+    elected = await elect(subnet, epoch=Epoch(1))
     for key in [*MEMBERS, STRANGER]:
         if key is not elected:
-            await refuse(subnet.see(key).submit(make_submission(1)))
-    assert await subnet.see(alice).get_submission(1) is None
+            await refuse(subnet.see(key).submit(make_submission(Epoch(1))))
+    assert await subnet.see(alice).get_submission(Epoch(1)) is None
 
-    await subnet.see(elected).submit(make_submission(1))
-    await refuse(subnet.see(elected).submit(make_submission(1, root=b"2" * 32)))
+    await subnet.see(elected).submit(make_submission(Epoch(1)))
+    await refuse(subnet.see(elected).submit(make_submission(Epoch(1), root=Hash32(b"2" * 32))))
 
-    found = await subnet.see(alice).get_submission(1)
+    found = await subnet.see(alice).get_submission(Epoch(1))
     assert found is not None
-    assert found.submission == make_submission(1)
+    assert found.submission == make_submission(Epoch(1))
 
 
 async def a_submission_is_made_within_its_epoch(subnet: Subnet) -> None:
-    elected = await elect(subnet, epoch=1)
+    elected = await elect(subnet, epoch=Epoch(1))
     chain = subnet.see(elected)
-    await refuse(chain.submit(make_submission(2)))
-    await refuse(chain.submit(make_submission(0)))
-    await subnet.reach(first_block(chain, 2))
-    await refuse(chain.submit(make_submission(1)))
+    await refuse(chain.submit(make_submission(Epoch(2))))
+    await refuse(chain.submit(make_submission(Epoch(0))))
+    await subnet.reach(first_block(chain, Epoch(2)))
+    await refuse(chain.submit(make_submission(Epoch(1))))
 
 
 async def others_attest_and_each_once(subnet: Subnet) -> None:
-    elected = await elect(subnet, epoch=1)
-    await refuse(subnet.see(alice).attest(1))
-    await subnet.see(elected).submit(make_submission(1))
-    await refuse(subnet.see(STRANGER).attest(1))
-    await refuse(subnet.see(elected).attest(1))
+    elected = await elect(subnet, epoch=Epoch(1))
+    await refuse(subnet.see(alice).attest(Epoch(1)))
+    await subnet.see(elected).submit(make_submission(Epoch(1)))
+    await refuse(subnet.see(STRANGER).attest(Epoch(1)))
+    await refuse(subnet.see(elected).attest(Epoch(1)))
 
-    await subnet.see(alice).attest(1)
-    await refuse(subnet.see(alice).attest(1))
+    await subnet.see(alice).attest(Epoch(1))
+    await refuse(subnet.see(alice).attest(Epoch(1)))
 
-    found = await subnet.see(bob).get_submission(1)
+    found = await subnet.see(bob).get_submission(Epoch(1))
     assert found is not None
     assert found.attested_by == (alice.author,)
 
 
 async def two_thirds_of_the_roster_settle_it(subnet: Subnet) -> None:
-    elected = await elect(subnet, epoch=1)
-    await subnet.see(elected).submit(make_submission(1))
+    elected = await elect(subnet, epoch=Epoch(1))
+    await subnet.see(elected).submit(make_submission(Epoch(1)))
     settled = []
     for key in MEMBERS:
         if key is not elected:
-            await subnet.see(key).attest(1)
-            found = await subnet.see(elected).get_submission(1)
+            await subnet.see(key).attest(Epoch(1))
+            found = await subnet.see(elected).get_submission(Epoch(1))
             assert found is not None
             settled.append(found.is_attested)
     assert settled == [False, False, True, True, True]  # with the submitter 2 to 6 of 6
 
 
 async def an_attestation_is_made_within_the_submissions_epoch(subnet: Subnet) -> None:
-    elected = await elect(subnet, epoch=1)
-    await subnet.see(elected).submit(make_submission(1))
-    await refuse(subnet.see(alice).attest(0))
-    await refuse(subnet.see(alice).attest(2))
-    await subnet.reach(first_block(subnet.see(alice), 2))
-    await refuse(subnet.see(alice).attest(1))
+    elected = await elect(subnet, epoch=Epoch(1))
+    await subnet.see(elected).submit(make_submission(Epoch(1)))
+    await refuse(subnet.see(alice).attest(Epoch(0)))
+    await refuse(subnet.see(alice).attest(Epoch(2)))
+    await subnet.reach(first_block(subnet.see(alice), Epoch(2)))
+    await refuse(subnet.see(alice).attest(Epoch(1)))
 
 
-def first_block(chain: Chain, epoch: int) -> int:
+def first_block(chain: Chain, epoch: Epoch) -> BlockNumber:
     return chain.timing.compute_first_block(epoch)
 
 
-def make_submission(epoch: int, root: bytes = b"1" * 32) -> Submission:
+def make_submission(epoch: Epoch, root: Hash32 = Hash32(b"1" * 32)) -> Submission:
     scores = {key.author: 10**17 for key in sorted(MEMBERS, key=lambda key: key.author)}
     return Submission(epoch, scores, (b"\x3f", b"\x07"), root)
 
 
-async def elect(subnet: Subnet, epoch: int) -> SigningKey:
+async def elect(subnet: Subnet, epoch: Epoch) -> SigningKey:
     """The key of the node that is elected in `epoch`, at its first block."""
     chain = subnet.see(alice)
     await subnet.reach(first_block(chain, epoch))

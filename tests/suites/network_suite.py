@@ -13,6 +13,7 @@ from typing import Protocol
 
 import pytest
 
+from epochgate.core.types import PeerId
 from epochgate.ports import Network, Unreachable
 from tests.support.identities import key_of
 
@@ -26,7 +27,7 @@ class NetworkFactory(Protocol):
     async def join(self, name: str) -> Network: ...
 
 
-async def greet(sender: bytes, message: bytes) -> bytes:
+async def greet(sender: PeerId, message: bytes) -> bytes:
     return b"hello " + sender + b", you said " + message
 
 
@@ -55,7 +56,7 @@ async def what_is_no_peer_id_is_unreachable(factory: NetworkFactory) -> None:
     alice, _ = await join_two(factory)
     for name in (b"", b"bob", b"\0" * 38):
         with pytest.raises(Unreachable):
-            await alice.request(name, b"are you there?", LONG_SECONDS)
+            await alice.request(PeerId(name), b"are you there?", LONG_SECONDS)
 
 
 async def a_peer_that_does_not_serve_is_unreachable(factory: NetworkFactory) -> None:
@@ -88,7 +89,7 @@ async def a_handler_that_raises_answers_nothing_and_lives_on(factory: NetworkFac
     alice = await factory.join("alice")
     bob = await factory.join("bob")
 
-    async def stumble(sender: bytes, message: bytes) -> bytes:
+    async def stumble(sender: PeerId, message: bytes) -> bytes:
         if message == b"stumble":
             raise ValueError("bob stumbles")
         return await greet(sender, message)

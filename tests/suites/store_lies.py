@@ -6,6 +6,7 @@ import msgspec
 
 from epochgate.core.receipt import Entry, Receipt, compute_receipt_bytes, compute_record_id
 from epochgate.core.record import Record, compute_value_digest
+from epochgate.core.types import BlockNumber, Epoch, Signature
 from epochgate.store.wire import Fetch, List, Listing, Posted, Refused, Reply, Request, Values
 from tests.support.store_cluster import (
     NOTE,
@@ -63,7 +64,8 @@ def invent_records(liar: ClusterNode, request: Request, reply: Reply) -> Reply:
     digest = compute_value_digest(b"never written")
     block = liar.chain_clock.get_block()[0]
     receipts = tuple(
-        Receipt(them.author, 0, block, liar.key.sign(b"trust me")) for them in liar.cluster.nodes
+        Receipt(them.author, Epoch(0), block, liar.key.sign(b"trust me"))
+        for them in liar.cluster.nodes
     )
     authors = sorted(them.author for them in liar.cluster.nodes)
     return Listing(
@@ -88,7 +90,10 @@ def back_date(liar: ClusterNode, request: Request, reply: Reply) -> Reply:
         record_id = compute_record_id(Record(request.key, entry.author, b"", 0.0))
         record_id = msgspec.structs.replace(record_id, value_digest=entry.value_digest)
         receipt = Receipt(
-            liar.author, 0, 2, liar.key.sign(compute_receipt_bytes(network, record_id, 0, 2))
+            liar.author,
+            Epoch(0),
+            BlockNumber(2),
+            liar.key.sign(compute_receipt_bytes(network, record_id, Epoch(0), BlockNumber(2))),
         )
         entries.append(msgspec.structs.replace(entry, receipts=(receipt,)))
     return Listing(tuple(entries), is_last=True)
@@ -107,7 +112,11 @@ def refuse_everything(_liar: ClusterNode, _request: Request, _reply: Reply) -> R
 
 
 def give_false_receipts(liar: ClusterNode, _request: Request, reply: Reply) -> Reply:
-    return Posted(Receipt(liar.author, 0, 20, bytes(64))) if isinstance(reply, Posted) else reply
+    return (
+        Posted(Receipt(liar.author, Epoch(0), BlockNumber(20), Signature(bytes(64))))
+        if isinstance(reply, Posted)
+        else reply
+    )
 
 
 LIES: tuple[Lie, ...] = (

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from epochgate.core.receipt import Standing, compute_record_id
+from epochgate.core.types import Epoch
 from epochgate.core.verdict import Reason
 from epochgate.store.client import get_latest
 from epochgate.store.wire import Posted, Refused
@@ -84,7 +85,7 @@ async def a_two_faced_author_is_seen_with_both_faces(cluster: StoreCluster) -> N
     records = [alice.write(NOTE, bytes([number]) * 32) for number in range(2)]
     await alice.post_to(cluster.nodes[:half], records[0])
     await alice.post_to(cluster.nodes[half:], records[1])
-    rule_reading = await cluster.nodes[-1].store.read_all(NOTE, 0)
+    rule_reading = await cluster.nodes[-1].store.read_all(NOTE, Epoch(0))
     proven = rule_reading.get_proofs(Standing.PROVEN)[alice.author]
     assert sorted(proof.record.payload for proof in proven) == [
         record.payload for record in records
@@ -214,13 +215,13 @@ async def large_values_are_read_whole(cluster: StoreCluster) -> None:
 async def keys_of_their_own_are_read_as_one_section(cluster: StoreCluster) -> None:
     for them in cluster.nodes:
         assert (await them.post(OWN, them.write(OWN))).is_complete
-    rule_reading = await cluster.nodes[0].store.read_all(OWN, 0)
+    rule_reading = await cluster.nodes[0].store.read_all(OWN, Epoch(0))
     assert rule_reading.is_enough
     assert list(rule_reading.get_proofs(Standing.COMPLETE)) == sorted(
         them.author for them in cluster.nodes
     )
     alice, bob = cluster.nodes[:2]
-    key_rule = cluster.get_key_rule(OWN, 0, alice)
+    key_rule = cluster.get_key_rule(OWN, Epoch(0), alice)
     foreign = bob.key.sign_record(
         key_rule.context.network, key_rule.key, bytes(32), cluster.clock.get_unix_seconds() + 600
     )
@@ -239,7 +240,7 @@ async def large_values_under_keys_of_their_own_are_read_whole_whoever_is_silent(
         ).is_complete
     for them in cluster.nodes[-cluster.f :]:
         them.fall_silent()
-    rule_reading = await cluster.outsider.store.read_all(OWN_LARGE, 0, wait_for_all=True)
+    rule_reading = await cluster.outsider.store.read_all(OWN_LARGE, Epoch(0), wait_for_all=True)
     assert rule_reading.is_enough
     payloads = {
         author: proofs[0].record.payload

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from epochgate.core.types import Epoch
 from epochgate.keys import format_peer_id
 from epochgate.observe.cast import Actor, Cast
 from epochgate.observe.events import (
@@ -49,7 +50,7 @@ def tell_start() -> Iterable[Line]:
     ]
 
 
-def tell_epoch(epoch: int, pay: dict[str, int] | None = None) -> list[Line]:
+def tell_epoch(epoch: Epoch, pay: dict[str, int] | None = None) -> list[Line]:
     """Everything that a complete epoch makes its nodes say, to the last attestation, made in the
     next one.
     """
@@ -62,6 +63,8 @@ def tell_epoch(epoch: int, pay: dict[str, int] | None = None) -> list[Line]:
     lines += [tell(node, Gathered(epoch, VALIDATORS if epoch else [])) for node in VALIDATORS]
     lines += [tell(node, Scored(epoch, OUTPUT_SCORES, HOSTERS, HOSTERS)) for node in VALIDATORS]
     lines += [tell(node, Verdicts(epoch, 5, {"early": 1})) for node in EVERYBODY]
-    lines.append(tell(submitter, Submitted(epoch + 1, epoch, pay or PAY, "00" * 32)))
-    lines += [tell(node, Attested(epoch + 1, submitter)) for node in EVERYBODY if node != submitter]
+    lines.append(tell(submitter, Submitted(Epoch(epoch + 1), epoch, pay or PAY, "00" * 32)))
+    lines += [
+        tell(node, Attested(Epoch(epoch + 1), submitter)) for node in EVERYBODY if node != submitter
+    ]
     return lines

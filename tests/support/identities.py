@@ -8,10 +8,11 @@ from epochgate.core.epoch import Timing
 from epochgate.core.record import Record, compute_key, compute_network_id
 from epochgate.core.roster import HOSTER, VALIDATOR, Member, Roster
 from epochgate.core.schema import EpochContext
+from epochgate.core.types import BlockNumber, Epoch, NetworkId
 from epochgate.keys import SigningKey
 
 NETWORK = compute_network_id("test-chain", 1)
-TIMING = Timing(slot=1000, blocks_per_epoch=100, block_seconds=6.0)
+TIMING = Timing(slot=BlockNumber(1000), blocks_per_epoch=100, block_seconds=6.0)
 GENESIS_SECONDS = 1_700_000_000.0
 
 
@@ -31,7 +32,7 @@ vito = key_of("vito")
 """... and three validators."""
 
 
-def make_roster(epoch: int = 0, roles: dict[SigningKey, int] | None = None) -> Roster:
+def make_roster(epoch: Epoch = Epoch(0), roles: dict[SigningKey, int] | None = None) -> Roster:
     roles = roles or {
         alice: HOSTER,
         bob: HOSTER,
@@ -45,7 +46,7 @@ def make_roster(epoch: int = 0, roles: dict[SigningKey, int] | None = None) -> R
 
 
 def make_context(
-    epoch: int = 0,
+    epoch: Epoch = Epoch(0),
     roster: Roster | None = None,
     elected: SigningKey | None = victor,
     timing: Timing = TIMING,
@@ -55,12 +56,16 @@ def make_context(
     )
 
 
-def compute_unix_seconds(block: int, timing: Timing = TIMING) -> float:
+def compute_unix_seconds(block: BlockNumber, timing: Timing = TIMING) -> float:
     """When a block of the test chain begins."""
     return GENESIS_SECONDS + block * timing.block_seconds
 
 
 def sign(
-    author: SigningKey, name: str, payload: bytes, expiration_time: float, network: bytes = NETWORK
+    author: SigningKey,
+    name: str,
+    payload: bytes,
+    expiration_time: float,
+    network: NetworkId = NETWORK,
 ) -> Record:
     return author.sign_record(network, compute_key(name), payload, expiration_time)

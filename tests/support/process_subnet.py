@@ -15,6 +15,7 @@ import msgspec
 
 from epochgate.chain.local import LocalChain
 from epochgate.core.roster import HOSTER, VALIDATOR
+from epochgate.core.types import BlockNumber, Epoch
 from epochgate.devnet.processes import NodeProcess
 from epochgate.devnet.summary import Chronicle
 from epochgate.engine.system import SystemClock
@@ -80,7 +81,7 @@ class ProcessSubnet:
                     await self.start(name)
                 for name in wave:
                     await self.wait_for(name, NodeReady)
-            self.chain.start(self.chain.get_head().block + 2)
+            self.chain.start(BlockNumber(self.chain.get_head().block + 2))
             yield self
         finally:
             await asyncio.gather(*(node.end() for node in self._nodes.values()))
@@ -152,16 +153,16 @@ class ProcessSubnet:
         async with asyncio.timeout(READY_SECONDS), self._heard:
             await self._heard.wait_for(lambda: self.count(name, kind, **fields) >= at_least)
 
-    async def wait_for_block(self, epoch: int, block: int) -> None:
+    async def wait_for_block(self, epoch: Epoch, block: BlockNumber) -> None:
         slot = self.chain.timing.slot
         assert slot is not None
         left = (
-            self.chain.compute_unix_seconds(slot + epoch * BLOCKS_PER_EPOCH + block)
+            self.chain.compute_unix_seconds(BlockNumber(slot + epoch * BLOCKS_PER_EPOCH + block))
             - SystemClock().get_unix_seconds()
         )
         await asyncio.sleep(max(0.0, left))
 
-    async def wait_until_settled(self, epoch: int) -> None:
+    async def wait_until_settled(self, epoch: Epoch) -> None:
         async with asyncio.timeout(READY_SECONDS), self._heard:
             await self._heard.wait_for(lambda: self.chronicle.is_settled(epoch))
 

@@ -21,6 +21,7 @@ from epochgate.core.roster import HOSTER
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Digest, EpochContext
+from epochgate.core.types import BlockNumber, Epoch, PeerId
 from epochgate.keys import SigningKey
 from epochgate.ports import Clock, Handler, Network
 from epochgate.store.chain_clock import ChainClock
@@ -100,7 +101,7 @@ class SwitchableHandler:
         await network.serve(handler._answer)
         return handler
 
-    async def _answer(self, sender: bytes, message: bytes) -> bytes:
+    async def _answer(self, sender: PeerId, message: bytes) -> bytes:
         return await self.handler(sender, message)
 
 
@@ -153,7 +154,7 @@ class ClusterNode:
         self._handler.handler = self.replica.handle
 
     def answer_after(self, seconds: float) -> None:
-        async def answer(sender: bytes, message: bytes) -> bytes:
+        async def answer(sender: PeerId, message: bytes) -> bytes:
             await asyncio.sleep(seconds)
             return await self.replica.handle(sender, message)
 
@@ -162,7 +163,7 @@ class ClusterNode:
     def keep_values_back(self) -> None:
         """List everything, and never answer who asks for values."""
 
-        async def answer(sender: bytes, message: bytes) -> bytes:
+        async def answer(sender: PeerId, message: bytes) -> bytes:
             if isinstance(decode_request(message), Fetch):
                 return await _keep_silent(sender, message)
             return await self.replica.handle(sender, message)
@@ -172,7 +173,7 @@ class ClusterNode:
     def lie(self, lie: Lie) -> None:
         """Answer as a replica does, but for what `lie` makes of it."""
 
-        async def answer(sender: bytes, message: bytes) -> bytes:
+        async def answer(sender: PeerId, message: bytes) -> bytes:
             reply = decode_reply(await self.replica.handle(sender, message))
             return encode(lie(self, decode_request(message), reply))
 
@@ -183,7 +184,7 @@ class ClusterNode:
         rule: Rule,
         payload: bytes = bytes(32),
         lifetime_seconds: float = 600.0,
-        epoch: int = 0,
+        epoch: Epoch = Epoch(0),
     ) -> Record:
         key_rule = self.cluster.get_key_rule(rule, epoch, self)
         expiration_time = self.cluster.clock.get_unix_seconds() + lifetime_seconds
@@ -196,7 +197,7 @@ class ClusterNode:
     ) -> Posting:
         until_seconds = self.cluster.clock.get_unix_seconds() + within_seconds
         return await self.store.post(
-            record, self.cluster.get_key_rule(rule, 0, self), until_seconds
+            record, self.cluster.get_key_rule(rule, Epoch(0), self), until_seconds
         )
 
     async def post_to(self, replicas: Iterable[ClusterNode], record: Record) -> list[Reply | None]:
@@ -205,14 +206,14 @@ class ClusterNode:
 
     async def read(self, rule: Rule, *, wait_for_all: bool = False) -> KeyReading:
         return await self.store.read(
-            self.cluster.get_key_rule(rule, 0, self), wait_for_all=wait_for_all
+            self.cluster.get_key_rule(rule, Epoch(0), self), wait_for_all=wait_for_all
         )
 
-    async def repair(self, epoch: int = 0) -> int:
+    async def repair(self, epoch: Epoch = Epoch(0)) -> int:
         return await Repair(POLICY, self.store, self.replica, self.chain_clock, epoch).take()
 
     def get_listing(self, rule: Rule) -> list[Entry]:
-        key = self.cluster.get_key_rule(rule, 0, self).key
+        key = self.cluster.get_key_rule(rule, Epoch(0), self).key
         return list(self.database.get_listing(key, self.cluster.clock.get_unix_seconds()))
 
 
@@ -242,23 +243,23 @@ class StoreCluster:
         cluster = StoreCluster(folder, clock)
         for name, _ in handlers:
             cluster.chain.register(key_of(name).author, HOSTER)
-        cluster.chain.start(1)
+        cluster.chain.start(BlockNumber(1))
         await cluster.advance_to(20)
         cluster.nodes = [ClusterNode(cluster, name, handler) for name, handler in handlers]
         cluster.outsider = ClusterNode(cluster, OUTSIDER, outsiders)
         return cluster
 
-    async def advance_to(self, percent_complete: int, epoch: int = 0) -> None:
+    async def advance_to(self, percent_complete: int, epoch: Epoch = Epoch(0)) -> None:
         """The middle of a block, so that a slow machine stays in it."""
         block = 1 + epoch * 100 + percent_complete + 0.5
         self.clock.ahead_seconds += (
             self.chain.genesis_seconds + block * 6.0 - self.clock.get_unix_seconds()
         )
         for number in range(max(0, epoch - 2), epoch + 1):
-            roster = await self.chain.get_roster(number)
+            roster = await self.chain.get_roster(Epoch(number))
             self.schedule.add(EpochContext(self.chain.network_id, self.chain.timing, roster))
 
-    def get_key_rule(self, rule: Rule, epoch: int, author: ClusterNode) -> KeyRule:
+    def get_key_rule(self, rule: Rule, epoch: Epoch, author: ClusterNode) -> KeyRule:
         return self.schedule.get_key_rule(
             rule, epoch, author.author if "{author}" in rule.name else None
         )

@@ -17,6 +17,7 @@ from epochgate.core.record import (
     is_record_signed,
     is_signed,
 )
+from epochgate.core.types import NetworkId
 from epochgate.keys import (
     FILE_BYTES,
     FILE_PREFIX,
@@ -131,7 +132,7 @@ def test_a_signed_record_is_bound_to_its_network() -> None:
         1e9,
     )
     assert is_record_signed(NETWORK, record)
-    assert not is_record_signed(bytes(32), record)
+    assert not is_record_signed(NetworkId(bytes(32)), record)
 
 
 def test_a_seed_always_gives_the_same_key() -> None:

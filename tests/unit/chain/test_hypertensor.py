@@ -50,6 +50,7 @@ from epochgate.chain.hypertensor.subnet import parse_submission
 from epochgate.core.epoch import Timing, compute_deciding_block
 from epochgate.core.policy_lint import check_policy
 from epochgate.core.roster import HOSTER, VALIDATOR
+from epochgate.core.types import BlockNumber, Epoch, Hash32
 from epochgate.engine.system import SystemClock
 from epochgate.keys import KeyFileError, format_peer_id
 from epochgate.policies.inference import INFERENCE_POLICY
@@ -264,11 +265,11 @@ def test_a_field_that_nobody_knows_is_refused_by_name() -> None:
 
 
 def test_args_are_read_back_and_no_others() -> None:
-    args = Args(1, 9, (b"\x0f", b""), b"r" * 32, {alice.author: 5})
+    args = Args(1, Epoch(9), (b"\x0f", b""), Hash32(b"r" * 32), {alice.author: 5})
 
     assert decode_args(encode_args(args)) == args
     assert decode_args(read_bytes("0x" + encode_args(args).hex())) == args
-    for other in (None, b"", b"rubbish", encode_args(Args(2, 9, (), b""))):
+    for other in (None, b"", b"rubbish", encode_args(Args(2, Epoch(9), (), Hash32(b"")))):
         assert decode_args(other) is None
     with pytest.raises(UnicodeDecodeError):
         encode_args(args)[:1].decode()  # so the library never takes them for text
@@ -276,7 +277,7 @@ def test_args_are_read_back_and_no_others() -> None:
 
 def test_args_that_the_chain_would_not_take_are_refused() -> None:
     with pytest.raises(ChainRefused, match="the roster is too large"):
-        encode_args(Args(1, 9, (bytes(MAX_ARGS_BYTES),), b""))
+        encode_args(Args(1, Epoch(9), (bytes(MAX_ARGS_BYTES),), Hash32(b"")))
 
 
 # Nodes and submissions.
@@ -329,8 +330,8 @@ def test_a_peer_id_without_a_key_takes_no_part() -> None:
 def test_a_class_counts_from_its_epoch_on() -> None:
     node = parse_node(make_raw_node(1, format_peer_id(alice.author), "Included", start=4))
 
-    assert [node.is_of_class(2, epoch) for epoch in (3, 4)] == [False, True]
-    assert not node.is_of_class(3, 4)
+    assert [node.is_of_class(2, Epoch(epoch)) for epoch in (3, 4)] == [False, True]
+    assert not node.is_of_class(3, Epoch(4))
 
 
 def test_the_seed_is_a_digest_of_the_blocks_hash() -> None:
@@ -345,7 +346,7 @@ def make_consensus(**changes: Any) -> Any:
         make_raw_node(number, format_peer_id(key.author))
         for number, key in enumerate((alice, bob, carol), start=1)
     ]
-    args = "0x" + encode_args(Args(1, 6, (b"\x07",), b"r" * 32)).hex()
+    args = "0x" + encode_args(Args(1, Epoch(6), (b"\x07",), Hash32(b"r" * 32))).hex()
     raw = {
         "validator_id": 1,
         "block": 130,
@@ -358,32 +359,36 @@ def make_consensus(**changes: Any) -> Any:
 
 
 def test_a_submission_is_read_with_authors_for_numbers() -> None:
-    found = parse_submission(make_consensus(), 6, 66 * SHARE // 100)
+    found = parse_submission(make_consensus(), Epoch(6), 66 * SHARE // 100)
 
     assert found.submission.epoch == 6
     assert found.submission.scores == {alice.author: 1, bob.author: 2, carol.author: 3}
     assert (found.submission.bitmaps, found.submission.root) == ((b"\x07",), b"r" * 32)
     assert (found.submitter, found.attested_by) == (alice.author, (bob.author,))
     assert found.is_attested
-    assert not parse_submission(make_consensus(attests={1: {}}), 6, 66 * SHARE // 100).is_attested
+    assert not parse_submission(
+        make_consensus(attests={1: {}}), Epoch(6), 66 * SHARE // 100
+    ).is_attested
 
 
 def test_the_newest_runtime_names_who_may_attest() -> None:
-    found = parse_submission(make_consensus(validator_ids=[1, 2, 3, 4]), 6, 66 * SHARE // 100)
+    found = parse_submission(
+        make_consensus(validator_ids=[1, 2, 3, 4]), Epoch(6), 66 * SHARE // 100
+    )
 
     assert not found.is_attested
 
 
 def test_a_submission_that_is_none_of_ours_has_no_set() -> None:
-    found = parse_submission(make_consensus(args="rubbish"), 6, SHARE)
+    found = parse_submission(make_consensus(args="rubbish"), Epoch(6), SHARE)
 
     assert (found.submission.epoch, found.submission.bitmaps, found.submission.root) == (6, (), b"")
 
 
 def test_who_left_keeps_its_score_and_who_is_there_cannot_be_moved_aside() -> None:
     others = {victor.author: 9, bob.author: 1000}
-    args = "0x" + encode_args(Args(1, 6, (), b"", others)).hex()
-    found = parse_submission(make_consensus(args=args), 6, SHARE)
+    args = "0x" + encode_args(Args(1, Epoch(6), (), Hash32(b""), others)).hex()
+    found = parse_submission(make_consensus(args=args), Epoch(6), SHARE)
 
     assert found.submission.scores == {
         alice.author: 1,
@@ -401,7 +406,7 @@ def test_a_node_for_which_the_chain_takes_no_score_any_more_costs_nobody_the_att
 ) -> None:
     """Bob was there when the submission was made, and not when a block took it."""
     submission = Submission(
-        6, {alice.author: 1, bob.author: 2, carol.author: 3}, (b"\x07",), b"r" * 32
+        Epoch(6), {alice.author: 1, bob.author: 2, carol.author: 3}, (b"\x07",), Hash32(b"r" * 32)
     )
     args = encode_submission(submission, submission.scores)
     raw = make_consensus(args="0x" + args.hex())
@@ -411,7 +416,7 @@ def test_a_node_for_which_the_chain_takes_no_score_any_more_costs_nobody_the_att
     data = [entry for entry in raw["data"] if entry["subnet_node_id"] != 2]
 
     assert (
-        parse_submission(raw | {"subnet_nodes": nodes, "data": data}, 6, SHARE).submission
+        parse_submission(raw | {"subnet_nodes": nodes, "data": data}, Epoch(6), SHARE).submission
         == submission
     )
 
@@ -421,7 +426,8 @@ def test_of_a_roster_too_large_for_all_scores_only_those_who_have_left_are_named
     gone = bytes(38)
     args = decode_args(
         encode_submission(
-            Submission(6, everybody, (b"\xff" * 32,) * 6, b"r" * 32), everybody.keys() - {gone}
+            Submission(Epoch(6), everybody, (b"\xff" * 32,) * 6, Hash32(b"r" * 32)),
+            everybody.keys() - {gone},
         )
     )
 
@@ -434,7 +440,7 @@ def test_of_a_roster_too_large_for_all_scores_only_those_who_have_left_are_named
 
 def test_a_head_is_moved_on_by_local_time_with_a_cap_and_may_go_back() -> None:
     clock = StoppedClock()
-    heads = HeadClock(clock, 100)
+    heads = HeadClock(clock, BlockNumber(100))
     decided = []
     for age_seconds in (0, 6, 12, 24, 30, 300):
         clock.unix_seconds = 1_700_000_000.0 + age_seconds
@@ -449,15 +455,15 @@ def test_a_head_is_moved_on_by_local_time_with_a_cap_and_may_go_back() -> None:
     ]
     assert heads.compute_age_seconds() == 300
 
-    heads.take(100)
+    heads.take(BlockNumber(100))
     assert heads.compute_age_seconds() == 300, "a server that hangs has no other head to tell"
 
-    heads.take(98)
+    heads.take(BlockNumber(98))
     assert compute_deciding_block(heads.get_head(), clock.unix_seconds, 6.0) == (98, False)
 
 
 def test_the_default_policy_fits_the_live_epoch_of_20_blocks() -> None:
-    check_policy(INFERENCE_POLICY, Timing(3, 20, 6.0), roster_size=64)
+    check_policy(INFERENCE_POLICY, Timing(BlockNumber(3), 20, 6.0), roster_size=64)
 
 
 # Heads over a loopback server.
@@ -487,7 +493,7 @@ class FakeChain:
         self.connections.append(connection)
         await connection.wait_closed()
 
-    async def announce(self, block: int) -> None:
+    async def announce(self, block: BlockNumber) -> None:
         params = {"subscription": "sub", "result": {"number": hex(block)}}
         await self.connections[-1].send(
             json.dumps({"jsonrpc": "2.0", "method": "chain_newHead", "params": params})
@@ -508,27 +514,27 @@ async def test_heads_come_again_after_drops_silence_and_rubbish() -> None:
         following = asyncio.create_task(follow_heads(fake.url, 0.01, heads.append, troubles.append))
         try:
             await until(lambda: len(fake.connections) == 1)
-            await fake.announce(7)
-            await fake.announce(6)
+            await fake.announce(BlockNumber(7))
+            await fake.announce(BlockNumber(6))
             await until(lambda: heads == [7, 6])
 
             await fake.connections[-1].close()
             await until(lambda: len(fake.connections) == 2)
-            await fake.announce(8)
+            await fake.announce(BlockNumber(8))
             await until(lambda: heads[-1] == 8)
             assert "is gone" in troubles[0]
 
             await fake.connections[-1].send("hello")
             await until(lambda: len(fake.connections) == 3)
-            await fake.announce(9)
+            await fake.announce(BlockNumber(9))
             await until(lambda: heads[-1] == 9)
             assert "speaks no JSON-RPC" in troubles[1]
 
             await until(lambda: len(fake.connections) == 4)  # silent for too long
             assert "has been silent" in troubles[2]
-            await fake.announce(9)  # and it has nothing new to tell
+            await fake.announce(BlockNumber(9))  # and it has nothing new to tell
             await until(lambda: len(fake.connections) == 5)
-            await fake.announce(10)
+            await fake.announce(BlockNumber(10))
             await until(lambda: heads[-1] == 10)
         finally:
             following.cancel()

@@ -17,6 +17,7 @@ import pytest
 from epochgate.chain.local import ChainFileError, LocalChain
 from epochgate.core.record import compute_network_id
 from epochgate.core.roster import HOSTER, VALIDATOR, Member
+from epochgate.core.types import BlockNumber, Epoch, PeerId
 from epochgate.engine.virtual_time import VirtualClock, run_virtually
 from epochgate.keys import SigningKey
 from epochgate.ports import Chain, ChainRefused
@@ -39,7 +40,7 @@ class StoppedClock:
     def get_unix_seconds(self) -> float:
         return self.unix_seconds
 
-    def reach(self, block: int) -> None:
+    def reach(self, block: BlockNumber) -> None:
         self.unix_seconds = GENESIS_SECONDS + block * PERIOD_SECONDS
 
 
@@ -52,7 +53,7 @@ class LocalSubnet:
         self.owner = LocalChain(path, None, self._clock)
         for key, role in MEMBERS.items():
             self.owner.register(key.author, role)
-        self.owner.start(SLOT)
+        self.owner.start(BlockNumber(SLOT))
 
     def see(self, key: SigningKey) -> Chain:
         if key not in self._chains:
@@ -65,7 +66,7 @@ class LocalSubnet:
     def deregister(self, key: SigningKey) -> None:
         self.owner.deregister(key.author)
 
-    async def reach(self, block: int) -> None:
+    async def reach(self, block: BlockNumber) -> None:
         while self.owner.get_head().block < block:  # noqa: ASYNC110 - blocks come by time, nobody announces them
             await asyncio.sleep(
                 self.owner.compute_unix_seconds(block) - self._clock.get_unix_seconds()
@@ -128,7 +129,7 @@ def test_every_block_begins_when_it_is_computed_to_begin(path: Path) -> None:
     chain = LocalChain(path, None, clock)
     assert chain.genesis_seconds == 1_700_000_000.123
     for block in range(2000):
-        clock.unix_seconds = chain.compute_unix_seconds(block)
+        clock.unix_seconds = chain.compute_unix_seconds(BlockNumber(block))
         assert chain.get_head().block == block
 
 
@@ -142,30 +143,30 @@ def test_a_node_hears_of_the_first_block_without_asking_more_than_once_a_block(
         assert node.timing.slot is None
     assert len(queries) == 1
 
-    chain.start(SLOT)
-    clock.reach(1)
+    chain.start(BlockNumber(SLOT))
+    clock.reach(BlockNumber(1))
     for _ in range(100):
         assert node.timing.slot == SLOT
     assert len(queries) == 2
 
     for block in range(2, 100):
-        clock.reach(block)
+        clock.reach(BlockNumber(block))
         assert node.timing.slot == SLOT
     assert len(queries) == 2
 
 
 def test_the_first_block_is_set_once_and_lies_ahead(chain: LocalChain, clock: StoppedClock) -> None:
-    clock.reach(7)
+    clock.reach(BlockNumber(7))
     with pytest.raises(
         ChainRefused, match="block 7 has begun, now is block 7: choose a first block to come"
     ):
-        chain.start(7)
+        chain.start(BlockNumber(7))
 
-    chain.start(8)
+    chain.start(BlockNumber(8))
 
     assert chain.timing.slot == 8
     with pytest.raises(ChainRefused, match="first block already, 8"):
-        chain.start(9)
+        chain.start(BlockNumber(9))
     assert chain.timing.slot == 8
 
 
@@ -179,11 +180,11 @@ def test_who_waits_for_a_roster_gets_it_as_its_block_begins(path: Path) -> None:
         node = LocalChain(path, alice.author, VirtualClock())
         owner.register(alice.author, HOSTER)
         await asyncio.sleep(0.1)
-        waiting = asyncio.create_task(node.get_roster(0))
+        waiting = asyncio.create_task(node.get_roster(Epoch(0)))
         await asyncio.sleep(1.0)
-        owner.start(SLOT)
+        owner.start(BlockNumber(SLOT))
         arrived = []
-        for roster in (waiting, node.get_roster(1), node.get_roster(0)):
+        for roster in (waiting, node.get_roster(Epoch(1)), node.get_roster(Epoch(0))):
             assert (await roster).authors == (alice.author,)
             arrived.append(asyncio.get_running_loop().time() / PERIOD_SECONDS)
         return arrived
@@ -196,14 +197,14 @@ async def test_a_block_that_has_begun_never_changes(
     path: Path, chain: LocalChain, clock: StoppedClock
 ) -> None:
     chain.register(alice.author, HOSTER)
-    chain.start(1)
-    clock.reach(1)
-    seen_early = await LocalChain(path, None, clock).get_roster(0)
+    chain.start(BlockNumber(1))
+    clock.reach(BlockNumber(1))
+    seen_early = await LocalChain(path, None, clock).get_roster(Epoch(0))
 
     chain.register(bob.author, HOSTER)
     chain.deregister(alice.author)
 
-    seen_late = await LocalChain(path, None, clock).get_roster(0)
+    seen_late = await LocalChain(path, None, clock).get_roster(Epoch(0))
     assert seen_late.members == seen_early.members == (Member(alice.author, HOSTER, 100),)
 
 
@@ -212,13 +213,15 @@ async def test_registering_again_changes_roles_and_stake_and_counts_once(
 ) -> None:
     chain.register(alice.author, HOSTER, stake=5)
     chain.register(alice.author, VALIDATOR, stake=7)
-    chain.start(1)
-    clock.reach(3)
+    chain.start(BlockNumber(1))
+    clock.reach(BlockNumber(3))
     chain.register(alice.author, HOSTER | VALIDATOR, stake=9)
-    clock.reach(LENGTH)
+    clock.reach(BlockNumber(LENGTH))
 
-    assert (await chain.get_roster(0)).members == (Member(alice.author, VALIDATOR, 7),)
-    assert (await chain.get_roster(1)).members == (Member(alice.author, HOSTER | VALIDATOR, 9),)
+    assert (await chain.get_roster(Epoch(0))).members == (Member(alice.author, VALIDATOR, 7),)
+    assert (await chain.get_roster(Epoch(1))).members == (
+        Member(alice.author, HOSTER | VALIDATOR, 9),
+    )
 
 
 async def test_who_joins_and_leaves_within_a_block_was_never_there(
@@ -227,10 +230,10 @@ async def test_who_joins_and_leaves_within_a_block_was_never_there(
     chain.register(alice.author, HOSTER)
     chain.register(bob.author, HOSTER)
     chain.deregister(alice.author)
-    chain.start(1)
-    clock.reach(1)
+    chain.start(BlockNumber(1))
+    clock.reach(BlockNumber(1))
 
-    assert (await chain.get_roster(0)).authors == (bob.author,)
+    assert (await chain.get_roster(Epoch(0))).authors == (bob.author,)
 
 
 def test_before_the_first_block_who_registered_is_seen_at_once(
@@ -243,7 +246,7 @@ def test_before_the_first_block_who_registered_is_seen_at_once(
 
 def test_odd_registrations_are_refused(chain: LocalChain) -> None:
     with pytest.raises(ValueError, match="peer id, 38 bytes"):
-        chain.register(b"alice", HOSTER)
+        chain.register(PeerId(b"alice"), HOSTER)
     with pytest.raises(ValueError, match="saw roles 4"):
         chain.register(alice.author, 4)
     with pytest.raises(ValueError, match="stake -1"):
@@ -253,27 +256,27 @@ def test_odd_registrations_are_refused(chain: LocalChain) -> None:
 
 
 async def test_there_is_no_epoch_before_the_first(chain: LocalChain, clock: StoppedClock) -> None:
-    chain.start(1)
-    clock.reach(1)
+    chain.start(BlockNumber(1))
+    clock.reach(BlockNumber(1))
 
     with pytest.raises(ValueError, match="count from 0, saw -1"):
-        await chain.get_roster(-1)
-    assert await chain.get_elected(-1) is None
+        await chain.get_roster(Epoch(-1))
+    assert await chain.get_elected(Epoch(-1)) is None
     with pytest.raises(ChainRefused, match="epoch -1 is over"):
-        await chain.submit(make_submission(-1))
+        await chain.submit(make_submission(Epoch(-1)))
 
 
 async def test_the_seed_is_the_digest_of_genesis_and_snapshot_block(
     chain: LocalChain, clock: StoppedClock
 ) -> None:
-    chain.start(SLOT)
-    clock.reach(SLOT + LENGTH)
+    chain.start(BlockNumber(SLOT))
+    clock.reach(BlockNumber(SLOT + LENGTH))
 
     for epoch, block in ((0, SLOT), (1, SLOT + LENGTH - 5)):
         digest = hashlib.sha256(
             b"epochgate/local-chain/seed/1\0" + GENESIS + struct.pack(">Q", block)
         ).digest()
-        assert (await chain.get_roster(epoch)).seed == digest
+        assert (await chain.get_roster(Epoch(epoch))).seed == digest
 
 
 # The election.
@@ -284,12 +287,12 @@ async def test_the_elected_validator_has_the_smallest_digest(
 ) -> None:
     for name in "abcdefgh":
         chain.register(key_of(name).author, VALIDATOR if name in "aceg" else HOSTER)
-    chain.start(1)
+    chain.start(BlockNumber(1))
     terms: Counter[bytes] = Counter()
     for epoch in range(200):
-        clock.reach(1 + epoch * LENGTH)
-        roster = await chain.get_roster(epoch)
-        elected = await chain.get_elected(epoch)
+        clock.reach(BlockNumber(1 + epoch * LENGTH))
+        roster = await chain.get_roster(Epoch(epoch))
+        elected = await chain.get_elected(Epoch(epoch))
         assert elected == min(
             roster.validators,
             key=lambda author: hashlib.sha256(roster.seed + b"election" + author).digest(),
@@ -304,15 +307,15 @@ async def test_nobody_is_elected_where_there_is_no_validator(
     path: Path, chain: LocalChain, clock: StoppedClock
 ) -> None:
     chain.register(alice.author, HOSTER)
-    assert await chain.get_elected(0) is None
-    chain.start(1)
-    clock.reach(1)
+    assert await chain.get_elected(Epoch(0)) is None
+    chain.start(BlockNumber(1))
+    clock.reach(BlockNumber(1))
 
-    assert await chain.get_elected(0) is None
+    assert await chain.get_elected(Epoch(0)) is None
     with pytest.raises(ChainRefused, match="not elected"):
-        await LocalChain(path, alice.author, clock).submit(make_submission(0))
+        await LocalChain(path, alice.author, clock).submit(make_submission(Epoch(0)))
     with pytest.raises(ChainRefused, match="not elected"):
-        await chain.submit(make_submission(0))  # nobody's view, and nobody is elected
+        await chain.submit(make_submission(Epoch(0)))  # nobody's view, and nobody is elected
 
 
 async def test_nothing_is_submitted_before_the_first_block(
@@ -321,12 +324,12 @@ async def test_nothing_is_submitted_before_the_first_block(
     node = LocalChain(path, victor.author, clock)
     for _ in range(2):
         with pytest.raises(ChainRefused, match="not reached its first block: wait"):
-            await node.submit(make_submission(0))
+            await node.submit(make_submission(Epoch(0)))
         with pytest.raises(ChainRefused, match="not reached its first block: wait"):
-            await node.attest(0)
+            await node.attest(Epoch(0))
         if chain.timing.slot is None:
-            chain.start(SLOT)
-        clock.reach(SLOT - 1)
+            chain.start(BlockNumber(SLOT))
+        clock.reach(BlockNumber(SLOT - 1))
 
 
 # Attestation.
@@ -339,14 +342,14 @@ async def test_66_per_cent_with_the_submitter_settle(
     keys = [victor, *(key_of(f"hoster {number}") for number in range(members - 1))]
     for key in keys:
         chain.register(key.author, VALIDATOR if key is victor else HOSTER)
-    chain.start(1)
-    clock.reach(1)
-    await chain.share(victor.author).submit(make_submission(0))
+    chain.start(BlockNumber(1))
+    clock.reach(BlockNumber(1))
+    await chain.share(victor.author).submit(make_submission(Epoch(0)))
 
     attestations = 0
     while not (await chain.get_submissions())[0].is_attested:
         attestations += 1
-        await chain.share(keys[attestations].author).attest(0)
+        await chain.share(keys[attestations].author).attest(Epoch(0))
 
     assert attestations == needed
     assert (attestations + 1) / members >= 0.66
@@ -357,35 +360,38 @@ async def test_every_refusal_says_why_and_what_to_do(
 ) -> None:
     for key, role in ((alice, HOSTER), (victor, VALIDATOR)):
         chain.register(key.author, role)
-    chain.start(1)
-    clock.reach(1 + LENGTH)
+    chain.start(BlockNumber(1))
+    clock.reach(BlockNumber(1 + LENGTH))
     hoster, elected, stranger = (chain.share(key.author) for key in (alice, victor, bob))
     look = (
         "epoch {} is over, now is epoch 1: go on",
         "epoch {} has not begun: wait until block 41, now is 21",
     )
 
-    await refuse(elected.submit(make_submission(0)), look[0].format(0))
-    await refuse(elected.submit(make_submission(2)), look[1].format(2))
+    await refuse(elected.submit(make_submission(Epoch(0))), look[0].format(0))
+    await refuse(elected.submit(make_submission(Epoch(2))), look[1].format(2))
     await refuse(
-        hoster.submit(make_submission(1)),
+        hoster.submit(make_submission(Epoch(1))),
         "not elected in epoch 1: leave the submission to the elected one",
     )
     await refuse(
-        hoster.attest(1), "epoch 1 has no submission yet: wait until the elected node has made it"
+        hoster.attest(Epoch(1)),
+        "epoch 1 has no submission yet: wait until the elected node has made it",
     )
-    await elected.submit(make_submission(1))
+    await elected.submit(make_submission(Epoch(1)))
     await refuse(
-        elected.submit(make_submission(1)),
+        elected.submit(make_submission(Epoch(1))),
         "epoch 1 has a submission already and takes one only: wait",
     )
-    await refuse(elected.attest(1), "stands by its submission: leave attesting to the others")
-    await refuse(stranger.attest(1), "not on the roster of epoch 1: register it")
-    await refuse(chain.attest(1), "not on the roster of epoch 1: register it")
-    await hoster.attest(1)
-    await refuse(hoster.attest(1), "attested in epoch 1 already: once is enough")
-    await refuse(hoster.attest(0), look[0].format(0))
-    await refuse(hoster.attest(2), look[1].format(2))
+    await refuse(
+        elected.attest(Epoch(1)), "stands by its submission: leave attesting to the others"
+    )
+    await refuse(stranger.attest(Epoch(1)), "not on the roster of epoch 1: register it")
+    await refuse(chain.attest(Epoch(1)), "not on the roster of epoch 1: register it")
+    await hoster.attest(Epoch(1))
+    await refuse(hoster.attest(Epoch(1)), "attested in epoch 1 already: once is enough")
+    await refuse(hoster.attest(Epoch(0)), look[0].format(0))
+    await refuse(hoster.attest(Epoch(2)), look[1].format(2))
 
 
 async def refuse(action: Awaitable[None], words: str) -> None:
@@ -397,13 +403,13 @@ async def test_all_submissions_are_read_in_order_of_epoch(
     chain: LocalChain, clock: StoppedClock
 ) -> None:
     chain.register(victor.author, VALIDATOR)
-    chain.start(1)
+    chain.start(BlockNumber(1))
     for epoch in range(12):
-        clock.reach(1 + epoch * LENGTH)
-        await chain.share(victor.author).submit(make_submission(epoch))
+        clock.reach(BlockNumber(1 + epoch * LENGTH))
+        await chain.share(victor.author).submit(make_submission(Epoch(epoch)))
 
     assert [found.submission for found in await chain.get_submissions()] == [
-        make_submission(epoch) for epoch in range(12)
+        make_submission(Epoch(epoch)) for epoch in range(12)
     ]
 
 
@@ -412,19 +418,19 @@ async def test_a_roster_that_a_clock_ahead_has_read_changes_for_nobody(
 ) -> None:
     chain.register(victor.author, VALIDATOR)
     chain.register(vera.author, VALIDATOR)
-    chain.start(1)
+    chain.start(BlockNumber(1))
     snapshot_block = 1 + LENGTH - 5
     ahead = StoppedClock()
-    ahead.reach(snapshot_block)
-    clock.reach(snapshot_block - 1)
+    ahead.reach(BlockNumber(snapshot_block))
+    clock.reach(BlockNumber(snapshot_block - 1))
     early = LocalChain(path, victor.author, ahead)
 
-    read_early = await early.get_roster(1)
+    read_early = await early.get_roster(Epoch(1))
     assert chain.deregister(vera.author) == snapshot_block + 1
     assert chain.register(alice.author, HOSTER) == snapshot_block + 1
 
-    clock.reach(snapshot_block)
-    assert (await chain.get_roster(1)).authors == read_early.authors
+    clock.reach(BlockNumber(snapshot_block))
+    assert (await chain.get_roster(Epoch(1))).authors == read_early.authors
     await early.close()
 
 
@@ -433,17 +439,17 @@ async def test_nodes_of_one_process_share_the_file_and_the_rosters(
 ) -> None:
     chain.register(victor.author, VALIDATOR)
     chain.register(vera.author, VALIDATOR)
-    chain.start(1)
-    clock.reach(1)
+    chain.start(BlockNumber(1))
+    clock.reach(BlockNumber(1))
     late = chain.share(vera.author, StoppedClock())
 
-    assert await chain.share(victor.author).get_roster(0) is await chain.get_roster(0)
+    assert await chain.share(victor.author).get_roster(Epoch(0)) is await chain.get_roster(Epoch(0))
     assert late.get_head().block == 0
-    assert await late.get_elected(0) is None
+    assert await late.get_elected(Epoch(0)) is None
 
     await late.close()
-    assert len((await chain.get_roster(0)).members) == 2
-    assert chain.get_waiting_roster().authors == (await chain.get_roster(0)).authors
+    assert len((await chain.get_roster(Epoch(0))).members) == 2
+    assert chain.get_waiting_roster().authors == (await chain.get_roster(Epoch(0))).authors
     await chain.close()
     with pytest.raises(sqlite3.ProgrammingError):
         chain.get_waiting_roster()
@@ -516,9 +522,9 @@ async def test_a_file_that_another_holds_is_named_and_can_be_tried_again(
     holder.execute("ROLLBACK")
     holder.close()
     chain.register(alice.author, HOSTER)
-    chain.start(1)
-    clock.reach(1)
-    assert (await chain.get_roster(0)).authors == (alice.author,)
+    chain.start(BlockNumber(1))
+    clock.reach(BlockNumber(1))
+    assert (await chain.get_roster(Epoch(0))).authors == (alice.author,)
 
 
 # Several processes.
@@ -590,8 +596,8 @@ async def test_of_several_processes_one_submits_and_each_attestation_counts_once
     for author in crowd:
         chain.register(author, HOSTER)
     chain.register(victor.author, VALIDATOR)
-    chain.start(1)
-    clock.reach(1)
+    chain.start(BlockNumber(1))
+    clock.reach(BlockNumber(1))
     arguments = [
         str(path),
         str(clock.unix_seconds),

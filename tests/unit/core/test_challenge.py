@@ -26,13 +26,14 @@ from epochgate.core.policy_lint import find_problems
 from epochgate.core.record import compute_network_id
 from epochgate.core.roster import Roster
 from epochgate.core.schema import Decoder, Digest, EpochContext, Malformed
+from epochgate.core.types import Epoch, NetworkId
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.schemas import Tensor
 from tests.support.identities import NETWORK, TIMING, make_context, make_roster
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "challenges.json").read_text())
 SPEC = TensorSpec("float32", (2, 3))
-SEED = make_roster(7).seed
+SEED = make_roster(Epoch(7)).seed
 
 
 class Raw(msgspec.Struct, frozen=True):
@@ -50,7 +51,10 @@ class Raw(msgspec.Struct, frozen=True):
 
 
 def derive(
-    spec: TensorSpec = SPEC, network: bytes = NETWORK, epoch: int = 7, seed: bytes = SEED
+    spec: TensorSpec = SPEC,
+    network: NetworkId = NETWORK,
+    epoch: Epoch = Epoch(7),
+    seed: bytes = SEED,
 ) -> np.ndarray:
     return compute_challenge(spec, network, epoch, seed)
 
@@ -62,7 +66,7 @@ def test_the_fixed_vectors_hold(case: dict[str, Any]) -> None:
     spec = TensorSpec(case["dtype"], tuple(case["shape"]), case["low"], case["high"])
 
     challenge = derive(
-        spec, bytes.fromhex(case["network"]), case["epoch"], bytes.fromhex(case["seed"])
+        spec, NetworkId(bytes.fromhex(case["network"])), case["epoch"], bytes.fromhex(case["seed"])
     )
 
     assert challenge.dtype == case["dtype"]
@@ -74,9 +78,9 @@ def test_the_fixed_vectors_hold(case: dict[str, Any]) -> None:
 def test_network_epoch_and_seed_each_change_everything() -> None:
     others = [
         derive(network=compute_network_id("test-chain", 2)),
-        derive(epoch=8),
-        derive(seed=make_roster(8).seed),
-        derive(network=NETWORK[:-1], seed=NETWORK[-1:] + SEED),
+        derive(epoch=Epoch(8)),
+        derive(seed=make_roster(Epoch(8)).seed),
+        derive(network=NetworkId(NETWORK[:-1]), seed=NETWORK[-1:] + SEED),
     ]
 
     assert all(not np.isin(other, derive()).any() for other in others)
@@ -144,7 +148,7 @@ def test_a_digest_names_dtype_shape_and_every_bit_but_neither_layout_nor_byte_or
 
 
 def test_only_the_derived_challenge_is_accepted() -> None:
-    context = make_context(7)
+    context = make_context(Epoch(7))
     decode = Derived(Raw(), SPEC).bind(context)
 
     assert decode(derive().tobytes()).tolist() == derive().tolist()
@@ -161,15 +165,15 @@ def test_only_the_derived_challenge_is_accepted() -> None:
         ),
         ("zeros", np.zeros_like),
         ("not a number", lambda array: array * np.nan),
-        ("of the last epoch", lambda _array: derive(epoch=6)),
+        ("of the last epoch", lambda _array: derive(epoch=Epoch(6))),
         ("of another seed", lambda _array: derive(seed=bytes(32))),
-        ("of another network", lambda _array: derive(network=bytes(32))),
+        ("of another network", lambda _array: derive(network=NetworkId(bytes(32)))),
     ],
 )
 def test_any_other_value_is_malformed(
     what: str, change: Callable[[np.ndarray], np.ndarray]
 ) -> None:
-    decode = Derived(Raw(), SPEC).bind(make_context(7))
+    decode = Derived(Raw(), SPEC).bind(make_context(Epoch(7)))
 
     with pytest.raises(Malformed, match="derived for epoch 7"):
         decode(change(derive()).tobytes())
@@ -177,10 +181,10 @@ def test_any_other_value_is_malformed(
 
 def test_what_is_no_tensor_or_of_another_shape_is_malformed() -> None:
     with pytest.raises(Malformed):
-        Derived(Raw(), SPEC).bind(make_context(7))(b"text")
+        Derived(Raw(), SPEC).bind(make_context(Epoch(7)))(b"text")
     flat = TensorSpec("float32", (6,))
     with pytest.raises(Malformed):
-        Derived(Raw(), flat).bind(make_context(7))(derive(flat).tobytes())
+        Derived(Raw(), flat).bind(make_context(Epoch(7)))(derive(flat).tobytes())
 
 
 def test_it_is_derived_once_a_binding_and_only_when_it_is_needed() -> None:
@@ -195,7 +199,9 @@ def test_it_is_derived_once_a_binding_and_only_when_it_is_needed() -> None:
         @seed.setter
         def seed(self, _seed: bytes) -> None: ...
 
-    decode = Derived(Raw(), SPEC).bind(make_context(7, Watched(7, SEED, make_roster(7).members)))
+    decode = Derived(Raw(), SPEC).bind(
+        make_context(Epoch(7), Watched(Epoch(7), SEED, make_roster(Epoch(7)).members))
+    )
 
     assert asked == []
     for _ in range(3):
@@ -206,8 +212,10 @@ def test_it_is_derived_once_a_binding_and_only_when_it_is_needed() -> None:
 def test_openings_name_the_challenge_of_their_epoch() -> None:
     schema = Derived(Raw(), SPEC)
 
-    assert schema.compute_digest(make_context(7)) == compute_challenge_digest(derive())
-    assert schema.compute_digest(make_context(8)) != schema.compute_digest(make_context(7))
+    assert schema.compute_digest(make_context(Epoch(7))) == compute_challenge_digest(derive())
+    assert schema.compute_digest(make_context(Epoch(8))) != schema.compute_digest(
+        make_context(Epoch(7))
+    )
 
 
 @pytest.mark.parametrize(
@@ -223,7 +231,7 @@ def test_it_describes_all_that_it_accepts(spec: TensorSpec, words: str) -> None:
 
 def test_a_chosen_challenge_is_any_array_that_its_schema_takes() -> None:
     schema = Chosen(Tensor("float32", (2, 2)))
-    decode = schema.bind(make_context(3))
+    decode = schema.bind(make_context(Epoch(3)))
     array = np.ones((2, 2), np.float32)
     assert np.array_equal(decode(schema.encode(array)), array)
     with pytest.raises(Malformed, match="expected"):
@@ -233,7 +241,7 @@ def test_a_chosen_challenge_is_any_array_that_its_schema_takes() -> None:
 
 def test_a_chosen_challenge_must_be_an_array_since_it_needs_a_digest() -> None:
     with pytest.raises(Malformed, match="expected an array as the challenge, saw bytes"):
-        Chosen(Digest()).bind(make_context(3))(bytes(32))
+        Chosen(Digest()).bind(make_context(Epoch(3)))(bytes(32))
 
 
 def test_a_policy_whose_challenge_has_no_digest_is_refused_at_start() -> None:

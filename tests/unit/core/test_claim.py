@@ -40,6 +40,7 @@ from epochgate.core.roster import HOSTER, Member, Roster
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Digest
+from epochgate.core.types import Epoch, Hash32, RecordKey
 from tests.support.identities import TIMING, key_of, make_context, sign
 
 RULE = Rule(
@@ -60,10 +61,10 @@ class ClaimScenario:
 
     def __init__(self, k: int) -> None:
         people = [key_of(f"peer {number}") for number in range(k)]
-        roster = Roster(0, bytes(32), [Member(person.author, HOSTER) for person in people])
+        roster = Roster(Epoch(0), bytes(32), [Member(person.author, HOSTER) for person in people])
         schedule = EpochSchedule(Policy(RULE))
-        schedule.add(make_context(0, roster=roster))
-        self.key_rule: KeyRule = schedule.get_key_rule(RULE, 0)
+        schedule.add(make_context(Epoch(0), roster=roster))
+        self.key_rule: KeyRule = schedule.get_key_rule(RULE, Epoch(0))
         self.roster = roster
         self.f = self.key_rule.replica_set.f
         self.faulty = self.key_rule.replica_set.replicas[: self.f]
@@ -92,7 +93,7 @@ class ClaimScenario:
         proofs = {record_id: Proof(self.records[record_id], ()) for record_id in signers}
         answered = frozenset(who for who, record_ids in shown.items() if record_ids is not None)
         return RuleReading(
-            RULE, 0, self.roster, (KeyReading(self.key_rule, proofs, signers, answered),)
+            RULE, Epoch(0), self.roster, (KeyReading(self.key_rule, proofs, signers, answered),)
         )
 
     def holdings(self) -> Iterator[tuple[frozenset[RecordId], ...]]:
@@ -256,7 +257,8 @@ def test_bitmaps_name_authors_and_nothing_else() -> None:
 
 def test_roots_differ_with_every_set_of_leaves_and_not_with_their_order() -> None:
     leaves = [
-        RecordId(bytes([n]) * 20, key_of(f"peer {n}").author, bytes([n]) * 32) for n in range(6)
+        RecordId(RecordKey(bytes([n]) * 20), key_of(f"peer {n}").author, Hash32(bytes([n]) * 32))
+        for n in range(6)
     ]
     subsets = [subset for n in range(7) for subset in itertools.combinations(leaves, n)]
     assert len({compute_root(subset) for subset in subsets}) == len(subsets)

@@ -22,10 +22,11 @@ from epochgate.core.commitment import (
 )
 from epochgate.core.record import compute_network_id
 from epochgate.core.schema import Digest, Malformed
+from epochgate.core.types import Epoch, Hash32, NetworkId, PeerId
 from tests.support.identities import NETWORK, alice, bob, make_context
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "records.json").read_text())
-OPENING = Opening(salt=b"s" * 32, challenge_digest=b"c" * 32, payload=b"an output")
+OPENING = Opening(salt=b"s" * 32, challenge_digest=Hash32(b"c" * 32), payload=b"an output")
 FACTS = {
     "network": NETWORK,
     "kind": "hoster-commit",
@@ -45,7 +46,11 @@ def test_the_fixed_commitments_hold(case: dict[str, Any]) -> None:
     )
 
     commitment = compute_commitment(
-        NETWORK, case["kind"], case["epoch"], author, Opening(salt, challenge, payload)
+        NETWORK,
+        case["kind"],
+        case["epoch"],
+        PeerId(author),
+        Opening(salt, Hash32(challenge), payload),
     )
 
     assert commitment.hex() == case["commitment"]
@@ -77,23 +82,26 @@ def test_every_field_is_bound(why: str, change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("commitment", [b"", COMMITMENT[:-1], COMMITMENT + b"\0", bytes(32)])
-def test_what_is_not_the_digest_is_not_opened(commitment: bytes) -> None:
+def test_what_is_not_the_digest_is_not_opened(commitment: Hash32) -> None:
     assert not is_opened(commitment, **FACTS)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        (Opening(b"salt", b"c" * 32, b"payload"), Opening(b"saltp", b"c" * 32, b"ayload")),
-        (Opening(b"ss", b"c", b""), Opening(b"s", b"sc", b"")),
-        (Opening(b"", b"cs", b""), Opening(b"s", b"c", b"")),
+        (
+            Opening(b"salt", Hash32(b"c" * 32), b"payload"),
+            Opening(b"saltp", Hash32(b"c" * 32), b"ayload"),
+        ),
+        (Opening(b"ss", Hash32(b"c"), b""), Opening(b"s", Hash32(b"sc"), b"")),
+        (Opening(b"", Hash32(b"cs"), b""), Opening(b"s", Hash32(b"c"), b"")),
     ],
 )
 def test_bytes_cannot_slide_between_the_fields_of_an_opening(
     first: Opening, second: Opening
 ) -> None:
     digests = {
-        compute_commitment(NETWORK, "hoster-commit", 7, alice.author, opening)
+        compute_commitment(NETWORK, "hoster-commit", Epoch(7), alice.author, opening)
         for opening in (first, second)
     }
 
@@ -102,10 +110,16 @@ def test_bytes_cannot_slide_between_the_fields_of_an_opening(
 
 def test_bytes_cannot_slide_between_the_other_fields() -> None:
     digests = {
-        compute_commitment(NETWORK, "ab", 7, b"c", OPENING),
-        compute_commitment(NETWORK, "a", 7, b"bc", OPENING),
-        compute_commitment(NETWORK + b"a", "b", 7, b"c", OPENING),
-        compute_commitment(NETWORK[:-1], NETWORK[-1:].decode("latin-1") + "ab", 7, b"c", OPENING),
+        compute_commitment(NETWORK, "ab", Epoch(7), PeerId(b"c"), OPENING),
+        compute_commitment(NETWORK, "a", Epoch(7), PeerId(b"bc"), OPENING),
+        compute_commitment(NetworkId(NETWORK + b"a"), "b", Epoch(7), PeerId(b"c"), OPENING),
+        compute_commitment(
+            NetworkId(NETWORK[:-1]),
+            NETWORK[-1:].decode("latin-1") + "ab",
+            Epoch(7),
+            PeerId(b"c"),
+            OPENING,
+        ),
     }
 
     assert len(digests) == 4
@@ -117,7 +131,9 @@ def test_bytes_cannot_slide_between_the_other_fields() -> None:
     st.binary(min_size=32, max_size=32),
     st.binary(max_size=200),
 )
-def test_an_opening_survives_the_wire(salt: bytes, challenge_digest: bytes, payload: bytes) -> None:
+def test_an_opening_survives_the_wire(
+    salt: bytes, challenge_digest: Hash32, payload: bytes
+) -> None:
     opening = Opening(salt, challenge_digest, payload)
 
     assert Opening.from_bytes(opening.to_bytes()) == opening
@@ -131,7 +147,7 @@ def test_an_opening_cut_short_is_malformed(length_bytes: int) -> None:
 
 def test_the_payload_of_an_opening_has_a_schema_of_its_own() -> None:
     schema = OpeningOf(Digest(4))
-    decode = schema.bind(make_context(7))
+    decode = schema.bind(make_context(Epoch(7)))
     opening = msgspec.structs.replace(OPENING, payload=b"four")
 
     assert decode(opening.to_bytes()) == Opened(opening, b"four")
@@ -142,7 +158,7 @@ def test_the_payload_of_an_opening_has_a_schema_of_its_own() -> None:
 
 
 def test_no_text_of_an_opening_shows_what_it_will_show() -> None:
-    opening = Opening(b"s" * 32, b"c" * 32, b"secret answer")
+    opening = Opening(b"s" * 32, Hash32(b"c" * 32), b"secret answer")
     for text in (repr(opening), str(opening), repr(Opened(opening, None))):
         assert b"c".hex() * 32 in text
         assert "sss" not in text

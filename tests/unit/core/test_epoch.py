@@ -20,12 +20,15 @@ from epochgate.core.epoch import (
     epochs,
     percent,
 )
+from epochgate.core.types import BlockNumber, Epoch
 from tests.support.identities import TIMING
 
 SLOT = 1000
 
 
-def make_timing(length: int = 100, slot: int | None = SLOT, block_seconds: float = 6.0) -> Timing:
+def make_timing(
+    length: int = 100, slot: BlockNumber | None = BlockNumber(SLOT), block_seconds: float = 6.0
+) -> Timing:
     return Timing(slot, length, block_seconds)
 
 
@@ -48,12 +51,12 @@ EDGES = {
     [(text, length, edges) for text, row in EDGES.items() for length, edges in row.items()],
 )
 def test_a_window_opens_and_closes_at_its_blocks(
-    interval: str, length: int, edges: tuple[int, int], epoch: int
+    interval: str, length: int, edges: tuple[int, int], epoch: Epoch
 ) -> None:
     start = SLOT + epoch * length
 
     assert percent(interval).bind(epoch, make_timing(length)) == Blocks(
-        start + edges[0], start + edges[1]
+        BlockNumber(start + edges[0]), BlockNumber(start + edges[1])
     )
 
 
@@ -68,7 +71,7 @@ def test_a_block_is_in_a_window_exactly_when_its_share_is(
     shares: list[int], after: bool, before: bool, length: int
 ) -> None:
     first, last = (Fraction(share, 1000) for share in shares)
-    key_rule = Window(first, last, after=after, before=before).bind(3, make_timing(length))
+    key_rule = Window(first, last, after=after, before=before).bind(Epoch(3), make_timing(length))
 
     for elapsed in range(length):
         share = Fraction(elapsed, length)
@@ -86,8 +89,8 @@ def test_windows_that_share_an_edge_leave_no_block_out_and_let_none_in_twice() -
             ("[0, 15)", "[15, 50]"),
         ]:
             assert (
-                percent(left).bind(0, make_timing(length)).last + 1
-                == percent(right).bind(0, make_timing(length)).first
+                percent(left).bind(Epoch(0), make_timing(length)).last + 1
+                == percent(right).bind(Epoch(0), make_timing(length)).first
             )
 
 
@@ -156,14 +159,14 @@ def test_a_span_takes_the_chains_own_time() -> None:
     ("block", "epoch"),
     [(0, 0), (999, 0), (1000, 0), (1099, 0), (1100, 1), (1199, 1), (11_050, 100)],
 )
-def test_epochs_are_counted_from_the_slot(block: int, epoch: int) -> None:
+def test_epochs_are_counted_from_the_slot(block: BlockNumber, epoch: Epoch) -> None:
     assert TIMING.compute_epoch(block) == epoch
 
 
 def test_an_epoch_begins_where_the_last_one_ends() -> None:
-    assert TIMING.compute_first_block(0) == SLOT
-    assert TIMING.compute_epoch(TIMING.compute_first_block(5)) == 5
-    assert TIMING.compute_epoch(TIMING.compute_first_block(5) - 1) == 4
+    assert TIMING.compute_first_block(Epoch(0)) == SLOT
+    assert TIMING.compute_epoch(TIMING.compute_first_block(Epoch(5))) == 5
+    assert TIMING.compute_epoch(BlockNumber(TIMING.compute_first_block(Epoch(5)) - 1)) == 4
     assert TIMING.seconds_per_epoch == 600.0
 
 
@@ -171,44 +174,46 @@ def test_an_epoch_begins_where_the_last_one_ends() -> None:
     ("slot", "block", "is_started"),
     [(None, 5000, False), (SLOT, 999, False), (SLOT, 1000, True), (0, 0, True)],
 )
-def test_the_subnet_starts_with_its_slot(slot: int | None, block: int, is_started: bool) -> None:
+def test_the_subnet_starts_with_its_slot(
+    slot: BlockNumber | None, block: BlockNumber, is_started: bool
+) -> None:
     assert make_timing(slot=slot).is_started(block) == is_started
 
 
 def test_without_a_slot_there_is_no_first_block() -> None:
     timing = make_timing(slot=None)
 
-    assert timing.compute_epoch(5000) == 0
+    assert timing.compute_epoch(BlockNumber(5000)) == 0
     with pytest.raises(ValueError, match="no first block"):
-        timing.compute_first_block(0)
+        timing.compute_first_block(Epoch(0))
     with pytest.raises(ValueError, match="no first block"):
-        percent("[0, 15]").bind(0, timing)
+        percent("[0, 15]").bind(Epoch(0), timing)
 
 
 @pytest.mark.parametrize(("slot", "block"), [(SLOT, 0), (SLOT, 999), (None, 5000)])
-def test_before_the_slot_everything_is_zero(slot: int | None, block: int) -> None:
+def test_before_the_slot_everything_is_zero(slot: BlockNumber | None, block: BlockNumber) -> None:
     data = compute_epoch_data(block, make_timing(slot=slot))
 
-    assert data == EpochData(block, 0, 100, 600.0, 0.0, 0, 0, 0.0, 0.0)
+    assert data == EpochData(block, Epoch(0), 100, 600.0, 0.0, 0, 0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
     ("block", "expected"),
     [
-        (1000, EpochData(1000, 0, 100, 600.0, 0.0, 0, 100, 0.0, 600.0)),
-        (1015, EpochData(1015, 0, 100, 600.0, 0.15, 15, 85, 90.0, 510.0)),
-        (1199, EpochData(1199, 1, 100, 600.0, 0.99, 99, 1, 594.0, 6.0)),
-        (1200, EpochData(1200, 2, 100, 600.0, 0.0, 0, 100, 0.0, 600.0)),
+        (1000, EpochData(BlockNumber(1000), Epoch(0), 100, 600.0, 0.0, 0, 100, 0.0, 600.0)),
+        (1015, EpochData(BlockNumber(1015), Epoch(0), 100, 600.0, 0.15, 15, 85, 90.0, 510.0)),
+        (1199, EpochData(BlockNumber(1199), Epoch(1), 100, 600.0, 0.99, 99, 1, 594.0, 6.0)),
+        (1200, EpochData(BlockNumber(1200), Epoch(2), 100, 600.0, 0.0, 0, 100, 0.0, 600.0)),
     ],
 )
-def test_epoch_data_say_where_a_block_stands(block: int, expected: EpochData) -> None:
+def test_epoch_data_say_where_a_block_stands(block: BlockNumber, expected: EpochData) -> None:
     assert compute_epoch_data(block, TIMING) == expected
 
 
 @settings(deadline=None)
 @given(st.integers(0, 10**9), st.integers(1, 10_000), st.integers(0, 10**6))
-def test_epoch_data_add_up_at_every_block(after_slot: int, length: int, slot: int) -> None:
-    data = compute_epoch_data(slot + after_slot, Timing(slot, length, 6.0))
+def test_epoch_data_add_up_at_every_block(after_slot: int, length: int, slot: BlockNumber) -> None:
+    data = compute_epoch_data(BlockNumber(slot + after_slot), Timing(slot, length, 6.0))
 
     assert data.epoch * length + data.blocks_elapsed == after_slot
     assert 0 <= data.blocks_elapsed < length
@@ -235,7 +240,7 @@ def test_epoch_data_add_up_at_every_block(after_slot: int, length: int, slot: in
 def test_the_head_moves_on_by_local_time_for_three_blocks(
     age_seconds: float, moved_on: int, is_stale: bool
 ) -> None:
-    head = Head(1016, seen_seconds=1_700_000_000.0)
+    head = Head(BlockNumber(1016), seen_seconds=1_700_000_000.0)
 
     assert compute_deciding_block(head, head.seen_seconds + age_seconds, 6.0) == (
         1016 + moved_on,

@@ -20,6 +20,7 @@ from epochgate.core.roster import HOSTER, Member, Roster
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Digest, EpochContext
+from epochgate.core.types import Epoch, Hash32, PeerId, RecordKey
 from epochgate.core.verdict import Denied
 from epochgate.transcript.lines import HeldRecord
 from epochgate.transcript.replayed_entries import ReplayedEntries
@@ -69,14 +70,16 @@ def test_whoever_keeps_to_its_share_finds_room_whatever_others_store(
     """
     stored = ReplayedEntries()
     for epoch, (members, posted) in enumerate(story):
-        stored.forget(epoch, epoch - 2)
+        stored.forget(epoch, Epoch(epoch - 2))
         authors = [AUTHORS[number] for number in sorted(members)]
-        key_rule = bind(epoch, authors)
+        key_rule = bind(Epoch(epoch), authors)
         for number, place, size in posted:
             author = authors[number % len(authors)]
-            record = Record(key_rule.key[:-1] + bytes([place]), author, bytes(size), epoch + 3.0)
-            is_due = is_within_share(record, len(authors), epoch, stored)
-            denied = store(stored, record, key_rule, epoch)
+            record = Record(
+                RecordKey(key_rule.key[:-1] + bytes([place])), author, bytes(size), epoch + 3.0
+            )
+            is_due = is_within_share(record, len(authors), Epoch(epoch), stored)
+            denied = store(stored, record, key_rule, Epoch(epoch))
             assert (denied is None) == is_due, denied
             assert stored.usage.get_all().entries <= LIMITS.total.entries
             assert stored.usage.get_all().value_bytes <= LIMITS.total.value_bytes
@@ -87,18 +90,20 @@ def test_whoever_keeps_to_its_share_finds_room_whatever_others_store(
 def test_a_renewed_record_counts_in_the_epoch_that_renewed_it() -> None:
     """Here a roster of twelve leaves each of them one record an epoch."""
     stored = ReplayedEntries()
-    key_rules = [bind(epoch, AUTHORS) for epoch in range(3)]
+    key_rules = [bind(Epoch(epoch), AUTHORS) for epoch in range(3)]
     first = Record(key_rules[0].key, AUTHORS[0], bytes(1), 9.0)
     other = msgspec.structs.replace(first, key=bytes(20))
-    assert store(stored, first, key_rules[0], 0) is None
-    assert store(stored, first, key_rules[0], 0) is None
-    assert store(stored, other, key_rules[0], 0) is not None
-    assert store(stored, other, key_rules[1], 1) is None
-    assert store(stored, first, key_rules[1], 1) is not None
-    assert store(stored, first, key_rules[2], 2) is None
+    assert store(stored, first, key_rules[0], Epoch(0)) is None
+    assert store(stored, first, key_rules[0], Epoch(0)) is None
+    assert store(stored, other, key_rules[0], Epoch(0)) is not None
+    assert store(stored, other, key_rules[1], Epoch(1)) is None
+    assert store(stored, first, key_rules[1], Epoch(1)) is not None
+    assert store(stored, first, key_rules[2], Epoch(2)) is None
 
 
-def store(stored: ReplayedEntries, record: Record, key_rule: KeyRule, epoch: int) -> Denied | None:
+def store(
+    stored: ReplayedEntries, record: Record, key_rule: KeyRule, epoch: Epoch
+) -> Denied | None:
     """The refusal; a record that fits is kept."""
     denied = find_excess(
         record,
@@ -112,13 +117,19 @@ def store(stored: ReplayedEntries, record: Record, key_rule: KeyRule, epoch: int
         size = len(record.value)
         stored.keep(
             HeldRecord(
-                record.key, record.author, bytes(32), record.expiration_time, epoch, size, None
+                record.key,
+                record.author,
+                Hash32(bytes(32)),
+                record.expiration_time,
+                epoch,
+                size,
+                None,
             )
         )
     return denied
 
 
-def bind(epoch: int, authors: list[bytes]) -> KeyRule:
+def bind(epoch: Epoch, authors: list[PeerId]) -> KeyRule:
     schedule = EpochSchedule(POLICY)
     roster = Roster(
         epoch, bytes(32), tuple(Member(author, int(HOSTER)) for author in sorted(authors))
@@ -127,7 +138,7 @@ def bind(epoch: int, authors: list[bytes]) -> KeyRule:
     return schedule.get_key_rule(RULE, epoch)
 
 
-def is_within_share(record: Record, authors: int, epoch: int, stored: ReplayedEntries) -> bool:
+def is_within_share(record: Record, authors: int, epoch: Epoch, stored: ReplayedEntries) -> bool:
     """Counted anew, and by the words of the promise."""
     own = [
         held

@@ -23,6 +23,7 @@ from epochgate.core.rule import Rule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Digest
 from epochgate.core.scoring import ScoreList
+from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, RecordKey
 from epochgate.core.verdict import Admitted, Denied, Reason
 from epochgate.keys import SigningKey
 from epochgate.policies.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
@@ -43,7 +44,7 @@ from tests.support.identities import (
 )
 
 EPOCH = 7
-FIRST_BLOCK = TIMING.compute_first_block(EPOCH)
+FIRST_BLOCK = TIMING.compute_first_block(Epoch(EPOCH))
 COMMIT_KEY = f"hoster-commit_epoch_{EPOCH}"
 
 # What SPEC section 2 says of an epoch of 100 blocks, by kind: first and last block, author, longest
@@ -62,23 +63,23 @@ WINDOWS = {
 def make_schedule(policy: Policy = INFERENCE_POLICY, timing: Timing = TIMING) -> EpochSchedule:
     schedule = EpochSchedule(policy)
     for epoch in range(EPOCH - 2, EPOCH + 1):
-        schedule.add(make_context(epoch, timing=timing))
+        schedule.add(make_context(Epoch(epoch), timing=timing))
     return schedule
 
 
 CALENDAR = make_schedule()
 
 
-def at(blocks_elapsed: int, epoch: int = EPOCH, **facts: object) -> EvaluationContext:
+def at(blocks_elapsed: int, epoch: Epoch = Epoch(EPOCH), **facts: object) -> EvaluationContext:
     block = TIMING.compute_first_block(epoch) + blocks_elapsed
     return CALENDAR.compute_evaluation_context(block, compute_unix_seconds(block), **facts)  # type: ignore[arg-type]
 
 
-def name_of(kind: str, epoch: int) -> str:
+def name_of(kind: str, epoch: Epoch) -> str:
     return INFERENCE_POLICY.get_rule(kind).name.format(epoch=epoch)
 
 
-def make_payload(kind: str, epoch: int) -> bytes:
+def make_payload(kind: str, epoch: Epoch) -> bytes:
     if kind in ("hoster", "validator"):
         return Heartbeat(
             state=ServerState.ONLINE,
@@ -92,16 +93,18 @@ def make_payload(kind: str, epoch: int) -> bytes:
         return OUTPUT.encode(compute_challenge(CHALLENGE, NETWORK, epoch, make_roster(epoch).seed))
     if kind == "hoster-reveal":
         return Opening(
-            bytes(32), bytes(32), OUTPUT.encode(compute_challenge(CHALLENGE, NETWORK, 0, b""))
+            bytes(32),
+            Hash32(bytes(32)),
+            OUTPUT.encode(compute_challenge(CHALLENGE, NETWORK, Epoch(0), b"")),
         ).to_bytes()
     if kind == "validator-reveal":
-        return Opening(bytes(32), bytes(32), ScoreList().encode((1, 2, 3))).to_bytes()
+        return Opening(bytes(32), Hash32(bytes(32)), ScoreList().encode((1, 2, 3))).to_bytes()
     return bytes(32)
 
 
 def make_record(
     kind: str,
-    epoch: int,
+    epoch: Epoch,
     now: EvaluationContext,
     lifetime: str | None = None,
     author: SigningKey | None = None,
@@ -120,7 +123,7 @@ def test_every_block_of_the_current_epoch(kind: str) -> None:
     first, last, _, _ = WINDOWS[kind]
     for block in range(100):
         now = at(block)
-        verdict = INFERENCE_POLICY.admit(make_record(kind, EPOCH, now), now)
+        verdict = INFERENCE_POLICY.admit(make_record(kind, Epoch(EPOCH), now), now)
         if block < first:
             assert isinstance(verdict, Denied)
             assert (verdict.reason, verdict.wait_blocks) == (Reason.EARLY, first - block), block
@@ -147,7 +150,7 @@ def test_every_block_refuses_the_same_key_of_another_epoch(
 ) -> None:
     for block in range(100):
         now = at(block)
-        verdict = INFERENCE_POLICY.admit(make_record(kind, EPOCH + offset, now), now)
+        verdict = INFERENCE_POLICY.admit(make_record(kind, Epoch(EPOCH + offset), now), now)
         assert isinstance(verdict, Denied)
         assert verdict.reason is reason, block
 
@@ -164,16 +167,18 @@ def test_the_edges_that_the_specification_names() -> None:
         (59, "hoster-reveal", "validator-commit"),
     ]
     for block, admitted, refused in edges:
-        assert INFERENCE_POLICY.admit(make_record(admitted, EPOCH, at(block)), at(block)), (
+        assert INFERENCE_POLICY.admit(make_record(admitted, Epoch(EPOCH), at(block)), at(block)), (
             block,
             admitted,
         )
-        assert not INFERENCE_POLICY.admit(make_record(refused, EPOCH, at(block)), at(block)), (
+        assert not INFERENCE_POLICY.admit(
+            make_record(refused, Epoch(EPOCH), at(block)), at(block)
+        ), (
             block,
             refused,
         )
     for kind in ("hoster-reveal", "validator-commit"):
-        assert INFERENCE_POLICY.admit(make_record(kind, EPOCH, at(60)), at(60)), kind
+        assert INFERENCE_POLICY.admit(make_record(kind, Epoch(EPOCH), at(60)), at(60)), kind
 
 
 @pytest.mark.parametrize("kind", WINDOWS)
@@ -187,7 +192,9 @@ def test_a_lifetime_of_this_chains_epochs_and_no_longer(kind: str) -> None:
         (now.time_seconds, False),
         (now.time_seconds - 5, False),
     ):
-        record = sign(author, name_of(kind, EPOCH), make_payload(kind, EPOCH), expiration_time)
+        record = sign(
+            author, name_of(kind, Epoch(EPOCH)), make_payload(kind, Epoch(EPOCH)), expiration_time
+        )
         verdict = INFERENCE_POLICY.admit(record, now)
         assert bool(verdict) is is_admitted, (expiration_time - now.time_seconds, str(verdict))
 
@@ -203,7 +210,7 @@ def test_odd_expiries_are_refused(expiration_time: float) -> None:
 
 def test_a_record_that_decides_must_outlive_its_last_reading() -> None:
     now = at(20)
-    end_of_next_epoch = compute_unix_seconds(TIMING.compute_first_block(EPOCH + 2))
+    end_of_next_epoch = compute_unix_seconds(TIMING.compute_first_block(Epoch(EPOCH + 2)))
     for short_by, is_admitted in ((0, True), (4 * TIMING.block_seconds, False)):
         record = sign(alice, COMMIT_KEY, bytes(32), end_of_next_epoch - short_by)
         assert bool(INFERENCE_POLICY.admit(record, now)) is is_admitted
@@ -211,8 +218,8 @@ def test_a_record_that_decides_must_outlive_its_last_reading() -> None:
 
 def test_a_validators_commitment_lives_until_the_middle_of_the_epoch_that_pays_it() -> None:
     now = at(70)
-    name = name_of("validator-commit", EPOCH)
-    middle = compute_unix_seconds(TIMING.compute_first_block(EPOCH + 2) + 50)
+    name = name_of("validator-commit", Epoch(EPOCH))
+    middle = compute_unix_seconds(BlockNumber(TIMING.compute_first_block(Epoch(EPOCH + 2)) + 50))
     assert INFERENCE_POLICY.admit(sign(victor, name, bytes(32), middle), now)
     assert not INFERENCE_POLICY.admit(
         sign(victor, name, bytes(32), middle - 4 * TIMING.block_seconds), now
@@ -221,11 +228,11 @@ def test_a_validators_commitment_lives_until_the_middle_of_the_epoch_that_pays_i
 
 def test_who_may_write() -> None:
     now = at(20)
-    assert INFERENCE_POLICY.admit(make_record("hoster-commit", EPOCH, now, author=bob), now)
+    assert INFERENCE_POLICY.admit(make_record("hoster-commit", Epoch(EPOCH), now, author=bob), now)
     refusals = {dave: Reason.NOT_ON_ROSTER, victor: Reason.WRONG_ROLE}
     for author, reason in refusals.items():
         verdict = INFERENCE_POLICY.admit(
-            make_record("hoster-commit", EPOCH, now, author=author), now
+            make_record("hoster-commit", Epoch(EPOCH), now, author=author), now
         )
         assert isinstance(verdict, Denied)
         assert verdict.reason is reason
@@ -240,9 +247,13 @@ def test_the_elected_validator_first_and_stand_ins_after_a_tenth() -> None:
         (15, victor, True),
     ):
         now = at(block)
-        verdict = INFERENCE_POLICY.admit(make_record("consensus", EPOCH, now, author=author), now)
+        verdict = INFERENCE_POLICY.admit(
+            make_record("consensus", Epoch(EPOCH), now, author=author), now
+        )
         assert bool(verdict) is is_admitted, (block, str(verdict))
-    denied = INFERENCE_POLICY.admit(make_record("consensus", EPOCH, at(4), author=vera), at(4))
+    denied = INFERENCE_POLICY.admit(
+        make_record("consensus", Epoch(EPOCH), at(4), author=vera), at(4)
+    )
     assert isinstance(denied, Denied)
     assert (denied.reason, denied.wait_blocks) == (Reason.NOT_ELECTED, 7)
 
@@ -250,10 +261,12 @@ def test_the_elected_validator_first_and_stand_ins_after_a_tenth() -> None:
 def test_an_elected_hoster_publishes_the_challenge_and_no_other_hoster_does() -> None:
     """The chain elects among all of its nodes, and knows no roles."""
     schedule = EpochSchedule(INFERENCE_POLICY)
-    schedule.add(make_context(EPOCH, elected=alice))
+    schedule.add(make_context(Epoch(EPOCH), elected=alice))
     now = schedule.compute_evaluation_context(at(3).block, at(3).time_seconds)
-    admitted = INFERENCE_POLICY.admit(make_record("consensus", EPOCH, now, author=alice), now)
-    denied = INFERENCE_POLICY.admit(make_record("consensus", EPOCH, now, author=bob), now)
+    admitted = INFERENCE_POLICY.admit(
+        make_record("consensus", Epoch(EPOCH), now, author=alice), now
+    )
+    denied = INFERENCE_POLICY.admit(make_record("consensus", Epoch(EPOCH), now, author=bob), now)
     assert admitted, str(admitted)
     assert isinstance(denied, Denied)
     assert denied.reason is Reason.WRONG_ROLE
@@ -261,9 +274,14 @@ def test_an_elected_hoster_publishes_the_challenge_and_no_other_hoster_does() ->
 
 def test_any_other_challenge_than_the_derived_one_is_malformed() -> None:
     now = at(3)
-    other = OUTPUT.encode(compute_challenge(CHALLENGE, NETWORK, EPOCH + 1, make_roster(EPOCH).seed))
+    other = OUTPUT.encode(
+        compute_challenge(CHALLENGE, NETWORK, Epoch(EPOCH + 1), make_roster(Epoch(EPOCH)).seed)
+    )
     record = sign(
-        victor, name_of("consensus", EPOCH), other, now.time_seconds + TIMING.seconds_per_epoch
+        victor,
+        name_of("consensus", Epoch(EPOCH)),
+        other,
+        now.time_seconds + TIMING.seconds_per_epoch,
     )
     verdict = INFERENCE_POLICY.admit(record, now)
     assert isinstance(verdict, Denied)
@@ -272,8 +290,10 @@ def test_any_other_challenge_than_the_derived_one_is_malformed() -> None:
 
 def test_a_signature_binds_network_key_author_expiry_and_payload() -> None:
     now = at(20)
-    honest = make_record("hoster-commit", EPOCH, now)
-    other_network = sign(alice, COMMIT_KEY, bytes(32), honest.expiration_time, network=bytes(32))
+    honest = make_record("hoster-commit", Epoch(EPOCH), now)
+    other_network = sign(
+        alice, COMMIT_KEY, bytes(32), honest.expiration_time, network=NetworkId(bytes(32))
+    )
     forgeries = {
         "another network": other_network,
         "another author": msgspec.structs.replace(honest, author=bob.author),
@@ -296,14 +316,14 @@ def test_a_signature_binds_network_key_author_expiry_and_payload() -> None:
 
 @dataclasses.dataclass
 class Kept:
-    value_digest: bytes
+    value_digest: Hash32
     expiration_time: float
 
 
 def test_once_is_once_and_a_heartbeat_is_renewed_only_by_a_later_one() -> None:
     now = at(20)
-    commitment = make_record("hoster-commit", EPOCH, now)
-    heartbeat = make_record("hoster", EPOCH, now)
+    commitment = make_record("hoster-commit", Epoch(EPOCH), now)
+    heartbeat = make_record("hoster", Epoch(EPOCH), now)
     for record, earlier_by, is_admitted in (
         (commitment, 100.0, False),
         (heartbeat, 100.0, True),
@@ -325,27 +345,27 @@ def test_once_is_once_and_a_heartbeat_is_renewed_only_by_a_later_one() -> None:
 def test_a_stale_head_refuses_by_that_name_whatever_the_window() -> None:
     for block in (0, 20, 55, 99):
         verdict = INFERENCE_POLICY.admit(
-            make_record("hoster-commit", EPOCH, at(block)), at(block, is_stale=True)
+            make_record("hoster-commit", Epoch(EPOCH), at(block)), at(block, is_stale=True)
         )
         assert isinstance(verdict, Denied)
         assert verdict.reason is Reason.CHAIN_STALE
 
 
 def test_an_epoch_whose_roster_has_not_arrived_counts_as_stale() -> None:
-    now = at(20, epoch=EPOCH + 1)
-    verdict = INFERENCE_POLICY.admit(make_record("hoster", EPOCH, now), now)
+    now = at(20, epoch=Epoch(EPOCH + 1))
+    verdict = INFERENCE_POLICY.admit(make_record("hoster", Epoch(EPOCH), now), now)
     assert not verdict
 
 
 def test_before_the_first_block_only_heartbeats() -> None:
     timing = Timing(slot=None, blocks_per_epoch=100, block_seconds=6.0)
     schedule = EpochSchedule(INFERENCE_POLICY)
-    schedule.add(make_context(0, timing=timing))
-    now = schedule.compute_evaluation_context(12, GENESIS_SECONDS)
+    schedule.add(make_context(Epoch(0), timing=timing))
+    now = schedule.compute_evaluation_context(BlockNumber(12), GENESIS_SECONDS)
     assert now.data.epoch == now.data.blocks_elapsed == now.data.percent_complete == 0
-    assert INFERENCE_POLICY.admit(make_record("hoster", 0, now), now)
+    assert INFERENCE_POLICY.admit(make_record("hoster", Epoch(0), now), now)
     for kind in ("consensus", "hoster-commit", "validator-commit"):
-        assert not INFERENCE_POLICY.admit(make_record(kind, 0, now), now)
+        assert not INFERENCE_POLICY.admit(make_record(kind, Epoch(0), now), now)
 
 
 def test_nothing_unsigned_is_decoded_and_sizes_come_first() -> None:
@@ -358,7 +378,7 @@ def test_nothing_unsigned_is_decoded_and_sizes_come_first() -> None:
         for key, key_rule in now.postable.items()
     }
     trapped = msgspec.structs.replace(now, postable=traps)
-    record = make_record("hoster-commit", EPOCH, now)
+    record = make_record("hoster-commit", Epoch(EPOCH), now)
     assert not INFERENCE_POLICY.admit(msgspec.structs.replace(record, value=bytes(96)), trapped)
     with pytest.raises(AssertionError):
         INFERENCE_POLICY.admit(record, trapped)
@@ -370,21 +390,21 @@ def test_nothing_unsigned_is_decoded_and_sizes_come_first() -> None:
 
 
 def test_reading_is_not_bound_by_windows_but_by_all_else() -> None:
-    record = make_record("hoster-commit", EPOCH, at(20))
+    record = make_record("hoster-commit", Epoch(EPOCH), at(20))
     for block in (0, 20, 99):
         assert INFERENCE_POLICY.recognise(record, at(block))
     for later in (1, 2):
         schedule = EpochSchedule(INFERENCE_POLICY)
         for epoch in range(EPOCH, EPOCH + later + 1):
-            schedule.add(make_context(epoch))
+            schedule.add(make_context(Epoch(epoch)))
         now = schedule.compute_evaluation_context(
-            TIMING.compute_first_block(EPOCH + later), compute_unix_seconds(0)
+            TIMING.compute_first_block(Epoch(EPOCH + later)), compute_unix_seconds(BlockNumber(0))
         )
         assert INFERENCE_POLICY.recognise(record, now)
     refused = {
-        "next epoch's key": make_record("hoster-commit", EPOCH + 1, at(20)),
-        "a stranger": make_record("hoster-commit", EPOCH, at(20), author=dave),
-        "the wrong role": make_record("hoster-commit", EPOCH, at(20), author=victor),
+        "next epoch's key": make_record("hoster-commit", Epoch(EPOCH + 1), at(20)),
+        "a stranger": make_record("hoster-commit", Epoch(EPOCH), at(20), author=dave),
+        "the wrong role": make_record("hoster-commit", Epoch(EPOCH), at(20), author=victor),
         "forged": msgspec.structs.replace(record, value=bytes(96)),
         "an endless life": sign(alice, COMMIT_KEY, bytes(32), float("inf")),
         "the wrong size": sign(alice, COMMIT_KEY, bytes(31), record.expiration_time),
@@ -395,17 +415,26 @@ def test_reading_is_not_bound_by_windows_but_by_all_else() -> None:
 
 def test_reading_judges_authors_by_the_roster_of_the_keys_epoch() -> None:
     schedule = EpochSchedule(INFERENCE_POLICY)
-    schedule.add(make_context(EPOCH, roster=make_roster(EPOCH, {alice: HOSTER, victor: VALIDATOR})))
     schedule.add(
-        make_context(EPOCH + 1, roster=make_roster(EPOCH + 1, {bob: HOSTER, victor: VALIDATOR}))
+        make_context(
+            Epoch(EPOCH), roster=make_roster(Epoch(EPOCH), {alice: HOSTER, victor: VALIDATOR})
+        )
+    )
+    schedule.add(
+        make_context(
+            Epoch(EPOCH + 1), roster=make_roster(Epoch(EPOCH + 1), {bob: HOSTER, victor: VALIDATOR})
+        )
     )
     now = schedule.compute_evaluation_context(
-        TIMING.compute_first_block(EPOCH + 1) + 20, compute_unix_seconds(0)
+        BlockNumber(TIMING.compute_first_block(Epoch(EPOCH + 1)) + 20),
+        compute_unix_seconds(BlockNumber(0)),
     )
     then = at(20)
-    assert INFERENCE_POLICY.recognise(make_record("hoster-commit", EPOCH, then, author=alice), now)
+    assert INFERENCE_POLICY.recognise(
+        make_record("hoster-commit", Epoch(EPOCH), then, author=alice), now
+    )
     assert not INFERENCE_POLICY.recognise(
-        make_record("hoster-commit", EPOCH, then, author=bob), now
+        make_record("hoster-commit", Epoch(EPOCH), then, author=bob), now
     )
 
 
@@ -426,12 +455,12 @@ def test_a_key_an_author_admits_no_other() -> None:
 def test_an_empty_policy_refuses_everything() -> None:
     schedule = make_schedule(Policy())
     now = schedule.compute_evaluation_context(FIRST_BLOCK, compute_unix_seconds(FIRST_BLOCK))
-    assert not Policy().admit(make_record("hoster", EPOCH, now), now)
+    assert not Policy().admit(make_record("hoster", Epoch(EPOCH), now), now)
 
 
 def test_a_refusal_says_when_it_would_be_admitted() -> None:
     now = at(2)
-    words = str(INFERENCE_POLICY.admit(make_record("hoster-commit", EPOCH, now), now))
+    words = str(INFERENCE_POLICY.admit(make_record("hoster-commit", Epoch(EPOCH), now), now))
     assert (
         words == f"denied, early; by rule {COMMIT_KEY}; expected blocks {FIRST_BLOCK + 16} to"
         f" {FIRST_BLOCK + 50}; saw {FIRST_BLOCK + 2}; opens in 14 blocks, about 84 s"
@@ -479,7 +508,7 @@ def test_margins_are_a_block_or_a_quarter_of_the_shorter_adjoining_window() -> N
     reveal = INFERENCE_POLICY.get_rule("hoster-reveal")
     commit = INFERENCE_POLICY.get_rule("hoster-commit")
     assert INFERENCE_POLICY.compute_margin_seconds(reveal, TIMING) == TIMING.block_seconds
-    short = Timing(slot=0, blocks_per_epoch=20, block_seconds=6.0)
+    short = Timing(slot=BlockNumber(0), blocks_per_epoch=20, block_seconds=6.0)
     assert INFERENCE_POLICY.compute_margin_seconds(reveal, short) == pytest.approx(3.0)
     assert INFERENCE_POLICY.compute_margin_seconds(commit, short) == pytest.approx(3.0)
 
@@ -487,7 +516,7 @@ def test_margins_are_a_block_or_a_quarter_of_the_shorter_adjoining_window() -> N
 def test_what_is_read_again_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
     verified: list[bytes] = []
 
-    def count(signed: bytes, key: bytes) -> bytes:
+    def count(signed: bytes, key: RecordKey) -> bytes:
         verified.append(signed)
         return crypto_sign_open(signed, key)
 

@@ -20,6 +20,7 @@ from epochgate.core.record import Record, compute_key
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import EpochContext
 from epochgate.core.scoring import ScoreList
+from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, RecordKey
 from epochgate.core.verdict import Denied, Reason
 from epochgate.keys import SigningKey
 from epochgate.policies.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
@@ -30,7 +31,7 @@ from tests.support.reference_policy import TABLE, ReferenceState, Row, judge
 NOW_SECONDS = 1_700_000_000.0
 SLOT = 1000
 EPOCH = 4
-TENSOR = OUTPUT.encode(compute_challenge(CHALLENGE, NETWORK, 0, b"any"))
+TENSOR = OUTPUT.encode(compute_challenge(CHALLENGE, NETWORK, Epoch(0), b"any"))
 HEARTBEAT = Heartbeat(
     state=ServerState.ONLINE,
     role="hoster",
@@ -48,15 +49,15 @@ block_times = st.sampled_from([0.25, 0.5, 1.0, 6.0, 12.0])
 """Exact in binary, so that a lifetime is the same number in floats and in fractions."""
 
 
-def make_payload(row: Row, epoch: int) -> bytes:
+def make_payload(row: Row, epoch: Epoch) -> bytes:
     if "{}" not in row.name:
         return HEARTBEAT
     if row.name.startswith("consensus"):
         return OUTPUT.encode(compute_challenge(CHALLENGE, NETWORK, epoch, make_roster(epoch).seed))
     if row.name.startswith("hoster-reveal"):
-        return Opening(bytes(32), bytes(32), TENSOR).to_bytes()
+        return Opening(bytes(32), Hash32(bytes(32)), TENSOR).to_bytes()
     if row.name.startswith("validator-reveal"):
-        return Opening(bytes(32), bytes(32), ScoreList().encode((1, 10**6))).to_bytes()
+        return Opening(bytes(32), Hash32(bytes(32)), ScoreList().encode((1, 10**6))).to_bytes()
     return bytes(32)
 
 
@@ -120,7 +121,12 @@ def make_expiries(draw: st.DrawFn, row: Row, timing: Timing, elapsed: int) -> fl
 
 @st.composite
 def make_values(
-    draw: st.DrawFn, row: Row, key: bytes, epoch: int, author: SigningKey, expiration_time: float
+    draw: st.DrawFn,
+    row: Row,
+    key: RecordKey,
+    epoch: Epoch,
+    author: SigningKey,
+    expiration_time: float,
 ) -> bytes:
     payload = make_payload(row, epoch)
     bad = st.sampled_from(
@@ -138,7 +144,7 @@ def make_values(
     other = st.sampled_from([make_payload(each, epoch) for each in TABLE])
     payload = draw(st.just(payload) | st.just(payload) | bad | other)
     network = draw(st.sampled_from([NETWORK] * 6 + [bytes(32)]))
-    value = bytearray(author.sign_record(network, key, payload, expiration_time).value)
+    value = bytearray(author.sign_record(NetworkId(network), key, payload, expiration_time).value)
     if draw(st.integers(0, 7)) == 0:
         value[draw(st.integers(0, len(value) - 1))] ^= 1 << draw(st.integers(0, 7))
     return bytes(value[: draw(st.sampled_from([len(value)] * 12 + [63, 0]))])
@@ -156,12 +162,12 @@ def compare(data: st.DataObject) -> None:
     length = draw(lengths)
     block_seconds = draw(block_times)
     slot = draw(st.sampled_from([SLOT] * 9 + [None]))
-    timing = Timing(slot, length, block_seconds)
+    timing = Timing(BlockNumber(slot), length, block_seconds)
     elapsed = draw(make_blocks(row, length))
     block = SLOT + EPOCH * length + elapsed
     if slot is not None and draw(st.integers(0, 11)) == 0:
         block = SLOT - 1 - elapsed  # before the subnet's first block
-    now_epoch = timing.compute_epoch(block)
+    now_epoch = timing.compute_epoch(BlockNumber(block))
     epoch = max(0, now_epoch + draw(st.sampled_from([0] * 8 + [-3, -2, -1, 1, 2])))
     elected = draw(st.sampled_from([victor, vera, alice, None]))
     usual = [alice, bob] if row.by == 1 else [victor, vera]
@@ -173,9 +179,9 @@ def compare(data: st.DataObject) -> None:
     )
     expiration_time = draw(make_expiries(row, timing, elapsed))
     record = Record(
-        key,
+        RecordKey(key),
         author.author,
-        draw(make_values(row, key, epoch, author, expiration_time)),
+        draw(make_values(row, RecordKey(key), Epoch(epoch), author, expiration_time)),
         expiration_time,
     )
     is_stale = draw(st.integers(0, 11)) == 0
@@ -189,12 +195,17 @@ def compare(data: st.DataObject) -> None:
     schedule = EpochSchedule(INFERENCE_POLICY)
     for known in range(max(0, now_epoch - 2), now_epoch + 1):
         schedule.add(
-            EpochContext(NETWORK, timing, make_roster(known), elected.author if elected else None)
+            EpochContext(
+                NETWORK, timing, make_roster(Epoch(known)), elected.author if elected else None
+            )
         )
     kept = {
-        pair: ReceiptedEntry(bytes(32), expiry, now_epoch, 96, ()) for pair, expiry in held.items()
+        pair: ReceiptedEntry(Hash32(bytes(32)), expiry, now_epoch, 96, ())
+        for pair, expiry in held.items()
     }
-    moment = schedule.compute_evaluation_context(block, NOW_SECONDS, kept, is_stale=is_stale)
+    moment = schedule.compute_evaluation_context(
+        BlockNumber(block), NOW_SECONDS, kept, is_stale=is_stale
+    )
     verdict = INFERENCE_POLICY.admit(record, moment)
 
     state = ReferenceState(

@@ -22,17 +22,20 @@ from epochgate.core.receipt import (
 )
 from epochgate.core.record import PEER_ID_PREFIX, compute_network_id, compute_value_digest
 from epochgate.core.roster import ReplicaSet
+from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, PeerId, RecordKey, Signature
 from epochgate.keys import SigningKey
 from tests.support.identities import NETWORK, alice, bob, key_of, sign
 
 VECTOR = json.loads((Path(__file__).parents[2] / "vectors" / "records.json").read_text())["receipt"]
 REPLICAS = [key_of(f"replica {number}") for number in range(7)]
-WINDOW = Blocks(1716, 1750)
+WINDOW = Blocks(BlockNumber(1716), BlockNumber(1750))
 STAMP = compute_record_id(sign(alice, "hoster-commit_epoch_7", bytes(32), 1_700_005_000.0))
 GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
 
 
-def make_rule(k: int = 7, epoch: int | None = 7, blocks: Blocks | None = WINDOW) -> ReceiptRule:
+def make_rule(
+    k: int = 7, epoch: Epoch | None = Epoch(7), blocks: Blocks | None = WINDOW
+) -> ReceiptRule:
     return ReceiptRule(
         NETWORK, ReplicaSet(tuple(key.author for key in REPLICAS[:k])), epoch, blocks
     )
@@ -41,9 +44,9 @@ def make_rule(k: int = 7, epoch: int | None = 7, blocks: Blocks | None = WINDOW)
 def give(
     replica: SigningKey = REPLICAS[0],
     record_id: RecordId = STAMP,
-    epoch: int = 7,
-    block: int = 1720,
-    network: bytes = NETWORK,
+    epoch: Epoch = Epoch(7),
+    block: BlockNumber = BlockNumber(1720),
+    network: NetworkId = NETWORK,
 ) -> Receipt:
     """A receipt as a replica gives it, or as a dishonest one would like to have given it."""
     return Receipt(
@@ -67,14 +70,16 @@ def test_the_fixed_receipt_holds() -> None:
         bytes.fromhex(VECTOR[field])
         for field in ("network", "key", "author", "value_digest", "replica", "signature")
     )
-    record_id = RecordId(key, author, value_digest)
+    record_id = RecordId(RecordKey(key), PeerId(author), Hash32(value_digest))
 
     assert (
-        compute_receipt_bytes(network, record_id, VECTOR["epoch"], VECTOR["block"]).hex()
+        compute_receipt_bytes(NetworkId(network), record_id, VECTOR["epoch"], VECTOR["block"]).hex()
         == VECTOR["bytes"]
     )
     assert is_receipt_signed(
-        network, record_id, Receipt(replica, VECTOR["epoch"], VECTOR["block"], signature)
+        NetworkId(network),
+        record_id,
+        Receipt(PeerId(replica), VECTOR["epoch"], VECTOR["block"], Signature(signature)),
     )
 
 
@@ -84,11 +89,11 @@ def test_a_replica_vouches_with_its_signature() -> None:
 
 
 @pytest.mark.parametrize("block", [WINDOW.first, WINDOW.last])
-def test_the_first_and_last_block_of_the_window_are_in_time(block: int) -> None:
+def test_the_first_and_last_block_of_the_window_are_in_time(block: BlockNumber) -> None:
     assert make_rule().compute_signers(STAMP, [give(block=block)])
 
 
-def bend(signature: bytes) -> bytes:
+def bend(signature: Signature) -> bytes:
     """Another signature of the same message that naive verifiers accept."""
     return signature[:32] + (int.from_bytes(signature[32:], "little") + GROUP_ORDER).to_bytes(
         32, "little"
@@ -104,16 +109,16 @@ OTHER_STAMP = compute_record_id(
 @pytest.mark.parametrize(
     ("why", "receipt"),
     [
-        ("given before the window", give(block=WINDOW.first - 1)),
-        ("given after it", give(block=WINDOW.last + 1)),
+        ("given before the window", give(block=BlockNumber(WINDOW.first - 1))),
+        ("given after it", give(block=BlockNumber(WINDOW.last + 1))),
         (
             "back-dated without the replica's key",
-            msgspec.structs.replace(give(block=1760), block=1720),
+            msgspec.structs.replace(give(block=BlockNumber(1760)), block=1720),
         ),
-        ("of another epoch", give(epoch=8)),
+        ("of another epoch", give(epoch=Epoch(8))),
         (
             "of another epoch, with its number changed",
-            msgspec.structs.replace(give(epoch=8), epoch=7),
+            msgspec.structs.replace(give(epoch=Epoch(8)), epoch=7),
         ),
         ("by no replica of the key", give(bob)),
         ("by the author itself", give(alice)),
@@ -134,13 +139,20 @@ OTHER_STAMP = compute_record_id(
         ("by a name that is no author", msgspec.structs.replace(give(), replica=b"replica 0")),
         (
             "with a key of small order",
-            Receipt(SMALL_ORDER, 7, 1720, (1).to_bytes(32, "little") + bytes(32)),
+            Receipt(
+                PeerId(SMALL_ORDER),
+                Epoch(7),
+                BlockNumber(1720),
+                Signature((1).to_bytes(32, "little") + bytes(32)),
+            ),
         ),
     ],
 )
 def test_a_receipt_that_does_not_fit_counts_for_nothing(why: str, receipt: Receipt) -> None:
     rule = make_rule()
-    widest = ReceiptRule(NETWORK, ReplicaSet((*rule.replica_set.replicas, SMALL_ORDER)), 7, WINDOW)
+    widest = ReceiptRule(
+        NETWORK, ReplicaSet((*rule.replica_set.replicas, PeerId(SMALL_ORDER))), Epoch(7), WINDOW
+    )
 
     assert widest.compute_signers(STAMP, [receipt]) == frozenset(), why
     assert widest.compute_signers(STAMP, [receipt, give()]) == {REPLICAS[0].author}
@@ -149,41 +161,49 @@ def test_a_receipt_that_does_not_fit_counts_for_nothing(why: str, receipt: Recei
 def test_a_replica_is_named_by_its_peer_id_and_by_nothing_else() -> None:
     key = REPLICAS[0]
     name = b"\x01" + REPLICAS[0].author[1:]
-    receipt = Receipt(name, 7, 1720, key.sign(compute_receipt_bytes(NETWORK, STAMP, 7, 1720)))
+    receipt = Receipt(
+        PeerId(name),
+        Epoch(7),
+        BlockNumber(1720),
+        key.sign(compute_receipt_bytes(NETWORK, STAMP, Epoch(7), BlockNumber(1720))),
+    )
 
     assert not is_receipt_signed(NETWORK, STAMP, receipt)
 
 
 def test_a_replica_counts_once_however_many_receipts_it_gave() -> None:
-    receipts = [give(), give(), give(block=1730)]
+    receipts = [give(), give(), give(block=BlockNumber(1730))]
 
     assert make_rule().compute_signers(STAMP, receipts) == {REPLICAS[0].author}
     assert make_rule().compute_standing(STAMP, receipts * 3) == Standing.UNPROVEN
 
 
 def test_a_bad_receipt_does_not_spoil_a_good_one_of_the_same_replica() -> None:
-    bad = [give(block=1760), msgspec.structs.replace(give(), signature=bytes(64))]
+    bad = [give(block=BlockNumber(1760)), msgspec.structs.replace(give(), signature=bytes(64))]
 
     for receipts in itertools.permutations([*bad, give()]):
         assert make_rule().compute_signers(STAMP, receipts) == {REPLICAS[0].author}
 
 
 @pytest.mark.parametrize(("epoch", "block"), [(-1, 1720), (7, -1), (-(1 << 63), -(1 << 63))])
-def test_no_receipt_is_of_a_time_before_the_chain(epoch: int, block: int) -> None:
+def test_no_receipt_is_of_a_time_before_the_chain(epoch: Epoch, block: BlockNumber) -> None:
     assert not is_receipt_signed(
-        NETWORK, STAMP, Receipt(REPLICAS[0].author, epoch, block, bytes(64))
+        NETWORK, STAMP, Receipt(REPLICAS[0].author, epoch, block, Signature(bytes(64)))
     )
 
 
 def test_the_largest_numbers_of_the_wire_are_no_crash() -> None:
     most = (1 << 64) - 1
 
-    assert is_receipt_signed(NETWORK, STAMP, give(epoch=most, block=most))
-    assert make_rule().compute_signers(STAMP, [give(epoch=most, block=most)]) == frozenset()
+    assert is_receipt_signed(NETWORK, STAMP, give(epoch=Epoch(most), block=BlockNumber(most)))
+    assert (
+        make_rule().compute_signers(STAMP, [give(epoch=Epoch(most), block=BlockNumber(most))])
+        == frozenset()
+    )
 
 
 @pytest.mark.parametrize("epoch", [0, 7, 1000])
-def test_a_key_without_an_epoch_takes_receipts_of_any(epoch: int) -> None:
+def test_a_key_without_an_epoch_takes_receipts_of_any(epoch: Epoch) -> None:
     rule = make_rule(epoch=None, blocks=None)
 
     assert rule.compute_signers(STAMP, [give(epoch=epoch, block=epoch)]) == {REPLICAS[0].author}
@@ -225,7 +245,7 @@ def test_replicas_of_another_key_add_nothing() -> None:
 
 def test_the_order_of_receipts_does_not_matter() -> None:
     receipts = [give(replica) for replica in REPLICAS[:3]] + [
-        give(REPLICAS[3], block=1800),
+        give(REPLICAS[3], block=BlockNumber(1800)),
         give(REPLICAS[0]),
     ]
     answers = {

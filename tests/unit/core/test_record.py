@@ -30,6 +30,7 @@ from epochgate.core.record import (
     is_signed,
     pack_field,
 )
+from epochgate.core.types import NetworkId, PeerId, RecordKey, Signature
 from tests.support.identities import NETWORK, alice, bob, sign
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "records.json").read_text())
@@ -95,12 +96,18 @@ def test_the_fixed_signed_bytes_hold() -> None:
     )
 
     message = compute_signed_bytes(
-        compute_signing_prefix(network, key), author, case["expiration_time"], payload
+        compute_signing_prefix(NetworkId(network), RecordKey(key)),
+        PeerId(author),
+        case["expiration_time"],
+        payload,
     )
 
     assert message.hex() == case["bytes"]
     assert is_record_signed(
-        network, Record(key, author, bytes.fromhex(case["value"]), case["expiration_time"])
+        NetworkId(network),
+        Record(
+            RecordKey(key), PeerId(author), bytes.fromhex(case["value"]), case["expiration_time"]
+        ),
     )
 
 
@@ -144,7 +151,7 @@ def test_no_field_can_be_changed_afterwards(changes: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("author", [b"\x01" + alice.author[1:], bytes(6) + alice.author[6:]])
-def test_one_author_has_one_encoding(author: bytes) -> None:
+def test_one_author_has_one_encoding(author: PeerId) -> None:
     key = compute_key(KEY_NAME)
     message = compute_signed_bytes(
         compute_signing_prefix(NETWORK, key), author, 1_700_000_600.25, b"a payload"
@@ -165,7 +172,9 @@ def test_a_signature_that_anybody_can_bend_is_refused() -> None:
     scalar = int.from_bytes(signature[32:], "little") + GROUP_ORDER
 
     assert is_signed(alice.author, message, signature)
-    assert not is_signed(alice.author, message, signature[:32] + scalar.to_bytes(32, "little"))
+    assert not is_signed(
+        alice.author, message, Signature(signature[:32] + scalar.to_bytes(32, "little"))
+    )
 
 
 @pytest.mark.parametrize(
@@ -186,12 +195,15 @@ def test_a_key_of_small_order_signs_nothing(public_key: bytes) -> None:
     """With such a key a signature of zeros would fit one message in eight, or all of them."""
     signature = (1).to_bytes(32, "little") + bytes(crypto_sign_BYTES - 32)
 
-    assert not any(is_signed(PEER_ID_PREFIX + public_key, bytes([n]), signature) for n in range(32))
+    assert not any(
+        is_signed(PeerId(PEER_ID_PREFIX + public_key), bytes([n]), Signature(signature))
+        for n in range(32)
+    )
 
 
 @pytest.mark.parametrize("length", [0, 1, 63, 65])
 def test_a_signature_of_another_length_is_none(length: int) -> None:
-    assert not is_signed(alice.author, b"words", (alice.sign(b"words") + b"\0")[:length])
+    assert not is_signed(alice.author, b"words", Signature((alice.sign(b"words") + b"\0")[:length]))
 
 
 @pytest.mark.parametrize(

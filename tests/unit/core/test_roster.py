@@ -9,6 +9,7 @@ import pytest
 
 from epochgate.core.record import compute_key
 from epochgate.core.roster import HOSTER, MAX_REPLICAS, VALIDATOR, Member, ReplicaSet, Roster
+from epochgate.core.types import Epoch
 from tests.support.identities import (
     NETWORK,
     alice,
@@ -27,7 +28,7 @@ SEED = bytes(range(32))
 
 def make_crowd(count: int, seed: bytes = SEED) -> Roster:
     return Roster(
-        7, seed, [Member(key_of(f"node {number}").author, HOSTER) for number in range(count)]
+        Epoch(7), seed, [Member(key_of(f"node {number}").author, HOSTER) for number in range(count)]
     )
 
 
@@ -76,8 +77,8 @@ def test_everybody_computes_the_same_replicas_whatever_the_order_of_members() ->
     shuffled = list(crowd.members)
     random.Random(5).shuffle(shuffled)
 
-    assert Roster(7, SEED, shuffled).get_replica_set(KEY) == crowd.get_replica_set(KEY)
-    assert Roster(7, SEED, shuffled).members == crowd.members
+    assert Roster(Epoch(7), SEED, shuffled).get_replica_set(KEY) == crowd.get_replica_set(KEY)
+    assert Roster(Epoch(7), SEED, shuffled).members == crowd.members
 
 
 def test_key_and_seed_each_choose_other_replicas() -> None:
@@ -98,7 +99,7 @@ def test_who_leaves_makes_room_for_one_other_and_moves_nobody() -> None:
     before = crowd.get_replica_set(KEY).replicas
 
     after = (
-        Roster(7, SEED, [member for member in crowd.members if member.author != before[3]])
+        Roster(Epoch(7), SEED, [member for member in crowd.members if member.author != before[3]])
         .get_replica_set(KEY)
         .replicas
     )
@@ -120,12 +121,14 @@ def test_roles_are_in_order_of_author() -> None:
 
 def test_an_author_counts_once() -> None:
     with pytest.raises(ValueError, match="twice"):
-        Roster(0, SEED, [Member(alice.author, HOSTER, 1), Member(alice.author, VALIDATOR, 2)])
+        Roster(
+            Epoch(0), SEED, [Member(alice.author, HOSTER, 1), Member(alice.author, VALIDATOR, 2)]
+        )
 
 
 @pytest.mark.parametrize("elected", [victor, vera, alice, None])
 def test_stand_ins_are_the_other_validators_in_an_order_nobody_chose(elected: object) -> None:
-    roster = make_roster(3)
+    roster = make_roster(Epoch(3))
     author = None if elected is None else elected.author  # type: ignore[attr-defined]
 
     others = [key.author for key in (victor, vera, vito) if key.author != author]
@@ -137,4 +140,4 @@ def test_stand_ins_are_the_other_validators_in_an_order_nobody_chose(elected: ob
 
 
 def test_stand_ins_change_with_the_seed() -> None:
-    assert len({make_roster(epoch).compute_stand_ins(None) for epoch in range(20)}) > 1
+    assert len({make_roster(Epoch(epoch)).compute_stand_ins(None) for epoch in range(20)}) > 1

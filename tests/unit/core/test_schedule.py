@@ -11,6 +11,7 @@ from epochgate.core.roster import HOSTER, Member, Roster
 from epochgate.core.rule import Rule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Digest, EpochContext
+from epochgate.core.types import BlockNumber, Epoch
 from tests.support.identities import (
     NETWORK,
     TIMING,
@@ -30,12 +31,14 @@ PERSONAL = Rule("out-{author}_epoch_{epoch}", by=HOSTER, ttl=epochs(2), schema=D
 def make_schedule(*epochs_known: int) -> EpochSchedule:
     schedule = EpochSchedule(Policy(DATED, UNDATED, PERSONAL))
     for epoch in epochs_known:
-        schedule.add(make_context(epoch))
+        schedule.add(make_context(Epoch(epoch)))
     return schedule
 
 
 def test_reading_knows_three_epochs_and_posting_the_next_one_too() -> None:
-    now = make_schedule(4, 5, 6, 7).compute_evaluation_context(TIMING.compute_first_block(7), 0.0)
+    now = make_schedule(4, 5, 6, 7).compute_evaluation_context(
+        TIMING.compute_first_block(Epoch(7)), 0.0
+    )
     readable = {epoch for epoch in range(12) if compute_key(f"work_epoch_{epoch}") in now.readable}
     postable = {epoch for epoch in range(12) if compute_key(f"work_epoch_{epoch}") in now.postable}
     assert (readable, postable) == ({5, 6, 7}, {5, 6, 7, 8})
@@ -43,13 +46,13 @@ def test_reading_knows_three_epochs_and_posting_the_next_one_too() -> None:
 
 def test_an_epoch_that_cannot_be_read_any_more_is_let_go() -> None:
     schedule = make_schedule(*range(10))
-    assert [epoch for epoch in range(10) if schedule.has(epoch)] == [6, 7, 8, 9]
+    assert [epoch for epoch in range(10) if schedule.has(Epoch(epoch))] == [6, 7, 8, 9]
 
 
 def test_the_next_epochs_context_does_not_disturb_the_current_one() -> None:
     schedule = make_schedule(6, 7)
     now = schedule.compute_evaluation_context(
-        TIMING.compute_first_block(7) - 1, compute_unix_seconds(0)
+        BlockNumber(TIMING.compute_first_block(Epoch(7)) - 1), compute_unix_seconds(BlockNumber(0))
     )
     assert now.data.epoch == 6
     assert not now.is_stale
@@ -58,31 +61,34 @@ def test_the_next_epochs_context_does_not_disturb_the_current_one() -> None:
 
 def test_members_are_those_of_an_epoch_and_those_who_are_known_to_come() -> None:
     schedule = EpochSchedule(Policy(DATED))
-    assert schedule.get_members(7) == set()
+    assert schedule.get_members(Epoch(7)) == set()
     for epoch, hosters in ((6, (alice, bob)), (7, (bob, carol))):
-        roster = Roster(epoch, b"seed", [Member(hoster.author, HOSTER) for hoster in hosters])
+        roster = Roster(
+            Epoch(epoch), b"seed", [Member(hoster.author, HOSTER) for hoster in hosters]
+        )
         schedule.add(EpochContext(NETWORK, TIMING, roster))
-    assert schedule.get_members(5) == schedule.get_context(6).roster.roles.keys()
-    assert schedule.get_members(6) == {alice.author, bob.author, carol.author}
-    assert schedule.get_members(7) == {bob.author, carol.author}
+    assert schedule.get_members(Epoch(5)) == schedule.get_context(Epoch(6)).roster.roles.keys()
+    assert schedule.get_members(Epoch(6)) == {alice.author, bob.author, carol.author}
+    assert schedule.get_members(Epoch(7)) == {bob.author, carol.author}
 
 
 def test_a_key_without_an_epoch_has_the_network_id_for_its_seed() -> None:
     schedule = make_schedule(7)
-    key_rule = schedule.get_key_rule(UNDATED, 7)
-    assert key_rule.replica_set == make_roster(7).get_replica_set(key_rule.key, NETWORK)
+    key_rule = schedule.get_key_rule(UNDATED, Epoch(7))
+    assert key_rule.replica_set == make_roster(Epoch(7)).get_replica_set(key_rule.key, NETWORK)
 
 
 def test_an_author_has_a_key_of_its_own() -> None:
     schedule = make_schedule(7)
-    assert len(schedule.get_key_rules(PERSONAL, 7)) == len(make_roster(7).hosters)
+    assert len(schedule.get_key_rules(PERSONAL, Epoch(7))) == len(make_roster(Epoch(7)).hosters)
     assert (
-        schedule.get_key_rule(PERSONAL, 7, alice.author).name == f"out-{alice.author.hex()}_epoch_7"
+        schedule.get_key_rule(PERSONAL, Epoch(7), alice.author).name
+        == f"out-{alice.author.hex()}_epoch_7"
     )
     with pytest.raises(KeyError, match="has no key in epoch 7"):
-        schedule.get_key_rule(PERSONAL, 7)
+        schedule.get_key_rule(PERSONAL, Epoch(7))
 
 
 def test_an_empty_calendar_says_what_it_lacks() -> None:
     with pytest.raises(LookupError, match="add the first one's context"):
-        make_schedule().compute_evaluation_context(0, 0.0)
+        make_schedule().compute_evaluation_context(BlockNumber(0), 0.0)

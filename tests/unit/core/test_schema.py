@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from epochgate.core.schema import Digest, Malformed
+from epochgate.core.types import Epoch
 from tests.support.identities import make_context
 
 
 def test_a_context_is_of_its_rosters_epoch() -> None:
-    assert make_context(7).epoch == 7
+    assert make_context(Epoch(7)).epoch == 7
 
 
 def test_a_digest_is_taken_as_it_is() -> None:

@@ -30,6 +30,7 @@ from epochgate.core.scoring import (
     count_good_entries,
     get_lower_median,
 )
+from epochgate.core.types import PeerId
 from tests.support.identities import make_context
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "scores.json").read_text())
@@ -39,7 +40,7 @@ NAMES = [b"alice", b"bob", b"carol", b"dave", b"erin", b"frank", b"grace"]
 
 
 def compute_plainly(
-    outputs: Mapping[bytes, np.ndarray], committed: list[bytes], tolerance_ppm: int
+    outputs: Mapping[PeerId, np.ndarray], committed: list[PeerId], tolerance_ppm: int
 ) -> dict[bytes, int]:
     """SPEC section 7 again, in fractions, for outputs that are all well-formed and of one shape."""
     values = {
@@ -132,7 +133,9 @@ def test_the_order_in_which_records_came_shows_nowhere(
     outputs = {name: answer() + np.float32(2e-4 * i * i) for i, name in enumerate(NAMES)}
 
     expected = compute_consensus(outputs, NAMES, 5000)
-    seen = compute_consensus({name: outputs[name] for name in outputs_order}, committed_order, 5000)
+    seen = compute_consensus(
+        {PeerId(name): outputs[name] for name in outputs_order}, committed_order, 5000
+    )
 
     assert list(seen.scores.items()) == list(expected.scores.items())
     assert seen.distances_ppm == expected.distances_ppm
@@ -162,7 +165,7 @@ def test_a_minority_of_liars_moves_nobody_further_than_the_honest_spread(
     assert (grid.min(axis=0) <= consensus.centre).all()
     assert (consensus.centre <= grid.max(axis=0)).all()
     for name in honest:
-        assert consensus.scores[name] >= compute_score(spread, norm, 5000)
+        assert consensus.scores[PeerId(name)] >= compute_score(spread, norm, 5000)
 
 
 def test_one_huge_outlier_neither_flattens_nor_shifts_the_rest() -> None:
@@ -171,9 +174,11 @@ def test_one_huge_outlier_neither_flattens_nor_shifts_the_rest() -> None:
 
     scores = compute_hoster_scores(outputs, list(outputs), TOLERANCE_PPM)
 
-    assert scores[b"alice"] == scores[b"bob"] == scores[b"carol"] == MAX_SCORE
-    assert 0 < scores[b"dave"] < MAX_SCORE
-    assert scores[b"erin"] == 0
+    assert (
+        scores[PeerId(b"alice")] == scores[PeerId(b"bob")] == scores[PeerId(b"carol")] == MAX_SCORE
+    )
+    assert 0 < scores[PeerId(b"dave")] < MAX_SCORE
+    assert scores[PeerId(b"erin")] == 0
 
 
 @pytest.mark.parametrize(
@@ -209,7 +214,7 @@ def test_what_cannot_be_scored_gets_nothing_and_moves_nothing(what: str, bad: ob
     assert seen.scores == expected.scores
     assert seen.distances_ppm == expected.distances_ppm
     assert seen.is_reached
-    assert seen.scores[b"dave"] == 0
+    assert seen.scores[PeerId(b"dave")] == 0
 
 
 def test_an_output_without_a_counted_commitment_moves_nothing() -> None:
@@ -262,7 +267,7 @@ def test_naming_a_commitment_twice_counts_once() -> None:
     outputs = agree(*NAMES[:3])
 
     assert compute_consensus(
-        outputs, [*outputs, *outputs, b"dave", b"dave"], TOLERANCE_PPM
+        outputs, [*outputs, *outputs, PeerId(b"dave"), PeerId(b"dave")], TOLERANCE_PPM
     ).is_reached
 
 
@@ -272,9 +277,11 @@ def test_naming_a_commitment_twice_counts_once() -> None:
 )
 def test_the_same_numbers_score_the_same_in_any_dtype(dtype: str) -> None:
     values = [1, 0, 1, 1] if dtype in {"bool", "uint64"} else [3, -5, 0, 64]
-    outputs: dict[bytes, np.ndarray] = {name: np.array(values, "float64") for name in NAMES[:3]}
+    outputs: dict[PeerId, np.ndarray] = {
+        PeerId(name): np.array(values, "float64") for name in NAMES[:3]
+    }
 
-    outputs[b"carol"] = np.array(values, dtype)
+    outputs[PeerId(b"carol")] = np.array(values, dtype)
 
     consensus = compute_consensus(outputs, list(outputs), 0)
     assert consensus.is_reached
@@ -297,11 +304,11 @@ def test_the_shape_that_most_have_is_the_right_one_and_a_tie_is_settled() -> Non
     short = answer(1, 2)
 
     assert compute_consensus(
-        {b"a": short, b"b": long, b"c": long}, [b"a", b"b", b"c"], 1
+        {b"a": short, b"b": long, b"c": long}, [PeerId(b"a"), PeerId(b"b"), PeerId(b"c")], 1
     ).distances_ppm.keys() == {b"b", b"c"}
-    assert compute_consensus({b"a": long, b"b": short}, [b"a", b"b"], 1).distances_ppm.keys() == {
-        b"b"
-    }
+    assert compute_consensus(
+        {b"a": long, b"b": short}, [PeerId(b"a"), PeerId(b"b")], 1
+    ).distances_ppm.keys() == {b"b"}
 
 
 def test_outputs_of_more_elements_than_the_sums_hold_are_not_scored() -> None:
@@ -325,7 +332,11 @@ def test_small_outputs_have_a_grid_as_fine_as_large_ones() -> None:
         outputs = {name: np.array(ANSWER) * scale for name in NAMES[:3]}
         outputs[b"dave"] = np.array([0.502, -0.25, 0.125, -0.75]) * scale
 
-        assert 0 < compute_hoster_scores(outputs, list(outputs), TOLERANCE_PPM)[b"dave"] < MAX_SCORE
+        assert (
+            0
+            < compute_hoster_scores(outputs, list(outputs), TOLERANCE_PPM)[PeerId(b"dave")]
+            < MAX_SCORE
+        )
 
 
 def test_the_largest_floats_neither_overflow_nor_warn() -> None:
@@ -341,11 +352,11 @@ def test_the_largest_floats_neither_overflow_nor_warn() -> None:
         warnings.simplefilter("error")
         scores = compute_hoster_scores(outputs, list(outputs), TOLERANCE_PPM)
         assert compute_consensus(
-            {name: np.array([most, -most]) for name in NAMES}, NAMES, 0
+            {PeerId(name): np.array([most, -most]) for name in NAMES}, NAMES, 0
         ).is_reached
 
-    assert scores[b"dave"] == 0
-    assert scores[b"alice"] == MAX_SCORE
+    assert scores[PeerId(b"dave")] == 0
+    assert scores[PeerId(b"alice")] == MAX_SCORE
 
 
 def test_sums_hold_for_the_most_elements_at_the_clip() -> None:
@@ -356,10 +367,10 @@ def test_sums_hold_for_the_most_elements_at_the_clip() -> None:
 
     consensus = compute_consensus(outputs, list(outputs), TOLERANCE_PPM)
 
-    assert consensus.scores[b"alice"] == MAX_SCORE
-    assert consensus.scores[b"dave"] == 0
+    assert consensus.scores[PeerId(b"alice")] == MAX_SCORE
+    assert consensus.scores[PeerId(b"dave")] == 0
     distance = MAX_ELEMENTS * (2**20 - 1 + 2**17) ** 2
-    assert consensus.distances_ppm[b"dave"] == math.isqrt(
+    assert consensus.distances_ppm[PeerId(b"dave")] == math.isqrt(
         distance * 10**12 // (MAX_ELEMENTS * (1 + 2**34))
     )
 
@@ -379,7 +390,7 @@ def test_both_edges_of_the_score_are_exact(shift: tuple[int, ...], score: int) -
     )  # 4 D = M = 4 + 2^34 is A = B at a tolerance of a half
     outputs = {b"alice": peak, b"bob": peak, b"carol": peak, b"dave": peak - np.array(shift)}
 
-    assert compute_hoster_scores(outputs, list(outputs), 500_000)[b"dave"] == score
+    assert compute_hoster_scores(outputs, list(outputs), 500_000)[PeerId(b"dave")] == score
 
 
 def test_the_centre_explains_in_the_outputs_own_unit() -> None:
@@ -388,7 +399,7 @@ def test_the_centre_explains_in_the_outputs_own_unit() -> None:
     )
 
     assert consensus.compute_centre_values().tolist() == ANSWER
-    assert consensus.distances_ppm[b"dave"] == 999_999
+    assert consensus.distances_ppm[PeerId(b"dave")] == 999_999
     assert compute_consensus({}, NAMES, 1).compute_centre_values().size == 0
 
 
@@ -480,7 +491,7 @@ weights = st.dictionaries(st.binary(min_size=1, max_size=3), st.integers(0, MAX_
 @settings(deadline=None)
 @given(weights, weights, st.randoms(use_true_random=False))
 def test_pots_are_paid_to_the_last_unit_or_not_at_all(
-    hosters: dict[bytes, int], validators: dict[bytes, int], random: Any
+    hosters: dict[PeerId, int], validators: dict[PeerId, int], random: Any
 ) -> None:
     pay = compute_pay(hosters, validators)
     shuffled = [dict(random.sample(list(w.items()), len(w))) for w in (hosters, validators)]
@@ -497,7 +508,7 @@ def test_pots_are_paid_to_the_last_unit_or_not_at_all(
     st.dictionaries(st.binary(min_size=1, max_size=2), st.integers(0, 9), min_size=1, max_size=6),
     st.integers(0, 50),
 )
-def test_no_share_is_a_whole_unit_off_its_proportion(weights: dict[bytes, int], pot: int) -> None:
+def test_no_share_is_a_whole_unit_off_its_proportion(weights: dict[PeerId, int], pot: int) -> None:
     shares = compute_shares(weights, pot)
     whole = sum(weights.values())
 
@@ -520,6 +531,6 @@ def test_a_pot_of_nothing_need_not_be_paid() -> None:
 @pytest.mark.parametrize(
     ("weights", "pot"), [({b"alice": -1, b"bob": 2}, 10), ({b"alice": 1}, -10)]
 )
-def test_nothing_negative_is_shared(weights: dict[bytes, int], pot: int) -> None:
+def test_nothing_negative_is_shared(weights: dict[PeerId, int], pot: int) -> None:
     with pytest.raises(ValueError, match="negative"):
         compute_shares(weights, pot)

@@ -22,6 +22,7 @@ from epochgate.core.settlement import (
     compute_hoster_outcome,
     compute_settlement,
 )
+from epochgate.core.types import Epoch, Hash32
 from epochgate.keys import SigningKey
 from epochgate.policies.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
 from epochgate.schemas import Tensor
@@ -52,15 +53,15 @@ class Book:
         self.policy = policy
         self.schedule = EpochSchedule(policy)
         for epoch in range(EPOCH - 2, EPOCH + 1):
-            self.schedule.add(make_context(epoch))
+            self.schedule.add(make_context(Epoch(epoch)))
         self.included: dict[tuple[str, int], dict[bytes, Proof]] = {}
 
-    def challenge(self, epoch: int) -> bytes:
+    def challenge(self, epoch: Epoch) -> bytes:
         digest = compute_expected_challenge(INFERENCE_POLICY, self.schedule.get_context(epoch))
         assert digest is not None
         return digest
 
-    def put(self, kind: str, epoch: int, author: SigningKey, payload: bytes) -> None:
+    def put(self, kind: str, epoch: Epoch, author: SigningKey, payload: bytes) -> None:
         record = Record(
             compute_key(f"{kind}_epoch_{epoch}"), author.author, bytes(64) + payload, 0.0
         )
@@ -70,19 +71,19 @@ class Book:
         self,
         author: SigningKey,
         kind: str,
-        epoch: int,
+        epoch: Epoch,
         payload: bytes,
         challenge: bytes | None = None,
     ) -> Opening:
         """Commit in `epoch`, and open when the role does."""
-        opening = Opening(bytes(32), challenge or self.challenge(epoch), payload)
+        opening = Opening(bytes(32), Hash32(challenge or self.challenge(epoch)), payload)
         self.put(
             f"{kind}-commit",
             epoch,
             author,
             compute_commitment(NETWORK, f"{kind}-commit", epoch, author.author, opening),
         )
-        self.put(f"{kind}-reveal", epoch + (kind == "validator"), author, opening.to_bytes())
+        self.put(f"{kind}-reveal", Epoch(epoch + (kind == "validator")), author, opening.to_bytes())
         return opening
 
     def host(
@@ -90,19 +91,21 @@ class Book:
         author: SigningKey,
         output: np.ndarray,
         challenge: bytes | None = None,
-        epoch: int = EPOCH - 1,
+        epoch: Epoch = Epoch(EPOCH - 1),
     ) -> None:
         self.commit_and_open(author, "hoster", epoch, OUTPUT.encode(output), challenge)
 
     def list_scores(self, author: SigningKey, scores: tuple[int, ...]) -> None:
-        self.commit_and_open(author, "validator", EPOCH - 2, ScoreList().encode(scores))
+        self.commit_and_open(author, "validator", Epoch(EPOCH - 2), ScoreList().encode(scores))
 
     @property
     def records(self) -> RecordSet:
-        return RecordSet(self.included, {}, (), b"")
+        return RecordSet(self.included, {}, (), Hash32(b""))
 
     def settle(self, attested_list: tuple[int, ...] | None = (MAX_SCORE,) * 3) -> Settlement:
-        return compute_settlement(self.policy, self.schedule, self.records, EPOCH, attested_list)
+        return compute_settlement(
+            self.policy, self.schedule, self.records, Epoch(EPOCH), attested_list
+        )
 
 
 def make_usual_book() -> Book:
@@ -128,9 +131,11 @@ def test_a_copied_commitment_earns_its_copier_nothing_and_costs_the_others_nothi
         peerstore.host(hoster, HONEST)
     copied = peerstore.included["hoster-commit", 8][alice.author].record.payload
     opened = peerstore.included["hoster-reveal", 8][alice.author].record.payload
-    peerstore.put("hoster-commit", 8, carol, copied)
-    peerstore.put("hoster-reveal", 8, carol, opened)
-    outcome = compute_hoster_outcome(INFERENCE_POLICY, peerstore.schedule, peerstore.records, 8)
+    peerstore.put("hoster-commit", Epoch(8), carol, copied)
+    peerstore.put("hoster-reveal", Epoch(8), carol, opened)
+    outcome = compute_hoster_outcome(
+        INFERENCE_POLICY, peerstore.schedule, peerstore.records, Epoch(8)
+    )
     assert carol.author in outcome.committed
     assert carol.author not in outcome.opened
     assert outcome.scores[carol.author] == 0
@@ -142,25 +147,29 @@ def test_a_copied_commitment_earns_its_copier_nothing_and_costs_the_others_nothi
 def test_an_opening_that_does_not_fit_counts_as_none(what: str) -> None:
     peerstore = make_usual_book()
     if what == "other challenge":
-        peerstore.host(alice, HONEST, challenge=peerstore.challenge(EPOCH - 2))
+        peerstore.host(alice, HONEST, challenge=peerstore.challenge(Epoch(EPOCH - 2)))
     elif what == "never opened":
         del peerstore.included["hoster-reveal", 8][alice.author]
     elif what == "opened something else":
         peerstore.put(
             "hoster-reveal",
-            8,
+            Epoch(8),
             alice,
-            Opening(bytes(32), peerstore.challenge(8), OUTPUT.encode(HONEST * 2)).to_bytes(),
+            Opening(
+                bytes(32), Hash32(peerstore.challenge(Epoch(8))), OUTPUT.encode(HONEST * 2)
+            ).to_bytes(),
         )
     else:
-        opening = Opening(bytes(32), peerstore.challenge(8), OUTPUT.encode(HONEST))
+        opening = Opening(bytes(32), Hash32(peerstore.challenge(Epoch(8))), OUTPUT.encode(HONEST))
         peerstore.put(
             "hoster-commit",
-            8,
+            Epoch(8),
             alice,
-            compute_commitment(NETWORK, "hoster-commit", 7, alice.author, opening),
+            compute_commitment(NETWORK, "hoster-commit", Epoch(7), alice.author, opening),
         )
-    outcome = compute_hoster_outcome(INFERENCE_POLICY, peerstore.schedule, peerstore.records, 8)
+    outcome = compute_hoster_outcome(
+        INFERENCE_POLICY, peerstore.schedule, peerstore.records, Epoch(8)
+    )
     assert alice.author not in outcome.opened
     assert set(outcome.scores) == {hoster.author for hoster in (alice, bob, carol)}
 
@@ -190,8 +199,10 @@ def test_nobody_is_paid_for_lists_about_an_epoch_in_which_no_commitment_counted(
 def test_the_first_submission_finds_no_lists_and_pays_nobody() -> None:
     schedule = EpochSchedule(INFERENCE_POLICY)
     for epoch in (0, 1):
-        schedule.add(make_context(epoch))
-    settlement = compute_settlement(INFERENCE_POLICY, schedule, RecordSet({}, {}, (), b""), 1, None)
+        schedule.add(make_context(Epoch(epoch)))
+    settlement = compute_settlement(
+        INFERENCE_POLICY, schedule, RecordSet({}, {}, (), Hash32(b"")), Epoch(1), None
+    )
     assert set(settlement.pay.values()) == {0}
     assert len(settlement.pay) == 6
 
@@ -199,12 +210,12 @@ def test_the_first_submission_finds_no_lists_and_pays_nobody() -> None:
 def test_without_an_attested_list_it_follows_from_the_set_itself() -> None:
     peerstore = make_usual_book()
     for hoster in (alice, bob, carol):
-        peerstore.host(hoster, HONEST, epoch=EPOCH - 2)
+        peerstore.host(hoster, HONEST, epoch=Epoch(EPOCH - 2))
     assert peerstore.settle(attested_list=None).list_weights == peerstore.settle().list_weights
 
 
 def test_which_records_decide() -> None:
-    def names(epoch: int, *, is_attested: bool) -> list[tuple[str, int]]:
+    def names(epoch: Epoch, *, is_attested: bool) -> list[tuple[str, int]]:
         return [
             (rule.kind, of)
             for rule, of in compute_deciding(INFERENCE_POLICY, epoch, is_attested=is_attested)
@@ -216,9 +227,13 @@ def test_which_records_decide() -> None:
         ("validator-commit", 7),
         ("validator-reveal", 8),
     ]
-    assert names(9, is_attested=True) == usual
-    assert names(9, is_attested=False) == [*usual, ("hoster-commit", 7), ("hoster-reveal", 7)]
-    assert names(1, is_attested=False) == [
+    assert names(Epoch(9), is_attested=True) == usual
+    assert names(Epoch(9), is_attested=False) == [
+        *usual,
+        ("hoster-commit", 7),
+        ("hoster-reveal", 7),
+    ]
+    assert names(Epoch(1), is_attested=False) == [
         ("hoster-commit", 0),
         ("hoster-reveal", 0),
         ("validator-reveal", 0),
@@ -231,7 +246,7 @@ def test_where_the_publisher_chooses_the_challenge_most_openings_name_counts() -
     other = bytes([2]) * 32
     for hoster, challenge in ((alice, one), (bob, one), (carol, other)):
         peerstore.host(hoster, HONEST, challenge=challenge)
-    outcome = compute_hoster_outcome(CHOSEN, peerstore.schedule, peerstore.records, 8)
+    outcome = compute_hoster_outcome(CHOSEN, peerstore.schedule, peerstore.records, Epoch(8))
     assert outcome.opened == tuple(sorted([alice.author, bob.author]))
     assert outcome.challenge_digest == one
 
@@ -243,7 +258,9 @@ def test_of_two_challenges_that_equally_many_openings_name_the_smaller_digest_co
     for hoster, challenge in ((alice, other), (bob, one)):
         peerstore.host(hoster, HONEST, challenge=challenge)
     assert (
-        compute_hoster_outcome(CHOSEN, peerstore.schedule, peerstore.records, 8).challenge_digest
+        compute_hoster_outcome(
+            CHOSEN, peerstore.schedule, peerstore.records, Epoch(8)
+        ).challenge_digest
         == one
     )
 
@@ -257,13 +274,17 @@ def test_an_opening_that_does_not_fit_its_commitment_has_no_say_in_what_the_chal
     for hoster in (alice, bob):
         del peerstore.included["hoster-commit", 8][hoster.author]
     assert (
-        compute_hoster_outcome(CHOSEN, peerstore.schedule, peerstore.records, 8).challenge_digest
+        compute_hoster_outcome(
+            CHOSEN, peerstore.schedule, peerstore.records, Epoch(8)
+        ).challenge_digest
         == other
     )
 
 
 def test_without_a_challenge_there_is_nothing_to_score_and_nobody_to_pay() -> None:
-    outcome = compute_hoster_outcome(CHOSEN, Book(CHOSEN).schedule, RecordSet({}, {}, (), b""), 8)
+    outcome = compute_hoster_outcome(
+        CHOSEN, Book(CHOSEN).schedule, RecordSet({}, {}, (), Hash32(b"")), Epoch(8)
+    )
     assert outcome.challenge_digest is None
     assert outcome.score_list == ()
     assert set(outcome.scores.values()) == {0}
@@ -271,14 +292,14 @@ def test_without_a_challenge_there_is_nothing_to_score_and_nobody_to_pay() -> No
 
 def test_a_policy_without_challenges_opens_to_the_same_nothing() -> None:
     policy = Policy(*(rule for rule in INFERENCE_POLICY.rules if rule.kind != "consensus"))
-    assert compute_expected_challenge(policy, make_context(EPOCH)) == bytes(32)
+    assert compute_expected_challenge(policy, make_context(Epoch(EPOCH))) == bytes(32)
     assert policy.get_opening_rule(HOSTER).kind == "hoster-reveal"
 
 
 def test_the_expected_challenge_is_that_of_the_epochs_seed() -> None:
-    context = make_context(EPOCH)
-    array = compute_challenge(CHALLENGE, NETWORK, EPOCH, context.roster.seed)
+    context = make_context(Epoch(EPOCH))
+    array = compute_challenge(CHALLENGE, NETWORK, Epoch(EPOCH), context.roster.seed)
     assert array.shape == (16, 64)
     assert compute_expected_challenge(INFERENCE_POLICY, context) != compute_expected_challenge(
-        INFERENCE_POLICY, make_context(EPOCH - 1)
+        INFERENCE_POLICY, make_context(Epoch(EPOCH - 1))
     )

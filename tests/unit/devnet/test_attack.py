@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from epochgate import INFERENCE_POLICY
+from epochgate.core.types import Epoch
 from epochgate.devnet.attack import (
     AttackOutcome,
     compute_outcomes,
@@ -42,12 +43,12 @@ HARMLESS = AttackOutcome("copier", 1, 0, 2 * 10**17, 10**6, 2, 2, {"late": 27})
 def listen(pay: dict[str, int], alice_score: int = 10**6) -> list[AttackOutcome]:
     """Bob is a copier."""
     chronicle = Chronicle(BAD_BOB, INFERENCE_POLICY)
-    for line in tell_epoch(0, pay):
+    for line in tell_epoch(Epoch(0), pay):
         fact = line.fact
         if isinstance(fact, Scored):
-            fact = Scored(0, {ALICE: alice_score, BOB: 0}, HOSTERS, [ALICE])
+            fact = Scored(Epoch(0), {ALICE: alice_score, BOB: 0}, HOSTERS, [ALICE])
         chronicle.take(tell(line.node, fact))
-    return compute_outcomes(chronicle, [chronicle.compute_summary(0)])
+    return compute_outcomes(chronicle, [chronicle.compute_summary(Epoch(0))])
 
 
 def test_what_an_adversary_earned_stands_beside_the_honest_of_its_role() -> None:
@@ -96,12 +97,12 @@ def test_what_an_adversary_claims_to_have_seen_counts_for_nothing() -> None:
         )
     )
     chronicle = Chronicle(bad_vera, INFERENCE_POLICY)
-    for line in tell_epoch(0):
+    for line in tell_epoch(Epoch(0)):
         is_lie = line.node == VERA and isinstance(line.fact, Scored)
         if not (line.node == VERA and isinstance(line.fact, Attested)):
-            chronicle.take(tell(VERA, Scored(0, {}, [], [])) if is_lie else line)
-    assert list(chronicle.get_scored(0)) == [VICTOR]
-    assert chronicle.find_gaps(0) == []
+            chronicle.take(tell(VERA, Scored(Epoch(0), {}, [], [])) if is_lie else line)
+    assert list(chronicle.get_scored(Epoch(0))) == [VICTOR]
+    assert chronicle.find_gaps(Epoch(0)) == []
     assert set(VALIDATORS) == {VICTOR, VERA}
 
 

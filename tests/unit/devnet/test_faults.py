@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from epochgate import INFERENCE_POLICY, Policy
+from epochgate.core.types import Epoch
 from epochgate.devnet.faults import (
     Absence,
     Expectations,
@@ -68,7 +69,7 @@ def test_who_was_away_for_most_of_a_window_owes_nothing_in_it(
     gone: float, back: float | None, *, is_excused: bool
 ) -> None:
     absences = [Absence("alice", gone, back, "away")]
-    assert select_excused(absences, 1, (0.15, 0.5)) == ({"alice"} if is_excused else set())
+    assert select_excused(absences, Epoch(1), (0.15, 0.5)) == ({"alice"} if is_excused else set())
 
 
 def test_what_is_expected_follows_from_the_policy() -> None:

@@ -6,6 +6,7 @@ import msgspec
 from rich.console import Console
 
 from epochgate import INFERENCE_POLICY
+from epochgate.core.types import Epoch
 from epochgate.devnet.result import render_scores, render_verdicts
 from epochgate.devnet.summary import Chronicle, Loss
 from epochgate.observe.events import Scored
@@ -16,7 +17,7 @@ NOTHING = dict.fromkeys(EVERYBODY, 0)
 
 def show(chronicle: Chronicle, epochs: int) -> str:
     console = Console(width=200, record=True, file=StringIO())
-    summaries = [chronicle.compute_summary(epoch) for epoch in range(epochs)]
+    summaries = [chronicle.compute_summary(Epoch(epoch)) for epoch in range(epochs)]
     console.print(
         *render_scores(chronicle, summaries), *render_verdicts(chronicle, summaries), sep="\n"
     )
@@ -25,7 +26,7 @@ def show(chronicle: Chronicle, epochs: int) -> str:
 
 def make_chronicle() -> Chronicle:
     chronicle = Chronicle(CAST, INFERENCE_POLICY)
-    for line in tell_epoch(0, pay=NOTHING) + tell_epoch(1):
+    for line in tell_epoch(Epoch(0), pay=NOTHING) + tell_epoch(Epoch(1)):
         chronicle.take(line)
     return chronicle
 
@@ -49,7 +50,7 @@ def test_an_epoch_that_pays_nobody_says_why() -> None:
 
 def test_hosters_that_do_not_agree_are_the_reason_where_they_are() -> None:
     chronicle = Chronicle(CAST, INFERENCE_POLICY)
-    for line in tell_epoch(1, pay=NOTHING):
+    for line in tell_epoch(Epoch(1), pay=NOTHING):
         disagreeing = isinstance(line.fact, Scored)
         fact = (
             msgspec.structs.replace(line.fact, scores=dict.fromkeys(HOSTERS, 0))
@@ -58,14 +59,15 @@ def test_hosters_that_do_not_agree_are_the_reason_where_they_are() -> None:
         )
         chronicle.take(tell(line.node, fact))
     verdicts = [
-        verdict.plain for verdict in render_verdicts(chronicle, [chronicle.compute_summary(1)])
+        verdict.plain
+        for verdict in render_verdicts(chronicle, [chronicle.compute_summary(Epoch(1))])
     ]
     assert "epoch 1 pays nobody: no three hosters agree" in verdicts[1]
 
 
 def test_an_incomplete_epoch_says_what_is_missing() -> None:
     chronicle = make_chronicle()
-    chronicle.losses.append(Loss("hoster-2", 1, "exit code 1"))
+    chronicle.losses.append(Loss("hoster-2", Epoch(1), "exit code 1"))
     assert "epoch 1: incomplete: hoster-2 died: exit code 1" in show(chronicle, 2)
 
 

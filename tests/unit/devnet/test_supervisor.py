@@ -15,6 +15,7 @@ from rich.console import Console
 
 from epochgate import INFERENCE_POLICY
 from epochgate.chain.local import LocalChain
+from epochgate.core.types import BlockNumber, Epoch
 from epochgate.devnet.faults import Outage
 from epochgate.devnet.summary import EpochSummary
 from epochgate.devnet.supervisor import Devnet, DevnetError, Plan
@@ -78,15 +79,17 @@ class Stage:
 
     def start_chain(self) -> list[Outage]:
         slot = self.chain.get_head().block + 3
-        self.chain.start(slot)
+        self.chain.start(BlockNumber(slot))
         if self.is_patient:
-            self.clock.stops_seconds = self.chain.compute_unix_seconds(slot + PATIENCE_BLOCK)
+            self.clock.stops_seconds = self.chain.compute_unix_seconds(
+                BlockNumber(slot + PATIENCE_BLOCK)
+            )
         self.started.touch()
         return self.outages
 
 
 async def test_it_ends_when_the_last_epoch_is_settled(tmp_path: Path) -> None:
-    lines = [*tell_start(), *tell_epoch(0, PAY)]
+    lines = [*tell_start(), *tell_epoch(Epoch(0), PAY)]
     stage = Stage(tmp_path, {node: say(lines, node) + WAIT for node in EVERYBODY})
     (summary,) = await stage.run()
     assert summary.complete
@@ -95,7 +98,7 @@ async def test_it_ends_when_the_last_epoch_is_settled(tmp_path: Path) -> None:
 
 
 async def test_it_gives_up_when_the_last_epoch_can_no_longer_be_settled(tmp_path: Path) -> None:
-    lines = [*tell_start(), *tell_epoch(0)[:-1]]
+    lines = [*tell_start(), *tell_epoch(Epoch(0))[:-1]]
     stage = Stage(tmp_path, {node: say(lines, node) + WAIT for node in EVERYBODY}, is_patient=False)
     (summary,) = await stage.run()
     assert not summary.complete
@@ -126,13 +129,13 @@ async def test_a_node_that_is_taken_away_on_purpose_is_no_loss_and_is_started_ag
 ) -> None:
     """Each life of it leaves a line in a file; the second one says what the epoch still lacked."""
     lives = f"open({str(tmp_path / 'lives')!r}, 'a').write('.'); "
-    lines = [*tell_start(), *tell_epoch(0, PAY)]
+    lines = [*tell_start(), *tell_epoch(Epoch(0), PAY)]
     first = EVERYBODY[0]
     last = EVERYBODY[-1]
     programs = {node: say(lines, node) + WAIT for node in EVERYBODY if node != first}
     is_second = f"import os\nsecond = os.path.getsize({str(tmp_path / 'lives')!r}) > 1\n"
     start = say(list(tell_start()), first)
-    rest = say(tell_epoch(0, PAY), first)
+    rest = say(tell_epoch(Epoch(0), PAY), first)
     programs[first] = f"{lives}\n{is_second}{start}\nif second: {rest}\n{WAIT}"
     stage = Stage(tmp_path, programs)
     stage.outages = [Outage(first, 0.1, 0.2, False, "killed (SIGKILL) after 10% of epoch 0")]
@@ -146,7 +149,7 @@ async def test_a_node_that_is_taken_away_on_purpose_is_no_loss_and_is_started_ag
 
 
 async def test_a_node_that_starts_late_is_excused_until_it_is_ready(tmp_path: Path) -> None:
-    lines = [*tell_start(), *tell_epoch(0, PAY)]
+    lines = [*tell_start(), *tell_epoch(Epoch(0), PAY)]
     late = EVERYBODY[1]
     stage = Stage(tmp_path, {node: say(lines, node) + WAIT for node in EVERYBODY}, late=late)
     stage.outages = [Outage(late, None, 0.1, True, "started as late as 10% of epoch 0")]

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from epochgate.core.types import PeerId
 from epochgate.engine.memory import Hub, Links
 from epochgate.engine.virtual_time import run_virtually
 from epochgate.ports import Network, Unreachable
@@ -76,7 +77,7 @@ def test_a_cut_parts_peers_in_the_direction_it_names() -> None:
         a, b, c = await join_three(hub)
         heard: list[bytes] = []
 
-        async def listen(sender: bytes, _message: bytes) -> bytes:
+        async def listen(sender: PeerId, _message: bytes) -> bytes:
             heard.append(sender)
             return b"heard"
 
@@ -130,7 +131,7 @@ def test_a_request_does_not_reach_a_peer_that_leaves_while_it_is_on_its_way() ->
         a, b, _ = await join_three(Hub(rng, latency_seconds=0.5))
         heard: list[bytes] = []
 
-        async def listen(sender: bytes, _message: bytes) -> bytes:
+        async def listen(sender: PeerId, _message: bytes) -> bytes:
             heard.append(sender)
             return b"heard"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from epochgate.core.types import PeerId
 from epochgate.engine.memory import Hub
 from epochgate.engine.virtual_time import (
     START_UNIX_SECONDS,
@@ -68,7 +69,7 @@ async def talk_on_a_bad_network(rng: random.Random) -> list[str]:
     networks = [hub.join(key_of(f"peer {number}").author) for number in range(6)]
     heard: list[str] = []
 
-    async def hear(sender: bytes, message: bytes) -> bytes:
+    async def hear(sender: PeerId, message: bytes) -> bytes:
         heard.append(f"{asyncio.get_running_loop().time()} {sender[-2:].hex()} {message.decode()}")
         return b"yes"
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from epochgate.core.challenge import TensorSpec, compute_challenge
+from epochgate.core.types import Epoch, NetworkId
 from epochgate.models import ModelError, load_model
 from epochgate.models.language import Slice, parse_slice
 from epochgate.schemas import Tensor
@@ -24,7 +25,7 @@ VOCABULARY = 97
 SEQUENCE = 24
 HIDDEN = 32
 PROMPT = compute_challenge(
-    TensorSpec("int64", (1, SEQUENCE), high=VOCABULARY), bytes(32), 3, bytes(32)
+    TensorSpec("int64", (1, SEQUENCE), high=VOCABULARY), NetworkId(bytes(32)), Epoch(3), bytes(32)
 )
 
 

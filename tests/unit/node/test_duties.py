@@ -8,13 +8,14 @@ import pytest
 from epochgate.core.epoch import Timing, percent
 from epochgate.core.policy import Policy
 from epochgate.core.roster import HOSTER, VALIDATOR
+from epochgate.core.types import BlockNumber, Epoch
 from epochgate.node.duties import compute_duties, select_left
 from epochgate.node.runner import DUTY_HANDLERS
 from epochgate.policies.inference import INFERENCE_POLICY
 from tests.support.identities import TIMING
 
 EPOCH = 3
-FIRST = TIMING.compute_first_block(EPOCH)
+FIRST = TIMING.compute_first_block(Epoch(EPOCH))
 
 Row = tuple[str, float, float]
 PUBLISH = ("publish-challenge", 1, 15)
@@ -32,7 +33,7 @@ ATTEST = ("attest", 1, 50)
 
 def list_duties(
     roles: int,
-    epoch: int = EPOCH,
+    epoch: Epoch = Epoch(EPOCH),
     *,
     is_elected: bool = False,
     rank: int | None = None,
@@ -96,8 +97,8 @@ def test_a_role_s_duties_in_the_order_in_which_they_open(
 
 
 def test_in_the_first_epoch_nothing_is_settled_and_no_list_opened() -> None:
-    assert list_duties(VALIDATOR, 0, is_elected=True) == [PUBLISH, SEE, COMMIT_SCORES]
-    assert list_duties(HOSTER, 0) == [COMMIT, SEE, OPEN]
+    assert list_duties(VALIDATOR, Epoch(0), is_elected=True) == [PUBLISH, SEE, COMMIT_SCORES]
+    assert list_duties(HOSTER, Epoch(0)) == [COMMIT, SEE, OPEN]
 
 
 def test_stand_ins_come_one_after_another_as_long_as_the_window_lets_them() -> None:
@@ -113,7 +114,7 @@ def test_stand_ins_come_one_after_another_as_long_as_the_window_lets_them() -> N
 
 
 def test_where_windows_are_short_the_margin_is_a_quarter_of_one() -> None:
-    short = Timing(slot=0, blocks_per_epoch=20, block_seconds=6.0)
+    short = Timing(slot=BlockNumber(0), blocks_per_epoch=20, block_seconds=6.0)
     assert ("open-output", 11.5, 12.5) in list_duties(HOSTER, timing=short)
     assert ("commit-scores", 13.5, 19.5) in list_duties(VALIDATOR, timing=short)
 
@@ -128,7 +129,7 @@ def test_every_author_keeps_the_margin_on_both_sides_and_every_reader_comes_afte
         if name in rules:
             window = INFERENCE_POLICY.get_rule(rules[name]).during
             assert window is not None
-            key_rule = window.bind(EPOCH, TIMING)
+            key_rule = window.bind(Epoch(EPOCH), TIMING)
             assert key_rule.first - FIRST + 1 <= opens < closes <= key_rule.last - FIRST
 
 
@@ -145,7 +146,9 @@ def test_hosters_wait_for_a_challenge_that_may_come_later_than_their_own_window(
 
 
 def test_an_opening_rests_on_the_commitment_it_opens() -> None:
-    duties = compute_duties(INFERENCE_POLICY, TIMING, EPOCH, HOSTER | VALIDATOR, is_elected=False)
+    duties = compute_duties(
+        INFERENCE_POLICY, TIMING, Epoch(EPOCH), HOSTER | VALIDATOR, is_elected=False
+    )
     rests_on = {duty.name: duty.rests_on for duty in duties if duty.rests_on}
     assert rests_on == {
         "open-output": ("commit-output", EPOCH),
@@ -165,11 +168,11 @@ def test_an_opening_rests_on_the_commitment_it_opens() -> None:
     ],
 )
 def test_a_node_that_starts_in_mid_epoch_joins_at_the_first_duty_still_open(
-    block: int, first_left: str
+    block: BlockNumber, first_left: str
 ) -> None:
     duties = [
         duty
-        for duty in compute_duties(INFERENCE_POLICY, TIMING, EPOCH, HOSTER, is_elected=False)
+        for duty in compute_duties(INFERENCE_POLICY, TIMING, Epoch(EPOCH), HOSTER, is_elected=False)
         if duty.name != "commit-output"
     ]
     left = sorted(select_left(duties, FIRST + block), key=lambda duty: duty.closes)
@@ -177,7 +180,9 @@ def test_a_node_that_starts_in_mid_epoch_joins_at_the_first_duty_still_open(
 
 
 def test_nothing_is_left_at_the_end() -> None:
-    duties = compute_duties(INFERENCE_POLICY, TIMING, EPOCH, HOSTER | VALIDATOR, is_elected=True)
+    duties = compute_duties(
+        INFERENCE_POLICY, TIMING, Epoch(EPOCH), HOSTER | VALIDATOR, is_elected=True
+    )
     assert select_left(duties, FIRST + 100) == ()
 
 
@@ -195,7 +200,7 @@ def test_every_duty_has_a_flow() -> None:
         for duty in compute_duties(
             INFERENCE_POLICY,
             TIMING,
-            EPOCH,
+            Epoch(EPOCH),
             HOSTER | VALIDATOR,
             is_elected=is_elected,
             stand_in_rank=0,

@@ -34,6 +34,7 @@ from epochgate.core.policy import Policy
 from epochgate.core.record import Record
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Malformed
+from epochgate.core.types import BlockNumber, Epoch, NetworkId, RecordKey
 from epochgate.core.verdict import Admitted, Denied, Reason, Verdict
 from epochgate.policies.inference import CHALLENGE, INFERENCE_POLICY
 from epochgate.predicate import (
@@ -94,7 +95,9 @@ def make_dht_record(
 
 
 def at(blocks_elapsed: int) -> EpochData:
-    return compute_epoch_data(TIMING.compute_first_block(EPOCH) + blocks_elapsed, TIMING)
+    return compute_epoch_data(
+        BlockNumber(TIMING.compute_first_block(Epoch(EPOCH)) + blocks_elapsed), TIMING
+    )
 
 
 def save(tensor: object) -> bytes:
@@ -170,7 +173,7 @@ def test_lifetimes_are_seconds_of_the_default_epoch() -> None:
         (f"validator-commit_epoch_{EPOCH}", 60, True),
     ],
 )
-def test_the_listing_judges_a_post(key: str, block: int, is_admitted: bool) -> None:
+def test_the_listing_judges_a_post(key: str, block: BlockNumber, is_admitted: bool) -> None:
     listing = hypertensor_consensus_predicate()
     record = make_dht_record(key, MSGPackSerializer.dumps(save(real_torch.rand(2, 2))))
     assert listing(record, POST, at(block)) is is_admitted
@@ -437,7 +440,7 @@ def test_in_hivemind_the_signature_is_stripped_before_the_predicate_looks() -> N
 def make_schedule(policy: Policy = INFERENCE_POLICY) -> EpochSchedule:
     schedule = EpochSchedule(policy)
     for epoch in range(EPOCH - 2, EPOCH + 1):
-        schedule.add(make_context(epoch))
+        schedule.add(make_context(Epoch(epoch)))
     return schedule
 
 
@@ -445,8 +448,10 @@ CALENDAR = make_schedule()
 
 
 def moment(blocks_elapsed: int, schedule: EpochSchedule = CALENDAR) -> EvaluationContext:
-    block = TIMING.compute_first_block(EPOCH) + blocks_elapsed
-    return schedule.compute_evaluation_context(block, compute_unix_seconds(block))
+    block = TIMING.compute_first_block(Epoch(EPOCH)) + blocks_elapsed
+    return schedule.compute_evaluation_context(
+        BlockNumber(block), compute_unix_seconds(BlockNumber(block))
+    )
 
 
 def refused(verdict: Verdict) -> Denied:
@@ -526,14 +531,14 @@ def test_hiveminds_schema_validator_is_asked_too() -> None:
 
 @pytest.mark.parametrize(("block", "is_admitted"), [(15, True), (16, False)])
 def test_the_listing_composes_with_the_default_policy(
-    monkeypatch: pytest.MonkeyPatch, block: int, is_admitted: bool
+    monkeypatch: pytest.MonkeyPatch, block: BlockNumber, is_admitted: bool
 ) -> None:
     now = moment(block)
     monkeypatch.setattr("tests.fixtures.upstream_listing.get_dht_time", lambda: now.time_seconds)
     judge = compose(
         INFERENCE_POLICY, HypertensorPredicateValidator(hypertensor_consensus_predicate())
     )
-    challenge = compute_challenge(CHALLENGE, NETWORK, EPOCH, make_roster(EPOCH).seed)
+    challenge = compute_challenge(CHALLENGE, NETWORK, Epoch(EPOCH), make_roster(Epoch(EPOCH)).seed)
     name = f"consensus-epoch_{EPOCH}"
     expiry = now.time_seconds + 650
     for payload in (
@@ -585,7 +590,7 @@ def test_what_cannot_be_left_out_stays() -> None:
     assert deny(sign(alice, "key", b"\xc0", float("nan"))) is Reason.EXPIRY
     assert deny(sign(alice, "key", b"\xc0" * 200, now.time_seconds + 100)) is Reason.TOO_LARGE
     assert (
-        deny(sign(alice, "key", b"\xc0", now.time_seconds + 100, network=bytes(32)))
+        deny(sign(alice, "key", b"\xc0", now.time_seconds + 100, network=NetworkId(bytes(32))))
         is Reason.BAD_SIGNATURE
     )
     assert deny(msgspec.structs.replace(good, author=victor.author)) is Reason.BAD_SIGNATURE
@@ -616,8 +621,10 @@ def test_the_listing_alone_judges_on_our_engine(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_keys_of_a_plain_judge_have_replicas() -> None:
-    context = CALENDAR.get_context(EPOCH)
-    first, second = (plain().bind(random.Random(seed).randbytes(20), context) for seed in (1, 2))
+    context = CALENDAR.get_context(Epoch(EPOCH))
+    first, second = (
+        plain().bind(RecordKey(random.Random(seed).randbytes(20)), context) for seed in (1, 2)
+    )
     assert first.replica_set.k == len(context.roster.members)
     assert first.replica_set != second.replica_set
 

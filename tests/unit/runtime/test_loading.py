@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from epochgate.core.types import Epoch
 from epochgate.runtime.loading import InputError, load_challenger
 
 MODULE = """
@@ -27,7 +28,7 @@ def _a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_challenger_is_what_its_factory_makes() -> None:
     challenger = load_challenger("a_challenger:Prompts")
     assert challenger is not None
-    assert challenger.choose(7, bytes(32)) == 7
+    assert challenger.choose(Epoch(7), bytes(32)) == 7
     assert load_challenger(None) is None
 
 

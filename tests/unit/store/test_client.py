@@ -14,6 +14,7 @@ from epochgate.core.receipt import Standing, compute_record_id
 from epochgate.core.record import Record
 from epochgate.core.roster import Roster
 from epochgate.core.schema import EpochContext
+from epochgate.core.types import Epoch
 from epochgate.core.verdict import Denied, Reason, Verdict
 from epochgate.store.client import Store
 from epochgate.store.wire import List, Listing, Reply, Request, Values
@@ -218,7 +219,7 @@ def test_many_large_values_under_one_key_are_read_whole(tmp_path: Path) -> None:
         pairs = zip(cluster.nodes, records, strict=True)
         postings = await asyncio.gather(*(them.post(LARGE, record) for them, record in pairs))
         assert all(posting.is_complete for posting in postings)
-        assert cluster.get_key_rule(LARGE, 0, cluster.nodes[0]).replica_set.k == 13
+        assert cluster.get_key_rule(LARGE, Epoch(0), cluster.nodes[0]).replica_set.k == 13
         reading = await cluster.outsider.read(LARGE)
         assert {proof.record for proof in reading.proofs.values()} == set(records)
         assert len(list(reading.get_record_ids(Standing.COMPLETE))) == 64
@@ -242,7 +243,7 @@ def test_what_nobody_may_write_does_not_exist_however_many_vouch_for_it(tmp_path
         store = Store(
             outsider.network, outsider.replica, Picky(*POLICY.rules), outsider.chain_clock
         )
-        reading = await store.read(cluster.get_key_rule(NOTE, 0, alice))
+        reading = await store.read(cluster.get_key_rule(NOTE, Epoch(0), alice))
         assert reading.is_enough
         assert [record_id.author for record_id in reading.proofs] == [bob.author]
         assert reading.signers.keys() == reading.proofs.keys()
@@ -261,21 +262,23 @@ def test_the_records_of_another_epoch_are_none_of_this_one(tmp_path: Path) -> No
         reader = cluster.nodes[-1]
         old = alice.write(NOTE)
         await alice.post_to(cluster.nodes, old)
-        await cluster.advance_to(5, epoch=1)
+        await cluster.advance_to(5, epoch=Epoch(1))
 
         def show_last_epochs(liar: ClusterNode, request: Request, _reply: Reply) -> Reply:
             if isinstance(request, List):
                 return Listing(tuple(liar.get_listing(NOTE)), is_last=True)
             return Values((old, msgspec.structs.replace(old, key=new_key)))
 
-        new_key = cluster.get_key_rule(NOTE, 1, alice).key
+        new_key = cluster.get_key_rule(NOTE, Epoch(1), alice).key
         for liar in cluster.nodes[:-1]:
             liar.lie(show_last_epochs)
-        reading = await reader.store.read(cluster.get_key_rule(NOTE, 1, reader), wait_for_all=True)
+        reading = await reader.store.read(
+            cluster.get_key_rule(NOTE, Epoch(1), reader), wait_for_all=True
+        )
         assert not reading.proofs
         assert not any(reading.signers.values())
         assert list(
-            (await cluster.outsider.store.read(cluster.get_key_rule(NOTE, 0, reader))).proofs
+            (await cluster.outsider.store.read(cluster.get_key_rule(NOTE, Epoch(0), reader))).proofs
         ) == [compute_record_id(old)]
 
     live(tmp_path, story)
@@ -309,9 +312,11 @@ def test_an_epoch_whose_roster_was_empty_reads_as_nothing(tmp_path: Path) -> Non
 
     async def story(cluster: StoreCluster) -> None:
         cluster.schedule.add(
-            EpochContext(cluster.chain.network_id, cluster.chain.timing, Roster(1, bytes(32), ()))
+            EpochContext(
+                cluster.chain.network_id, cluster.chain.timing, Roster(Epoch(1), bytes(32), ())
+            )
         )
-        rule_reading = await cluster.outsider.store.read_all(NOTE, 1, wait_for_all=True)
+        rule_reading = await cluster.outsider.store.read_all(NOTE, Epoch(1), wait_for_all=True)
         assert rule_reading.is_enough
         assert rule_reading.get_proofs(Standing.PROVEN) == {}
 

@@ -22,6 +22,7 @@ from epochgate.core.receipt import (
 )
 from epochgate.core.record import Record, compute_key
 from epochgate.core.storage_usage import Usage
+from epochgate.core.types import BlockNumber, Epoch, Hash32, PeerId, RecordKey, Signature
 from epochgate.keys import SigningKey
 from epochgate.store.database import NodeDatabase, NodeDatabaseError
 from tests.support.identities import NETWORK, alice, bob, carol, sign, vera, victor, vito
@@ -50,9 +51,9 @@ def commit(
     return sign(author, COMMITS, payload, expiration_time)
 
 
-def vouch(replica: SigningKey, record: Record, block: int = 520) -> Receipt:
-    message = compute_receipt_bytes(NETWORK, compute_record_id(record), 5, block)
-    return Receipt(replica.author, 5, block, replica.sign(message))
+def vouch(replica: SigningKey, record: Record, block: BlockNumber = BlockNumber(520)) -> Receipt:
+    message = compute_receipt_bytes(NETWORK, compute_record_id(record), Epoch(5), block)
+    return Receipt(replica.author, Epoch(5), block, replica.sign(message))
 
 
 def reopen(database: NodeDatabase, path: Path) -> NodeDatabase:
@@ -67,7 +68,7 @@ def test_a_record_is_there_with_its_receipt(database: NodeDatabase) -> None:
     record = commit(alice)
     receipt = vouch(victor, record)
 
-    database.keep(record, [receipt], epoch=5)
+    database.keep(record, [receipt], epoch=Epoch(5))
 
     held = database.held[KEY, alice.author]
     record_id = compute_record_id(record)
@@ -82,13 +83,13 @@ def test_a_record_is_there_with_its_receipt(database: NodeDatabase) -> None:
 
 def test_nobody_and_nothing_is_none(database: NodeDatabase) -> None:
     assert database.get_record(KEY, alice.author) is None
-    assert database.get_receipts(RecordId(KEY, alice.author, bytes(32))) == ()
+    assert database.get_receipts(RecordId(KEY, alice.author, Hash32(bytes(32)))) == ()
     assert list(database.get_listing(KEY, NOW_SECONDS)) == []
     assert database.get_evidence(KEY) == ()
     assert database.get_proofs(KEY) == ()
-    assert database.get_own_record("hoster-commit", 5) is None
-    assert database.get_own_opening("hoster-commit", 5) is None
-    assert database.get_score_list(5) is None
+    assert database.get_own_record("hoster-commit", Epoch(5)) is None
+    assert database.get_own_opening("hoster-commit", Epoch(5)) is None
+    assert database.get_score_list(Epoch(5)) is None
 
 
 def test_a_newer_record_takes_the_place_of_the_older_and_of_its_receipts(
@@ -96,9 +97,9 @@ def test_a_newer_record_takes_the_place_of_the_older_and_of_its_receipts(
 ) -> None:
     older = commit(alice, b"older")
     newer = commit(alice, b"newer and longer", LATER_SECONDS + 1)
-    database.keep(older, [vouch(victor, older)], epoch=5)
+    database.keep(older, [vouch(victor, older)], epoch=Epoch(5))
 
-    database.keep(newer, [vouch(vera, newer)], epoch=6)
+    database.keep(newer, [vouch(vera, newer)], epoch=Epoch(6))
 
     assert database.get_record(KEY, alice.author) == newer
     assert database.get_receipts(compute_record_id(older)) == ()
@@ -108,12 +109,14 @@ def test_a_newer_record_takes_the_place_of_the_older_and_of_its_receipts(
 
 def test_the_same_record_again_keeps_the_receipt_it_had(database: NodeDatabase) -> None:
     record = commit(alice)
-    database.keep(record, [vouch(victor, record, block=520)], epoch=5)
+    database.keep(record, [vouch(victor, record, block=BlockNumber(520))], epoch=Epoch(5))
 
-    database.keep(record, [vouch(victor, record, block=533), vouch(vera, record)], epoch=5)
+    database.keep(
+        record, [vouch(victor, record, block=BlockNumber(533)), vouch(vera, record)], epoch=Epoch(5)
+    )
 
     assert set(database.get_receipts(compute_record_id(record))) == {
-        vouch(victor, record, block=520),
+        vouch(victor, record, block=BlockNumber(520)),
         vouch(vera, record),
     }
 
@@ -121,7 +124,7 @@ def test_the_same_record_again_keeps_the_receipt_it_had(database: NodeDatabase) 
 def test_receipts_of_others_add_up_in_order_of_replica(database: NodeDatabase) -> None:
     record = commit(alice)
     record_id = compute_record_id(record)
-    database.keep(record, [vouch(victor, record)], epoch=5)
+    database.keep(record, [vouch(victor, record)], epoch=Epoch(5))
 
     database.add_receipts(record_id, [vouch(vito, record), vouch(vera, record)])
 
@@ -133,7 +136,7 @@ def test_receipts_of_others_add_up_in_order_of_replica(database: NodeDatabase) -
 def test_receipts_for_what_is_not_held_leave_nothing_behind(database: NodeDatabase) -> None:
     record = commit(alice)
     other = commit(alice, b"another digest")
-    database.keep(record, [], epoch=5)
+    database.keep(record, [], epoch=Epoch(5))
 
     database.add_receipts(compute_record_id(other), [vouch(vera, other)])
     database.add_receipts(compute_record_id(commit(bob)), [vouch(vera, commit(bob))])
@@ -145,7 +148,7 @@ def test_receipts_for_what_is_not_held_leave_nothing_behind(database: NodeDataba
 def test_a_listing_is_in_order_of_author_without_what_expired(database: NodeDatabase) -> None:
     for author in (carol, alice, bob, vera, vito, victor):
         record = commit(author, expiration_time=NOW_SECONDS if author is bob else LATER_SECONDS)
-        database.keep(record, [vouch(victor, record)], epoch=5)
+        database.keep(record, [vouch(victor, record)], epoch=Epoch(5))
     authors = sorted(author.author for author in (alice, carol, vera, vito, victor))
 
     entries = list(database.get_listing(KEY, NOW_SECONDS))
@@ -167,13 +170,13 @@ def test_a_listing_shows_what_has_come_and_gone_since_it_was_last_asked_for(
 
     one = commit(alice, expiration_time=NOW_SECONDS)
     other = commit(bob)
-    database.keep(one, [vouch(victor, one)], epoch=5)
+    database.keep(one, [vouch(victor, one)], epoch=Epoch(5))
     assert list_receipts() == {alice.author: 1}
-    database.keep(other, [vouch(victor, other)], epoch=6)
+    database.keep(other, [vouch(victor, other)], epoch=Epoch(6))
     assert list_receipts() == {alice.author: 1, bob.author: 1}
     database.add_receipts(compute_record_id(other), [vouch(vera, other)])
     assert list_receipts() == {alice.author: 1, bob.author: 2}
-    database.forget(NOW_SECONDS, oldest_epoch=6)
+    database.forget(NOW_SECONDS, oldest_epoch=Epoch(6))
     assert list_receipts() == {bob.author: 2}
 
 
@@ -183,25 +186,25 @@ def test_entries_and_bytes_are_counted_of_an_author_in_an_epoch_of_a_key_and_of_
     one = commit(alice, b"1" * 100)
     other = sign(alice, "hoster", b"2" * 50, NOW_SECONDS)
     for record in (one, other, commit(bob, b"3" * 10)):
-        database.keep(record, [], epoch=5)
+        database.keep(record, [], epoch=Epoch(5))
 
     renewed = sign(alice, "hoster", b"2" * 60, NOW_SECONDS + 1)
-    database.keep(renewed, [], epoch=6)
+    database.keep(renewed, [], epoch=Epoch(6))
 
-    assert database.usage.get_authors(alice.author, 5) == Usage(1, len(one.value))
+    assert database.usage.get_authors(alice.author, Epoch(5)) == Usage(1, len(one.value))
     assert (
-        database.usage.get_authors(alice.author, 6)
+        database.usage.get_authors(alice.author, Epoch(6))
         == database.usage.get_keys(other.key)
         == Usage(1, len(renewed.value))
     )
-    assert database.usage.get_authors(carol.author, 5) == Usage()
+    assert database.usage.get_authors(carol.author, Epoch(5)) == Usage()
     assert database.usage.get_keys(KEY).entries == 2
     assert database.usage.get_all().entries == 3
 
-    database.forget(LATER_SECONDS, oldest_epoch=7)
+    database.forget(LATER_SECONDS, oldest_epoch=Epoch(7))
 
     assert (
-        database.usage.get_authors(alice.author, 6)
+        database.usage.get_authors(alice.author, Epoch(6))
         == database.usage.get_keys(KEY)
         == database.usage.get_all()
         == Usage()
@@ -214,8 +217,8 @@ def test_only_the_first_pair_of_evidence_is_kept(database: NodeDatabase) -> None
     third = commit(alice, b"third")
     assert not database.has_evidence(KEY, alice.author)
 
-    database.keep_evidence(first, second, epoch=5)
-    database.keep_evidence(first, third, epoch=5)
+    database.keep_evidence(first, second, epoch=Epoch(5))
+    database.keep_evidence(first, third, epoch=Epoch(5))
 
     assert database.has_evidence(KEY, alice.author)
     assert database.get_evidence(KEY) == ((first, second),)
@@ -225,30 +228,35 @@ def test_only_the_first_pair_of_evidence_is_kept(database: NodeDatabase) -> None
 
 
 def test_what_a_node_once_said_it_says_again(database: NodeDatabase) -> None:
-    opening = Opening(b"s" * 32, b"c" * 32, b"scores")
+    opening = Opening(b"s" * 32, Hash32(b"c" * 32), b"scores")
     said = commit(alice, b"digest")
 
-    assert database.keep_own("hoster-commit", 5, said, opening) == said
+    assert database.keep_own("hoster-commit", Epoch(5), said, opening) == said
     after_a_restart = database.keep_own(
-        "hoster-commit", 5, commit(alice, b"another"), Opening(b"t" * 32, b"c" * 32, b"scores")
+        "hoster-commit",
+        Epoch(5),
+        commit(alice, b"another"),
+        Opening(b"t" * 32, Hash32(b"c" * 32), b"scores"),
     )
 
     assert after_a_restart == said
-    assert database.get_own_record("hoster-commit", 5) == said
-    assert database.get_own_opening("hoster-commit", 5) == opening
-    assert database.get_own_record("hoster-commit", 6) is None
+    assert database.get_own_record("hoster-commit", Epoch(5)) == said
+    assert database.get_own_opening("hoster-commit", Epoch(5)) == opening
+    assert database.get_own_record("hoster-commit", Epoch(6)) is None
 
 
 def test_an_own_record_without_a_secret_has_no_opening(database: NodeDatabase) -> None:
-    database.keep_own("challenge", 5, commit(victor))
+    database.keep_own("challenge", Epoch(5), commit(victor))
 
-    assert database.get_own_opening("challenge", 5) is None
+    assert database.get_own_opening("challenge", Epoch(5)) is None
 
 
 def test_proofs_are_kept_with_all_the_receipts_ever_read(database: NodeDatabase) -> None:
     record = commit(alice)
-    database.keep_proofs(5, [Proof(record, (vouch(vera, record), vouch(vito, record)))])
-    database.keep_proofs(5, [Proof(record, (vouch(victor, record),)), Proof(commit(bob), ())])
+    database.keep_proofs(Epoch(5), [Proof(record, (vouch(vera, record), vouch(vito, record)))])
+    database.keep_proofs(
+        Epoch(5), [Proof(record, (vouch(victor, record),)), Proof(commit(bob), ())]
+    )
 
     proofs = {proof.record.author: proof for proof in database.get_proofs(KEY)}
 
@@ -263,18 +271,18 @@ def test_proofs_are_kept_with_all_the_receipts_ever_read(database: NodeDatabase)
 
 def test_both_values_of_an_equivocator_are_kept_as_proofs(database: NodeDatabase) -> None:
     database.keep_proofs(
-        5, [Proof(commit(alice, b"first"), ()), Proof(commit(alice, b"second"), ())]
+        Epoch(5), [Proof(commit(alice, b"first"), ()), Proof(commit(alice, b"second"), ())]
     )
 
     assert {proof.record.payload for proof in database.get_proofs(KEY)} == {b"first", b"second"}
 
 
 def test_a_score_list_comes_back_as_it_was(database: NodeDatabase) -> None:
-    database.keep_score_list(5, [1_000_000, 0, 7])
-    database.keep_score_list(6, [])
+    database.keep_score_list(Epoch(5), [1_000_000, 0, 7])
+    database.keep_score_list(Epoch(6), [])
 
-    assert database.get_score_list(5) == (1_000_000, 0, 7)
-    assert database.get_score_list(6) == ()
+    assert database.get_score_list(Epoch(5)) == (1_000_000, 0, 7)
+    assert database.get_score_list(Epoch(6)) == ()
 
 
 def test_forgetting_lets_go_of_old_epochs_and_of_nothing_else(database: NodeDatabase) -> None:
@@ -282,23 +290,23 @@ def test_forgetting_lets_go_of_old_epochs_and_of_nothing_else(database: NodeData
     fresh = sign(alice, "hoster-commit_epoch_6", b"digest", NOW_SECONDS)
     living = sign(bob, "hoster", b"heartbeat", LATER_SECONDS)
     for epoch, record in ((5, old), (6, fresh), (5, living)):
-        database.keep(record, [vouch(victor, record)], epoch)
+        database.keep(record, [vouch(victor, record)], Epoch(epoch))
     for epoch in (5, 6):
-        database.keep_own("hoster-commit", epoch, old)
-        database.keep_score_list(epoch, [epoch])
-    database.keep_proofs(5, [Proof(old, ())])
-    database.keep_evidence(old, commit(alice, b"other"), epoch=5)
+        database.keep_own("hoster-commit", Epoch(epoch), old)
+        database.keep_score_list(Epoch(epoch), [epoch])
+    database.keep_proofs(Epoch(5), [Proof(old, ())])
+    database.keep_evidence(old, commit(alice, b"other"), epoch=Epoch(5))
 
-    database.forget(NOW_SECONDS + 1, oldest_epoch=6)
+    database.forget(NOW_SECONDS + 1, oldest_epoch=Epoch(6))
 
     assert set(database.held) == {(fresh.key, alice.author), (living.key, bob.author)}
     assert database.get_record(old.key, alice.author) is None
     assert database.get_record(living.key, bob.author) == living
     assert (
-        database.get_own_record("hoster-commit", 5),
-        database.get_own_record("hoster-commit", 6),
+        database.get_own_record("hoster-commit", Epoch(5)),
+        database.get_own_record("hoster-commit", Epoch(6)),
     ) == (None, old)
-    assert (database.get_score_list(5), database.get_score_list(6)) == (None, (6,))
+    assert (database.get_score_list(Epoch(5)), database.get_score_list(Epoch(6))) == (None, (6,))
     assert database.get_proofs(KEY) == ()
     assert not database.has_evidence(KEY, alice.author)
     assert database.get_evidence(KEY) == ()
@@ -312,9 +320,9 @@ def test_everything_is_there_when_the_ledger_is_opened_again(path: Path) -> None
     record = commit(alice)
     large = sign(bob, "hoster", b"x" * (3 << 20), LATER_SECONDS)
     for each in (record, large):
-        database.keep(each, [vouch(victor, each)], epoch=5)
+        database.keep(each, [vouch(victor, each)], epoch=Epoch(5))
     database.add_receipts(compute_record_id(record), [vouch(vera, record)])
-    database.keep_evidence(record, commit(alice, b"other"), epoch=5)
+    database.keep_evidence(record, commit(alice, b"other"), epoch=Epoch(5))
     held = dict(database.held)
     usage = database.usage.get_all()
 
@@ -333,7 +341,7 @@ def test_everything_is_there_when_the_ledger_is_opened_again(path: Path) -> None
 
 def test_only_the_owner_can_read_the_file(path: Path) -> None:
     database = NodeDatabase(path)
-    database.keep(commit(alice), [], epoch=5)
+    database.keep(commit(alice), [], epoch=Epoch(5))
 
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
@@ -393,9 +401,9 @@ def test_a_ledger_of_another_version_is_refused(path: Path) -> None:
 @pytest.mark.parametrize("table", ["held", "contents", "own", "lists"])
 def test_a_damaged_ledger_is_refused_at_the_start(path: Path, table: str) -> None:
     database = NodeDatabase(path)
-    database.keep(commit(alice), [], epoch=5)
-    database.keep_own("hoster-commit", 5, commit(alice))
-    database.keep_score_list(5, [1])
+    database.keep(commit(alice), [], epoch=Epoch(5))
+    database.keep_own("hoster-commit", Epoch(5), commit(alice))
+    database.keep_score_list(Epoch(5), [1])
     ((page,),) = database._query("SELECT rootpage FROM sqlite_master WHERE name = ?", table)
     database.close()
     with path.open("r+b") as file:
@@ -408,7 +416,7 @@ def test_a_damaged_ledger_is_refused_at_the_start(path: Path, table: str) -> Non
 
 def test_receipts_that_cannot_be_read_are_damage_too(path: Path) -> None:
     database = NodeDatabase(path)
-    database.keep(commit(alice), [], epoch=5)
+    database.keep(commit(alice), [], epoch=Epoch(5))
     database.close()
     tamper(path, "UPDATE held SET receipts = x'ff'")
 
@@ -425,15 +433,15 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 def test_a_write_that_fails_changes_nothing(path: Path) -> None:
     database = NodeDatabase(path)
-    database.keep(commit(alice), [], epoch=5)
+    database.keep(commit(alice), [], epoch=Epoch(5))
     database._connection.execute("PRAGMA max_page_count = 30")  # a disk that is full
 
     with pytest.raises(NodeDatabaseError, match="see that its disk has room"):
-        database.keep(sign(bob, "hoster", b"x" * (1 << 20), LATER_SECONDS), [], epoch=5)
+        database.keep(sign(bob, "hoster", b"x" * (1 << 20), LATER_SECONDS), [], epoch=Epoch(5))
 
     assert set(database.held) == {(KEY, alice.author)}
     assert database.usage.get_all().entries == 1
-    database.keep(commit(carol), [], epoch=5)
+    database.keep(commit(carol), [], epoch=Epoch(5))
     database = reopen(database, path)
     assert set(database.held) == {(KEY, alice.author), (KEY, carol.author)}
     database.close()
@@ -445,10 +453,10 @@ def test_half_a_batch_is_nothing(database: NodeDatabase) -> None:
         raise ConnectionError("the second one never came")
 
     with pytest.raises(ConnectionError):
-        database.keep_proofs(5, read_proofs())
+        database.keep_proofs(Epoch(5), read_proofs())
 
     assert database.get_proofs(KEY) == ()
-    database.keep_proofs(5, [Proof(commit(bob), ())])
+    database.keep_proofs(Epoch(5), [Proof(commit(bob), ())])
     assert database.get_proofs(KEY) == (Proof(commit(bob), ()),)
 
 
@@ -458,9 +466,9 @@ def test_what_is_forgotten_takes_no_room(path: Path) -> None:
     for epoch in range(12):
         for number in range(8):
             record = sign(alice, f"key {number} of {epoch}", bytes(1 << 18), NOW_SECONDS)
-            database.keep(record, [vouch(victor, record)], epoch)
-            database.keep_proofs(epoch, [Proof(record, ())])
-        database.forget(LATER_SECONDS, oldest_epoch=epoch)
+            database.keep(record, [vouch(victor, record)], Epoch(epoch))
+            database.keep_proofs(Epoch(epoch), [Proof(record, ())])
+        database.forget(LATER_SECONDS, oldest_epoch=Epoch(epoch))
 
     assert sum(file.stat().st_size for file in path.parent.iterdir()) < 8 * epoch_bytes
     assert database.usage.get_all().entries == 8
@@ -510,14 +518,14 @@ def test_a_killed_node_finds_every_record_whose_receipt_it_gave(path: Path) -> N
     for life, number, seed_hex, value_bytes in promised:
         seed = bytes.fromhex(seed_hex)
         author = bytes.fromhex("002408011220") + bytes(32)
-        record = Record(seed[:20], author, seed * (value_bytes // 32), 2e9)
-        assert database.get_record(record.key, author) == record
+        record = Record(RecordKey(seed[:20]), PeerId(author), seed * (value_bytes // 32), 2e9)
+        assert database.get_record(record.key, PeerId(author)) == record
         assert database.get_receipts(compute_record_id(record)) == (
-            Receipt(author, life, number, seed + seed),
+            Receipt(PeerId(author), Epoch(life), BlockNumber(number), Signature(seed + seed)),
         )
-        assert database.get_own_record("commit", 1000 * life + number) == record
-        assert database.get_own_opening("commit", 1000 * life + number) == Opening(
-            seed, seed, record.value
+        assert database.get_own_record("commit", Epoch(1000 * life + number)) == record
+        assert database.get_own_opening("commit", Epoch(1000 * life + number)) == Opening(
+            seed, Hash32(seed), record.value
         )
     for (key, author), held in database.held.items():
         whole = database.get_record(key, author)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epochgate.core.limits import Allowance, Limits, Rate
+from epochgate.core.types import PeerId
 from epochgate.store.rate_limit import MAX_STRANGERS, RateLimiter, TokenBucket
 from tests.support.identities import alice, bob, key_of
 
@@ -15,7 +16,7 @@ FEW = Allowance(Rate(1.0, 2.0), Rate(1000.0, 1000.0))
 
 def ask(
     limiter: RateLimiter,
-    sender: bytes,
+    sender: PeerId,
     now_seconds: float,
     size_bytes: int = 1,
     *,
@@ -75,8 +76,12 @@ def test_who_was_told_to_wait_is_known_until_then_whatever_the_clock_does() -> N
         limiter.compute_retry_after_seconds(alice.author, seconds) for seconds in (11.0, 9.0)
     ] == [0, 0]
     assert limiter.compute_retry_after_seconds(bob.author, 10.25) == 0
-    assert [ask(limiter, b"stranger", 10.0, is_member=False) for _ in range(3)] == [0, 0, 1.0]
-    assert limiter.compute_retry_after_seconds(b"stranger", 10.25) == 0.75
+    assert [ask(limiter, PeerId(b"stranger"), 10.0, is_member=False) for _ in range(3)] == [
+        0,
+        0,
+        1.0,
+    ]
+    assert limiter.compute_retry_after_seconds(PeerId(b"stranger"), 10.25) == 0.75
 
 
 def test_strangers_share_what_all_of_them_have() -> None:
@@ -93,12 +98,12 @@ def test_only_the_latest_strangers_are_remembered() -> None:
     limiter = RateLimiter(
         Limits(stranger=Allowance(Rate(0.001, 1.0), Rate(1e6, 1e6)), strangers=plenty)
     )
-    assert ask(limiter, b"first", 10.0, is_member=False) == 0
-    assert ask(limiter, b"first", 10.0, is_member=False) > 0
+    assert ask(limiter, PeerId(b"first"), 10.0, is_member=False) == 0
+    assert ask(limiter, PeerId(b"first"), 10.0, is_member=False) > 0
     for number in range(MAX_STRANGERS):
-        assert ask(limiter, b"%d" % number, 10.0, is_member=False) == 0
-    assert ask(limiter, b"%d" % (MAX_STRANGERS - 1), 10.0, is_member=False) > 0
-    assert ask(limiter, b"first", 10.0, is_member=False) == 0
+        assert ask(limiter, PeerId(b"%d" % number), 10.0, is_member=False) == 0
+    assert ask(limiter, PeerId(b"%d" % (MAX_STRANGERS - 1)), 10.0, is_member=False) > 0
+    assert ask(limiter, PeerId(b"first"), 10.0, is_member=False) == 0
 
 
 def test_who_leaves_the_roster_is_forgotten() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from epochgate.core.limits import Limits, Quota
 from epochgate.core.policy import Policy
 from epochgate.core.receipt import compute_record_id
+from epochgate.core.types import Epoch
 from tests.support.memory_cluster import live
 from tests.support.store_cluster import HEARTBEAT, NOTE, OWN, POLICY, StoreCluster
 
@@ -95,9 +96,9 @@ def test_records_of_the_two_epochs_before_are_taken_too_and_expired_ones_not(
         grace = cluster.nodes[-1]
         await alice.post_to(cluster.nodes, alice.write(NOTE, lifetime_seconds=1190))
         await alice.post_to(cluster.nodes, alice.write(OWN, lifetime_seconds=500))
-        await cluster.advance_to(5, epoch=1)
+        await cluster.advance_to(5, epoch=Epoch(1))
         await grace.lose_everything()
-        assert await grace.repair(epoch=1) == 1
+        assert await grace.repair(epoch=Epoch(1)) == 1
         assert len(grace.get_listing(NOTE)) == 1
 
     live(tmp_path, story)

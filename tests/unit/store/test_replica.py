@@ -16,6 +16,7 @@ from epochgate.core.receipt import Proof, Receipt, compute_record_id
 from epochgate.core.record import Record, compute_key
 from epochgate.core.roster import HOSTER
 from epochgate.core.schedule import EpochSchedule
+from epochgate.core.types import BlockNumber, Epoch, PeerId, RecordKey, Signature
 from epochgate.core.verdict import Reason, Verdict
 from epochgate.engine.memory import Hub
 from epochgate.store.chain_clock import ChainClock
@@ -85,7 +86,7 @@ def bob(cluster: StoreCluster) -> ClusterNode:
     return cluster.nodes[1]
 
 
-async def ask(replica: Replica, sender: bytes, request: Request) -> Reply:
+async def ask(replica: Replica, sender: PeerId, request: Request) -> Reply:
     return decode_reply(await replica.handle(sender, encode(request)))
 
 
@@ -169,7 +170,7 @@ async def test_a_flood_by_one_member_leaves_the_others_their_share(
     cluster: StoreCluster, alice: ClusterNode, bob: ClusterNode
 ) -> None:
     replica = make_limited(bob, Limits(member=FEW, spare=FEW))
-    key = cluster.get_key_rule(NOTE, 0, alice).key
+    key = cluster.get_key_rule(NOTE, Epoch(0), alice).key
     for _ in range(6):
         assert isinstance(await ask(replica, alice.author, List(key)), Listing)
     assert isinstance(await ask(replica, alice.author, List(key)), Refused)
@@ -219,8 +220,8 @@ async def test_a_nodes_own_requests_are_never_too_many(bob: ClusterNode) -> None
         b"\x92\xa4post",
         b"\xc0",
         b"\x92\xa4post\x94\xc4\x01k\xc4\x01a\xc4\x01v\xa5later",
-        encode(List(bytes(20)))[:-1],
-        encode(List(bytes(20))) + b"\0",
+        encode(List(RecordKey(bytes(20))))[:-1],
+        encode(List(RecordKey(bytes(20)))) + b"\0",
         b"\x93\xa4list\xc4\x13" + bytes(19) + b"\xc4\x00",
         b"\x93\xa4show\x00\xff",
         b"\x92\xa5erase\xc0",
@@ -289,7 +290,7 @@ async def test_only_a_keys_replicas_take_it(tmp_path: Path) -> None:
         tmp_path, StoppedClock(), handlers, SwitchableHandler(hub.join(mallory.author))
     )
     author = cluster.nodes[0]
-    replicas = cluster.get_key_rule(NOTE, 0, author).replica_set.replicas
+    replicas = cluster.get_key_rule(NOTE, Epoch(0), author).replica_set.replicas
     for them in cluster.nodes:
         reply = await ask(them.replica, author.author, Post(author.write(NOTE)))
         if them.author in replicas:
@@ -322,7 +323,7 @@ async def test_a_receipt_says_when_the_record_came_and_is_the_same_ever_after(
     record = alice.write(NOTE)
     posted = await ask(bob.replica, alice.author, Post(record))
     assert isinstance(posted, Posted)
-    rule = bob.cluster.get_key_rule(NOTE, 0, alice).receipt_rule
+    rule = bob.cluster.get_key_rule(NOTE, Epoch(0), alice).receipt_rule
     assert rule.compute_signers(compute_record_id(record), [posted.receipt]) == {bob.author}
     assert (posted.receipt.epoch, posted.receipt.block) == (0, 21)
     await bob.cluster.advance_to(50)
@@ -400,7 +401,9 @@ async def test_what_a_replica_holds_in_all_ends_whatever_the_shares_say(
     """Here by records of an epoch that was never let go."""
     note = alice.write(NOTE)
     for number in range(12):
-        bob.database.keep(msgspec.structs.replace(note, key=compute_key(f"note {number}")), (), -3)
+        bob.database.keep(
+            msgspec.structs.replace(note, key=compute_key(f"note {number}")), (), Epoch(-3)
+        )
     replica = make_limited(bob, Limits(total=Quota(12, 1 << 20)))
     refused = await ask(replica, alice.author, Post(alice.write(HEARTBEAT)))
     assert refused == Refused(
@@ -449,7 +452,7 @@ async def test_listings_and_values_come_in_pages_that_fit(
     for them, record in zip(cluster.nodes, records, strict=True):
         await ask(bob.replica, them.author, Post(record))
     replica = make_replica(bob, max_message_bytes=limit)
-    authors: list[bytes] = []
+    authors: list[PeerId] = []
     pages = 0
     while True:
         data = await replica.handle(
@@ -482,8 +485,8 @@ async def test_what_has_expired_is_neither_listed_nor_handed_out(
 
 async def test_a_submitters_set_is_shown_in_pages(alice: ClusterNode, bob: ClusterNode) -> None:
     record = alice.write(LARGE, bytes(LARGE_BYTES))
-    proof = Proof(record, (Receipt(bob.author, 0, 20, bytes(64)),))
-    bob.replica.show_set(1, [proof] * 3, [(record, record)] * 2)
+    proof = Proof(record, (Receipt(bob.author, Epoch(0), BlockNumber(20), Signature(bytes(64))),))
+    bob.replica.show_set(Epoch(1), [proof] * 3, [(record, record)] * 2)
     proofs: list[Proof] = []
     pairs: list[tuple[Record, Record]] = []
     page = SetPage((), (), is_last=False)
@@ -506,8 +509,8 @@ async def test_who_left_the_roster_posts_no_more(
 ) -> None:
     cluster = bob.cluster
     cluster.chain.deregister(alice.author)
-    await cluster.advance_to(20, epoch=1)
-    refused = await ask(bob.replica, alice.author, Post(alice.write(NOTE, epoch=1)))
+    await cluster.advance_to(20, epoch=Epoch(1))
+    refused = await ask(bob.replica, alice.author, Post(alice.write(NOTE, epoch=Epoch(1))))
     assert isinstance(refused, Refused)
     assert refused.reason == "not-on-roster"
     assert isinstance(await ask(bob.replica, alice.author, List(alice.write(NOTE).key)), Listing)
@@ -522,7 +525,7 @@ async def test_who_left_the_roster_reads_no_more_than_any_stranger(
     for _ in range(5):
         assert isinstance(await ask(replica, alice.author, List(key)), Listing)
     cluster.chain.deregister(alice.author)
-    await cluster.advance_to(20, epoch=1)
+    await cluster.advance_to(20, epoch=Epoch(1))
     replies = [await ask(replica, alice.author, List(key)) for _ in range(5)]
     assert [isinstance(reply, Listing) for reply in replies] == [True] * 3 + [False] * 2
 
@@ -537,10 +540,10 @@ async def test_who_comes_back_to_the_roster_begins_anew(
     assert isinstance(await ask(replica, alice.author, List(key)), Listing)
     assert isinstance(await ask(replica, alice.author, List(key)), Refused)
     cluster.chain.deregister(alice.author)
-    await cluster.advance_to(20, epoch=1)
+    await cluster.advance_to(20, epoch=Epoch(1))
     await ask(replica, cluster.nodes[2].author, List(key))
     cluster.chain.register(alice.author, HOSTER)
-    await cluster.advance_to(20, epoch=2)
+    await cluster.advance_to(20, epoch=Epoch(2))
     assert isinstance(await ask(replica, alice.author, List(key)), Listing)
 
 

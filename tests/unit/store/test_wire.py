@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from epochgate.core.receipt import Entry, Proof, Receipt
 from epochgate.core.record import Record
+from epochgate.core.types import BlockNumber, Epoch, Hash32, PeerId, RecordKey, Signature
 from epochgate.core.verdict import Denied, Reason
 from epochgate.store.wire import (
     FRAME_BYTES,
@@ -35,13 +36,18 @@ from epochgate.store.wire import (
 )
 from tests.support.identities import alice, bob
 
-RECORD = Record(bytes(20), alice.author, b"v" * 96, 1.7e9)
-RECEIPT = Receipt(bob.author, (1 << 63) - 1, (1 << 63) - 1, bytes(64))
-ENTRY = Entry(alice.author, bytes(32), 1.7e9, 1 << 40, (RECEIPT,) * 13)
+RECORD = Record(RecordKey(bytes(20)), alice.author, b"v" * 96, 1.7e9)
+RECEIPT = Receipt(
+    bob.author,
+    (Epoch(Epoch(1 << 63) - 1)),
+    (BlockNumber(BlockNumber(1 << 63) - 1)),
+    Signature(bytes(64)),
+)
+ENTRY = Entry(alice.author, Hash32(bytes(32)), 1.7e9, 1 << 40, (RECEIPT,) * 13)
 REQUESTS = [
     Post(RECORD),
-    List(bytes(20), alice.author),
-    Fetch(bytes(20), (alice.author, bob.author)),
+    List(RecordKey(bytes(20)), alice.author),
+    Fetch(RecordKey(bytes(20)), (alice.author, bob.author)),
     ShowSet(7, 3),
 ]
 REPLIES = [
@@ -99,11 +105,11 @@ def test_what_is_cut_short_or_goes_on_is_refused(message: Any) -> None:
 @pytest.mark.parametrize(
     "request_",
     [
-        List(bytes(19)),
-        List(bytes(20), bytes(39)),
-        Fetch(bytes(21), ()),
-        Fetch(bytes(20), (b"a" * 39,)),
-        Fetch(bytes(20), (b"",) * (MAX_WANTED + 1)),
+        List(RecordKey(bytes(19))),
+        List(RecordKey(bytes(20)), PeerId(bytes(39))),
+        Fetch(RecordKey(bytes(21)), ()),
+        Fetch(RecordKey(bytes(20)), (b"a" * 39,)),
+        Fetch(RecordKey(bytes(20)), (b"",) * (MAX_WANTED + 1)),
         ShowSet(-1),
         ShowSet(0, -1),
         ShowSet(0, 1 << 63),

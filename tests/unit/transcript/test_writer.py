@@ -16,6 +16,7 @@ from epochgate.core.limits import Limits, Quota
 from epochgate.core.receipt import Receipt
 from epochgate.core.record import Record
 from epochgate.core.schedule import EpochSchedule
+from epochgate.core.types import BlockNumber, Epoch, PeerId, Signature
 from epochgate.core.verdict import Denied, Reason
 from epochgate.observe.events import AnyEvent, NodeWarning
 from epochgate.observe.recorder import Situation
@@ -26,7 +27,7 @@ from epochgate.transcript.writer import TranscriptWriter
 from tests.support.identities import GENESIS_SECONDS, alice, bob, carol, dave, make_context, sign
 
 CAPACITY = Capacity(1 << 20, Limits(author=Quota(3, 1 << 16)), 3)
-RECEIPT = Receipt(carol.author, 0, 1001, bytes(64))
+RECEIPT = Receipt(carol.author, Epoch(0), BlockNumber(1001), Signature(bytes(64)))
 EARLY = Denied(Reason.EARLY, "hoster", "blocks 1 to 2", 0)
 
 
@@ -48,9 +49,9 @@ class Desk:
 
     @property
     def now(self) -> EvaluationContext:
-        return self.schedule.compute_evaluation_context(1001, GENESIS_SECONDS)
+        return self.schedule.compute_evaluation_context(BlockNumber(1001), GENESIS_SECONDS)
 
-    def begin(self, epoch: int = 0, oldest_epoch: int | None = None) -> None:
+    def begin(self, epoch: Epoch = Epoch(0), oldest_epoch: Epoch | None = None) -> None:
         contexts = self.schedule.get_contexts()
         digest = INFERENCE_POLICY.digest
         self.writer.note_begun(
@@ -78,13 +79,13 @@ class Desk:
         record = sign(author, "hoster", payload, GENESIS_SECONDS + 100)
         self.writer.note_post(author.author, record, self.now, RECEIPT, is_new=True)
 
-    def read(self, epoch: int = 0) -> list[dict[str, Any]]:
+    def read(self, epoch: Epoch = Epoch(0)) -> list[dict[str, Any]]:
         return [
             json.loads(line)
             for line in (self.folder / f"epoch-{epoch:06d}.jsonl").read_text().splitlines()
         ]
 
-    def count(self, kind: str, epoch: int = 0) -> int:
+    def count(self, kind: str, epoch: Epoch = Epoch(0)) -> int:
         return sum(row["line"] == kind for row in self.read(epoch))
 
 
@@ -95,13 +96,13 @@ def desk(tmp_path: Path) -> Desk:
 
 def test_a_file_an_epoch_and_the_latest_ones_are_kept(desk: Desk) -> None:
     for epoch in range(5):
-        desk.begin(epoch, epoch - 2)
+        desk.begin(Epoch(epoch), Epoch(epoch - 2))
         desk.admit()
     assert (
         list(find_transcript(desk.folder.parent)) == list(find_transcript(desk.folder)) == [2, 3, 4]
     )
-    assert [row["line"] for row in desk.read(4)] == ["begun", "posted"]
-    assert "value" in desk.read(4)[1], "each file has what it needs"
+    assert [row["line"] for row in desk.read(Epoch(4))] == ["begun", "posted"]
+    assert "value" in desk.read(Epoch(4))[1], "each file has what it needs"
 
 
 def test_only_its_owner_can_read_it(desk: Desk) -> None:
@@ -187,7 +188,7 @@ def test_strangers_share_one_part(desk: Desk) -> None:
     desk.begin()
     denied = Denied(Reason.NOT_ON_ROSTER, None, "a sender on the roster")
     for number in range(200):
-        desk.writer.note_turned_away(number.to_bytes(38, "big"), desk.now, denied, 10)
+        desk.writer.note_turned_away(PeerId(number.to_bytes(38, "big")), desk.now, denied, 10)
     assert desk.count("turned-away") == REFUSALS_PER_SENDER
 
 
@@ -223,12 +224,12 @@ def test_a_disk_that_takes_nothing_is_told_once_and_harms_nobody(
         full.setattr(os, "write", lambda _descriptor, _data: 0)
         for _ in range(3):
             desk.refuse()
-        desk.begin(1, -1)
+        desk.begin(Epoch(1), Epoch(-1))
     assert [type(fact) for fact in desk.facts] == [NodeWarning]
-    desk.begin(2, 0)
-    assert desk.read(2)[0]["lost"] == 4
+    desk.begin(Epoch(2), Epoch(0))
+    assert desk.read(Epoch(2))[0]["lost"] == 4
     desk.refuse()
-    assert desk.count("posted", 2) == 1
+    assert desk.count("posted", Epoch(2)) == 1
 
 
 def test_a_folder_without_a_transcript_says_what_to_name(tmp_path: Path) -> None:
