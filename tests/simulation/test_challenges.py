@@ -43,7 +43,7 @@ CHOSEN = Policy(
         for rule in INFERENCE_POLICY.rules
     )
 )
-RULE = CHOSEN.get_challenge_rule()
+RULE = CHOSEN.protocol.require_challenge()
 
 
 class Prompter:

@@ -53,9 +53,8 @@ async def find_verified(subnet: SimSubnet, reader: str, epoch: Epoch) -> set[str
     rule_readings = [
         await node.store.read_all(rule, epoch, wait_for_all=True) for rule in (COMMIT, OPENING)
     ]
-    opened = collect_openings(
-        INFERENCE_POLICY, node.schedule, compute_set(rule_readings), OPENING, epoch
-    )
+    outputs = INFERENCE_POLICY.protocol.require_outputs()
+    opened = collect_openings(node.schedule, compute_set(rule_readings), outputs, epoch)
     return {name for name in HOSTERS if subnet[name].key.author in opened}
 
 
@@ -142,7 +141,7 @@ class Gang:
                     return encode(Values((record,) if is_shown else ()))
                 return await honest(sender, message)
 
-            member._line.handler = answer
+            member._handler.handler = answer
 
 
 async def read_rule(reader: ClusterNode) -> RuleReading:

@@ -15,10 +15,9 @@ from epochgate.adversaries.adversary import (
     sign,
     watch_for_others,
 )
-from epochgate.core.commitment import Opening, OpeningOf, compute_commitment
+from epochgate.core.commitment import Opening, compute_commitment
 from epochgate.core.roster import HOSTER
-from epochgate.core.rule import Rule
-from epochgate.core.settlement import get_commitment_rule
+from epochgate.core.schema import Schema
 from epochgate.core.types import Epoch, PeerId
 from epochgate.node import duties
 from epochgate.node.challenge import get_challenge
@@ -31,7 +30,7 @@ from epochgate.ports import Model
 
 async def _copy_commitment(node: NodeContext, duty: Duty) -> str:
     """Another hoster's digest, under this node's name."""
-    rule = get_commitment_rule(node.policy, node.policy.get_opening_rule(HOSTER))
+    rule = node.policy.protocol.require_outputs().commit
     victims = await watch_for_others(node, rule, duty.epoch, duty.closes)
     proof = next(iter(victims.values()))
     return await node.post(
@@ -41,8 +40,9 @@ async def _copy_commitment(node: NodeContext, duty: Duty) -> str:
 
 async def _copy_opening(node: NodeContext, duty: Duty) -> str:
     """What the hoster whose digest was copied shows: salt, challenge and output, byte by byte."""
-    rule = node.policy.get_opening_rule(HOSTER)
-    commitment_rule = get_commitment_rule(node.policy, rule)
+    outputs = node.policy.protocol.require_outputs()
+    rule = outputs.reveal
+    commitment_rule = outputs.commit
     own = node.database.get_record(
         node.get_key_rule(commitment_rule, duty.epoch).key, PeerId(node.author)
     )
@@ -63,8 +63,9 @@ def _copy(node: Node) -> None:
 
 async def _come_late(node: NodeContext, duty: Duty) -> str:
     """Commit to an output that somebody has shown already, and open it at once."""
-    rule = node.policy.get_opening_rule(HOSTER)
-    commitment_rule = get_commitment_rule(node.policy, rule)
+    outputs = node.policy.protocol.require_outputs()
+    rule = outputs.reveal
+    commitment_rule = outputs.commit
     shown = await watch_for_others(node, rule, duty.epoch, duty.closes)
     output = Opening.from_bytes(next(iter(shown.values())).record.payload)
     commitment = commit(node, commitment_rule, duty.epoch, output.challenge_digest, output.payload)
@@ -86,12 +87,13 @@ def be_late(node: Node) -> None:
 
 async def _come_early(node: NodeContext, duty: Duty) -> str:
     """Its commitment and opening, both before the window of the first one opens; never again."""
-    rule = node.policy.get_opening_rule(HOSTER)
-    commitment_rule = get_commitment_rule(node.policy, rule)
+    outputs = node.policy.protocol.require_outputs()
+    rule = outputs.reveal
+    commitment_rule = outputs.commit
     if node.compute_seconds_until(node.get_key_rule(commitment_rule, duty.epoch).first) <= 0:
         return "it is too late to be early"
     challenge, digest = await get_challenge(node, duty.epoch)
-    output = await _encode_answer(node, rule, node.model, challenge)
+    output = await _encode_answer(node, outputs.payload, node.model, challenge)
     record = commit(node, commitment_rule, duty.epoch, digest, output)
     took = await post_once(node, get_replicas(node, commitment_rule, duty.epoch), record)
     opening = node.database.get_own_opening(commitment_rule.kind, duty.epoch)
@@ -102,12 +104,12 @@ async def _come_early(node: NodeContext, duty: Duty) -> str:
 
 
 async def _encode_answer(
-    node: NodeContext, rule: Rule, model: Model | None, challenge: NDArray[Any]
+    node: NodeContext, schema: Schema, model: Model | None, challenge: NDArray[Any]
 ) -> bytes:
-    """The model's answer as an opening under `rule` shows it."""
-    if model is None or not isinstance(rule.schema, OpeningOf):
-        raise DutyFailed("it has no model to run, or nothing to open")
-    return rule.schema.payload.encode(await node.compute.run(model.infer, challenge))
+    """The model's answer as an opening shows it."""
+    if model is None:
+        raise DutyFailed("it has no model to run")
+    return schema.encode(await node.compute.run(model.infer, challenge))
 
 
 def _be_early(node: Node) -> None:
@@ -138,7 +140,7 @@ async def _do_nothing(_node: NodeContext, _duty: Duty) -> str:
 
 async def _replay_commitment(node: NodeContext, duty: Duty) -> str:
     """The digest of the epoch before, signed anew; in its first epoch it has to do the work."""
-    rule = get_commitment_rule(node.policy, node.policy.get_opening_rule(HOSTER))
+    rule = node.policy.protocol.require_outputs().commit
     first = node.database.get_own_record(rule.kind, Epoch(duty.epoch - 1)) if duty.epoch else None
     if first is None:
         return await commit_output(node, duty)
@@ -172,13 +174,13 @@ class Equivocator:
         self._openings: dict[int, tuple[Opening, ...]] = {}
 
     async def commit(self, node: NodeContext, duty: Duty) -> str:
-        opening_rule = node.policy.get_opening_rule(HOSTER)
-        rule = get_commitment_rule(node.policy, opening_rule)
+        outputs = node.policy.protocol.require_outputs()
+        rule = outputs.commit
         replicas = get_replicas(node, rule, duty.epoch)
         key_rule = node.get_key_rule(rule, duty.epoch)
         challenge, digest = await get_challenge(node, duty.epoch)
         answers = [
-            await _encode_answer(node, opening_rule, model, challenge)
+            await _encode_answer(node, outputs.payload, model, challenge)
             for model in (node.model, ConstantModel())
         ]
         self._openings[duty.epoch] = tuple(
@@ -195,7 +197,7 @@ class Equivocator:
         return "; ".join(said)
 
     async def open(self, node: NodeContext, duty: Duty) -> str:
-        rule = node.policy.get_opening_rule(HOSTER)
+        rule = node.policy.protocol.require_outputs().reveal
         shown = await watch_for_others(node, rule, duty.epoch, duty.closes)
         favoured = {Opening.from_bytes(proof.record.payload).payload for proof in shown.values()}
         openings = sorted(

@@ -13,7 +13,6 @@ from contextlib import suppress
 from epochgate.adversaries.adversary import Adversary, get_replicas, post_once, sign
 from epochgate.core.record import SIGNATURE_BYTES, Record
 from epochgate.core.roster import HOSTER
-from epochgate.core.settlement import get_commitment_rule
 from epochgate.core.types import PeerId, RecordKey
 from epochgate.node import duties
 from epochgate.node.context import DutyHandler, NodeContext
@@ -63,7 +62,7 @@ async def _forge(node: NodeContext, duty: Duty) -> str:
     """In the first block of the window, before anybody honest: a commitment under each other
     hoster's name.
     """
-    rule = get_commitment_rule(node.policy, node.policy.get_opening_rule(HOSTER))
+    rule = node.policy.protocol.require_outputs().commit
     key_rule = node.get_key_rule(rule, duty.epoch)
     await node.wait_for_block(key_rule.first)
     expiration_time = (
@@ -87,7 +86,7 @@ async def _flood(node: NodeContext, duty: Duty) -> str:
     a key that does not exist, unsigned; heartbeats that say nothing, signed, so that they cost a
     verification; and reads.
     """
-    commitments = get_commitment_rule(node.policy, node.policy.get_opening_rule(HOSTER))
+    commitments = node.policy.protocol.require_outputs().commit
     others = [
         replica for replica in get_replicas(node, commitments, duty.epoch) if replica != node.author
     ]
@@ -146,7 +145,7 @@ def make_payloads() -> Iterator[bytes]:
 
 
 async def _send_frames(network: Network, node: NodeContext, duty: Duty) -> str:
-    rule = get_commitment_rule(node.policy, node.policy.get_opening_rule(HOSTER))
+    rule = node.policy.protocol.require_outputs().commit
     key_rule = node.get_key_rule(rule, duty.epoch)
     frames = list(make_frames(PeerId(encode(Post(sign(node, key_rule, bytes(32)))))))[:-1]
     for replica in key_rule.replica_set.replicas:
@@ -159,7 +158,7 @@ async def _send_frames(network: Network, node: NodeContext, duty: Duty) -> str:
 
 async def _send_payloads(node: NodeContext, duty: Duty) -> str:
     """Properly signed openings that no replica can read, before the real one."""
-    rule = node.policy.get_opening_rule(HOSTER)
+    rule = node.policy.protocol.require_outputs().reveal
     key_rule = node.get_key_rule(rule, duty.epoch)
     said = [
         await post_once(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from epochgate.adversaries.adversary import Adversary
-from epochgate.core.commitment import OpeningOf
 from epochgate.core.roster import VALIDATOR
-from epochgate.core.settlement import get_commitment_rule
 from epochgate.node import duties
 from epochgate.node.challenge import get_challenge
 from epochgate.node.context import DutyFailed, NodeContext
@@ -16,12 +14,10 @@ from epochgate.node.runner import Node
 
 async def _commit_to_nothing(node: NodeContext, duty: Duty) -> str:
     """An empty list, properly committed to, so that it can be opened."""
-    opening_rule = node.policy.get_opening_rule(VALIDATOR)
-    rule = get_commitment_rule(node.policy, opening_rule)
-    if not isinstance(opening_rule.schema, OpeningOf):
-        raise DutyFailed("the policy has no lists")
+    scores = node.policy.protocol.require_scores()
+    rule = scores.commit
     _, digest = await get_challenge(node, duty.epoch)
-    record = commit(node, rule, duty.epoch, digest, opening_rule.schema.payload.encode(()))
+    record = commit(node, rule, duty.epoch, digest, scores.payload.encode(()))
     return await node.post(rule, duty, record)
 
 

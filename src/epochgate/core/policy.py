@@ -21,6 +21,7 @@ from epochgate.core.epoch import Timing, Window
 from epochgate.core.evaluation import READABLE_EPOCHS, EvaluationContext
 from epochgate.core.limits import Limits
 from epochgate.core.policy_render import render_limits, render_table, render_timeline
+from epochgate.core.protocol import SubnetProtocol, resolve_protocol
 from epochgate.core.record import SIGNATURE_BYTES, Record, is_signed
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schema import EpochContext, Malformed
@@ -166,21 +167,10 @@ class Policy:
             f"the policy has no rule {kind!r}; it has {', '.join(rule.kind for rule in self.rules)}"
         )
 
-    def get_opening_rule(self, role: int) -> Rule:
-        """The rule under which nodes of `role` open what they committed to. Raises KeyError when
-        there is none.
-        """
-        for rule in self.rules:
-            if rule.opens is not None and rule.by == role:
-                return rule
-        raise KeyError(f"the policy has no rule under which role {role} opens commitments")
-
-    def get_challenge_rule(self) -> Rule:
-        """The rule that the elected node writes first. Raises KeyError when there is none."""
-        for rule in self.rules:
-            if rule.elected_until is not None:
-                return rule
-        raise KeyError("the policy has no rule with elected_until, so no challenge")
+    @functools.cached_property
+    def protocol(self) -> SubnetProtocol:
+        """Which rules are the challenge, the outputs and the scores; resolved once."""
+        return resolve_protocol(self.rules)
 
     def compute_margin_seconds(self, rule: Rule, timing: Timing) -> float:
         """How far honest authors and readers stay from the rule's edges.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from epochgate.core.challenge import Chosen, Derived
+from epochgate.core.commitment import OpeningOf
 from epochgate.core.epoch import Timing, compute_seconds
 from epochgate.core.limits import Quota
 from epochgate.core.policy import Policy
@@ -71,6 +72,8 @@ def _find_window_problems(rule: Rule, policy: Policy, timing: Timing) -> Iterato
         )
     if rule.opens is None:
         return
+    if not isinstance(rule.schema, OpeningOf):
+        yield f"{rule.name}: opens {rule.opens!r}, so its schema has to be OpeningOf(...): wrap it"
     commitment = next((other for other in policy.rules if other.kind == rule.opens), None)
     if commitment is None or commitment.during is None:
         yield f"{rule.name}: opens {rule.opens!r}, which is no rule with a window"

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from epochgate.core.challenge import Derived
 from epochgate.core.commitment import Opened, is_opened
 from epochgate.core.policy import Policy
+from epochgate.core.protocol import CommitReveal
 from epochgate.core.record import Record
 from epochgate.core.record_set import RecordSet
-from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Rule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import EpochContext, Malformed
@@ -57,35 +56,28 @@ def compute_deciding(
     agreed on the hosters' records of the epoch that the lists are about, so this submission names
     them too.
     """
-    opening = policy.get_opening_rule(HOSTER)
-    list_opening = policy.get_opening_rule(VALIDATOR)
-    commitment = get_commitment_rule(policy, opening)
-    list_commitment = get_commitment_rule(policy, list_opening)
-    list_epoch = epoch - 1 - list_opening.epochs_ago
-    pairs = [(commitment, epoch - 1 - opening.epochs_ago), (opening, epoch - 1)]
-    pairs += [(list_commitment, list_epoch), (list_opening, epoch - 1)]
+    outputs = policy.protocol.require_outputs()
+    scores = policy.protocol.require_scores()
+    before = Epoch(epoch - 1)
+    list_epoch = scores.compute_commit_epoch(before)
+    pairs = [(outputs.commit, outputs.compute_commit_epoch(before)), (outputs.reveal, before)]
+    pairs += [(scores.commit, list_epoch), (scores.reveal, before)]
     if not is_attested:
-        pairs += [(commitment, list_epoch), (opening, list_epoch)]
+        pairs += [(outputs.commit, list_epoch), (outputs.reveal, list_epoch)]
     return tuple((rule, key_epoch) for rule, key_epoch in pairs if key_epoch >= 0)
-
-
-def get_commitment_rule(policy: Policy, opening: Rule) -> Rule:
-    """The rule of the commitments that `opening` opens. Raises KeyError when the policy
-    lacks it.
-    """
-    return policy.get_rule(opening.opens or "")
 
 
 def compute_expected_challenge(policy: Policy, context: EpochContext) -> Hash32 | None:
     """The digest that every opening of this epoch must name; None where the publisher chooses the
     challenge.
     """
-    try:
-        schema = policy.get_challenge_rule().schema
-    except KeyError:
+    protocol = policy.protocol
+    if protocol.challenge is None:
         # a subnet without challenges: every opening names the same nothing
         return Hash32(bytes(32))
-    return schema.compute_digest(context) if isinstance(schema, Derived) else None
+    if protocol.derived is None:
+        return None
+    return protocol.derived.compute_digest(context)
 
 
 def compute_hoster_outcome(
@@ -95,9 +87,9 @@ def compute_hoster_outcome(
     set.
     """
     context = schedule.get_context(epoch)
-    rule = policy.get_opening_rule(HOSTER)
-    committed = records.get_records(get_commitment_rule(policy, rule).kind, epoch)
-    opened = collect_openings(policy, schedule, records, rule, epoch)
+    pair = policy.protocol.require_outputs()
+    committed = records.get_records(pair.commit.kind, epoch)
+    opened = collect_openings(schedule, records, pair, epoch)
     challenge = compute_expected_challenge(policy, context) or _elect_challenge(opened)
     outputs = {
         author: it.value
@@ -111,25 +103,24 @@ def compute_hoster_outcome(
 
 
 def collect_openings(
-    policy: Policy, schedule: EpochSchedule, records: RecordSet, rule: Rule, epoch: Epoch
+    schedule: EpochSchedule, records: RecordSet, pair: CommitReveal, epoch: Epoch
 ) -> dict[PeerId, Opened]:
-    """The openings under `rule` in `epoch` that fit their authors' counted commitments; any other
-    counts as none.
+    """The openings that `pair` reveals in `epoch` and that fit their authors' counted commitments;
+    any other counts as none.
     """
-    commitment_rule = get_commitment_rule(policy, rule)
-    commitment_epoch = epoch - rule.epochs_ago
-    commitments = records.get_records(commitment_rule.kind, Epoch(commitment_epoch))
+    commitment_epoch = pair.compute_commit_epoch(epoch)
+    commitments = records.get_records(pair.commit.kind, commitment_epoch)
     opened: dict[PeerId, Opened] = {}
-    for author, proof in records.get_records(rule.kind, epoch).items():
+    for author, proof in records.get_records(pair.reveal.kind, epoch).items():
         committed = commitments.get(author)
-        value = _decode(schedule, rule, epoch, proof.record)
+        value = _decode(schedule, pair.reveal, epoch, proof.record)
         if committed is not None and value is not None:
             network = schedule.get_context(epoch).network
             digest = committed.record.payload
             if is_opened(
                 Hash32(digest),
                 network,
-                commitment_rule.kind,
+                pair.commit.kind,
                 Epoch(commitment_epoch),
                 author,
                 value.opening,
@@ -153,8 +144,7 @@ def compute_settlement(
     """
     outcome = compute_hoster_outcome(policy, schedule, records, Epoch(epoch - 1))
     weights = dict.fromkeys(schedule.get_context(Epoch(epoch - 1)).roster.validators, 0)
-    list_rule = policy.get_opening_rule(VALIDATOR)
-    list_epoch = epoch - 1 - list_rule.epochs_ago
+    list_epoch = policy.protocol.require_scores().compute_commit_epoch(Epoch(epoch - 1))
     if list_epoch >= 0:
         if attested_list is None:
             attested_list = compute_hoster_outcome(
@@ -174,10 +164,10 @@ def _weigh_lists(
     epoch: Epoch,
     reference: tuple[int, ...],
 ) -> dict[PeerId, int]:
-    rule = policy.get_opening_rule(VALIDATOR)
-    list_context = schedule.get_context(Epoch(epoch - rule.epochs_ago))
+    pair = policy.protocol.require_scores()
+    list_context = schedule.get_context(pair.compute_commit_epoch(epoch))
     challenge = compute_expected_challenge(policy, list_context)
-    opened = collect_openings(policy, schedule, records, rule, epoch)
+    opened = collect_openings(schedule, records, pair, epoch)
     weights = dict.fromkeys(list_context.roster.validators, 0)
     for author, it in opened.items():
         if isinstance(it.value, tuple) and challenge in (None, it.opening.challenge_digest):

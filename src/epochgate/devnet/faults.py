@@ -10,9 +10,7 @@ from collections.abc import Iterable
 import msgspec
 
 from epochgate.core.policy import Policy
-from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Rule
-from epochgate.core.settlement import get_commitment_rule
 from epochgate.core.types import Epoch
 
 GONE_BEFORE = 0.05
@@ -78,18 +76,14 @@ class Expectations:
     """
 
     def __init__(self, policy: Policy) -> None:
-        self.has_challenge = any(rule.elected_until is not None for rule in policy.rules)
-        opening = _find_opening(policy, HOSTER)
-        list_opening = _find_opening(policy, VALIDATOR)
-        self.commitments = _get_window(get_commitment_rule(policy, opening)) if opening else None
-        self.openings = _get_window(opening) if opening else None
-        self.list_openings = _get_window(list_opening) if list_opening else None
-        self.has_settlement = opening is not None and list_opening is not None
-        self.scores = (
-            _get_window(get_commitment_rule(policy, list_opening))
-            if opening and list_opening
-            else None
-        )
+        self.has_challenge = policy.protocol.challenge is not None
+        outputs = policy.protocol.outputs
+        scores = policy.protocol.scores
+        self.commitments = _get_window(outputs.commit) if outputs else None
+        self.openings = _get_window(outputs.reveal) if outputs else None
+        self.list_openings = _get_window(scores.reveal) if scores else None
+        self.has_settlement = outputs is not None and scores is not None
+        self.scores = _get_window(scores.commit) if outputs and scores else None
 
     @property
     def attestations(self) -> tuple[float, float]:
@@ -134,13 +128,6 @@ def select_excused(
     opens = epoch + window[0]
     closes = epoch + window[1]
     return {absence.peer_id for absence in absences if absence.excuses(opens, closes)}
-
-
-def _find_opening(policy: Policy, role: int) -> Rule | None:
-    try:
-        return policy.get_opening_rule(role)
-    except KeyError:
-        return None
 
 
 def _get_window(rule: Rule) -> tuple[float, float]:

@@ -15,12 +15,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from epochgate.core.challenge import Derived
-from epochgate.core.commitment import OpeningOf
 from epochgate.core.epoch import Timing
 from epochgate.core.policy import Policy
 from epochgate.core.record import compute_network_id
-from epochgate.core.roster import HOSTER, Roster
+from epochgate.core.roster import Roster
 from epochgate.core.schema import EpochContext, Malformed
 from epochgate.core.scoring import GRID_BITS, Consensus, compute_consensus, get_lower_median
 from epochgate.core.types import BlockNumber, Epoch, PeerId
@@ -130,13 +128,10 @@ def make_challenges(policy: Policy, count: int) -> list[NDArray[Any]]:
 
     Raises CalibrationError when the policy derives none.
     """
-    try:
-        schema = policy.get_challenge_rule().schema
-    except KeyError:
-        raise CalibrationError(
-            "the policy has no challenge, so there is no model to measure"
-        ) from None
-    if not isinstance(schema, Derived):
+    if policy.protocol.challenge is None:
+        raise CalibrationError("the policy has no challenge, so there is no model to measure")
+    schema = policy.protocol.derived
+    if schema is None:
         raise CalibrationError(
             "the policy's challenge is chosen by its publisher: measure with a policy whose"
             " challenge is Derived(...) and of the same shape, and take over the tolerance"
@@ -148,12 +143,10 @@ def make_reader(policy: Policy) -> Read:
     """Outputs as the policy's openings carry them. The reader raises CalibrationError for one that
     no replica would take.
     """
-    schema = policy.get_opening_rule(HOSTER).schema
-    if not isinstance(schema, OpeningOf):
-        raise CalibrationError(
-            "the hosters' opening is no OpeningOf(...), so there is no output to measure"
-        )
-    payload = schema.payload
+    outputs = policy.protocol.outputs
+    if outputs is None:
+        raise CalibrationError("the policy has no hosters' opening, so no output to measure")
+    payload = outputs.payload
     decode = payload.bind(_make_context(Epoch(0)))
 
     def read(output: NDArray[Any]) -> NDArray[Any]:

@@ -23,7 +23,7 @@ async def publish_challenge(node: NodeContext, duty: Duty) -> str:
     """A stand-in looks first: a challenge that is proven needs no other. It waits for no silent
     replica, for it has little time, and what it publishes beside another's costs nobody anything.
     """
-    rule = node.policy.get_challenge_rule()
+    rule = node.policy.protocol.require_challenge()
     context = node.schedule.get_context(duty.epoch)
     if (
         context.elected != node.author
@@ -39,7 +39,7 @@ async def publish_challenge(node: NodeContext, duty: Duty) -> str:
 async def see_challenge(node: NodeContext, duty: Duty) -> str:
     seen = await _read_proven(node, duty.epoch, wait_for_all=True)
     if seen is None:
-        is_derived = isinstance(node.policy.get_challenge_rule().schema, Derived)
+        is_derived = node.policy.protocol.derived is not None
         consequence = (
             "everybody computes it"
             if is_derived
@@ -57,13 +57,12 @@ async def get_challenge(node: NodeContext, epoch: Epoch) -> tuple[Any, Hash32]:
     is proven.
     """
     context = node.schedule.get_context(epoch)
-    try:
-        rule = node.policy.get_challenge_rule()
-    except KeyError:
+    protocol = node.policy.protocol
+    if protocol.challenge is None:
         # a subnet without challenges: openings name nothing
         return np.empty(0, np.float32), Hash32(bytes(32))
-    if isinstance(rule.schema, Derived):
-        return rule.schema.compute(context), rule.schema.compute_digest(context)
+    if protocol.derived is not None:
+        return protocol.derived.compute(context), protocol.derived.compute_digest(context)
     seen = await _read_proven(node, epoch, wait_for_all=True)
     if seen is None:
         raise DutyFailed("nobody has published a challenge")
@@ -92,7 +91,7 @@ async def _make(node: NodeContext, rule: Rule, context: EpochContext) -> bytes:
 
 
 def _decode(node: NodeContext, context: EpochContext, proof: Proof) -> Any:
-    rule = node.policy.get_challenge_rule()
+    rule = node.policy.protocol.require_challenge()
     return node.schedule.get_key_rule(rule, context.epoch).decode(proof.record.payload)
 
 
@@ -103,7 +102,7 @@ async def _read_proven(node: NodeContext, epoch: Epoch, *, wait_for_all: bool) -
     """
     context = node.schedule.get_context(epoch)
     rule_reading = await node.store.read_all(
-        node.policy.get_challenge_rule(), epoch, wait_for_all=wait_for_all
+        node.policy.protocol.require_challenge(), epoch, wait_for_all=wait_for_all
     )
     proven = rule_reading.get_proofs(Standing.PROVEN)
     order = (context.elected, *context.roster.compute_stand_ins(context.elected))

@@ -7,7 +7,7 @@ margin after it closed (SPEC section 3).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import msgspec
@@ -16,7 +16,6 @@ from epochgate.core.epoch import Timing, Window
 from epochgate.core.policy import Policy
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Rule
-from epochgate.core.settlement import get_commitment_rule
 from epochgate.core.types import Epoch
 
 PUBLISH_CHALLENGE = "publish-challenge"
@@ -92,9 +91,9 @@ class _Table:
         self.epoch = epoch
         self.start = float(timing.compute_first_block(epoch))
         self.end = float(timing.compute_first_block(Epoch(epoch + 1)))
-        self.challenge = _find(policy.get_challenge_rule)
-        self.opening = _find(lambda: policy.get_opening_rule(HOSTER))
-        self.list_opening = _find(lambda: policy.get_opening_rule(VALIDATOR))
+        self.challenge = policy.protocol.challenge
+        self.outputs = policy.protocol.outputs
+        self.scores = policy.protocol.scores
 
     def list_challenge(
         self, roles: int, is_elected: bool, stand_in_rank: int | None
@@ -113,39 +112,35 @@ class _Table:
             yield Duty(SEE_CHALLENGE, self.epoch, self._compute_readers_time(rule), self.end)
 
     def list_hosting(self) -> Iterator[Duty]:
-        if self.opening is None:
+        if self.outputs is None:
             return
-        opens, closes = self._compute_authors_time(get_commitment_rule(self.policy, self.opening))
+        opens, closes = self._compute_authors_time(self.outputs.commit)
         if self.challenge is not None:
             opens = max(opens, self._compute_readers_time(self.challenge))
         yield Duty(COMMIT_OUTPUT, self.epoch, opens, closes)
-        if self.epoch >= self.opening.epochs_ago:
-            rests_on = (COMMIT_OUTPUT, self.epoch - self.opening.epochs_ago)
-            yield Duty(OPEN_OUTPUT, self.epoch, *self._compute_authors_time(self.opening), rests_on)
+        commit_epoch = self.outputs.compute_commit_epoch(self.epoch)
+        if commit_epoch >= 0:
+            opens, closes = self._compute_authors_time(self.outputs.reveal)
+            yield Duty(OPEN_OUTPUT, self.epoch, opens, closes, (COMMIT_OUTPUT, commit_epoch))
 
     def list_validating(self) -> Iterator[Duty]:
-        if self.opening is None or self.list_opening is None:
+        if self.outputs is None or self.scores is None:
             return
-        if self.epoch >= self.list_opening.epochs_ago:
-            rests_on = (COMMIT_SCORES, self.epoch - self.list_opening.epochs_ago)
-            yield Duty(
-                OPEN_SCORES, self.epoch, *self._compute_authors_time(self.list_opening), rests_on
-            )
-            yield Duty(
-                SEE_OPENINGS, self.epoch, self._compute_readers_time(self.list_opening), self.end
-            )
-        opens, closes = self._compute_authors_time(
-            get_commitment_rule(self.policy, self.list_opening)
-        )
-        yield Duty(
-            COMMIT_SCORES, self.epoch, max(opens, self._compute_readers_time(self.opening)), closes
-        )
+        commit_epoch = self.scores.compute_commit_epoch(self.epoch)
+        if commit_epoch >= 0:
+            reveal = self.scores.reveal
+            opens, closes = self._compute_authors_time(reveal)
+            yield Duty(OPEN_SCORES, self.epoch, opens, closes, (COMMIT_SCORES, commit_epoch))
+            yield Duty(SEE_OPENINGS, self.epoch, self._compute_readers_time(reveal), self.end)
+        opens, closes = self._compute_authors_time(self.scores.commit)
+        opens = max(opens, self._compute_readers_time(self.outputs.reveal))
+        yield Duty(COMMIT_SCORES, self.epoch, opens, closes)
 
     def list_settling(self, is_elected: bool) -> Iterator[Duty]:
         """Everybody waits for the epoch's first block to pass, by when all know whom the chain
         elected.
         """
-        if self.epoch < 1 or self.opening is None or self.list_opening is None:
+        if self.epoch < 1 or self.outputs is None or self.scores is None:
             return
         name, until = (SUBMIT, SUBMIT_UNTIL) if is_elected else (ATTEST, ATTEST_UNTIL)
         yield Duty(
@@ -154,10 +149,8 @@ class _Table:
             self.start + 1,
             self.start + float(until * self.timing.blocks_per_epoch),
         )
-        if self.list_opening.epochs_ago > 0:
-            opens = self.start + self._compute_margin(
-                get_commitment_rule(self.policy, self.list_opening)
-            )
+        if self.scores.reveal.epochs_ago > 0:
+            opens = self.start + self._compute_margin(self.scores.commit)
             yield Duty(
                 SEE_COMMITMENTS,
                 self.epoch,
@@ -182,11 +175,3 @@ _WHOLE_EPOCH = Window(Fraction(0), Fraction(1))
 
 def _get_window(rule: Rule) -> Window:
     return rule.during or _WHOLE_EPOCH
-
-
-def _find(get: Callable[[], Rule]) -> Rule | None:
-    """A policy need not have every kind of rule: a subnet without tensors has no challenge."""
-    try:
-        return get()
-    except KeyError:
-        return None

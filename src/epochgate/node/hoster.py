@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from epochgate.core.commitment import SALT_BYTES, Opening, OpeningOf, compute_commitment
+from epochgate.core.commitment import SALT_BYTES, Opening, compute_commitment
+from epochgate.core.protocol import CommitReveal
 from epochgate.core.record import Record
-from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Rule
-from epochgate.core.schema import Malformed
-from epochgate.core.settlement import get_commitment_rule
+from epochgate.core.schema import Malformed, Schema
 from epochgate.core.types import Epoch, Hash32, PeerId
 from epochgate.node.challenge import get_challenge
 from epochgate.node.context import DutyFailed, NodeContext
@@ -20,18 +19,18 @@ MAX_SENDING_SHARE = 0.25
 
 
 async def commit_output(node: NodeContext, duty: Duty) -> str:
-    opening_rule = node.policy.get_opening_rule(HOSTER)
-    rule = get_commitment_rule(node.policy, opening_rule)
+    outputs = node.policy.protocol.require_outputs()
+    rule = outputs.commit
     record = await node.find_own_record(rule, duty.epoch)
     if record is None:
         challenge, digest = await get_challenge(node, duty.epoch)
-        payload = await _infer(node, duty, opening_rule, challenge)
+        payload = await _infer(node, duty, outputs.payload, challenge)
         record = commit(node, rule, duty.epoch, digest, payload)
     return await node.post(rule, duty, record)
 
 
 async def open_output(node: NodeContext, duty: Duty) -> str:
-    return await open_commitment(node, duty, node.policy.get_opening_rule(HOSTER))
+    return await open_commitment(node, duty, node.policy.protocol.require_outputs())
 
 
 def commit(
@@ -44,17 +43,17 @@ def commit(
     return node.sign_once(rule, epoch, commitment, opening)
 
 
-async def open_commitment(node: NodeContext, duty: Duty, rule: Rule) -> str:
-    """Open what this node committed to `rule.epochs_ago` epochs before. Raises Missed when its
-    ledger knows of nothing.
+async def open_commitment(node: NodeContext, duty: Duty, pair: CommitReveal) -> str:
+    """Open what this node committed to, in the epoch that the duty rests on.
+
+    Raises DutyFailed when its database knows of nothing.
     """
+    rule = pair.reveal
     record = node.database.get_own_record(rule.kind, duty.epoch)
     if record is None:
         assert duty.rests_on is not None  # noqa: S101 - the table of duties says so of every opening
         committing, committed_epoch = duty.rests_on
-        opening = node.database.get_own_opening(
-            get_commitment_rule(node.policy, rule).kind, Epoch(committed_epoch)
-        )
+        opening = node.database.get_own_opening(pair.commit.kind, Epoch(committed_epoch))
         if opening is None:
             raise DutyFailed(
                 f"it rests on {committing} of epoch {committed_epoch}, of which this node's ledger"
@@ -64,17 +63,13 @@ async def open_commitment(node: NodeContext, duty: Duty, rule: Rule) -> str:
     return await node.post(rule, duty, record)
 
 
-async def _infer(node: NodeContext, duty: Duty, opening_rule: Rule, challenge: object) -> bytes:
+async def _infer(node: NodeContext, duty: Duty, schema: Schema, challenge: object) -> bytes:
     """The model's output as the opening will show it."""
     if node.model is None:
         raise DutyFailed("this node is registered as a hoster, but runs no model")
-    if not isinstance(opening_rule.schema, OpeningOf):
-        raise DutyFailed(
-            f"the schema of {opening_rule.kind} is no OpeningOf(...), so there is nothing to open"
-        )
     output = await _ask_model(node, node.model, challenge, compute_limit_seconds(node, duty))
     try:
-        return opening_rule.schema.payload.encode(output)
+        return schema.encode(output)
     except Malformed as error:
         raise DutyFailed(f"the model's output does not fit the policy: {error}") from None
 

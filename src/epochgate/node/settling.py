@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from epochgate.core.receipt import Proof, Standing
 from epochgate.core.record_set import RecordSet, RuleReading, read_bitmap
-from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.settlement import (
     Settlement,
     compute_deciding,
     compute_hoster_outcome,
     compute_settlement,
-    get_commitment_rule,
 )
 from epochgate.core.types import Epoch, Hash32, PeerId
 from epochgate.node.context import DutyFailed, NodeContext
@@ -37,7 +35,8 @@ async def find_attested_list(node: NodeContext, duty: Duty) -> tuple[int, ...] |
     before = await node.chain.get_submission(Epoch(duty.epoch - 1))
     if before is None or not before.is_attested:
         return None
-    list_epoch = duty.epoch - 1 - node.policy.get_opening_rule(VALIDATOR).epochs_ago
+    scores = node.policy.protocol.require_scores()
+    list_epoch = scores.compute_commit_epoch(Epoch(duty.epoch - 1))
     known = node.database.get_score_list(Epoch(list_epoch))
     return (
         await _rebuild_list(node, duty, Epoch(list_epoch), before.submission.bitmaps)
@@ -62,11 +61,8 @@ async def _rebuild_list(
     For a node that was not there, or did not agree. Raises Missed when it cannot find what was
     named.
     """
-    opening = node.policy.get_opening_rule(HOSTER)
-    pairs = (
-        (get_commitment_rule(node.policy, opening), epoch - opening.epochs_ago),
-        (opening, epoch),
-    )
+    outputs = node.policy.protocol.require_outputs()
+    pairs = ((outputs.commit, outputs.compute_commit_epoch(epoch)), (outputs.reveal, epoch))
     rule_readings = await node.gather(pairs, duty.closes)
     included = {
         (rule_reading.rule.kind, rule_reading.epoch): _select(rule_reading, bitmap)

@@ -4,11 +4,9 @@ the list.
 
 from __future__ import annotations
 
-from epochgate.core.commitment import OpeningOf
 from epochgate.core.receipt import Standing
 from epochgate.core.record_set import compute_set
-from epochgate.core.roster import HOSTER, VALIDATOR
-from epochgate.core.settlement import HosterOutcome, compute_hoster_outcome, get_commitment_rule
+from epochgate.core.settlement import HosterOutcome, compute_hoster_outcome
 from epochgate.core.types import Hash32
 from epochgate.keys import format_peer_id
 from epochgate.node.context import DutyFailed, NodeContext
@@ -21,12 +19,12 @@ NO_CHALLENGE = bytes(32)
 
 
 async def open_scores(node: NodeContext, duty: Duty) -> str:
-    return await open_commitment(node, duty, node.policy.get_opening_rule(VALIDATOR))
+    return await open_commitment(node, duty, node.policy.protocol.require_scores())
 
 
 async def see_openings(node: NodeContext, duty: Duty) -> str:
     """Whose lists will be settled: what was read now is remembered for it."""
-    rule = node.policy.get_opening_rule(VALIDATOR)
+    rule = node.policy.protocol.require_scores().reveal
     (openings,) = await node.gather(((rule, duty.epoch),), duty.closes)
     seen = [format_peer_id(author) for author in openings.get_proofs(Standing.PROVEN)]
     node.emit(Gathered(duty.epoch, seen))
@@ -37,8 +35,7 @@ async def see_commitments(node: NodeContext, duty: Duty) -> str:
     """Who committed to a list about the epoch before. It counts in the next one, and by then more
     replicas may be gone.
     """
-    opening = node.policy.get_opening_rule(VALIDATOR)
-    rule = get_commitment_rule(node.policy, opening)
+    rule = node.policy.protocol.require_scores().commit
     epoch = duty.epoch - 1
     (commitments,) = await node.gather(((rule, epoch),), duty.closes)
     if not commitments.is_enough:
@@ -50,18 +47,13 @@ async def see_commitments(node: NodeContext, duty: Duty) -> str:
 
 
 async def commit_scores(node: NodeContext, duty: Duty) -> str:
-    list_opening = node.policy.get_opening_rule(VALIDATOR)
-    rule = get_commitment_rule(node.policy, list_opening)
+    scores = node.policy.protocol.require_scores()
+    rule = scores.commit
     record = await node.find_own_record(rule, duty.epoch)
     note = ""
     if record is None:
-        if not isinstance(list_opening.schema, OpeningOf):
-            raise DutyFailed(
-                f"the schema of {list_opening.kind} is no OpeningOf(...), so there is nothing to"
-                " open"
-            )
         outcome = await _score(node, duty)
-        payload = list_opening.schema.payload.encode(outcome.score_list)
+        payload = scores.payload.encode(outcome.score_list)
         record = commit(
             node, rule, duty.epoch, Hash32(outcome.challenge_digest or NO_CHALLENGE), payload
         )
@@ -72,9 +64,11 @@ async def commit_scores(node: NodeContext, duty: Duty) -> str:
 
 
 async def _score(node: NodeContext, duty: Duty) -> HosterOutcome:
-    opening = node.policy.get_opening_rule(HOSTER)
-    commitment = get_commitment_rule(node.policy, opening)
-    pairs = ((commitment, duty.epoch - opening.epochs_ago), (opening, duty.epoch))
+    outputs = node.policy.protocol.require_outputs()
+    pairs = (
+        (outputs.commit, outputs.compute_commit_epoch(duty.epoch)),
+        (outputs.reveal, duty.epoch),
+    )
     rule_readings = await node.gather(pairs, duty.closes)
     records = compute_set(rule_readings)
     outcome = await node.compute.run(

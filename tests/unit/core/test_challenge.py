@@ -246,7 +246,7 @@ def test_a_chosen_challenge_must_be_an_array_since_it_needs_a_digest() -> None:
 
 def test_a_policy_whose_challenge_has_no_digest_is_refused_at_start() -> None:
     rule = msgspec.structs.replace(
-        INFERENCE_POLICY.get_challenge_rule(), schema=Tensor("float32", (16, 64))
+        INFERENCE_POLICY.protocol.require_challenge(), schema=Tensor("float32", (16, 64))
     )
     others = (other for other in INFERENCE_POLICY.rules if other.kind != rule.kind)
     (problem,) = find_problems(Policy(rule, *others), TIMING, 6)

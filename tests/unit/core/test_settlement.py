@@ -12,7 +12,6 @@ from epochgate.core.policy import Policy
 from epochgate.core.receipt import Proof
 from epochgate.core.record import Record, compute_key
 from epochgate.core.record_set import RecordSet
-from epochgate.core.roster import HOSTER
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.scoring import HOSTER_POT, MAX_SCORE, TOTAL_PAY, VALIDATOR_POT, ScoreList
 from epochgate.core.settlement import (
@@ -293,7 +292,7 @@ def test_without_a_challenge_there_is_nothing_to_score_and_nobody_to_pay() -> No
 def test_a_policy_without_challenges_opens_to_the_same_nothing() -> None:
     policy = Policy(*(rule for rule in INFERENCE_POLICY.rules if rule.kind != "consensus"))
     assert compute_expected_challenge(policy, make_context(Epoch(EPOCH))) == bytes(32)
-    assert policy.get_opening_rule(HOSTER).kind == "hoster-reveal"
+    assert policy.protocol.require_outputs().reveal.kind == "hoster-reveal"
 
 
 def test_the_expected_challenge_is_that_of_the_epochs_seed() -> None:
