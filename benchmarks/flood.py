@@ -89,7 +89,7 @@ class Stage:
             )
         self.schedule = schedule
         self.database = NodeDatabase(folder / "ledger.sqlite")
-        chain_clock = ChainClock(self.chain, self, schedule, self.database)
+        chain_clock = ChainClock(self.chain, self, schedule, self.database.held)
         self.replica = Replica(
             self.hosters[0], policy, self.database, chain_clock, MAX_MESSAGE_BYTES
         )

@@ -71,10 +71,10 @@ class BenchNode:
             EpochContext(self.chain.network_id, self.chain.timing, self.chain.get_waiting_roster())
         )
         database = NodeDatabase(folder / f"{name}.sqlite")
-        chain_clock = ChainClock(self.chain, clock, self.schedule, database)
+        chain_clock = ChainClock(self.chain, clock, self.schedule, database.held)
         self.network = network
         self.replica = Replica(self.key, POLICY, database, chain_clock, network.max_message_bytes)
-        self.store = Store(network, self.replica, POLICY, chain_clock)
+        self.store = Store(network, self.replica.handle, POLICY, chain_clock)
         stack.callback(database.close)
         stack.push_async_callback(network.close)
         stack.push_async_callback(self.store.close)

@@ -72,7 +72,7 @@ class Subnet:
             network = hub.join(key_of(name).author)
             database = NodeDatabase(None)
             key = key_of(name)
-            chain_clock = ChainClock(self.chain, self.clock, self.schedule, database)
+            chain_clock = ChainClock(self.chain, self.clock, self.schedule, database.held)
             recorder = self.recorders[name] = TranscriptWriter(
                 self.folder / name / "transcript", "none", _fail
             )
@@ -93,7 +93,7 @@ class Subnet:
                 )
             )
             await network.serve(replica.handle)
-            self.stores[name] = Store(network, replica, self.judge, chain_clock)
+            self.stores[name] = Store(network, replica.handle, self.judge, chain_clock)
 
     async def wait_for_block(self, block: BlockNumber) -> None:
         await asyncio.sleep(

@@ -122,12 +122,14 @@ class ClusterNode:
         cluster = self.cluster
         network = self.network
         self.database = NodeDatabase(self._path)
-        self.chain_clock = ChainClock(cluster.chain, cluster.clock, cluster.schedule, self.database)
+        self.chain_clock = ChainClock(
+            cluster.chain, cluster.clock, cluster.schedule, self.database.held
+        )
         self.replica = Replica(
             self.key, POLICY, self.database, self.chain_clock, network.max_message_bytes
         )
         self.store = Store(
-            network, self.replica, POLICY, self.chain_clock, timeout_seconds=TIMEOUT_SECONDS
+            network, self.replica.handle, POLICY, self.chain_clock, timeout_seconds=TIMEOUT_SECONDS
         )
         self._handler.handler = self.replica.handle
 

@@ -103,7 +103,7 @@ class Node:
         judge = judge or policy
         recorder = recorder or Unrecorded()
         self.schedule = EpochSchedule(policy)
-        self.chain_clock = ChainClock(chain, clock, self.schedule, database)
+        self.chain_clock = ChainClock(chain, clock, self.schedule, database.held)
         self.replica = Replica(
             key, judge, database, self.chain_clock, network.max_message_bytes, recorder
         )
@@ -111,7 +111,7 @@ class Node:
         suspect_seconds = timeout_seconds / SUSPECT_PART
         self.store = Store(
             network,
-            self.replica,
+            self._ask_own_replica,
             judge,
             self.chain_clock,
             timeout_seconds=timeout_seconds,
@@ -195,6 +195,10 @@ class Node:
             await self.store.close()
         self._emit_verdicts()
         self._emit(NodeStopped())
+
+    async def _ask_own_replica(self, sender: PeerId, message: bytes) -> bytes:
+        """Looked up at each call, so that a node's replica may be watched or replaced."""
+        return await self.replica.handle(sender, message)
 
     def stop(self) -> None:
         self._stopping.set()

@@ -22,11 +22,10 @@ from epochgate.core.roster import ReplicaSet
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.types import Epoch, PeerId
 from epochgate.core.verdict import Denied, Reason
-from epochgate.ports import Network
+from epochgate.ports import Handler, Network
 from epochgate.store.chain_clock import ChainClock
 from epochgate.store.peers import Peers
 from epochgate.store.reader import Reader
-from epochgate.store.replica import Replica
 from epochgate.store.wire import FRAME_BYTES, Post, Posted, Refused, Reply, Request
 
 FIRST_PAUSE_SECONDS = 0.05
@@ -129,7 +128,7 @@ class Store:
     def __init__(
         self,
         network: Network,
-        replica: Replica,
+        answer: Handler,
         judge: Judge,
         chain_clock: ChainClock,
         *,
@@ -138,7 +137,7 @@ class Store:
         hedge_seconds: float = 0.03,
         stand_in_seconds: float = 0.5,
     ) -> None:
-        self._peers = Peers(network, replica, timeout_seconds, suspect_timeout_seconds)
+        self._peers = Peers(network, answer, timeout_seconds, suspect_timeout_seconds)
         self._reader = Reader(
             self._peers,
             judge,

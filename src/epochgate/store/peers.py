@@ -12,8 +12,7 @@ from typing import Any
 import msgspec
 
 from epochgate.core.types import PeerId
-from epochgate.ports import Network, Unreachable
-from epochgate.store.replica import Replica
+from epochgate.ports import Handler, Network, Unreachable
 from epochgate.store.wire import Reply, Request, decode_reply, encode
 
 
@@ -25,7 +24,7 @@ class Peers:
     def __init__(
         self,
         network: Network,
-        replica: Replica,
+        answer: Handler,
         timeout_seconds: float,
         suspect_timeout_seconds: float,
     ) -> None:
@@ -34,7 +33,7 @@ class Peers:
         self.timeout_seconds = timeout_seconds
         self.suspects: set[PeerId] = set()
         self._network = network
-        self._replica = replica
+        self._answer = answer
         self._suspect_timeout_seconds = suspect_timeout_seconds
         self._tasks: dict[asyncio.Task[None], None] = {}
 
@@ -45,7 +44,7 @@ class Peers:
         message = encode(request)
         try:
             if peer == self.own:
-                data = await self._replica.handle(peer, message)
+                data = await self._answer(peer, message)
             else:
                 data = await self._network.request(
                     peer, message, timeout_seconds or self.timeout_seconds

@@ -8,18 +8,56 @@ roster, hold heartbeats, which all authors soon renew.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
-from epochgate.core.admission import find_excess
+from epochgate.core.admission import Capacity, StoredEntries, find_excess
 from epochgate.core.evaluation import READABLE_EPOCHS
 from epochgate.core.policy import Policy
-from epochgate.core.receipt import Proof, Standing, compute_record_id
+from epochgate.core.receipt import Proof, Receipt, RecordId, Standing, compute_record_id
+from epochgate.core.record import Record
 from epochgate.core.rule import KeyRule
-from epochgate.core.types import Epoch, PeerId
+from epochgate.core.types import Epoch, PeerId, RecordKey
 from epochgate.observe.recorder import Recorder, Unrecorded
 from epochgate.store.chain_clock import ChainClock
 from epochgate.store.client import Store
-from epochgate.store.replica import Replica
+
+
+class ReplicaStorage(StoredEntries, Protocol):
+    """What a replica stores, and how it is added to: the port that repair writes through."""
+
+    def get_record(self, key: RecordKey, author: PeerId) -> Record | None:
+        """None where nothing is stored."""
+        ...
+
+    def keep(self, record: Record, receipts: Iterable[Receipt], epoch: Epoch) -> None:
+        """Store `record` in the place of its author's older one."""
+        ...
+
+    def add_receipts(self, record_id: RecordId, receipts: Iterable[Receipt]) -> None:
+        """Add what other replicas signed for a record that is stored."""
+        ...
+
+    def has_evidence(self, key: RecordKey, author: PeerId) -> bool:
+        """Whether two values of this author under a once-key are kept already."""
+        ...
+
+    def keep_evidence(self, first: Record, second: Record, epoch: Epoch) -> None:
+        """Keep two different signed records of one author under a once-key."""
+        ...
+
+
+class OwnReplica(Protocol):
+    """This node's replica, as far as repair knows it."""
+
+    @property
+    def author(self) -> PeerId: ...
+
+    @property
+    def capacity(self) -> Capacity: ...
+
+    @property
+    def database(self) -> ReplicaStorage: ...
 
 
 class Repair:
@@ -31,7 +69,7 @@ class Repair:
         self,
         policy: Policy,
         store: Store,
-        replica: Replica,
+        replica: OwnReplica,
         chain_clock: ChainClock,
         epoch: Epoch,
         recorder: Recorder | None = None,
@@ -77,7 +115,7 @@ class Repair:
 def _take(
     proof: Proof,
     key_rule: KeyRule,
-    replica: Replica,
+    replica: OwnReplica,
     chain_clock: ChainClock,
     epoch: Epoch,
     recorder: Recorder,

@@ -149,7 +149,7 @@ def test_a_policy_that_derives_no_challenge_is_told_in_words() -> None:
         make_challenges(chosen, 1)
     with pytest.raises(CalibrationError, match="no challenge"):
         make_challenges(Policy(Rule("note", by=HOSTER, ttl=epochs(1), schema=OUTPUT)), 1)
-    with pytest.raises(CalibrationError, match="no hosters. opening"):
+    with pytest.raises(CalibrationError, match="so no output to measure"):
         make_reader(replace_schema("hoster-reveal", INFERENCE_POLICY.rules[0].schema))
 
 

@@ -241,7 +241,7 @@ def test_what_nobody_may_write_does_not_exist_however_many_vouch_for_it(tmp_path
         await alice.post_to(cluster.nodes, alice.write(NOTE, bytes(32)))
         await bob.post_to(cluster.nodes, bob.write(NOTE, b"b" * 32))
         store = Store(
-            outsider.network, outsider.replica, Picky(*POLICY.rules), outsider.chain_clock
+            outsider.network, outsider.replica.handle, Picky(*POLICY.rules), outsider.chain_clock
         )
         reading = await store.read(cluster.get_key_rule(NOTE, Epoch(0), alice))
         assert reading.is_enough

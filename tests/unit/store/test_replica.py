@@ -256,7 +256,7 @@ async def test_before_the_first_roster_nothing_is_judged(
     alice: ClusterNode, bob: ClusterNode
 ) -> None:
     chain_clock = ChainClock(
-        bob.cluster.chain, bob.cluster.clock, EpochSchedule(POLICY), bob.database
+        bob.cluster.chain, bob.cluster.clock, EpochSchedule(POLICY), bob.database.held
     )
     refused = await ask(
         make_replica(bob, chain_clock=chain_clock), alice.author, Post(alice.write(NOTE))
