@@ -5,11 +5,9 @@ times.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
-
-import msgspec
 
 from epochgate.core.evaluation import READABLE_EPOCHS
 from epochgate.core.policy import Judge, Policy
@@ -23,13 +21,13 @@ from epochgate.node import duties
 from epochgate.node.attestor import attest
 from epochgate.node.challenge import publish_challenge, see_challenge
 from epochgate.node.context import DutyHandler, NodeContext
+from epochgate.node.epochs import EpochFollower
 from epochgate.node.heartbeat import HeartbeatPublisher
 from epochgate.node.hoster import commit_output, open_output
 from epochgate.node.scheduler import DutyScheduler
 from epochgate.node.submitter import submit
 from epochgate.node.validator import commit_scores, open_scores, see_commitments, see_openings
 from epochgate.observe.events import (
-    ElectionChanged,
     Emit,
     EpochBegan,
     NodeReady,
@@ -44,6 +42,7 @@ from epochgate.store.client import Store
 from epochgate.store.database import NodeDatabase
 from epochgate.store.repair import Repair
 from epochgate.store.replica import Replica
+from epochgate.supervision.task_keeper import TaskKeeper
 
 DUTY_HANDLERS: dict[str, DutyHandler] = {
     duties.PUBLISH_CHALLENGE: publish_challenge,
@@ -67,8 +66,6 @@ GOODBYE_SECONDS = 3.0
 """How long a node that stops tries to say so."""
 REPAIR_PAUSE_BLOCKS = 5
 """Until keys whose replicas did not answer are asked again."""
-ELECTION_PATIENCE_BLOCKS = 2
-"""How long into an epoch an election that the chain does not show yet is asked for."""
 
 
 class Node:
@@ -137,7 +134,8 @@ class Node:
         """How it does each duty, by the duty's name: a subnet may do one its own way, an adversary
         in a bad one.
         """
-        self._scheduler = DutyScheduler(self.context, self.handlers, self._spawn)
+        self._tasks = TaskKeeper(self._tell_failure)
+        self._scheduler = DutyScheduler(self.context, self.handlers, self._tasks)
         self.handler: Handler | None = None
         """What answers others' requests in the place of its replica."""
         self._recorder = recorder
@@ -150,105 +148,79 @@ class Node:
         self._emit = emit
         self._addresses = list(addresses)
         self._heartbeat = HeartbeatPublisher(self.context, public_name, heartbeat_facts)
-        self._epoch: Epoch | None = None
-        self._learnt: set[int] = set()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._epochs = EpochFollower(self.context, network, self)
+        self._verdicts_epoch: Epoch | None = None
+        """The epoch in which what the replica counts now was counted."""
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
-        """Listen and learn the roster. Raises PolicyError when the policy cannot work on this
-        chain.
+        """Listen and learn the roster.
+
+        Raises:
+            PolicyError: the policy cannot work on this chain.
         """
-        epoch = self._get_epoch()  # the next one may begin while this one is learnt
-        if self._is_started():
-            await self._learn(epoch)
-        else:
-            self._learn_who_waits()
+        epoch = self._epochs.get_epoch()  # the next one may begin while this one is learnt
+        await self._epochs.learn_first(epoch)
         roster = self.schedule.get_context(epoch).roster
         check_policy(
             self._policy, self._chain.timing, len(roster.members), self.network.max_message_bytes
         )
         self._note_begun(epoch, self.context.get_unix_seconds(), None)
         await self.network.serve(self.handler or self.replica.handle)
-        self._spawn(self._keep_running("heartbeat", self._heartbeat.run))
-        roles = [
-            role.name.lower()
-            for role in Role
-            if role.name and roster.roles.get(self._author, 0) & role
-        ]
+        self._tasks.keep("heartbeat", self._heartbeat.run, self.context.block_seconds)
+        roles = name_roles(roster.roles.get(self._author, 0))
         self._emit(NodeReady(roles, self._addresses, self._policy.digest.hex()))
 
     async def run(self) -> None:
-        """Until `stop`; ends with OFFLINE."""
+        """Do the duties of every epoch until `stop` is called; the last heartbeat says OFFLINE."""
+        pause_seconds = self.context.block_seconds
         try:
-            self._spawn(self._keep_running("epochs", self._follow))
-            self._spawn(self._keep_running("election", self._look_at_election))
+            self._tasks.keep("epochs", self._epochs.follow, pause_seconds)
+            self._tasks.keep("election", self._epochs.look_at_election, pause_seconds)
             await self._stopping.wait()
-            await self._end_tasks()
-            with suppress(
-                TimeoutError
-            ):  # whoever does not hear OFFLINE sees the last heartbeat expire
+            await self._tasks.close()
+            # a peer that does not hear OFFLINE sees the last heartbeat expire
+            with suppress(TimeoutError):
                 async with asyncio.timeout(GOODBYE_SECONDS):
                     await self._heartbeat.say_goodbye(GOODBYE_SECONDS)
         finally:
-            await self._end_tasks()
+            await self._tasks.close()
             await self.store.close()
         self._emit_verdicts()
         self._emit(NodeStopped())
+
+    def stop(self) -> None:
+        """Let `run` come to its end. Returns at once."""
+        self._stopping.set()
+
+    def begin_epoch(self, context: EpochContext) -> None:
+        """Let go of what is old, say that the epoch has begun, and begin its duties."""
+        epoch = context.epoch
+        if self.context.began_epoch is None:
+            self.context.began_epoch = epoch
+            self._tasks.spawn("repair", self._repair(epoch))
+        self._emit_verdicts()
+        oldest_epoch = Epoch(epoch - READABLE_EPOCHS + 1)
+        now_seconds = self.context.get_unix_seconds()
+        self._database.forget(now_seconds, oldest_epoch)
+        self._note_begun(epoch, now_seconds, oldest_epoch)
+        roster = context.roster
+        elected = format_peer_id(context.elected) if context.elected else None
+        self._emit(EpochBegan(epoch, elected, len(roster.hosters), len(roster.validators)))
+        self._scheduler.begin(context)
+
+    def change_election(self, context: EpochContext, why: str) -> None:
+        """Begin the duties that the new election gives, and end those that it takes away."""
+        self._scheduler.change(context, why)
 
     async def _ask_own_replica(self, sender: PeerId, message: bytes) -> bytes:
         """Looked up at each call, so that a node's replica may be watched or replaced."""
         return await self.replica.handle(sender, message)
 
-    def stop(self) -> None:
-        self._stopping.set()
-
-    async def _follow(self) -> None:
-        """Epoch after epoch. What an epoch began goes on by itself, so this only ever waits for the
-        next one.
-        """
-        while not self._is_started():
-            self._learn_who_waits()
-            await self._wait_for_start()
-        timing = self._chain.timing
-        while True:
-            epoch = self._get_epoch()
-            if epoch != self._epoch:
-                await self._learn(epoch)
-                if self._epoch is None:
-                    self.context.began_epoch = epoch
-                    self._spawn(self._repair(epoch))
-                self._begin(epoch)
-            await self.context.wait_for_block(
-                timing.compute_first_block(epoch) + timing.blocks_per_epoch / 2
-            )
-            await self._learn_roster(Epoch(epoch + 1))
-            await self.context.wait_for_block(timing.compute_first_block(Epoch(epoch + 1)))
-            while self._get_epoch() == epoch:  # noqa: ASYNC110 - the head may come later than the time for it
-                await asyncio.sleep(timing.block_seconds / 8)
-
-    async def _wait_for_start(self) -> None:
-        timing = self._chain.timing
-        if timing.slot is not None:
-            await self.context.wait_for_block(timing.slot)
-        await asyncio.sleep(timing.block_seconds / 8)
-
-    def _learn_who_waits(self) -> None:
-        """Before the first block there are heartbeats only, among those who are registered now."""
-        context = EpochContext(
-            self._chain.network_id, self._chain.timing, self._chain.get_waiting_roster()
-        )
-        self._add_context(context)
-
-    def _add_context(self, context: EpochContext) -> None:
-        self.schedule.add(context)
-        self.network.set_protected_peers(self.schedule.get_members(self._get_epoch()))
-        self._recorder.note_context(context)
-
     def _note_begun(self, epoch: Epoch, now_seconds: float, oldest_epoch: Epoch | None) -> None:
         """`oldest_epoch` is None at the start, when nothing has been let go."""
         situation = Situation(
-            node=PeerId(self._author),
+            node=self._author,
             policy_digest=self._policy.digest,
             judge=self._judge_name,
             capacity=self.replica.capacity,
@@ -260,138 +232,38 @@ class Node:
         )
         self._recorder.note_begun(situation)
 
-    async def _learn(self, epoch: Epoch) -> None:
-        """The contexts of `epoch` and of those before that can still be read."""
-        for earlier in range(max(0, epoch - READABLE_EPOCHS + 1), epoch):
-            try:
-                await self._learn_roster(Epoch(earlier))
-            except Exception as error:  # noqa: BLE001 - without the past a node cannot settle it, and still does the rest
-                advice = "a chain node that keeps its history is needed"
-                self._emit(
-                    NodeWarning(
-                        f"roster of epoch {earlier}", f"{type(error).__name__}: {error}", advice
-                    )
-                )
-        await self._learn_roster(epoch)
-        elected = await self._get_elected(epoch)
-        roster = self.schedule.get_context(epoch).roster
-        self._add_context(EpochContext(self._chain.network_id, self._chain.timing, roster, elected))
-
-    async def _learn_roster(self, epoch: Epoch) -> None:
-        """Ahead of the epoch, so that nothing waits for it at the boundary. What was learnt is kept
-        for good.
-        """
-        if epoch not in self._learnt or not self.schedule.has(epoch):
-            roster = await self._chain.get_roster(epoch)
-            self._add_context(EpochContext(self._chain.network_id, self._chain.timing, roster))
-            self._learnt.add(epoch)
-
-    async def _get_elected(self, epoch: Epoch) -> PeerId | None:
-        patience_until = self._chain.timing.compute_first_block(epoch) + ELECTION_PATIENCE_BLOCKS
-        elected = await self._chain.get_elected(epoch)
-        while elected is None and self.context.compute_seconds_until(patience_until) > 0:
-            await asyncio.sleep(self._chain.timing.block_seconds / 4)
-            elected = await self._chain.get_elected(epoch)
-        return elected
-
-    def _begin(self, epoch: Epoch) -> None:
-        self._emit_verdicts()
-        self._epoch = epoch
-        self._learnt = {learnt for learnt in self._learnt if learnt > epoch - READABLE_EPOCHS}
-        oldest_epoch = epoch - READABLE_EPOCHS + 1
-        now_seconds = self.context.get_unix_seconds()
-        self._database.forget(now_seconds, Epoch(oldest_epoch))
-        self._note_begun(epoch, now_seconds, Epoch(oldest_epoch))
-        context = self.schedule.get_context(epoch)
-        roster = context.roster
-        elected = context.elected
-        self._emit(
-            EpochBegan(
-                epoch,
-                format_peer_id(elected) if elected else None,
-                len(roster.hosters),
-                len(roster.validators),
-            )
-        )
-        self._scheduler.begin(context)
-
-    async def _look_at_election(self) -> None:
-        """Once; it is repeated every block. A reorganisation of the epoch's first block may elect
-        another node, and a chain that was slow may show its election late.
-        """
-        epoch = self._epoch
-        if epoch is None:
-            return
-        elected = await self._chain.get_elected(epoch)
-        if epoch == self._epoch and elected not in (None, self.schedule.get_context(epoch).elected):
-            self._change_election(epoch, elected)
-
-    def _change_election(self, epoch: Epoch, elected: PeerId) -> None:
-        before = self.schedule.get_context(epoch)
-        context = msgspec.structs.replace(before, elected=elected)
-        self._add_context(context)
-        now = format_peer_id(elected)
-        then = format_peer_id(before.elected) if before.elected else None
-        self._emit(ElectionChanged(epoch, now, then))
-        self._scheduler.change(
-            context, f"the chain elects {now} now, in the place of {then or 'nobody'}"
-        )
-
     async def _repair(self, epoch: Epoch) -> None:
-        """Take what this node should hold as a replica, and lost or never had; it is ready when it
-        has asked once.
+        """Take what this node should store as a replica, and lost or never had.
+
+        The node is online when it has asked once.
         """
         repair = Repair(
             self._policy, self.store, self.replica, self.chain_clock, epoch, self._recorder
         )
-        while repair.left and self._get_epoch() < epoch + READABLE_EPOCHS:
+        while repair.left and self._epochs.get_epoch() < epoch + READABLE_EPOCHS:
             try:
                 await repair.take()
-            except Exception as error:  # noqa: BLE001 - a node without old records still does its duties
-                self._emit(
-                    NodeWarning("repair", f"{type(error).__name__}: {error}", "it is tried again")
-                )
+            except Exception as error:  # noqa: BLE001 - a node without old records does its duties
+                what = f"{type(error).__name__}: {error}"
+                self._emit(NodeWarning("repair", what, "it is tried again"))
             self._heartbeat.set_online()
-            await asyncio.sleep(REPAIR_PAUSE_BLOCKS * self._chain.timing.block_seconds)
+            await asyncio.sleep(REPAIR_PAUSE_BLOCKS * self.context.block_seconds)
         self._heartbeat.set_online()
 
     def _emit_verdicts(self) -> None:
         admitted, denied = self.replica.take_counts()
-        if self._epoch is not None:
-            counts = {
-                reason.value: count
-                for reason, count in sorted(denied.items(), key=lambda item: item[0].value)
-            }
-            self._emit(Verdicts(self._epoch, admitted, counts))
+        epoch = self._verdicts_epoch
+        self._verdicts_epoch = self._epochs.epoch
+        if epoch is not None:
+            reasons = sorted(denied, key=lambda reason: reason.value)
+            counts = {reason.value: denied[reason] for reason in reasons}
+            self._emit(Verdicts(epoch, admitted, counts))
 
-    async def _keep_running(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            try:
-                await work()
-            except Exception as error:  # noqa: BLE001 - a chain that hiccups must not end the node
-                self._emit(
-                    NodeWarning(
-                        name,
-                        f"{type(error).__name__}: {error}",
-                        "it is tried again in a block's time",
-                    )
-                )
-            await asyncio.sleep(self._chain.timing.block_seconds)
+    def _tell_failure(self, name: str, error: Exception, is_begun_again: bool) -> None:
+        advice = "it is tried again in a block's time" if is_begun_again else ""
+        self._emit(NodeWarning(name, f"{type(error).__name__}: {error}", advice))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        self._tasks = [task for task in self._tasks if not task.done()]
-        task = asyncio.create_task(work)
-        self._tasks.append(task)
-        return task
 
-    async def _end_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
-
-    def _is_started(self) -> bool:
-        return self._chain.timing.is_started(self.chain_clock.get_block()[0])
-
-    def _get_epoch(self) -> Epoch:
-        return self._chain.timing.compute_epoch(self.chain_clock.get_block()[0])
+def name_roles(roles: int) -> list[str]:
+    """The names of the roles in `roles`, bits of `Role`, in lower case."""
+    return [role.name.lower() for role in Role if role.name and roles & role]

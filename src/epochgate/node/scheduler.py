@@ -5,7 +5,7 @@ own, at its time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from epochgate.core.schema import EpochContext
@@ -14,6 +14,7 @@ from epochgate.node import duties
 from epochgate.node.context import DutyFailed, DutyHandler, NodeContext
 from epochgate.node.duties import Duty, compute_duties, select_left
 from epochgate.observe.events import DutyBegan, DutyDone, DutyMissed
+from epochgate.supervision.task_keeper import TaskKeeper
 
 GRACE_BLOCKS = 0.5
 """Nothing is sent after a duty's time; but what ends with it may say how far it came."""
@@ -28,11 +29,11 @@ class DutyScheduler:
         self,
         node: NodeContext,
         handlers: Mapping[str, DutyHandler],
-        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        keeper: TaskKeeper,
     ) -> None:
         self._node = node
         self._handlers = handlers
-        self._spawn = spawn
+        self._keeper = keeper
         self._tasks: dict[Duty, asyncio.Task[None]] = {}
         """This epoch's duties, begun or waiting for their time."""
         self._working: set[asyncio.Task[Any] | None] = set()
@@ -77,7 +78,7 @@ class DutyScheduler:
     def _begin_left(self, table: tuple[Duty, ...]) -> None:
         for duty in select_left(table, self._node.chain_clock.get_block()[0]):
             if duty not in self._tasks:
-                self._tasks[duty] = self._spawn(self._do(duty))
+                self._tasks[duty] = self._keeper.spawn(duty.name, self._do(duty))
 
     async def _do(self, duty: Duty) -> None:
         """One duty at its time. Whatever happens to it ends here."""

@@ -1,0 +1,1 @@
+"""Background tasks that are owned: bounded, supervised, and ended together."""
