@@ -22,6 +22,7 @@ from epochgate.core.record import (
     is_author,
 )
 from epochgate.core.types import NetworkId, PeerId, RecordKey, Signature
+from epochgate.errors import EpochgateError
 
 FILE_PREFIX = bytes.fromhex("08011240")
 """Field 1, key type: 1, Ed25519. Field 2, data: 64 bytes."""
@@ -38,7 +39,7 @@ MAX_REMEMBERED_NAMES = 1 << 12
 """Every event names its peers in text, and base58 is slow to write."""
 
 
-class KeyFileError(RuntimeError):
+class KeyFileError(EpochgateError, RuntimeError):
     """An identity file that cannot be used; the message says why and what to do."""
 
 

@@ -15,6 +15,7 @@ import msgspec
 from epochgate.core.epoch import Head, Timing
 from epochgate.core.roster import Roster
 from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, PeerId
+from epochgate.errors import EpochgateError
 
 T = TypeVar("T")
 
@@ -24,7 +25,7 @@ the caller gets no bytes.
 """
 
 
-class Unreachable(ConnectionError):
+class Unreachable(EpochgateError, ConnectionError):
     """A peer did not answer: unknown, gone, or silent for longer than the caller waits."""
 
 
@@ -76,7 +77,7 @@ class Entropy(Protocol):
     def get_bytes(self, count: int) -> bytes: ...
 
 
-class OutOfTime(Exception):
+class OutOfTime(EpochgateError):
     """Work had not ended after the `longest_seconds` it had; its outcome, if it ever has one, is
     thrown away.
 
@@ -149,10 +150,12 @@ class OnChain(msgspec.Struct, frozen=True):
     """Whether enough have attested for the chain to act on it."""
 
 
-class ChainRefused(RuntimeError):
+class ChainRefused(EpochgateError, RuntimeError):
     """The chain did not take a submission or an attestation; the message says why and what
     to do.
     """
+
+    exit_code = 1
 
 
 class Chain(Protocol):

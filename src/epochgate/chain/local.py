@@ -23,6 +23,7 @@ from epochgate.core.epoch import Head, Timing
 from epochgate.core.record import compute_network_id, is_author
 from epochgate.core.roster import HOSTER, VALIDATOR, Member, Roster
 from epochgate.core.types import BlockNumber, Epoch, NetworkId, PeerId
+from epochgate.errors import EpochgateError
 from epochgate.ports import ChainRefused, Clock, OnChain, Submission
 
 SNAPSHOT_BLOCKS = 5
@@ -51,7 +52,7 @@ PRAGMA user_version = {SCHEMA_VERSION};
 """
 
 
-class ChainFileError(RuntimeError):
+class ChainFileError(EpochgateError, RuntimeError):
     """A chain file that cannot be used; the message says why and what to do."""
 
 

@@ -22,7 +22,7 @@ from epochgate.cli.node import node
 from epochgate.cli.peers import peers
 from epochgate.cli.policy import keygen, policy
 from epochgate.cli.replay import replay
-from epochgate.runtime.loading import INPUT_ERRORS
+from epochgate.errors import EpochgateError
 
 WRONG_INPUT = 2
 INTERRUPTED = 130
@@ -72,13 +72,13 @@ def run_command(arguments: list[str] | None = None) -> int:
         command = context.command_path if context else "epochgate"
         words = error.format_message()  # none where the help was shown instead
         return _refuse(f"{words.rstrip('.')}; see `{command} --help`") if words else WRONG_INPUT
-    except INPUT_ERRORS as error:
-        return _refuse(str(error))
+    except EpochgateError as error:
+        return _refuse(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     return code if isinstance(code, int) else 0
 
 
-def _refuse(message: str) -> int:
+def _refuse(message: str, exit_code: int = WRONG_INPUT) -> int:
     typer.echo(f"epochgate: {' '.join(message.split())}", file=sys.stderr)
-    return WRONG_INPUT
+    return exit_code

@@ -15,7 +15,6 @@ from epochgate.core.roster import Role
 from epochgate.core.types import BlockNumber, PeerId
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id
-from epochgate.ports import ChainRefused
 from epochgate.runtime.settings import ROLE_BITS, RoleName
 
 FIRST_BLOCKS = 2
@@ -73,9 +72,6 @@ def start(file: ChainFile) -> int:
     try:
         slot = chain.get_head().block + FIRST_BLOCKS
         chain.start(BlockNumber(slot))
-    except ChainRefused as refused:
-        typer.echo(f"epochgate: {refused}", err=True)
-        return 1
     finally:
         asyncio.run(chain.close())
     typer.echo(

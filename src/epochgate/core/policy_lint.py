@@ -14,6 +14,7 @@ from epochgate.core.roster import MAX_REPLICAS
 from epochgate.core.rule import Rule
 from epochgate.core.schema import get_longest_bytes
 from epochgate.core.types import BlockNumber, Epoch
+from epochgate.errors import EpochgateError
 
 MIN_WINDOW_BLOCKS = 2
 USUAL_MESSAGE_BYTES = 4 << 20
@@ -25,7 +26,7 @@ READ_REQUESTS = 2
 """A listing, and the values in it."""
 
 
-class PolicyError(ValueError):
+class PolicyError(EpochgateError, ValueError):
     """A policy that cannot work on this chain or roster; the message lists every problem."""
 
 

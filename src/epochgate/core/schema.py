@@ -12,9 +12,10 @@ import msgspec
 from epochgate.core.epoch import Timing
 from epochgate.core.roster import Roster
 from epochgate.core.types import Epoch, NetworkId, PeerId
+from epochgate.errors import EpochgateError
 
 
-class Malformed(ValueError):
+class Malformed(EpochgateError, ValueError):
     """A payload that its schema does not accept; the message says what was expected and what was
     seen.
     """

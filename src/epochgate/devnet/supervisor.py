@@ -23,6 +23,7 @@ from epochgate.devnet.processes import NodeProcesses
 from epochgate.devnet.result import render_scores, render_verdicts
 from epochgate.devnet.screen import COLUMNS, Screen
 from epochgate.devnet.summary import Chronicle, EpochSummary, Loss
+from epochgate.errors import EpochgateError
 from epochgate.observe.cast import Cast
 from epochgate.observe.events import Line, NodeReady
 from epochgate.ports import Chain
@@ -31,8 +32,10 @@ READY_SECONDS = 120.0
 LOOK_SECONDS = 0.1
 
 
-class DevnetError(RuntimeError):
+class DevnetError(EpochgateError, RuntimeError):
     """The subnet did not come up; the message says why."""
+
+    exit_code = 1
 
 
 class Plan(msgspec.Struct, frozen=True):

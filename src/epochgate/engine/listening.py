@@ -9,11 +9,13 @@ import re
 import socket
 from collections.abc import Sequence
 
+from epochgate.errors import EpochgateError
+
 _ADDRESS = re.compile(r"/(ip4|ip6)/([0-9a-fA-F.:]+)/tcp/(\d{1,5})")
 _ANNOUNCED = re.compile(r"/(?:ip4|ip6|dns|dns4|dns6)/[0-9a-zA-Z.:-]+/tcp/(\d{1,5})")
 
 
-class EngineError(RuntimeError):
+class EngineError(EpochgateError, RuntimeError):
     """The network cannot start; the message says why and what to do."""
 
 

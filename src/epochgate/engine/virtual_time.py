@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeVar, TypeVarTuple
 
+from epochgate.errors import EpochgateError
 from epochgate.ports import OutOfTime
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ START_UNIX_SECONDS = 1_700_000_000.0
 NAMED_IN_DEADLOCK = 5
 
 
-class Deadlock(RuntimeError):
+class Deadlock(EpochgateError, RuntimeError):
     """Every task waits, and no timer is left that could wake one."""
 
 

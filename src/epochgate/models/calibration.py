@@ -22,6 +22,7 @@ from epochgate.core.roster import Roster
 from epochgate.core.schema import EpochContext, Malformed
 from epochgate.core.scoring import GRID_BITS, Consensus, compute_consensus, get_lower_median
 from epochgate.core.types import BlockNumber, Epoch, PeerId
+from epochgate.errors import EpochgateError
 from epochgate.ports import Model
 
 NOISE_FACTOR = 3
@@ -39,7 +40,7 @@ Read = Callable[[NDArray[Any]], NDArray[Any]]
 """An output as a validator sees it."""
 
 
-class CalibrationError(ValueError):
+class CalibrationError(EpochgateError, ValueError):
     """A policy or a model that cannot be measured; the message says why and what to do."""
 
 

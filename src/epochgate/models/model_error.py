@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from epochgate.errors import EpochgateError
 
-class ModelError(ValueError):
+
+class ModelError(EpochgateError, ValueError):
     """A model that cannot be served; the message says why and what to do."""
 
 

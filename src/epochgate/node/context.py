@@ -17,6 +17,7 @@ from epochgate.core.record_set import KeyReading, RuleReading
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.types import Epoch, PeerId, RecordKey
+from epochgate.errors import EpochgateError
 from epochgate.keys import SigningKey
 from epochgate.node.duties import Duty
 from epochgate.node.latency import LatencyTracker
@@ -34,7 +35,7 @@ count.
 """
 
 
-class DutyFailed(Exception):
+class DutyFailed(EpochgateError):
     """A duty that cannot be done; the message says why."""
 
 

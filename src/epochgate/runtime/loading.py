@@ -6,34 +6,15 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from epochgate.chain.local import ChainFileError
 from epochgate.core.policy import Policy
-from epochgate.core.policy_lint import PolicyError
-from epochgate.engine.listening import EngineError
-from epochgate.keys import KeyFileError
-from epochgate.models import ModelError
-from epochgate.models.calibration import CalibrationError
+from epochgate.errors import EpochgateError
 from epochgate.ports import Challenger
-from epochgate.store.database import NodeDatabaseError
 
 DEFAULT_POLICY = "epochgate:INFERENCE_POLICY"
 
 
-class InputError(ValueError):
+class InputError(EpochgateError, ValueError):
     """Input that cannot be used; the message says what is wrong and what to do."""
-
-
-INPUT_ERRORS = (
-    InputError,
-    KeyFileError,
-    ChainFileError,
-    NodeDatabaseError,
-    PolicyError,
-    EngineError,
-    ModelError,
-    CalibrationError,
-)
-"""What a command's user can mend: told in one line, with exit code 2."""
 
 
 def load_policy(name: str) -> Policy:

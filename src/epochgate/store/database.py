@@ -32,6 +32,7 @@ from epochgate.core.receipt import (
 from epochgate.core.record import Record
 from epochgate.core.storage_usage import StorageUsage
 from epochgate.core.types import NOBODY, Epoch, PeerId, RecordKey
+from epochgate.errors import EpochgateError
 
 APPLICATION_ID = 0x6567_6C64
 SCHEMA_VERSION = 1
@@ -62,7 +63,7 @@ _decode_receipts = msgspec.msgpack.Decoder(tuple[Receipt, ...]).decode
 _decode_scores = msgspec.msgpack.Decoder(tuple[int, ...]).decode
 
 
-class NodeDatabaseError(RuntimeError):
+class NodeDatabaseError(EpochgateError, RuntimeError):
     """A ledger that cannot be used; the message says why and what to do."""
 
 

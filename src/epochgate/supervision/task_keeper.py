@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from epochgate.errors import EpochgateError
+
 MAX_TASKS = 1 << 14
 """Tasks of one keeper at a time. A node of a large subnet has some hundreds; more is a leak."""
 
@@ -15,7 +17,7 @@ TellFailure = Callable[[str, Exception, bool], None]
 """(the task's name, the error that ended it, whether it is begun again). Never raises."""
 
 
-class TooManyTasksError(RuntimeError):
+class TooManyTasksError(EpochgateError, RuntimeError):
     """A keeper holds as many tasks as it may: somebody starts them and never waits for them."""
 
 

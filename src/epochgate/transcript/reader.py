@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from epochgate.errors import EpochgateError
 from epochgate.transcript.files import find_files, read_lines
 from epochgate.transcript.lines import AnyLine, EpochStarted, decode_line
 
 
-class TranscriptError(RuntimeError):
+class TranscriptError(EpochgateError, RuntimeError):
     """A folder that holds no transcript; the message says what to do."""
 
 

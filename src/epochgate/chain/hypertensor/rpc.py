@@ -19,6 +19,7 @@ from websockets.exceptions import WebSocketException
 
 from epochgate.chain.hypertensor.account import Account
 from epochgate.chain.hypertensor.calls import Field, fill_call
+from epochgate.errors import EpochgateError
 from epochgate.ports import ChainRefused
 
 PALLET = "Network"
@@ -45,7 +46,7 @@ logging.getLogger("async_substrate").setLevel(
 )  # what it logs is raised as well, and told in our words
 
 
-class ChainUnreachable(ConnectionError):
+class ChainUnreachable(EpochgateError, ConnectionError):
     """The chain's RPC server did not answer; the message names it and says what to do."""
 
 

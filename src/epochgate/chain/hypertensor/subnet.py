@@ -13,6 +13,7 @@ from epochgate.chain.hypertensor.calls import decode_args, read_bytes
 from epochgate.chain.hypertensor.nodes import ATTESTING_CLASS, SCORED_CLASS, ChainNode, parse_node
 from epochgate.chain.hypertensor.rpc import Rpc
 from epochgate.core.types import NOBODY, BlockNumber, Epoch, Hash32, PeerId
+from epochgate.errors import EpochgateError
 from epochgate.ports import OnChain, Submission
 
 SHARE = 10**18
@@ -20,7 +21,7 @@ SHARE = 10**18
 REGISTERED = "Registered"
 
 
-class NoSuchSubnet(LookupError):
+class NoSuchSubnet(EpochgateError, LookupError):
     """The chain has no subnet of that number; the message says what to do."""
 
 
