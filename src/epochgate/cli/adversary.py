@@ -4,38 +4,29 @@ from the help.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from epochgate.cli.adversaries import load_adversaries
 from epochgate.cli.node import run_node
+from epochgate.cli.options import add_node_options
 from epochgate.runtime.loading import InputError
-from epochgate.runtime.settings import RoleName, load_settings
+from epochgate.runtime.settings import load_settings
 
 if TYPE_CHECKING:
     from epochgate.node.runner import Node
 
+AdversaryName = Annotated[str, typer.Argument(help="What it plays.")]
 
-def adversary(
-    name: Annotated[str, typer.Argument(help="What it plays.")],
-    role: Annotated[list[RoleName], typer.Option()],
-    chain: Annotated[str, typer.Option()],
-    identity: Annotated[Path, typer.Option()],
-    data: Annotated[Path, typer.Option()],
-    listen: Annotated[str | None, typer.Option()] = None,
-    initial_peers: Annotated[list[str] | None, typer.Option()] = None,
-    model: Annotated[str | None, typer.Option()] = None,
-    challenger: Annotated[str | None, typer.Option()] = None,
-    policy: Annotated[str | None, typer.Option()] = None,
-    events: Annotated[str | None, typer.Option()] = None,
-) -> int:
+
+@add_node_options()
+def adversary(options: dict[str, object], name: AdversaryName) -> int:
     """Run one adversary; its options are those of `epochgate node`."""
-    from epochgate.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
-
-    played = ADVERSARIES.get(name)
+    adversaries = load_adversaries()
+    played = adversaries.get(name)
     if played is None:
-        raise InputError(f"there is no adversary {name!r}; there are {', '.join(ADVERSARIES)}")
+        raise InputError(f"there is no adversary {name!r}; there are {', '.join(adversaries)}")
 
     def make_node(**parts: Any) -> Node:
         from epochgate.node.runner import Node  # noqa: PLC0415 - only here one is made
@@ -44,16 +35,4 @@ def adversary(
         played.corrupt(node)
         return node
 
-    options = {
-        "role": role,
-        "chain": chain,
-        "identity": identity,
-        "data": data,
-        "listen": listen,
-        "initial_peers": initial_peers,
-        "model": model,
-        "challenger": challenger,
-        "policy": policy,
-        "events": events,
-    }
     return run_node(load_settings(options).settings, make_node=make_node)

@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from epochgate.cli.adversaries import load_adversaries
 from epochgate.devnet.attack import AttackOutcome, describe_end, render_markdown, render_outcomes
 from epochgate.devnet.supervisor import make_console
 from epochgate.runtime.loading import InputError
@@ -38,24 +39,24 @@ def attack(
     """Let every adversary loose; exit 0 only if none earned more than the honest, and none cost
     them a score or an epoch.
     """
-    from epochgate.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
+    adversaries = load_adversaries()
 
-    if unknown := [name for name in only or () if name not in ADVERSARIES]:
+    if unknown := [name for name in only or () if name not in adversaries]:
         raise InputError(
-            f"--only {unknown[0]}: there is no such adversary; there are {', '.join(ADVERSARIES)}"
+            f"--only {unknown[0]}: there is no such adversary; there are {', '.join(adversaries)}"
         )
     if page is not None:
         _split_page(page)
     outcomes: list[AttackOutcome] = []
     failed: list[str] = []
-    subnets = list(_group([name for name in ADVERSARIES if not only or name in only]))
+    subnets = list(_group([name for name in adversaries if not only or name in only]))
     for number, kinds in enumerate(subnets, 1):
         typer.echo(f"subnet {number} of {len(subnets)}: {' and '.join(kinds)} ...", file=sys.stderr)
         found, words = _run_devnet(kinds, epochs, epoch_seconds)
         outcomes += found
         if words:
             failed.append(f"the subnet of {' and '.join(kinds)}: {words}")
-    aims = {name: adversary.aim for name, adversary in ADVERSARIES.items()}
+    aims = {name: adversary.aim for name, adversary in adversaries.items()}
     console = make_console()
     console.print(render_outcomes(outcomes, aims))
     for words in (*describe_end(outcomes), *failed):

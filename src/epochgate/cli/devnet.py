@@ -16,6 +16,7 @@ import msgspec
 import typer
 
 from epochgate.chain.local import LocalChain
+from epochgate.cli.adversaries import load_adversaries
 from epochgate.core.policy_lint import check_policy
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.types import BlockNumber, PeerId
@@ -208,11 +209,10 @@ def _run(options: DevnetOptions, json: Path | None) -> bool:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(summaries), indent=2) + b"\n")
     outcomes = compute_outcomes(run.chronicle, summaries)
     if outcomes:
-        from epochgate.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
-
+        adversaries = load_adversaries()
         run.console.print(
             render_outcomes(
-                outcomes, {name: adversary.aim for name, adversary in ADVERSARIES.items()}
+                outcomes, {name: adversary.aim for name, adversary in adversaries.items()}
             )
         )
         for words in describe_end(outcomes):
@@ -241,12 +241,11 @@ def _read_share(text: str | None) -> float | None:
 
 def _read_adversaries(text: str) -> list[str]:
     """`copier:2` as two copiers."""
-    from epochgate.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
-
+    adversaries = load_adversaries()
     name, _, count = text.partition(":")
-    if name not in ADVERSARIES:
+    if name not in adversaries:
         raise InputError(
-            f"--adversary {text}: there is no such one; there are {', '.join(ADVERSARIES)}"
+            f"--adversary {text}: there is no such one; there are {', '.join(adversaries)}"
         )
     if not (count or "1").isdecimal() or int(count or "1") < 1:
         raise InputError(
@@ -322,10 +321,9 @@ def _register(options: DevnetOptions, chain: LocalChain) -> Cast:
 def _cast_adversaries(options: DevnetOptions, chain: LocalChain) -> Iterator[Actor]:
     if not options.adversaries:
         return
-    from epochgate.adversaries import ADVERSARIES  # noqa: PLC0415 - brings a node
-
+    adversaries = load_adversaries()
     for number, name in enumerate(options.adversaries):
-        adversary = ADVERSARIES[name]
+        adversary = adversaries[name]
         count = options.adversaries[: number + 1].count(name)
         role = "hoster" if adversary.role == HOSTER else "validator"
         yield _join(options, chain, f"{name}-{count}", role, adversary.make_key(), name)

@@ -152,6 +152,8 @@ class Node:
         self._verdicts_epoch: Epoch | None = None
         """The epoch in which what the replica counts now was counted."""
         self._stopping = asyncio.Event()
+        self.stopped = asyncio.Event()
+        """Set when `run` has ended, however it did."""
 
     async def start(self) -> None:
         """Listen and learn the roster.
@@ -186,6 +188,7 @@ class Node:
         finally:
             await self._tasks.close()
             await self.store.close()
+            self.stopped.set()
         self._emit_verdicts()
         self._emit(NodeStopped())
 

@@ -1,0 +1,44 @@
+"""The program of docs/library.md, run as it stands, with the commands that the page names."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.network
+
+PAGE = (Path(__file__).parents[2] / "docs" / "library.md").read_text()
+PROGRAM, *_ = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+COMMANDS, *_ = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+LONGEST_SECONDS = 120
+
+
+def test_the_pages_program_runs_a_node_until_it_is_interrupted(tmp_path: Path) -> None:
+    (tmp_path / "my_node.py").write_text(PROGRAM)
+    *commands, last = COMMANDS.splitlines()
+    assert last == "python my_node.py"
+    for command in commands:
+        arguments = command.removeprefix("epochgate ").split()
+        subprocess.run([sys.executable, "-m", "epochgate", *arguments], cwd=tmp_path, check=True)
+    process = subprocess.Popen(
+        [sys.executable, "my_node.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stderr is not None
+        told = []
+        for line in process.stderr:
+            told.append(line)
+            if line.startswith("ready on"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=LONGEST_SECONDS)
+    finally:
+        process.kill()
+    assert told[-1].startswith("ready on /ip4/127.0.0.1"), "".join(told)
+    assert "KeyboardInterrupt" in rest or not rest
+    assert (tmp_path / "node" / "ledger.sqlite").is_file()
