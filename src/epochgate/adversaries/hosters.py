@@ -141,7 +141,10 @@ async def _do_nothing(_node: NodeContext, _duty: Duty) -> str:
 async def _replay_commitment(node: NodeContext, duty: Duty) -> str:
     """The digest of the epoch before, signed anew; in its first epoch it has to do the work."""
     rule = node.policy.protocol.require_outputs().commit
-    first = node.database.get_own_record(rule.kind, Epoch(duty.epoch - 1)) if duty.epoch else None
+    if duty.epoch:
+        first = node.database.get_own_record(rule.kind, Epoch(duty.epoch - 1))
+    else:
+        first = None
     if first is None:
         return await commit_output(node, duty)
     old = node.get_key_rule(rule, Epoch(duty.epoch - 1))

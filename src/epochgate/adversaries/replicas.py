@@ -69,7 +69,9 @@ class TwoFaced:
         match _decode(data, reply):
             case Post(record), Refused(reason=Reason.LATE.value):
                 receipt = self._date_back(record)
-                return reply if receipt is None else encode(Posted(receipt))
+                if receipt is None:
+                    return reply
+                return encode(Posted(receipt))
             case List(key=key, after=after), Listing(entries=entries, is_last=True) if (
                 self._is_shown_to(sender)
             ):

@@ -178,7 +178,9 @@ def _be_a_poisoner(node: Node) -> None:
 
     async def answer(sender: PeerId, data: bytes) -> bytes:
         turn = next(number)
-        return frames[turn // 2 % len(frames)] if turn % 2 else await honest(sender, data)
+        if turn % 2:
+            return frames[turn // 2 % len(frames)]
+        return await honest(sender, data)
 
     async def send(node: NodeContext, duty: Duty) -> str:
         return await _send_frames(network, node, duty)

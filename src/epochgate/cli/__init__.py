@@ -69,14 +69,21 @@ def run_command(arguments: list[str] | None = None) -> int:
         code = app(args=arguments, prog_name="epochgate", standalone_mode=False)
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
-        command = context.command_path if context else "epochgate"
+        if context:
+            command = context.command_path
+        else:
+            command = "epochgate"
         words = error.format_message()  # none where the help was shown instead
-        return _refuse(f"{words.rstrip('.')}; see `{command} --help`") if words else WRONG_INPUT
+        if words:
+            return _refuse(f"{words.rstrip('.')}; see `{command} --help`")
+        return WRONG_INPUT
     except EpochgateError as error:
         return _refuse(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    return code if isinstance(code, int) else 0
+    if isinstance(code, int):
+        return code
+    return 0
 
 
 def _refuse(message: str, exit_code: int = WRONG_INPUT) -> int:

@@ -64,7 +64,9 @@ def attack(
     if page is not None:
         before, after = _split_page(page)
         page.write_text(f"{before}{BEGIN}\n{render_markdown(outcomes, aims)}\n{END}{after}")
-    return 1 if failed or not all(outcome.is_harmless for outcome in outcomes) else 0
+    if failed or not all(outcome.is_harmless for outcome in outcomes):
+        return 1
+    return 0
 
 
 def _group(names: list[str]) -> Iterator[list[str]]:
@@ -91,11 +93,10 @@ def _run_devnet(
         command += ["--dir", str(Path(folder) / "run"), "--attack-json", str(file)]
         command += [part for kind in kinds for part in ("--adversary", kind)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command line
-        outcomes = (
-            msgspec.json.decode(file.read_bytes(), type=list[AttackOutcome])
-            if file.exists()
-            else []
-        )
+        if file.exists():
+            outcomes = msgspec.json.decode(file.read_bytes(), type=list[AttackOutcome])
+        else:
+            outcomes = []
     return outcomes, (
         "" if done.returncode == 0 else _find_reason(done.stdout) or done.stderr.strip()
     )
@@ -107,7 +108,10 @@ def _find_reason(output: str) -> str:
 
 def _split_page(page: Path) -> tuple[str, str]:
     """What stands before and behind the marked table. Raises InputError."""
-    text = page.read_text() if page.is_file() else ""
+    if page.is_file():
+        text = page.read_text()
+    else:
+        text = ""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):

@@ -64,7 +64,9 @@ def calibrate_model(
     console.print(_render(seen))
     for line in _conclude(seen):
         console.print(line)
-    return 0 if seen.is_wide_enough else 1
+    if seen.is_wide_enough:
+        return 0
+    return 1
 
 
 def _make_variations(
@@ -74,7 +76,10 @@ def _make_variations(
     own.
     """
     for threads in sorted({1, 2, 4, os.cpu_count() or 1}):
-        name = f"{threads} threads" if threads > 1 else "1 thread"
+        if threads > 1:
+            name = f"{threads} threads"
+        else:
+            name = "1 thread"
         yield Variation(name, functools.partial(OnThreads, served, threads), is_honest=True)
     for rows in BATCHES:
         yield Variation(
@@ -124,7 +129,10 @@ def _describe(measurement: Measurement) -> Iterator[Text]:
             for words in (measurement.name, "", "", "", f"not measured: {measurement.why_not}")
         )
         return
-    style = "green" if measurement.is_honest else "yellow"
+    if measurement.is_honest:
+        style = "green"
+    else:
+        style = "yellow"
     cells = (
         f"{measurement.median_ppm:,}",
         f"{measurement.largest_ppm:,}",
@@ -137,7 +145,10 @@ def _describe(measurement: Measurement) -> Iterator[Text]:
 
 
 def _conclude(seen: Calibration) -> Iterator[str]:
-    noise = f"{seen.honest_ppm:,} ppm" if seen.honest_ppm is not None else "not measured"
+    if seen.honest_ppm is not None:
+        noise = f"{seen.honest_ppm:,} ppm"
+    else:
+        noise = "not measured"
     yield (
         f"\nhonest noise: {noise} on this machine. Measure on other hosters' machines too, and take"
         " the largest."

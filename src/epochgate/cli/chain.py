@@ -219,11 +219,10 @@ async def _show_status(url: str, subnet_id: int) -> None:
         )
         if timing.slot is None:
             first = facts.slot + facts.start_epoch * timing.blocks_per_epoch
-            when = (
-                f"in its epoch {facts.start_epoch}, at block {first}"
-                if facts.is_active
-                else "after `epochgate chain activate`"
-            )
+            if facts.is_active:
+                when = f"in its epoch {facts.start_epoch}, at block {first}"
+            else:
+                when = "after `epochgate chain activate`"
             typer.echo(f"epoch      none yet: the first node is elected {when}")
         else:
             epoch = timing.compute_epoch(block)
@@ -232,20 +231,20 @@ async def _show_status(url: str, subnet_id: int) -> None:
             typer.echo(
                 f"epoch      {epoch}, elected {format_peer_id(elected) if elected else 'nobody'}"
             )
-            attested = (
-                f"attested by {len(on_chain.attested_by)},"
-                f" {'enough' if on_chain.is_attested else 'not enough'}"
-                if on_chain
-                else "none yet"
-            )
+            if on_chain:
+                attested = (
+                    f"attested by {len(on_chain.attested_by)},"
+                    f" {'enough' if on_chain.is_attested else 'not enough'}"
+                )
+            else:
+                attested = "none yet"
             typer.echo(f"submission {attested}")
         typer.echo(f"nodes      {len(chain.nodes)}")
         for node in chain.nodes:
-            peer = (
-                format_peer_id(node.author)
-                if node.author
-                else "no Ed25519 peer id, so it can take no part"
-            )
+            if node.author:
+                peer = format_peer_id(node.author)
+            else:
+                peer = "no Ed25519 peer id, so it can take no part"
             roles = node.fields.get("non_unique", "")
             typer.echo(
                 f"  {node.node_id:>4}  {peer}  {node.class_name:<10}  {node.stake / UNIT:>12,.4f}"

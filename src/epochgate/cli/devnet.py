@@ -164,7 +164,9 @@ def devnet(
             shutil.rmtree(options.folder, ignore_errors=True)
         else:
             typer.echo(f"keys, ledgers and logs are in {options.folder}", file=sys.stderr)
-    return 0 if is_clean else 1
+    if is_clean:
+        return 0
+    return 1
 
 
 def _run(options: DevnetOptions, json: Path | None) -> bool:
@@ -193,7 +195,10 @@ def _run(options: DevnetOptions, json: Path | None) -> bool:
         return list(_plan_outages(options, cast, chain))
 
     waves = _make_waves(options, cast, chain_file)
-    late = {_get_late(cast).name} if options.faults.has_late_node else set()
+    if options.faults.has_late_node:
+        late = {_get_late(cast).name}
+    else:
+        late = set()
     later = {name: command for name, command in waves[-1].items() if name in late}
     waves[-1] = {name: command for name, command in waves[-1].items() if name not in late}
     plan = Plan(cast, policy, options.epochs, waves, options.folder, later)
@@ -325,7 +330,10 @@ def _cast_adversaries(options: DevnetOptions, chain: LocalChain) -> Iterator[Act
     for number, name in enumerate(options.adversaries):
         adversary = adversaries[name]
         count = options.adversaries[: number + 1].count(name)
-        role = "hoster" if adversary.role == HOSTER else "validator"
+        if adversary.role == HOSTER:
+            role = "hoster"
+        else:
+            role = "validator"
         yield _join(options, chain, f"{name}-{count}", role, adversary.make_key(), name)
 
 
@@ -367,7 +375,10 @@ def _make_waves(options: DevnetOptions, cast: Cast, chain_file: Path) -> list[di
 def _make_command(
     options: DevnetOptions, actor: Actor, chain_file: Path, network: list[str]
 ) -> list[str]:
-    program = ["node"] if actor.adversary is None else ["adversary", actor.adversary]
+    if actor.adversary is None:
+        program = ["node"]
+    else:
+        program = ["adversary", actor.adversary]
     command = [
         sys.executable,
         "-m",

@@ -90,11 +90,10 @@ async def _show(chain: LocalChain) -> None:
     try:
         block = chain.get_head().block
         timing = chain.timing
-        where = (
-            f"epoch {timing.compute_epoch(block)}"
-            if timing.is_started(block)
-            else "the subnet has not started"
-        )
+        if timing.is_started(block):
+            where = f"epoch {timing.compute_epoch(block)}"
+        else:
+            where = "the subnet has not started"
         typer.echo(f"block {block}, {where}")
         for member in chain.get_waiting_roster().members:
             roles = " and ".join(
@@ -102,7 +101,10 @@ async def _show(chain: LocalChain) -> None:
             )
             typer.echo(f"  {format_peer_id(member.author)}  {roles}")
         for on_chain in await chain.get_submissions():
-            standing = "attested" if on_chain.is_attested else "not attested"
+            if on_chain.is_attested:
+                standing = "attested"
+            else:
+                standing = "not attested"
             paid = sum(score > 0 for score in on_chain.submission.scores.values())
             epoch = on_chain.submission.epoch
             typer.echo(

@@ -141,7 +141,9 @@ def _encode(fact: AnyEvent, node_name: str, clock: Clock, *, is_json: bool) -> b
     if is_json:
         return encode_line(Line(node_name, clock.get_unix_seconds(), fact))
     message = describe_fact(fact, Cast(()))
-    return f"{message}\n".encode() if message else b""
+    if message:
+        return f"{message}\n".encode()
+    return b""
 
 
 def _warn(message: str) -> None:

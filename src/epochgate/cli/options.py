@@ -66,7 +66,9 @@ def _find_type(field: FieldInfo) -> Any:
     """What Typer reads for a field: a plain type, or a list where the setting has many values."""
     annotation = field.annotation
     if get_origin(annotation) is tuple:
-        return list[RoleName] if RoleName in get_args(annotation) else list[str]
+        if RoleName in get_args(annotation):
+            return list[RoleName]
+        return list[str]
     if get_origin(annotation) is dict:
         return list[str]
     if get_origin(annotation) in (Union, types.UnionType):

@@ -93,8 +93,14 @@ async def _find_peers(
     known: dict[str, list[str]] = {}
     for peer, address in PeerStore(data / FILE_NAME).get_recent(MAX_PEERS):
         known.setdefault(peer, []).append(address)
-    roster = None if chain is None else await _read_roster(chain, chain_identity)
-    answering = await _ping_all(known) if is_pinging else {}
+    if chain is None:
+        roster = None
+    else:
+        roster = await _read_roster(chain, chain_identity)
+    if is_pinging:
+        answering = await _ping_all(known)
+    else:
+        answering = {}
     return list(_merge(known, roster, answering))
 
 
@@ -141,14 +147,18 @@ def _merge(
     known: Mapping[str, list[str]], roster: Roster | None, answering: Mapping[str, bool]
 ) -> Iterable[Peer]:
     """Those on the roster first, then others that were met."""
-    members = (
-        {}
-        if roster is None
-        else {format_peer_id(member.author): member for member in roster.members}
-    )
+    if roster is None:
+        members = {}
+    else:
+        members = {format_peer_id(member.author): member for member in roster.members}
     for peer in dict.fromkeys([*members, *known]):
         member = members.get(peer)
-        roles = None if roster is None else member.roles if member else 0
+        if roster is None:
+            roles = None
+        elif member:
+            roles = member.roles
+        else:
+            roles = 0
         yield Peer(
             peer,
             roles,
@@ -166,9 +176,15 @@ def _render(found: Iterable[Peer]) -> Table:
         names = [
             role.name.lower() for role in Role if role.name and peer.roles and role & peer.roles
         ]
-        role = "" if peer.roles is None else "+".join(names) or "not on the roster"
+        if peer.roles is None:
+            role = ""
+        else:
+            role = "+".join(names) or "not on the roster"
         answers = {None: "", True: "yes", False: "no"}[peer.answers]
-        stake = "" if peer.stake is None else str(peer.stake)
+        if peer.stake is None:
+            stake = ""
+        else:
+            stake = str(peer.stake)
         table.add_row(peer.peer_id, role, stake, answers, ", ".join(peer.addresses) or "never met")
     return table
 
@@ -176,4 +192,6 @@ def _render(found: Iterable[Peer]) -> Table:
 def _make_console() -> Console:
     """Lines of any length where no terminal cuts them."""
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=1000)
+    if console.is_terminal:
+        return console
+    return Console(highlight=False, width=1000)

@@ -44,4 +44,6 @@ def policy(
     problems = list(find_problems(found, Timing(None, blocks_per_epoch, block_seconds), roster))
     for problem in problems:
         typer.echo(f"problem: {problem}")
-    return 1 if problems else 0
+    if problems:
+        return 1
+    return 0

@@ -52,7 +52,9 @@ def replay(
         theirs = {it.epoch: it for it in _replay(against, policy, judge, epoch)}
         differs |= any(it.differences for it in theirs.values())
         differs |= _print_comparison(ours, theirs, against)
-    return 1 if differs else 0
+    if differs:
+        return 1
+    return 0
 
 
 def _replay(
@@ -61,7 +63,10 @@ def _replay(
     try:
         files = find_transcript(folder)
         if epoch is not None:
-            files = {epoch: files[epoch]} if epoch in files else {}
+            if epoch in files:
+                files = {epoch: files[epoch]}
+            else:
+                files = {}
         begun = next(
             (
                 it
@@ -100,13 +105,18 @@ def _make_replay(begun: EpochStarted, policy_name: str | None, judge_name: str |
             f"backtest: {policy_name}, digest {policy.digest.hex()}, on what was judged by"
             f" {begun.policy_digest}"
         )
-    make_judge: Any = load_object(judge_name, "--judge") if judge_name else None
+    make_judge: Any = None
+    if judge_name:
+        make_judge = load_object(judge_name, "--judge")
     return Replay(policy, make_judge, is_backtest=is_backtest)
 
 
 def _print(replays: list[EpochReplay]) -> bool:
     for it in replays:
-        differences = f"{len(it.differences)} differences" if it.differences else "agrees"
+        if it.differences:
+            differences = f"{len(it.differences)} differences"
+        else:
+            differences = "agrees"
         typer.echo(f"epoch {it.epoch}: {'; '.join([*_describe(it), differences])}")
         for words in it.gaps:
             typer.echo(f"  gap: {words}")
@@ -125,11 +135,10 @@ def _describe(it: EpochReplay) -> Iterator[str]:
         )
     if it.decision is not None:
         made = it.decision.settled
-        words = (
-            f": root {made.set.root}, scores {compute_scores_digest(made.pay).hex()}"
-            if made
-            else ""
-        )
+        if made:
+            words = f": root {made.set.root}, scores {compute_scores_digest(made.pay).hex()}"
+        else:
+            words = ""
         yield f"{it.decision.decided}, about epoch {it.decision.epoch - 1}{words}"
 
 

@@ -143,6 +143,10 @@ class Window(msgspec.Struct, frozen=True):
         return f"{left}{_percent_words(self.first)}, {_percent_words(self.last)}{right} %"
 
 
+WHOLE_EPOCH = Window(Fraction(0), Fraction(1))
+"""The window of a rule that declares none."""
+
+
 def percent(interval: str) -> Window:
     """A window in the notation of intervals: `(15, 50]` is after 15 % up to and with 50 % of the
     epoch's blocks.

@@ -55,7 +55,9 @@ class AttackOutcome(msgspec.Struct, frozen=True):
     @property
     def pay(self) -> str:
         """Against what an honest node of its role was paid."""
-        return f"{self.earned / self.honest_mean:.1%}" if self.honest_mean else "nobody was paid"
+        if self.honest_mean:
+            return f"{self.earned / self.honest_mean:.1%}"
+        return "nobody was paid"
 
 
 def compute_outcomes(

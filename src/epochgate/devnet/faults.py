@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from epochgate.core.epoch import WHOLE_EPOCH
 from epochgate.core.policy import Policy
 from epochgate.core.rule import Rule
 from epochgate.core.types import Epoch
@@ -35,8 +36,14 @@ class Faults(msgspec.Struct, frozen=True):
         """How many nodes are away at a time: a restart and an absence may fall into the
         same epoch.
         """
-        restarts = [epochs - 1] if self.restart_at is not None else []
-        absences = [choose_absent_epoch(epochs)] if self.has_absent_elected else []
+        if self.restart_at is not None:
+            restarts = [epochs - 1]
+        else:
+            restarts = []
+        if self.has_absent_elected:
+            absences = [choose_absent_epoch(epochs)]
+        else:
+            absences = []
         places = [*restarts, *absences, *([0] if self.has_late_node else [])]
         return max(map(places.count, places), default=0)
 
@@ -70,6 +77,10 @@ class Absence(msgspec.Struct, frozen=True):
         return away > (closes - opens) / 2
 
 
+Shares = tuple[float, float]
+"""From where to where of an epoch, as shares of it."""
+
+
 class Expectations:
     """When in an epoch the policy has hosters and validators do what its summary counts; None for
     what it does not have.
@@ -79,11 +90,18 @@ class Expectations:
         self.has_challenge = policy.protocol.challenge is not None
         outputs = policy.protocol.outputs
         scores = policy.protocol.scores
-        self.commitments = _get_window(outputs.commit) if outputs else None
-        self.openings = _get_window(outputs.reveal) if outputs else None
-        self.list_openings = _get_window(scores.reveal) if scores else None
         self.has_settlement = outputs is not None and scores is not None
-        self.scores = _get_window(scores.commit) if outputs and scores else None
+        self.commitments: Shares | None = None
+        self.openings: Shares | None = None
+        self.list_openings: Shares | None = None
+        self.scores: Shares | None = None
+        if outputs is not None:
+            self.commitments = _get_window(outputs.commit)
+            self.openings = _get_window(outputs.reveal)
+        if scores is not None:
+            self.list_openings = _get_window(scores.reveal)
+        if outputs is not None and scores is not None:
+            self.scores = _get_window(scores.commit)
 
     @property
     def attestations(self) -> tuple[float, float]:
@@ -130,5 +148,6 @@ def select_excused(
     return {absence.peer_id for absence in absences if absence.excuses(opens, closes)}
 
 
-def _get_window(rule: Rule) -> tuple[float, float]:
-    return (float(rule.during.first), float(rule.during.last)) if rule.during else (0.0, 1.0)
+def _get_window(rule: Rule) -> Shares:
+    window = rule.during or WHOLE_EPOCH
+    return float(window.first), float(window.last)

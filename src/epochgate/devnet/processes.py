@@ -70,7 +70,10 @@ class NodeProcess:
             both.create_task(self._read_facts(on_line))
             both.create_task(self._read_errors())
         code = await self.process.wait()
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if code < 0:
+            how = f"killed by {signal.Signals(-code).name}"
+        else:
+            how = f"exit code {code}"
         return "; ".join([how, *self._last_words])
 
     async def end(self) -> None:

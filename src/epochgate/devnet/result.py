@@ -56,7 +56,10 @@ def render_verdicts(chronicle: Chronicle, summaries: Sequence[EpochSummary]) -> 
 
 def _render_cells(chronicle: Chronicle, summary: EpochSummary, peer_id: str) -> tuple[str, str]:
     scored = next(iter(chronicle.get_scored(summary.epoch).values()), None)
-    output = scored.scores.get(peer_id) if scored else None
+    if scored:
+        output = scored.scores.get(peer_id)
+    else:
+        output = None
     pay = summary.scores.get(peer_id)
     return ("" if output is None else f"{output:,}", "-" if pay is None else f"{pay / UNIT:.4f}")
 
@@ -77,17 +80,22 @@ def _render_verdict(chronicle: Chronicle, summary: EpochSummary) -> Text:
         gaps = "; ".join(chronicle.find_gaps(summary.epoch))
         return Text(f"epoch {summary.epoch}: incomplete: {gaps}", style="bold red")
     name = chronicle.cast.get_name
-    verdict = "complete, as far as its faults leave it to be" if summary.excuses else "complete"
-    challenge = (
-        f"challenge by {name(summary.challenge_author)}, " if summary.challenge_author else ""
-    )
+    if summary.excuses:
+        verdict = "complete, as far as its faults leave it to be"
+    else:
+        verdict = "complete"
+    if summary.challenge_author:
+        challenge = f"challenge by {name(summary.challenge_author)}, "
+    else:
+        challenge = ""
     counts = (
         f"{summary.commitments} committed, {summary.openings} opened, {summary.validator_openings}"
         " lists opened"
     )
-    submission = (
-        f", submitted by {name(summary.submitted_by)}, attested by {len(summary.attested_by)}"
-        if summary.submitted_by
-        else ""
-    )
+    if summary.submitted_by:
+        submission = (
+            f", submitted by {name(summary.submitted_by)}, attested by {len(summary.attested_by)}"
+        )
+    else:
+        submission = ""
     return Text(f"epoch {summary.epoch}: {verdict}: {challenge}{counts}{submission}", style="green")

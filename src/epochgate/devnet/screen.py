@@ -11,7 +11,7 @@ from rich.rule import Rule as Line
 from rich.table import Table
 from rich.text import Text
 
-from epochgate.core.epoch import EpochData
+from epochgate.core.epoch import WHOLE_EPOCH, EpochData
 from epochgate.core.policy import Policy
 from epochgate.core.rule import Rule
 from epochgate.core.types import Epoch
@@ -136,12 +136,14 @@ class Screen:
             yield Text(f"epochgate devnet   {ready} of {len(self._rows)} nodes ready", style="bold")
             return
         elected = self._elected.get(now.epoch)
-        name = self._cast.get_name(elected) if elected else "nobody yet"
-        place = (
-            f"epoch {now.epoch} of {self._epochs}"
-            if now.epoch < self._epochs
-            else "settling the last epoch"
-        )
+        if elected:
+            name = self._cast.get_name(elected)
+        else:
+            name = "nobody yet"
+        if now.epoch < self._epochs:
+            place = f"epoch {now.epoch} of {self._epochs}"
+        else:
+            place = "settling the last epoch"
         yield Text.assemble(
             ("epochgate devnet", "bold"),
             f"   {place}   block {now.blocks_elapsed:>3}/{now.block_per_epoch}"
@@ -164,7 +166,10 @@ class Screen:
             duty = self._cast.name_peers(
                 f"{row.duty} (epoch {row.epoch})" if is_old and row.duty else row.duty or row.state
             )
-            style = "dim" if is_old else row.style
+            if is_old:
+                style = "dim"
+            else:
+                style = row.style
             table.add_row(
                 actor.name,
                 shorten(actor.peer_id),
@@ -180,9 +185,9 @@ def _render_window(rule: Rule, percent_complete: float) -> Text:
     is.
     """
     cursor = min(BAR_COLUMNS - 1, int(percent_complete * BAR_COLUMNS))
-    first, last = (rule.during.first, rule.during.last) if rule.during else (0, 1)
-    left = round(first * BAR_COLUMNS)
-    right = round(last * BAR_COLUMNS)
+    window = rule.during or WHOLE_EPOCH
+    left = round(window.first * BAR_COLUMNS)
+    right = round(window.last * BAR_COLUMNS)
     bar = Text()
     for column in range(BAR_COLUMNS):
         is_open = left <= column < right
@@ -211,7 +216,10 @@ def _update(row: Row, fact: AnyEvent) -> None:
             row.duty = duty
             row.style = "yellow"
         case DutyDone(epoch=epoch, duty=duty, detail=detail):
-            words = f"{duty}: {detail}" if detail else duty
+            if detail:
+                words = f"{duty}: {detail}"
+            else:
+                words = duty
             row.epoch = epoch
             row.mark = "✓"
             row.duty = words

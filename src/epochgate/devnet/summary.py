@@ -194,11 +194,10 @@ class Chronicle:
     def _find_excuses(self, epoch: Epoch) -> Iterator[str]:
         for absence in self.absences:
             if absence.gone < epoch + 1 and (absence.back is None or absence.back > epoch):
-                back = (
-                    "did not come back"
-                    if absence.back is None
-                    else f"was ready after {_say_place(absence.back)}"
-                )
+                if absence.back is None:
+                    back = "did not come back"
+                else:
+                    back = f"was ready after {_say_place(absence.back)}"
                 yield f"{self.cast.get_name(absence.peer_id)} was {absence.why}, and {back}"
         if (
             self._expected.has_settlement
@@ -242,7 +241,9 @@ class Chronicle:
         """The elected one, where a stand-in published it too."""
         authors = [fact.author for _, fact in self.get_facts(ChallengeSeen) if fact.epoch == epoch]
         elected = self._get_elected(epoch)
-        return elected if elected in authors else next(iter(authors), None)
+        if elected in authors:
+            return elected
+        return next(iter(authors), None)
 
     def _get_submission(self, epoch: Epoch) -> Submitted | None:
         """The last one: those before it went with blocks that were exchanged."""
@@ -287,4 +288,6 @@ def _say_place(place: float) -> str:
 def _meet(lists: Iterable[list[str]]) -> set[str]:
     """What all of the lists have; nothing when there is none."""
     sets = [set(each) for each in lists]
-    return reduce(set.intersection, sets) if sets else set()
+    if sets:
+        return reduce(set.intersection, sets)
+    return set()

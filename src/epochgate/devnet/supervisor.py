@@ -164,7 +164,10 @@ class Devnet:
         if outage.gone is not None:
             await self._wait_for_place(outage.gone)
             await nodes.take_away(name)
-        gone = max(0.0, self._get_place()) if outage.gone is not None else 0.0
+        if outage.gone is not None:
+            gone = max(0.0, self._get_place())
+        else:
+            gone = 0.0
         if outage.is_excuse:
             self.chronicle.absences.append(Absence(outage.peer_id, gone, None, outage.why))
         self._say(self._screen.note_fault(outage.peer_id, "away", outage.why))
@@ -200,7 +203,9 @@ class Devnet:
     def _get_epoch_data(self) -> EpochData | None:
         block = self._chain.get_head().block
         timing = self._chain.timing
-        return compute_epoch_data(block, timing) if timing.is_started(block) else None
+        if timing.is_started(block):
+            return compute_epoch_data(block, timing)
+        return None
 
     def _take(self, name: str, line: Line) -> None:
         line = msgspec.structs.replace(line, node=self._peer_id_of[name])
@@ -219,7 +224,10 @@ class Devnet:
         if words is None or self.console.is_terminal:
             return
         data = self._get_epoch_data()
-        where = "starting" if data is None else f"epoch {data.epoch} block {data.blocks_elapsed:>2}"
+        if data is None:
+            where = "starting"
+        else:
+            where = f"epoch {data.epoch} block {data.blocks_elapsed:>2}"
         seconds = asyncio.get_running_loop().time() - self._began_seconds
         self.console.print(
             f"{seconds:6.1f} s  {where:<16}  {words}", soft_wrap=True, markup=False, highlight=False

@@ -40,11 +40,10 @@ async def see_challenge(node: NodeContext, duty: Duty) -> str:
     seen = await _read_proven(node, duty.epoch, wait_for_all=True)
     if seen is None:
         is_derived = node.policy.protocol.derived is not None
-        consequence = (
-            "everybody computes it"
-            if is_derived
-            else "there is nothing to work on, and nobody is paid for this epoch"
-        )
+        if is_derived:
+            consequence = "everybody computes it"
+        else:
+            consequence = "there is nothing to work on, and nobody is paid for this epoch"
         node.emit(ChallengeMissing(duty.epoch, consequence))
         return f"nobody has published a challenge: {consequence}"
     author = format_peer_id(seen.record.author)

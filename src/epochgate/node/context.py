@@ -244,7 +244,10 @@ class NodeContext:
                 record_id not in proofs
                 or rule.judge_count(len(signers.get(record_id, ()))) < Standing.COMPLETE
             ):
-                receipts = proofs[record_id].receipts if record_id in proofs else ()
+                if record_id in proofs:
+                    receipts = proofs[record_id].receipts
+                else:
+                    receipts = ()
                 proofs[record_id] = Proof(proof.record, merge_receipts(receipts, proof.receipts))
                 signers[record_id] = signers.get(record_id, frozenset()) | self.store.verify(
                     rule, record_id, proof.receipts

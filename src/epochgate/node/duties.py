@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import msgspec
 
-from epochgate.core.epoch import Timing, Window
+from epochgate.core.epoch import WHOLE_EPOCH, Timing, Window
 from epochgate.core.policy import Policy
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Rule
@@ -142,7 +142,10 @@ class _Table:
         """
         if self.epoch < 1 or self.outputs is None or self.scores is None:
             return
-        name, until = (SUBMIT, SUBMIT_UNTIL) if is_elected else (ATTEST, ATTEST_UNTIL)
+        if is_elected:
+            name, until = (SUBMIT, SUBMIT_UNTIL)
+        else:
+            name, until = (ATTEST, ATTEST_UNTIL)
         yield Duty(
             name,
             self.epoch,
@@ -170,8 +173,5 @@ class _Table:
         return self.policy.compute_margin_seconds(rule, self.timing) / self.timing.block_seconds
 
 
-_WHOLE_EPOCH = Window(Fraction(0), Fraction(1))
-
-
 def _get_window(rule: Rule) -> Window:
-    return rule.during or _WHOLE_EPOCH
+    return rule.during or WHOLE_EPOCH

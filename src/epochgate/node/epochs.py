@@ -170,7 +170,10 @@ class EpochFollower:
         context = msgspec.structs.replace(before, elected=elected)
         self._add_context(context)
         now = format_peer_id(elected)
-        then = format_peer_id(before.elected) if before.elected else None
+        if before.elected:
+            then = format_peer_id(before.elected)
+        else:
+            then = None
         self._node.emit(ElectionChanged(epoch, now, then))
         why = f"the chain elects {now} now, in the place of {then or 'nobody'}"
         self._listener.change_election(context, why)

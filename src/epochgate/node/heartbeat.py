@@ -98,7 +98,9 @@ class HeartbeatPublisher:
             key_rule.context.network, key_rule.key, payload, expiration_time
         )
         posting = await node.store.post(record, key_rule, now_seconds + timeout_seconds)
-        return "" if posting.is_proven else str(posting)
+        if posting.is_proven:
+            return ""
+        return str(posting)
 
     def _describe(self, rule: Rule) -> Heartbeat:
         assert isinstance(rule.schema, Map)  # noqa: S101 - _get_rules chose it for that

@@ -101,11 +101,10 @@ async def _ask_model(
 
 
 def _describe_slow(had_seconds: float, usual_seconds: float | None) -> str:
-    usual = (
-        "it never answered since this node started"
-        if usual_seconds is None
-        else f"it usually needs {usual_seconds:.3g} s"
-    )
+    if usual_seconds is None:
+        usual = "it never answered since this node started"
+    else:
+        usual = f"it usually needs {usual_seconds:.3g} s"
     advice = "serve a smaller model, or this one on a faster machine"
     return f"the model had not answered after the {had_seconds:.3g} s it had; {usual}: {advice}"
 

@@ -28,7 +28,9 @@ class LatencyTracker:
     @property
     def usual_seconds(self) -> float | None:
         """The median of the answers that came; None before the first."""
-        return statistics.median(self._seconds) if self._seconds else None
+        if self._seconds:
+            return statistics.median(self._seconds)
+        return None
 
     @property
     def throughput(self) -> float:
@@ -36,4 +38,6 @@ class LatencyTracker:
         and after a miss.
         """
         usual_seconds = self.usual_seconds
-        return 1 / usual_seconds if usual_seconds and not self._is_late else 0.0
+        if usual_seconds and not self._is_late:
+            return 1 / usual_seconds
+        return 0.0

@@ -139,7 +139,10 @@ class Node:
         self.handler: Handler | None = None
         """What answers others' requests in the place of its replica."""
         self._recorder = recorder
-        self._judge_name = "" if judge is policy else type(judge).__qualname__
+        if judge is policy:
+            self._judge_name = ""
+        else:
+            self._judge_name = type(judge).__qualname__
         self._chain = chain
         self.network = network
         self._database = database
@@ -208,7 +211,10 @@ class Node:
         self._database.forget(now_seconds, oldest_epoch)
         self._note_begun(epoch, now_seconds, oldest_epoch)
         roster = context.roster
-        elected = format_peer_id(context.elected) if context.elected else None
+        if context.elected:
+            elected = format_peer_id(context.elected)
+        else:
+            elected = None
         self._emit(EpochBegan(epoch, elected, len(roster.hosters), len(roster.validators)))
         self._scheduler.begin(context)
 
@@ -263,7 +269,10 @@ class Node:
             self._emit(Verdicts(epoch, admitted, counts))
 
     def _tell_failure(self, name: str, error: Exception, is_begun_again: bool) -> None:
-        advice = "it is tried again in a block's time" if is_begun_again else ""
+        if is_begun_again:
+            advice = "it is tried again in a block's time"
+        else:
+            advice = ""
         self._emit(NodeWarning(name, f"{type(error).__name__}: {error}", advice))
 
 

@@ -38,11 +38,9 @@ async def find_attested_list(node: NodeContext, duty: Duty) -> tuple[int, ...] |
     scores = node.policy.protocol.require_scores()
     list_epoch = scores.compute_commit_epoch(Epoch(duty.epoch - 1))
     known = node.database.get_score_list(Epoch(list_epoch))
-    return (
-        await _rebuild_list(node, duty, Epoch(list_epoch), before.submission.bitmaps)
-        if known is None
-        else known
-    )
+    if known is None:
+        return await _rebuild_list(node, duty, Epoch(list_epoch), before.submission.bitmaps)
+    return known
 
 
 async def settle(

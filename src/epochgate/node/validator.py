@@ -57,9 +57,10 @@ async def commit_scores(node: NodeContext, duty: Duty) -> str:
         record = commit(
             node, rule, duty.epoch, Hash32(outcome.challenge_digest or NO_CHALLENGE), payload
         )
-        note = (
-            "" if outcome.committed else "no hoster has committed, so there is nothing to score: "
-        )
+        if outcome.committed:
+            note = ""
+        else:
+            note = "no hoster has committed, so there is nothing to score: "
     return note + await node.post(rule, duty, record)
 
 

@@ -30,7 +30,9 @@ QUIET_DUTIES = frozenset({"see-challenge", "see-openings", "see-commitments", "s
 def describe_fact(fact: AnyEvent, cast: Cast) -> str | None:
     """None for a fact that says nothing to somebody who watches the whole subnet."""
     words = _describe(fact, cast)
-    return None if words is None else cast.name_peers(words)
+    if words is None:
+        return None
+    return cast.name_peers(words)
 
 
 def _describe(fact: AnyEvent, cast: Cast) -> str | None:
@@ -38,7 +40,10 @@ def _describe(fact: AnyEvent, cast: Cast) -> str | None:
         case NodeReady(addresses=addresses):
             return " on ".join(["ready", *(address.split("/p2p/")[0] for address in addresses[:1])])
         case ElectionChanged(epoch=epoch, elected=elected, before=before):
-            instead = cast.get_name(before) if before else "nobody"
+            if before:
+                instead = cast.get_name(before)
+            else:
+                instead = "nobody"
             return (
                 f"the chain elects {cast.get_name(elected)} in epoch {epoch} now, in the place of"
                 f" {instead}"
@@ -79,7 +84,10 @@ def describe_challenge(fact: ChallengeSeen, cast: Cast) -> str:
 
 
 def describe_epoch(fact: EpochBegan, cast: Cast) -> str:
-    elected = cast.get_name(fact.elected) if fact.elected else "nobody"
+    if fact.elected:
+        elected = cast.get_name(fact.elected)
+    else:
+        elected = "nobody"
     return (
         f"epoch {fact.epoch} began: {fact.hosters} hosters, {fact.validators} validators, {elected}"
         " elected"

@@ -126,9 +126,10 @@ async def _open_hypertensor(
 
     if chain_identity.subnet_id is None:
         raise InputError(f"--chain {url} has many subnets: say which with --subnet-id N")
-    account = (
-        None if author is None else find_account(chain_identity.hotkey, HOTKEY_VARIABLE, os.environ)
-    )
+    if author is None:
+        account = None
+    else:
+        account = find_account(chain_identity.hotkey, HOTKEY_VARIABLE, os.environ)
     try:
         chain = await HypertensorChain.open(
             url,

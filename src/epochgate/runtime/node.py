@@ -83,7 +83,10 @@ async def open_node(
         _make_folder(settings.data)
         database = NodeDatabase(settings.data / DATABASE_NAME)
         closing.callback(database.close)
-        model = load_model(settings.model) if settings.roles & HOSTER else None
+        if settings.roles & HOSTER:
+            model = load_model(settings.model)
+        else:
+            model = None
         challenger = load_challenger(settings.challenger)
         if compute is None:
             compute = ThreadCompute()

@@ -57,7 +57,9 @@ def _split(value: object) -> object:
     """A list may be written as one text, its items set apart by commas or spaces: a variable holds
     nothing else.
     """
-    return re.split(r"[,\s]+", value.strip(", \t\n")) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return re.split(r"[,\s]+", value.strip(", \t\n"))
+    return value
 
 
 def _split_facts(value: object) -> object:
@@ -166,11 +168,10 @@ class Loaded(msgspec.Struct, frozen=True):
         blocks = []
         for name in sorted(dumped, key=lambda name: isinstance(dumped[name], dict)):
             value = dumped[name]
-            text = (
-                f"# {name} is not set"
-                if value in (None, {})
-                else tomli_w.dumps({name: value}).rstrip()
-            )
+            if value in (None, {}):
+                text = f"# {name} is not set"
+            else:
+                text = tomli_w.dumps({name: value}).rstrip()
             blocks.append(
                 f"# {NodeSettings.model_fields[name].description} ({self.origins[name]})\n{text}"
             )
@@ -185,8 +186,14 @@ def load_settings(options: Mapping[str, object], config: Path | None = None) -> 
     """
     given = {name: value for name, value in options.items() if value is not None}
     variables = EnvSettingsSource(NodeSettings)()
-    file = config or (Path(named) if (named := os.environ.get(CONFIG_VARIABLE)) else None)
-    written, lines = ({}, {}) if file is None else _read_file(file)
+    named = os.environ.get(CONFIG_VARIABLE)
+    file = config
+    if file is None and named:
+        file = Path(named)
+    written: dict[str, Any] = {}
+    lines: dict[str, int] = {}
+    if file is not None:
+        written, lines = _read_file(file)
     origins = dict.fromkeys(NodeSettings.model_fields, "default")
     origins |= {name: f"{file} line {lines[name]}" for name in written}
     origins |= {name: get_variable(name) for name in variables}
@@ -262,10 +269,9 @@ def _explain(details: ErrorDetails, origins: Mapping[str, str]) -> str:
         )
     if details["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, NodeSettings.model_fields, n=1)
-        advice = (
-            f"did you mean {near[0]}?"
-            if near
-            else f"there are {', '.join(NodeSettings.model_fields)}"
-        )
+        if near:
+            advice = f"did you mean {near[0]}?"
+        else:
+            advice = f"there are {', '.join(NodeSettings.model_fields)}"
         return f"{origins[name]}: there is no setting {name!r}: {advice}"
     return f"{origins[name]}: {name} cannot be {details['input']!r}: {details['msg']}"

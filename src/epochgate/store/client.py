@@ -113,7 +113,10 @@ class Posting:
             " it complete"
         )
         denials = "; ".join(sorted({str(denied) for denied in self.refusals.values()}))
-        silent = f"; {len(self.unreachable)} replicas did not answer" if self.unreachable else ""
+        if self.unreachable:
+            silent = f"; {len(self.unreachable)} replicas did not answer"
+        else:
+            silent = ""
         return words + silent + (f"; {denials}" if denials else "")
 
 
@@ -223,18 +226,18 @@ class Store:
             pause_seconds = FIRST_PAUSE_SECONDS
             while True:
                 reply = await self._peers.ask(replica, Post(record))
-                receipts = (reply.receipt,) if isinstance(reply, Posted) else ()
-                is_done = posting.hear(
-                    replica, reply, self.verify(rule, posting.record_id, receipts)
-                )
+                receipts = [reply.receipt] if isinstance(reply, Posted) else []
+                signers = self.verify(rule, posting.record_id, receipts)
+                is_done = posting.hear(replica, reply, signers)
                 if posting.is_complete:
                     is_over.set()
                 if is_done:
                     return
                 await asyncio.sleep(pause_seconds)
-                longest_seconds = (
-                    unhurried_seconds if posting.is_complete else LONGEST_PAUSE_SECONDS
-                )
+                if posting.is_complete:
+                    longest_seconds = unhurried_seconds
+                else:
+                    longest_seconds = LONGEST_PAUSE_SECONDS
                 pause_seconds = min(2 * pause_seconds, longest_seconds)
 
         try:

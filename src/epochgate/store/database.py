@@ -142,11 +142,9 @@ class NodeDatabase:
     def get_receipts(self, record_id: RecordId) -> tuple[Receipt, ...]:
         """In order of replica; none for a record that is not held."""
         held = self.held.get((record_id.key, record_id.author))
-        return (
-            held.receipts
-            if held is not None and held.value_digest == record_id.value_digest
-            else ()
-        )
+        if held is not None and held.value_digest == record_id.value_digest:
+            return held.receipts
+        return ()
 
     def get_listing(
         self, key: RecordKey, now_seconds: float, after: PeerId = NOBODY
@@ -212,17 +210,23 @@ class NodeDatabase:
             is_first = connection.execute(
                 "INSERT OR IGNORE INTO own VALUES (?, ?, ?, ?)", row
             ).rowcount
-        return record if is_first else self.get_own_record(rule, epoch) or record
+        if is_first:
+            return record
+        return self.get_own_record(rule, epoch) or record
 
     def get_own_record(self, rule: str, epoch: Epoch) -> Record | None:
         rows = self._query("SELECT record FROM own WHERE rule = ? AND epoch = ?", rule, epoch)
-        return _decode_record(rows[0][0]) if rows else None
+        if rows:
+            return _decode_record(rows[0][0])
+        return None
 
     def get_own_opening(self, rule: str, epoch: Epoch) -> Opening | None:
         rows = self._query(
             "SELECT opening FROM own WHERE rule = ? AND epoch = ? AND opening NOT NULL", rule, epoch
         )
-        return Opening.from_bytes(rows[0][0]) if rows else None
+        if rows:
+            return Opening.from_bytes(rows[0][0])
+        return None
 
     # What this node has read as proven, and what it agreed to: later settlements rest on it.
 
@@ -238,7 +242,10 @@ class NodeDatabase:
                     "SELECT receipts FROM proofs WHERE key = ? AND author = ? AND digest = ?",
                     *place,
                 )
-                before = _decode_receipts(rows[0][0]) if rows else ()
+                if rows:
+                    before = _decode_receipts(rows[0][0])
+                else:
+                    before = ()
                 merged = merge_receipts(before, proof.receipts)
                 if (
                     not rows or merged != before
@@ -262,7 +269,9 @@ class NodeDatabase:
 
     def get_score_list(self, epoch: Epoch) -> tuple[int, ...] | None:
         rows = self._query("SELECT scores FROM lists WHERE epoch = ?", epoch)
-        return _decode_scores(rows[0][0]) if rows else None
+        if rows:
+            return _decode_scores(rows[0][0])
+        return None
 
     def forget(self, now_seconds: float, oldest_epoch: Epoch) -> None:
         """Let go of what has expired, and of all that belongs to epochs before `oldest_epoch`.

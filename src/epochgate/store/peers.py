@@ -59,7 +59,9 @@ class Peers:
 
     def get_patience_seconds(self, peer: PeerId) -> float:
         """How long a reader waits for `peer`."""
-        return self._suspect_timeout_seconds if peer in self.suspects else self.timeout_seconds
+        if peer in self.suspects:
+            return self._suspect_timeout_seconds
+        return self.timeout_seconds
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Begin work that may outlive its caller; `close` ends it."""

@@ -52,11 +52,9 @@ class TokenBuckets:
 
     def compute_retry_after_seconds(self, now_seconds: float) -> float:
         """What is left of the wait; 0 when it is over, or the clock was put back."""
-        return (
-            self._retry_seconds - now_seconds
-            if self._deferred_seconds <= now_seconds < self._retry_seconds
-            else 0.0
-        )
+        if self._deferred_seconds <= now_seconds < self._retry_seconds:
+            return self._retry_seconds - now_seconds
+        return 0.0
 
     def compute_wait_seconds(self, now_seconds: float) -> float:
         """Until another request may come; 0 when it may come now."""
@@ -87,7 +85,9 @@ class RateLimiter:
         listen.
         """
         buckets = self._members.get(sender) or self._strangers.get(sender)
-        return 0.0 if buckets is None else buckets.compute_retry_after_seconds(now_seconds)
+        if buckets is None:
+            return 0.0
+        return buckets.compute_retry_after_seconds(now_seconds)
 
     def find_buckets(
         self, sender: PeerId, *, is_member: bool, now_seconds: float
@@ -127,4 +127,6 @@ class RateLimiter:
             self._all_strangers.compute_wait_seconds(now_seconds),
         )
         own.defer(wait_seconds, now_seconds)
-        return ((), wait_seconds) if wait_seconds > 0 else ((own, self._all_strangers), 0.0)
+        if wait_seconds > 0:
+            return ((), wait_seconds)
+        return ((own, self._all_strangers), 0.0)

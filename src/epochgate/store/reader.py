@@ -272,24 +272,22 @@ class Reader:
             reply = await self._peers.ask(
                 holder, Fetch(key_rule.key, tuple(record_id.author for record_id in left))
             )
-            found = (
-                {compute_record_id(record): record for record in reply.records}
-                if isinstance(reply, Values)
-                else {}
-            )
+            if isinstance(reply, Values):
+                found = {compute_record_id(record): record for record in reply.records}
+            else:
+                found = {}
             fitting = [record_id for record_id in left if record_id in found]
             now = self._chain_clock.get_evaluation_context()
             for record_id in fitting:
                 self._take(found[record_id], record_id, now, fetching)
-            left = (
-                [
+            if fitting:
+                left = [
                     record_id
                     for record_id in left
                     if record_id not in found and fetching.is_missing(record_id)
                 ]
-                if fitting
-                else []
-            )
+            else:
+                left = []
 
     def _take(
         self, record: Record, record_id: RecordId, now: EvaluationContext, fetching: _Fetching

@@ -127,7 +127,10 @@ def _take(
     record = proof.record
     record_id = compute_record_id(proof.record)
     now_seconds = chain_clock.clock.get_unix_seconds()
-    kept_epoch = epoch if key_rule.epoch is None else key_rule.epoch
+    if key_rule.epoch is None:
+        kept_epoch = epoch
+    else:
+        kept_epoch = key_rule.epoch
     held = database.held.get((record.key, record.author))
     if held is not None and held.value_digest == record_id.value_digest:
         database.add_receipts(record_id, proof.receipts)

@@ -163,11 +163,9 @@ class Replica:
         match request:
             case Post(record):
                 verdict = self._post(sender, record, now)
-                return (
-                    encode(Posted(verdict))
-                    if isinstance(verdict, Receipt)
-                    else self._refuse(verdict)
-                )
+                if isinstance(verdict, Receipt):
+                    return encode(Posted(verdict))
+                return self._refuse(verdict)
             case List(key, after):
                 return encode(self._list(key, after, now))
             case Fetch(key, authors):

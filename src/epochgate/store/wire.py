@@ -176,5 +176,10 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
 def _to_words(fact: object) -> str | None:
     if fact is None:
         return None
-    words = fact[:MAX_WORDS].hex() if isinstance(fact, bytes) else sanitize_for_terminal(str(fact))
-    return words if len(words) <= MAX_WORDS else words[: MAX_WORDS - 3] + "..."
+    if isinstance(fact, bytes):
+        words = fact[:MAX_WORDS].hex()
+    else:
+        words = sanitize_for_terminal(str(fact))
+    if len(words) <= MAX_WORDS:
+        return words
+    return words[: MAX_WORDS - 3] + "..."

@@ -334,4 +334,6 @@ def decode_line(data: bytes) -> AnyLine:
 
 
 def write_seconds(seconds: float) -> Seconds:
-    return seconds if math.isfinite(seconds) else str(seconds)
+    if math.isfinite(seconds):
+        return seconds
+    return str(seconds)

@@ -212,7 +212,10 @@ class Replay:
             self._stored,
             capacity,
         )
-        verdict = REPEATED if isinstance(answer, Receipt) else ADMITTED
+        if isinstance(answer, Receipt):
+            verdict = REPEATED
+        else:
+            verdict = ADMITTED
         reasons = None
         if isinstance(answer, Denied):
             verdict = answer.reason.value

@@ -23,11 +23,9 @@ class ReplayedEntries:
 
     def get_receipts(self, record_id: RecordId) -> tuple[Receipt, ...]:
         held = self.held.get((record_id.key, record_id.author))
-        return (
-            (held.receipt,)
-            if held and held.receipt and held.value_digest == record_id.value_digest
-            else ()
-        )
+        if held and held.receipt and held.value_digest == record_id.value_digest:
+            return (held.receipt,)
+        return ()
 
     def keep(self, it: HeldRecord) -> None:
         """In the place of the author's older record; the same one keeps the receipt that it has."""

@@ -122,7 +122,10 @@ class Resettlement:
             differences = (
                 line.differences
             )  # who is paid otherwise is words; whether anybody is, is compared here
-            decided = "agreed" if dict(line.on_chain.scores) == settlement.pay else "refused"
+            if dict(line.on_chain.scores) == settlement.pay:
+                decided = "agreed"
+            else:
+                decided = "refused"
         elif isinstance(verdict, Undecided):
             decided = "abstained"
             differences = (verdict.why,)

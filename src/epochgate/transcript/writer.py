@@ -116,9 +116,12 @@ class TranscriptWriter:
     ) -> None:
         budget = self._get_budget(sender)
         size = len(record.value)
-        verdict = (
-            answer.reason.value if isinstance(answer, Denied) else ADMITTED if is_new else REPEATED
-        )
+        if isinstance(answer, Denied):
+            verdict = answer.reason.value
+        elif is_new:
+            verdict = ADMITTED
+        else:
+            verdict = REPEATED
         if (
             verdict == ADMITTED
             and not budget.is_muted
@@ -215,7 +218,10 @@ class TranscriptWriter:
 
     def note_decision(self, now: EvaluationContext, decision: Decision) -> None:
         read = self._write_sections(decision.rule_readings)
-        shown = tuple(map(self._write_reading, decision.shown.readings)) if decision.shown else ()
+        if decision.shown:
+            shown = tuple(map(self._write_reading, decision.shown.readings))
+        else:
+            shown = ()
         self._write(
             lines.DecisionMade(
                 epoch=decision.epoch,
