@@ -80,7 +80,7 @@ coverage: $(VENV)/.dev ## Measure which branches the tests reach; below the floo
 	$(PYTEST) $(WORKERS) --cov --cov-report=term:skip-covered $(COVERED_TESTS)
 
 docs: $(VENV)/.docs ## Build the documentation into site/; a dead link fails it.
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 simulate: $(VENV)/.dev ## Let SEEDS subnets from seed FIRST on live in virtual time, under the faults of their seeds.
 	$(BIN)/python -m tests.simulation --first $(FIRST) --seeds $(SEEDS) --jobs $(JOBS)
@@ -132,7 +132,7 @@ dist: $(VENV)/.release ## Build wheel and sdist into dist/, and check them.
 
 clean: ## Remove what the other targets left.
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .fuzz
-	rm -rf .coverage site dist summary.json tests/chain/node_modules
+	rm -rf .coverage* site dist summary.json tests/chain/node_modules
 
 # What is installed. A stamp is newer than what it was installed from, so nothing is installed twice.
 
