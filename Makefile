@@ -13,6 +13,8 @@ SECONDS ?= 60
 FIRST ?= 0
 SEEDS ?= 1000
 JOBS ?= 2
+COUNT ?= 60
+BASE ?= HEAD
 CHAIN ?= local
 
 PYTEST := $(BIN)/python -m pytest
@@ -32,26 +34,26 @@ COVERED_TESTS := tests/unit tests/simulation
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # tests of a real network need the machine to themselves
 .PHONY: help devnet test lint format types unit unit-light network coverage docs simulate \
-	simulate-large fuzz attack test-chain nightly bench plots audit lock dist clean
+	simulate-large fuzz mutants attack test-chain nightly bench plots audit lock dist clean
 
 help: ## Print this.
-	@echo "make TARGET [VARIABLE=value]; variables and their defaults stand at the top of Makefile."
+	@echo "make TARGET [VARIABLE=value]; the variables and their defaults are at the top of the Makefile."
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# The two that everybody needs.
+# The main job, and the tests.
 
 ifeq ($(CHAIN),hypertensor)
 devnet: $(VENV)/.dev tests/chain/node_modules/.stamp
 	$(BIN)/python -m tests.chain.run_devnet
 else
-devnet: $(VENV)/.node ## Run a whole subnet on loopback: HOSTERS, VALIDATORS, EPOCHS, EPOCH_SECONDS, CHAIN=hypertensor.
+devnet: $(VENV)/.node ## Run a whole subnet on loopback.
 	$(BIN)/epochgate devnet --hosters $(HOSTERS) --validators $(VALIDATORS) --epochs $(EPOCHS) \
 		--epoch-seconds $(EPOCH_SECONDS) --json summary.json
 endif
 
-test: lint types unit network ## Run lint, types, import contracts, unit tests, simulations and the network's tests.
+test: lint types unit network ## Run all that a change has to pass: lint, types, unit, network.
 
-# The parts of it.
+# The parts of `make test`.
 
 lint: $(VENV)/.dev ## Check style, format and import contracts.
 	$(BIN)/ruff check .
@@ -65,44 +67,48 @@ format: $(VENV)/.dev ## Format the code, and mend what ruff can mend.
 types: $(VENV)/.dev ## Check types, strictly.
 	$(BIN)/mypy
 
-unit: $(VENV)/.dev ## Run the unit tests and the simulated subnets, on JOBS processes.
+unit: $(VENV)/.dev ## Run the unit tests and the simulated subnets.
 	$(PYTEST) $(WORKERS) --ignore=tests/network --ignore=tests/chain
 
-unit-light: $(LIGHT)/.test ## Run the unit tests of the rules alone, without hivemind and torch, on PYTHON.
+unit-light: $(LIGHT)/.test ## Run the unit tests of the rules alone, without hivemind and torch.
 	$(LIGHT)/bin/python -m pytest $(WORKERS) $(LIGHT_TESTS) $(NEED_TORCH:%=--ignore=%)
 
 network: $(VENV)/.dev ## Run the tests that start libp2p daemons on loopback.
 	$(PYTEST) tests/network
 
-# More than one waits for at a desk.
+# What takes longer.
 
-coverage: $(VENV)/.dev ## Measure which branches the tests reach; below the floor in pyproject.toml it fails.
+coverage: $(VENV)/.dev ## Measure which branches the tests reach; fail below the floor.
 	$(PYTEST) $(WORKERS) --cov --cov-report=term:skip-covered $(COVERED_TESTS)
 
-docs: $(VENV)/.docs ## Build the documentation into site/; a dead link fails it.
+docs: $(VENV)/.docs ## Build the documentation into site/; fail on a dead link.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-simulate: $(VENV)/.dev ## Let SEEDS subnets from seed FIRST on live in virtual time, under the faults of their seeds.
+simulate: $(VENV)/.dev ## Simulate SEEDS subnets with faults, from seed FIRST on.
 	$(BIN)/python -m tests.simulation --first $(FIRST) --seeds $(SEEDS) --jobs $(JOBS)
 
-simulate-large: $(VENV)/.dev ## Simulate subnets of 25 and of 1,000 nodes, and a hundred epochs of churn.
+simulate-large: $(VENV)/.dev ## Simulate larger subnets, and a hundred epochs of churn.
 	$(BIN)/python -m tests.simulation --seeds 200 --jobs $(JOBS) --nodes 25 --epochs 5
 	$(BIN)/python -m tests.simulation --seed 1 --nodes 1000 --epochs 2
 	$(BIN)/python -m tests.simulation --churn 30 --epochs 100
 
-fuzz: $(VENV)/.dev $(VENV)/.fuzz ## Fuzz every decoder, SECONDS in all; what fails is left in .fuzz/.
+fuzz: $(VENV)/.dev $(VENV)/.fuzz ## Fuzz every decoder, SECONDS in all; failures go into .fuzz/.
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
-attack: $(VENV)/.node ## Play every adversary on real subnets, and write the table of docs/security.md.
+mutants: $(VENV)/.dev ## Break the core in COUNT places, on lines changed since BASE if CHANGED=1.
+	$(BIN)/python -m tests.mutation --count $(COUNT) $(if $(CHANGED), --changed --base $(BASE))
+
+attack: $(VENV)/.node ## Run every adversary on real subnets; update docs/security.md.
 	$(BIN)/epochgate attack --page docs/security.md
 
-test-chain: $(VENV)/.dev tests/chain/node_modules/.stamp ## Test against Hypertensor's runtime; needs Node.js 18 and EPOCHGATE_HYPERTENSOR_SPEC.
+test-chain: $(VENV)/.dev tests/chain/node_modules/.stamp ## Test against Hypertensor's own runtime (docs/hypertensor.md).
 	$(PYTEST) tests/chain -rs
 
-nightly: ## Run all that takes long, some two and a half hours: simulations, adversaries, an hour of fuzzing, the chain.
+# An hour of fuzzing; a target that fails does not keep the others from running.
+nightly: ## Run all that takes long: some two and a half hours.
 	$(MAKE) --keep-going simulate simulate-large attack fuzz test-chain SECONDS=3600
 
-bench: $(VENV)/.dev ## Print what verdicts, stores, reads and epochs cost, as ratios within one run.
+bench: $(VENV)/.dev ## Print what verdicts, stores, reads and epochs cost.
 	$(BIN)/python -m benchmarks
 
 plots: $(VENV)/.node $(VENV)/.plots ## Draw the pictures of docs/scoring.md.
@@ -111,9 +117,9 @@ plots: $(VENV)/.node $(VENV)/.plots ## Draw the pictures of docs/scoring.md.
 audit: $(VENV)/.node $(VENV)/.audit ## Look up known vulnerabilities of what is installed.
 	$(BIN)/python .ci/audit.py
 
-# The house.
+# Releases, and the repository itself.
 
-lock: $(VENV)/.lock ## Write constraints-dev.txt anew, with the newest versions that fit.
+lock: $(VENV)/.lock ## Update constraints-dev.txt to the newest versions that fit.
 	$(BIN)/python -m dependency_groups $(DEPENDENCY_GROUPS) > $(VENV)/groups.in
 	$(BIN)/pip-compile pyproject.toml $(VENV)/groups.in -c constraints.txt --extra node --extra hypertensor \
 		--upgrade --allow-unsafe --strip-extras --no-header --no-annotate --no-emit-options --quiet \
