@@ -106,7 +106,7 @@ test-chain: $(VENV)/.dev tests/chain/node_modules/.stamp ## Test against Hyperte
 
 # An hour of fuzzing; a target that fails does not keep the others from running.
 nightly: ## Run all that takes long: some two and a half hours.
-	$(MAKE) --keep-going simulate simulate-large attack fuzz test-chain SECONDS=3600
+	$(MAKE) --keep-going coverage simulate simulate-large attack fuzz test-chain SECONDS=3600
 
 bench: $(VENV)/.dev ## Print what verdicts, stores, reads and epochs cost.
 	$(BIN)/python -m benchmarks
