@@ -25,7 +25,7 @@ DEPENDENCY_GROUPS := dev docs plots fuzz audit lock release
 
 # The rules alone, and the tests of them that need neither torch nor a command line.
 LIGHT_TESTS := $(wildcard $(addprefix tests/unit/, core engine node observe policies schemas store \
-	transcript chain/test_local.py test_keys.py))
+	supervision transcript chain/test_local* chain/local test_keys.py))
 NEED_TORCH := tests/unit/core/test_scoring_machines.py tests/unit/schemas/test_torch_file.py
 
 # Measured where the rules are exercised; the network's tests run nodes in processes of their own.

@@ -26,7 +26,7 @@ QUESTIONS = (
 )
 WALKS = {
     "A record, from `Store.post` to the replica's disk": ("Store.post", "NodeDatabase.keep"),
-    "A duty, from the clock to the network": ("Node._follow", "Network.request"),
+    "A duty, from the clock to the network": ("EpochFollower.follow", "Network.request"),
     "A score, from an opening to the chain": ("commit_scores", "attest"),
 }
 """Each with the functions that it begins and ends with."""
