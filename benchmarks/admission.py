@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from unittest import mock
 
 import msgspec
@@ -105,7 +105,7 @@ def measure_rules(record: Record, now: EvaluationContext) -> Row:
     )
 
 
-def make_seed_style_predicate():
+def make_seed_style_predicate() -> Callable[[Record, EvaluationContext], bool]:
     """A predicate that makes its key table for every record, as those of today do; nothing in it
     unpickles.
     """

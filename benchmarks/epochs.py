@@ -56,9 +56,7 @@ def time_epoch(nodes: int, validators: int, epoch: Epoch) -> float:
             assert len(submission.attested_by) == nodes - 1
         return seconds
 
-    names = {
-        "hosters": tuple(f"hoster {number}" for number in range(nodes - validators)),
-        "validators": tuple(f"validator {number}" for number in range(validators)),
-    }
+    hoster_names = tuple(f"hoster {number}" for number in range(nodes - validators))
+    validator_names = tuple(f"validator {number}" for number in range(validators))
     with tempfile.TemporaryDirectory() as folder:
-        return live(Path(folder), story, **names)
+        return live(Path(folder), story, hosters=hoster_names, validators=validator_names)

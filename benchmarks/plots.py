@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -138,8 +139,8 @@ def measure_hosters() -> Iterator[tuple[str, list[Consensus]]]:
     for name, answer in make_answers(challenges, served):
         consensuses = []
         for number in range(1, CHALLENGES + 1):
-            outputs = {bytes([i]): output for i, output in enumerate(honest[number])} | {
-                b"x": answer(number)
+            outputs = {PeerId(bytes([i])): output for i, output in enumerate(honest[number])} | {
+                PeerId(b"x"): answer(number)
             }
             consensuses.append(compute_consensus(outputs, outputs, TOLERANCE_PPM))
         yield name, consensuses
@@ -150,12 +151,11 @@ def make_answers(challenges: list[Output], served: Model) -> Iterator[tuple[str,
 
     def add_noise(relative: float, number: int) -> Output:
         output = served.infer(challenges[number])
-        return (output + relative * np.std(output) * random.standard_normal(output.shape)).astype(
-            np.float32
-        )
+        noise = relative * np.std(output) * random.standard_normal(output.shape)
+        return np.asarray(output + noise, np.float32)
 
     def run(model: Model, number: int) -> Output:
-        return model.infer(challenges[number])
+        return np.asarray(model.infer(challenges[number]))
 
     yield "honest: in a batch of 32", functools.partial(run, InBatch(served, 32))
     yield "noisy: 500 ppm", functools.partial(add_noise, 5e-4)
@@ -173,7 +173,8 @@ def make_answers(challenges: list[Output], served: Model) -> Iterator[tuple[str,
 
 
 def drop_a_layer(model: Model) -> Model:
-    del get_module(model).layers[-1]
+    layers: Any = get_module(model).layers
+    del layers[-1]
     return model
 
 
@@ -236,7 +237,9 @@ def measure_liars(count: int) -> tuple[float, float, int | None, int | None]:
     answer = load_model().infer(challenge).astype(np.float64)
     random = np.random.default_rng(16)
     noise = NOISE * np.sqrt(np.mean(answer**2)) * random.standard_normal((HOSTERS, *answer.shape))
-    outputs = {bytes([i]): LIE * answer if i < count else answer + noise[i] for i in range(HOSTERS)}
+    outputs = {
+        PeerId(bytes([i])): LIE * answer if i < count else answer + noise[i] for i in range(HOSTERS)
+    }
     consensus = compute_consensus(outputs, outputs, round(5 * NOISE * 1e6))
     centre = consensus.compute_centre_values().reshape(answer.shape)
     errors = [
@@ -252,7 +255,7 @@ def measure_liars(count: int) -> tuple[float, float, int | None, int | None]:
     )
 
 
-def make_figure(width: float, height: float, rows: int = 1):
+def make_figure(width: float, height: float, rows: int = 1) -> tuple[Figure, Any]:
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, 1, sharex=rows > 1)
 

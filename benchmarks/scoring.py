@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from benchmarks.timing import Row, time_alternately
 from epochgate.core.scoring import compute_consensus
+from epochgate.core.types import PeerId
 
 HOSTERS = 64
 ELEMENTS = 65_536
@@ -30,9 +31,12 @@ def measure() -> Iterator[Row]:
     )
 
 
-def make_outputs() -> dict[bytes, NDArray[np.float32]]:
+def make_outputs() -> dict[PeerId, NDArray[np.float32]]:
     """One answer with a little noise of each hoster's own."""
     random = np.random.default_rng(7)
     answer = random.standard_normal(ELEMENTS)
     noise = 1e-4 * random.standard_normal((HOSTERS, ELEMENTS))
-    return {bytes([index]): (answer + noise[index]).astype(np.float32) for index in range(HOSTERS)}
+    return {
+        PeerId(bytes([index])): (answer + noise[index]).astype(np.float32)
+        for index in range(HOSTERS)
+    }

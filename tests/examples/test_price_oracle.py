@@ -25,7 +25,9 @@ def test_reporters_near_the_median_are_paid_and_the_liar_is_not() -> None:
     assert len(epochs) == 3
     for line in epochs:
         assert "5 prices" in line
-        median = float(re.search(r"median is ([\d.]+)", line)[1])
+        found = re.search(r"median is ([\d.]+)", line)
+        assert found is not None
+        median = float(found[1])
         assert abs(median / 2500 - 1) < 0.002, (
             "one reporter of five that says 9999 moves it no further than the others differ"
         )

@@ -65,7 +65,7 @@ end.
 """
 
 
-class Doorman(RecordValidatorBase):
+class Doorman(RecordValidatorBase):  # type: ignore[misc] # hivemind has no types
     """A node's validator, whose rule each test sets."""
 
     def __init__(self) -> None:
@@ -89,6 +89,7 @@ class Peer:
         self.doorman = Doorman()
         self.signature = RSASignatureValidator(RSAPrivateKey())
         self.owner: bytes = self.signature.local_public_key
+        self.node: Any = None
 
     async def join(self, known: list[Peer], **options: Any) -> Peer:
         options |= {"persistent_conn_max_msg_size": LIMIT_BYTES}

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.listening_sockets import find_listening_sockets, is_loopback
+from tests.support.machine import scale_seconds
 
 pytestmark = pytest.mark.network
 
@@ -52,7 +53,7 @@ def find_processes(folder: Path) -> dict[int, str]:
 
 
 def wait_until_all_are_gone(folder: Path) -> None:
-    until = time.monotonic() + LEAVE_SECONDS
+    until = time.monotonic() + scale_seconds(LEAVE_SECONDS)
     while (left := find_processes(folder)) and time.monotonic() < until:
         time.sleep(0.1)  # they are nobody's children any more, so no call waits for them
     assert left == {}
@@ -78,7 +79,7 @@ def test_a_subnet_lives_through_two_epochs_on_loopback_alone_and_leaves_nothing_
         "--epochs",
         "2",
         "--epoch-seconds",
-        "10",
+        f"{scale_seconds(10)}",
         "--json",
         f"{summary_file}",
     )
@@ -86,7 +87,7 @@ def test_a_subnet_lives_through_two_epochs_on_loopback_alone_and_leaves_nothing_
         read_until(process, "epoch 0 began")
         pids = [process.pid, *find_processes(tmp_path)]
         doors = list(find_listening_sockets(pids))
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=scale_seconds(120))
         assert process.returncode == 0, out + err
     assert len(pids) >= 1 + 5 + 5, "the devnet, five nodes and their daemons"
     assert len(doors) >= 5, "every daemon listens"
@@ -121,7 +122,16 @@ def replay_everybody(folder: Path, root: str) -> None:
 
 
 def test_a_node_that_dies_is_reported_and_ends_in_an_incomplete_epoch(tmp_path: Path) -> None:
-    options = ("--hosters", "3", "--validators", "1", "--epochs", "1", "--epoch-seconds", "6")
+    options = (
+        "--hosters",
+        "3",
+        "--validators",
+        "1",
+        "--epochs",
+        "1",
+        "--epoch-seconds",
+        f"{scale_seconds(6)}",
+    )
     with run_devnet(tmp_path, *options) as process:
         read_until(process, "epoch 0 began")
         hoster = next(
@@ -130,7 +140,7 @@ def test_a_node_that_dies_is_reported_and_ends_in_an_incomplete_epoch(tmp_path: 
             if "epochgate node" in command and "hoster-3" in command
         )
         os.kill(hoster, signal.SIGKILL)
-        out, err = process.communicate(timeout=90)
+        out, err = process.communicate(timeout=scale_seconds(90))
         assert process.returncode == 1
     assert "epoch 0: incomplete" in out
     assert "hoster-3 died: killed by SIGKILL" in out
@@ -148,7 +158,7 @@ def test_whoever_interrupts_it_finds_everything_ended(
             "each node has a daemon"
         )
         process.send_signal(number)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=scale_seconds(60))
         assert process.returncode == 130
     assert "Traceback" not in err
     wait_until_all_are_gone(tmp_path)
@@ -156,7 +166,15 @@ def test_whoever_interrupts_it_finds_everything_ended(
 
 def test_nodes_whose_devnet_was_killed_leave_by_themselves(tmp_path: Path) -> None:
     with run_devnet(
-        tmp_path, "--hosters", "1", "--validators", "1", "--epochs", "9", "--epoch-seconds", "5"
+        tmp_path,
+        "--hosters",
+        "1",
+        "--validators",
+        "1",
+        "--epochs",
+        "9",
+        "--epoch-seconds",
+        f"{scale_seconds(5)}",
     ) as process:
         read_until(process, "epoch 0 began")
         process.kill()
@@ -177,12 +195,12 @@ def test_a_node_killed_between_commitment_and_opening_goes_on_when_it_is_started
         "--epochs",
         "1",
         "--epoch-seconds",
-        "24",
+        f"{scale_seconds(24)}",
         "--restart-node-at",
         "25%",
     )
     with run_devnet(tmp_path, *options, "--json", f"{summary_file}") as process:
-        out, err = process.communicate(timeout=150)
+        out, err = process.communicate(timeout=scale_seconds(150))
         assert process.returncode == 0, out + err
     lines = [line for line in out.splitlines() if "hoster-3 " in line]
     moments = (
@@ -217,12 +235,12 @@ def test_what_an_absent_and_a_late_node_leave_of_an_epoch_is_complete(tmp_path: 
         "--epochs",
         "1",
         "--epoch-seconds",
-        "30",
+        f"{scale_seconds(30)}",
         "--json",
         f"{summary_file}",
     )
     with run_devnet(tmp_path, *options, "--late-node", "--absent-elected") as process:
-        out, err = process.communicate(timeout=150)
+        out, err = process.communicate(timeout=scale_seconds(150))
         assert process.returncode == 0, out + err
     (epoch,) = json.loads(summary_file.read_text())
     assert epoch["complete"]
@@ -267,12 +285,11 @@ def test_epochs_whose_challenge_their_publisher_chose_are_complete_and_pay_no_ad
         "--epochs",
         "2",
         "--epoch-seconds",
-        "10",
+        f"{scale_seconds(10)}",
         "--policy",
         "chosen:POLICY",
     )
-    options = (
-        *options,
+    attack = (
         "--challenger",
         "chosen:Prompts",
         "--adversary",
@@ -280,8 +297,8 @@ def test_epochs_whose_challenge_their_publisher_chose_are_complete_and_pay_no_ad
         "--attack-json",
         f"{file}",
     )
-    with run_devnet(tmp_path, *options, PYTHONPATH=path) as process:
-        out, err = process.communicate(timeout=150)
+    with run_devnet(tmp_path, *options, *attack, PYTHONPATH=path) as process:
+        out, err = process.communicate(timeout=scale_seconds(150))
         assert process.returncode == 0, out + err
     for epoch in range(2):
         assert f"epoch {epoch}: complete: challenge by validator-" in out

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.machine import scale_seconds
+
 pytestmark = pytest.mark.network
 
 PAGE = Path(__file__).parents[2] / "docs" / "first-subnet.md"
@@ -44,12 +46,17 @@ def test_a_newcomer_reaches_the_third_epoch(tmp_path: Path) -> None:
     command.chmod(0o700)
     script = ["/bin/bash", "-euc", "\n".join(find_blocks("sh"))]
     environment = os.environ | {"PATH": f"{command.parent}:{os.environ['PATH']}"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with subprocess.Popen(
-        script, cwd=tmp_path, env=environment, text=True, start_new_session=True, **pipes
+        script,
+        cwd=tmp_path,
+        env=environment,
+        text=True,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     ) as process:
         try:
-            out, _ = process.communicate(timeout=240)
+            out, _ = process.communicate(timeout=scale_seconds(240))
         except BaseException:
             os.killpg(process.pid, signal.SIGTERM)  # the script's nodes too
             raise

@@ -10,6 +10,7 @@ import pytest
 
 from epochgate.core.types import BlockNumber, Epoch
 from epochgate.observe.events import DutyMissed
+from tests.support.machine import scale_seconds
 from tests.support.network_namespaces import Hosts, find_hindrance
 from tests.support.process_subnet import ProcessSubnet
 
@@ -29,7 +30,7 @@ async def test_over_slow_and_lossy_cables_epochs_are_complete_but_for_a_host_tha
     """It says what it missed, and the next epoch lacks nothing."""
     with Hosts(NAMES, delay_seconds=0.05, loss=0.01) as hosts:
         async with ProcessSubnet(
-            tmp_path, NAMES, EPOCH_SECONDS, hosts.addresses, hosts.get_prefix
+            tmp_path, NAMES, scale_seconds(EPOCH_SECONDS), hosts.addresses, hosts.get_prefix
         ).live() as subnet:
             await subnet.wait_for_block(Epoch(0), BlockNumber(45))
             hosts.unplugged.add("hoster-3")

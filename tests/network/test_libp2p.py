@@ -17,7 +17,8 @@ from hivemind.proto import p2pd_pb2
 
 from epochgate.core.types import PeerId
 from epochgate.engine import libp2p
-from epochgate.engine.libp2p import EngineError, Libp2pNetwork
+from epochgate.engine.libp2p import Libp2pNetwork
+from epochgate.engine.listening import EngineError
 from epochgate.keys import FILE_PREFIX, KeyFileError, format_peer_id
 from epochgate.observe.events import AnyEvent, NodeWarning
 from epochgate.ports import Unreachable
@@ -58,12 +59,13 @@ class Libp2pWorld:
     async def join(self, name: str, **options: Any) -> Libp2pNetwork:
         identity = self.get_identity(name)
         first = self.networks[0].get_listen_addresses() if self.networks else []
-        options = {
+        chosen: dict[str, Any] = {
             "initial_peers": first,
             "max_message_bytes": LIMIT,
             "emit": self.events.append,
-        } | options
-        network = await Libp2pNetwork.start(identity, identity.parent, **options)
+            **options,
+        }
+        network = await Libp2pNetwork.start(identity, identity.parent, **chosen)
         self.networks.append(network)
         return network
 
@@ -203,7 +205,7 @@ class Host:
         await self.may_answer.wait()
         return await greet(sender, message)
 
-    async def look_at_the_door(self) -> set[bytes]:
+    async def look_at_the_door(self) -> set[PeerId]:
         """Who is connected afterwards."""
         assert self.network._daemon is not None
         await self.network._trim_connections(self.network._daemon)

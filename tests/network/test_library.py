@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.machine import scale_seconds
+
 pytestmark = pytest.mark.network
 
 PAGE = (Path(__file__).parents[2] / "docs" / "library.md").read_text()
@@ -36,7 +38,7 @@ def test_the_pages_program_runs_a_node_until_it_is_interrupted(tmp_path: Path) -
             if line.startswith("ready on"):
                 break
         process.send_signal(signal.SIGINT)
-        _, rest = process.communicate(timeout=LONGEST_SECONDS)
+        _, rest = process.communicate(timeout=scale_seconds(LONGEST_SECONDS))
     finally:
         process.kill()
     assert told[-1].startswith("ready on /ip4/127.0.0.1"), "".join(told)

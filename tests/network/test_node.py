@@ -15,6 +15,7 @@ import pytest
 
 from epochgate.core.types import Epoch
 from epochgate.observe.events import DutyBegan, EpochBegan, NodeReady, NodeStopped, Stored
+from tests.support.machine import scale_seconds
 from tests.support.process_subnet import ProcessSubnet
 
 pytestmark = pytest.mark.network
@@ -29,7 +30,7 @@ async def test_an_epoch_is_complete_though_a_node_is_killed_in_each_of_its_phase
     openings when its own is told: whoever dies before and starts slower than a tenth of an epoch is
     absent from it.
     """
-    async with ProcessSubnet(tmp_path, NAMES, 25.0).live() as subnet:
+    async with ProcessSubnet(tmp_path, NAMES, scale_seconds(25)).live() as subnet:
         await subnet.wait_for("hoster-1", EpochBegan, epoch=0)
         elected = await get_elected(subnet, Epoch(0))
         await subnet.wait_for(elected, DutyBegan, epoch=0, duty="publish-challenge")
@@ -73,7 +74,7 @@ async def get_elected(subnet: ProcessSubnet, epoch: Epoch) -> str:
 
 
 async def test_a_node_leaves_when_asked_and_at_once_when_asked_twice(tmp_path: Path) -> None:
-    async with ProcessSubnet(tmp_path, NAMES[:1], 25.0).live() as subnet:
+    async with ProcessSubnet(tmp_path, NAMES[:1], scale_seconds(25)).live() as subnet:
         process = subnet._nodes["hoster-1"].process
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0

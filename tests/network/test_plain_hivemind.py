@@ -35,9 +35,9 @@ from epochgate.predicate import (
     PredicateValidator,
     mark_reads,
 )
-from tests.fixtures.upstream_listing import hypertensor_consensus_predicate
 from tests.support.bare_hivemind import start_node
 from tests.support.identities import TIMING
+from tests.support.upstream import make_upstream_predicate
 
 pytestmark = [pytest.mark.network, pytest.mark.asyncio(loop_scope="module")]
 
@@ -67,7 +67,7 @@ class Peer:
         self.chain = chain
         self.signature = RSASignatureValidator(RSAPrivateKey())
         self.listing = HypertensorPredicateValidator(
-            hypertensor_consensus_predicate(), chain.get_epoch_data
+            make_upstream_predicate(), chain.get_epoch_data
         )
         self.small = PredicateValidator(lambda record: len(record.value) < 10_000)
         self.schema = SchemaValidator(HeartbeatSchema, allow_extra_keys=True)
@@ -75,7 +75,7 @@ class Peer:
 
     @property
     def owner(self) -> bytes:
-        return b"alice" + self.signature.local_public_key
+        return b"alice" + bytes(self.signature.local_public_key)
 
     async def start(self, known: list[DHTNode]) -> None:
         self.node = await start_node(known, self.small, self.listing, self.schema, self.signature)
@@ -116,7 +116,7 @@ def peers(nodes: list[Peer]) -> list[Peer]:
     """Alice, bob and carol, with nothing stored or refused yet, in the tenth block of the epoch."""
     for peer in nodes:
         peer.node.protocol.storage.clear()
-        peer.listing.predicate = hypertensor_consensus_predicate()
+        peer.listing.predicate = make_upstream_predicate()
         peer.listing.refusals.clear()
         peer.listing.counts.clear()
         peer.chain.blocks_elapsed = 10
@@ -227,11 +227,15 @@ async def test_what_is_no_challenge_is_refused_and_never_runs(
     assert all(peer.listing.counts.keys() <= {Reason.PREDICATE} for peer in peers)
 
 
+def raise_an_error(*_: object) -> bool:
+    raise ZeroDivisionError("a predicate's own fault")
+
+
 async def test_a_predicate_that_raises_refuses_and_the_sender_stays_known(
     peers: list[Peer],
 ) -> None:
     alice, bob, _ = peers
-    bob.listing.predicate = lambda record, request_type, data: 1 // 0
+    bob.listing.predicate = raise_an_error
     stored = await alice.node.protocol.call_store(
         bob.node.peer_id,
         [hivemind.dht.DHTID.generate(source="validator")],

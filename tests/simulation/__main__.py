@@ -12,8 +12,9 @@ import sys
 import time
 from collections.abc import Iterator
 
+from epochgate.adversaries import ADVERSARIES
 from tests.simulation.faults import WILD, WITHIN_F, Plan, draw_churn, draw_plan
-from tests.simulation.run import ADVERSARIES, Report, prepare_process, run_plan
+from tests.simulation.run import Report, prepare_process, run_plan
 
 TOLD_AFTER = 100
 

@@ -109,7 +109,11 @@ def compute_f(nodes: int) -> int:
 
 
 def draw_plan(
-    seed: int, nodes: int = 12, epochs: int = 0, adversaries: tuple[str, ...] = (), budget: str = ""
+    seed: int,
+    nodes: int = 12,
+    epochs: int = 0,
+    adversary_kinds: tuple[str, ...] = (),
+    budget: str = "",
 ) -> Plan:
     """The plan of a seed; the same arguments give the same plan. Blocks are those of epochs of 100.
 
@@ -127,11 +131,11 @@ def draw_plan(
     budget = budget or drawn
     f = compute_f(nodes)
     slots = f if budget == WITHIN_F else rng.randint(f + 1, max(f + 1, nodes // 2))
-    adversaries = (
-        {name: rng.choice(adversaries) for name in rng.sample(names, rng.randint(0, f))}
-        if adversaries
-        else {}
-    )
+    adversaries: dict[str, str] = {}
+    if adversary_kinds:
+        adversaries = {
+            name: rng.choice(adversary_kinds) for name in rng.sample(names, rng.randint(0, f))
+        }
     healed_block = (epochs - 1) * 100 - QUIET_BLOCKS
     honest = [name for name in names if name not in adversaries]
     faults_drawn = [

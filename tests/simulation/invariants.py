@@ -21,7 +21,7 @@ from nacl.exceptions import BadSignatureError
 from epochgate.core.epoch import Head
 from epochgate.core.receipt import Receipt
 from epochgate.core.record import Record
-from epochgate.core.types import RecordKey
+from epochgate.core.types import PeerId, RecordKey
 from epochgate.core.verdict import Reason
 from epochgate.observe.events import AnyEvent, AttestationRefused, Line, Scored, encode_line
 from epochgate.ports import OnChain
@@ -74,7 +74,7 @@ HONEST_MAY_HEAR = {
 """What clocks, lags, races and one's own lost disk explain. All else would be the fault of another.
 """
 
-Place = tuple[bytes, bytes]
+Place = tuple[RecordKey, PeerId]
 """Key and author."""
 
 
@@ -84,17 +84,17 @@ class Registry:
     def __init__(self, genesis: bytes, network: bytes) -> None:
         self._genesis = genesis
         self._network = network
-        self._stays: list[tuple[bytes, int, int, float]] = []
+        self._stays: list[tuple[PeerId, int, int, float]] = []
         self._keys: dict[bytes, tuple[str, int | None]] = {
             _key(name): (name, None) for name in HEARTBEATS
         }
-        self._members: dict[int, dict[bytes, int]] = {}
-        self._replicas: dict[tuple[bytes, int], tuple[bytes, ...]] = {}
+        self._members: dict[int, dict[PeerId, int]] = {}
+        self._replicas: dict[tuple[bytes, int], tuple[PeerId, ...]] = {}
 
-    def join(self, author: bytes, roles: int, block: int) -> None:
+    def join(self, author: PeerId, roles: int, block: int) -> None:
         self._stays.append((author, roles, block, math.inf))
 
-    def leave(self, author: bytes, block: int) -> None:
+    def leave(self, author: PeerId, block: int) -> None:
         self._stays = [
             (who, roles, a, min(b, block) if who == author else b)
             for who, roles, a, b in self._stays
@@ -118,7 +118,7 @@ class Registry:
                 self._keys |= {_key(pattern.format(epoch)): (pattern, epoch) for pattern in TABLE}
         return self._keys[key]
 
-    def get_members(self, epoch: int) -> dict[bytes, int]:
+    def get_members(self, epoch: int) -> dict[PeerId, int]:
         """Roles by author, in order of author, as of five blocks before the epoch's first."""
         if epoch not in self._members:
             block = self._get_snapshot_block(epoch)
@@ -126,10 +126,10 @@ class Registry:
             self._members[epoch] = {who: found[who] for who in sorted(found)}
         return self._members[epoch]
 
-    def get_registered(self, block: int) -> dict[bytes, int]:
+    def get_registered(self, block: int) -> dict[PeerId, int]:
         return {who: roles for who, roles, a, b in self._stays if a <= block < b}
 
-    def get_elected(self, epoch: int) -> bytes:
+    def get_elected(self, epoch: int) -> PeerId:
         seed = self._get_seed(epoch)
         validators = [who for who, roles in self.get_members(epoch).items() if roles & VALIDATOR]
         return min(validators, key=lambda who: hashlib.sha256(seed + b"election" + who).digest())
@@ -170,8 +170,8 @@ class InvariantChecker:
         self.is_within_f = is_within_f
         self.broken: str = ""
         self.last: deque[str] = deque(maxlen=SEEN_LAST)
-        self.adversaries: set[bytes] = set()
-        self.wiped: set[bytes] = set()
+        self.adversaries: set[PeerId] = set()
+        self.wiped: set[PeerId] = set()
         """Those who lost their disk: they may say twice what is said once."""
         self.events = 0
         self._network = network
@@ -180,9 +180,9 @@ class InvariantChecker:
         self._given: dict[tuple[bytes, bytes, bytes], tuple[bytes, Receipt]] = {}
         self._given_before_loss: set[Receipt] = set()
         """They come back with the copies of others: a replica's word holds beyond its disk."""
-        self._admitted: dict[Place, dict[bytes, dict[bytes, float]]] = {}
+        self._admitted: dict[Place, dict[bytes, dict[PeerId, float]]] = {}
         """Who admitted a value under a key, by author and digest, and when the value expires."""
-        self._scores: dict[int, dict[bytes, dict[str, int]]] = {}
+        self._scores: dict[int, dict[PeerId, dict[str, int]]] = {}
 
     def get_digest(self) -> str:
         """SHA-256 over all events and admitted records so far, in order."""
@@ -190,7 +190,7 @@ class InvariantChecker:
 
     # What it is told.
 
-    def see_event(self, name: str, author: bytes, fact: AnyEvent, now_seconds: float) -> None:
+    def see_event(self, name: str, author: PeerId, fact: AnyEvent, now_seconds: float) -> None:
         self._note(encode_line(Line(name, now_seconds, fact)))
         if author in self.adversaries:
             return
@@ -206,8 +206,8 @@ class InvariantChecker:
 
     def see_receipt(
         self,
-        replica: bytes,
-        sender: bytes,
+        replica: PeerId,
+        sender: PeerId,
         record: Record,
         receipt: Receipt,
         clock_seconds: float,
@@ -251,7 +251,7 @@ class InvariantChecker:
         return self._note(msgspec.msgpack.encode((replica, record, receipt)))
 
     def see_kept(
-        self, replica: bytes, record: Record, receipts: Iterable[Receipt], clock_seconds: float
+        self, replica: PeerId, record: Record, receipts: Iterable[Receipt], clock_seconds: float
     ) -> None:
         """A record came to `replica`'s disk. What it did not admit itself must have come with f + 1
         receipts.
@@ -279,7 +279,7 @@ class InvariantChecker:
             )
         return None
 
-    def see_refusal(self, replica: bytes, sender: bytes, record: Record, reason: str) -> None:
+    def see_refusal(self, replica: PeerId, sender: PeerId, record: Record, reason: str) -> None:
         if replica in self.adversaries or sender in self.adversaries:
             return
         self._check(
@@ -287,14 +287,14 @@ class InvariantChecker:
             f"{_name(replica)} refused {_name(sender)}, who is honest, as {reason}",
         )
 
-    def see_wiped(self, author: bytes) -> None:
+    def see_wiped(self, author: PeerId) -> None:
         self.wiped.add(author)
         lost = [place for place in self._given if place[0] == author]
         self._given_before_loss |= {self._given.pop(place)[1] for place in lost}
 
     # What it looks at, four times an epoch.
 
-    def look_at_records(self, held: dict[bytes, dict[Place, Any]], now_seconds: float) -> None:
+    def look_at_records(self, held: dict[PeerId, dict[Place, Any]], now_seconds: float) -> None:
         """Nothing with K - f receipts is lost: `held` is what those who run and are honest hold by
         now.
         """
@@ -360,7 +360,7 @@ class InvariantChecker:
         total = sum(on_chain.submission.scores.values())
         self._check(total in (0, 10**18), f"the scores of epoch {epoch} add up to {total}")
 
-    def look_at_agreement(self, epoch: int, validators: set[bytes]) -> None:
+    def look_at_agreement(self, epoch: int, validators: set[PeerId]) -> None:
         """Once healed: identical scores on all honest validators."""
         lists = {who: self._scores.get(epoch, {}).get(who) for who in sorted(validators)}
         self._check(
@@ -372,7 +372,7 @@ class InvariantChecker:
             f"validators differ about healed epoch {epoch}",
         )
 
-    def look_at_lists(self, epoch: int, lists: dict[bytes, tuple[int, ...]]) -> None:
+    def look_at_lists(self, epoch: int, lists: dict[PeerId, tuple[int, ...]]) -> None:
         """What those who attested an epoch remember of it is the same."""
         self._check(
             len(set(lists.values())) <= 1,
@@ -454,7 +454,7 @@ class InvariantChecker:
             f"a false receipt of {_name(receipt.replica)}",
         )
 
-    def _list_choices(self, key: bytes, epoch: int, bitmap: bytes) -> Iterator[list[bytes]]:
+    def _list_choices(self, key: RecordKey, epoch: int, bitmap: bytes) -> Iterator[list[bytes]]:
         """For each author that a bitmap names, the leaves that it may stand for."""
         _, f = self.registry.get_tolerance(key, epoch)
         k = len(self.registry.get_replicas(key, epoch))
@@ -519,15 +519,15 @@ class InvariantChecker:
         self.broken = self.broken or what
 
 
-def _key(name: str) -> bytes:
-    return hashlib.sha1(msgspec.msgpack.encode(name), usedforsecurity=False).digest()
+def _key(name: str) -> RecordKey:
+    return RecordKey(hashlib.sha1(msgspec.msgpack.encode(name), usedforsecurity=False).digest())
 
 
 def _sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def _is_signed(author: bytes, message: bytes, signature: bytes) -> bool:
+def _is_signed(author: PeerId, message: bytes, signature: bytes) -> bool:
     try:
         open_signed(signature + message, RecordKey(author[6:]))
     except (BadSignatureError, ValueError):
@@ -535,7 +535,7 @@ def _is_signed(author: bytes, message: bytes, signature: bytes) -> bool:
     return True
 
 
-def _name(author: bytes) -> str:
+def _name(author: PeerId) -> str:
     return author.hex()[-8:]
 
 

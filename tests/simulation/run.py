@@ -151,7 +151,7 @@ class FaultRun(SimSubnet):
             )
         self._deaf: set[bytes] = set()
         self._mute: set[bytes] = set()
-        self._parted: list[set[bytes]] = []
+        self._parted: list[set[PeerId]] = []
 
     def make_clock(self, name: str) -> VirtualClock:
         return VirtualClock(self.plan.skews_seconds.get(name, 0.0))
@@ -348,11 +348,10 @@ class FaultRun(SimSubnet):
     def _get_honest(self) -> list[SimNode]:
         return [them for them in self.get_running() if them.name not in self.plan.adversaries]
 
-    def _get_lists(self, epoch: Epoch) -> dict[bytes, tuple[int, ...]]:
+    def _get_lists(self, epoch: Epoch) -> dict[PeerId, tuple[int, ...]]:
+        agreeing: tuple[type[AnyEvent], ...] = (Attested, Submitted)
         agreed = [
-            them
-            for them in self._get_honest()
-            if them.get(Attested, epoch) or them.get(Submitted, epoch)
+            them for them in self._get_honest() if any(them.get(kind, epoch) for kind in agreeing)
         ]
         lists = {
             them.key.author: them.get_live_node().context.database.get_score_list(Epoch(epoch - 1))

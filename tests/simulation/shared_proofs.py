@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from unittest import mock
 
 import msgspec
 
@@ -54,11 +55,10 @@ class Pool:
 def sharing(is_wanted: bool) -> Iterator[None]:
     """Meanwhile all nodes of this process decode replies by one pool."""
     if is_wanted:
-        peers.decode_reply = Pool().decode
-    try:
+        with mock.patch.object(peers, "decode_reply", Pool().decode):
+            yield
+    else:
         yield
-    finally:
-        peers.decode_reply = decode_reply
 
 
 class SharedProofCache(NodeDatabase):

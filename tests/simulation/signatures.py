@@ -12,14 +12,14 @@ from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
 from epochgate.core import policy, record
-from epochgate.core.types import RecordKey
+from epochgate.core.types import Signature
 from epochgate.keys import SigningKey
 
 _errors: dict[tuple[bytes, bytes], type[Exception] | None] = {}
 _sign = SigningKey.sign
 
 
-def open_signed(signed: bytes, key: RecordKey) -> bytes:
+def open_signed(signed: bytes, key: bytes) -> bytes:
     """The message behind its signature. Raises BadSignatureError, and ValueError for what can be no
     signature or key.
     """
@@ -38,11 +38,12 @@ def forget() -> None:
 
 def check_once() -> None:
     """From now on, in this process."""
-    record.crypto_sign_open = policy.crypto_sign_open = open_signed  # what they imported
-    SigningKey.sign = _sign_and_remember
+    for module in (record, policy):
+        setattr(module, "crypto_sign_open", open_signed)  # noqa: B010 - what it imported
+    setattr(SigningKey, "sign", _sign_and_remember)  # noqa: B010 - for the rest of the process
 
 
-def _find_error(signed: bytes, key: RecordKey) -> type[Exception] | None:
+def _find_error(signed: bytes, key: bytes) -> type[Exception] | None:
     try:
         crypto_sign_open(signed, key)
     except (BadSignatureError, ValueError) as error:
@@ -50,7 +51,7 @@ def _find_error(signed: bytes, key: RecordKey) -> type[Exception] | None:
     return None
 
 
-def _sign_and_remember(self: SigningKey, message: bytes) -> bytes:
+def _sign_and_remember(self: SigningKey, message: bytes) -> Signature:
     signature = _sign(self, message)
     _errors[signature + message, self.author[6:]] = None
     return signature

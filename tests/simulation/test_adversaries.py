@@ -341,7 +341,7 @@ def test_an_absent_publisher_costs_everybody_an_epoch_where_nobody_stands_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the challenge is chosen; a derived one everybody computes."""
-    options = {
+    options: dict[str, Any] = {
         "policy": CHOSEN,
         "challengers": dict.fromkeys((*HONEST_VALIDATORS, *VILLAINS), Prompter(1)),
     }

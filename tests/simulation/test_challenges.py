@@ -154,7 +154,8 @@ def test_a_stand_in_waits_for_no_silent_replica(tmp_path: Path) -> None:
     """It has three blocks, half a second here, and gives up on who does not answer after ten."""
 
     async def keep_silent(_sender: bytes, _message: bytes) -> bytes:
-        return await asyncio.get_running_loop().create_future()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("nobody ends the future")
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()

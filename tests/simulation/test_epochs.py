@@ -76,12 +76,8 @@ def test_every_epoch_is_complete(tmp_path: Path) -> None:
                     ] == [validators]
         await subnet.stop()
         for sim_node in subnet.nodes.values():
-            assert (
-                sim_node.get(DutyMissed)
-                == sim_node.get(NodeWarning)
-                == sim_node.get(AttestationRefused)
-                == []
-            )
+            bad = (DutyMissed, NodeWarning, AttestationRefused)
+            assert [fact for fact in sim_node.facts if isinstance(fact, bad)] == []
             assert sum(fact.admitted for fact in sim_node.get(Verdicts)) > 0
             assert all(not fact.denied for fact in sim_node.get(Verdicts))
             assert isinstance(sim_node.facts[0], NodeReady)
@@ -357,7 +353,7 @@ def test_a_submission_that_pays_itself_more_is_refused_entry_by_entry(tmp_path: 
             scores = honest.scores | {submitter.key.author: TOTAL_PAY}
             await submit(Submission(honest.epoch, scores, honest.bitmaps, honest.root))
 
-        chain.submit = submit_more  # dishonest in this, and in nothing else
+        chain.submit = submit_more  # type: ignore[method-assign, assignment] # dishonest in this
         await subnet.run_until(Epoch(2), 50)
         assert (await subnet.get_submission(Epoch(2))).attested_by == ()
         for sim_node in subnet.nodes.values():

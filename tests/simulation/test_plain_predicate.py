@@ -34,8 +34,8 @@ from epochgate.store.replica import Replica
 from epochgate.transcript.reader import find_transcript
 from epochgate.transcript.replay import EpochReplay, Replay, replay_files
 from epochgate.transcript.writer import TranscriptWriter
-from tests.fixtures.upstream_listing import hypertensor_consensus_predicate
 from tests.support.identities import key_of
+from tests.support.upstream import make_upstream_predicate
 
 NAMES = ("victor", "vera", "vito", "walda")
 SLOT = 10
@@ -56,7 +56,7 @@ class Subnet:
         self.schedule = EpochSchedule(Policy())
         self.judge = PlainJudge(
             self.schedule.get_context,
-            HypertensorPredicateValidator(hypertensor_consensus_predicate()),
+            HypertensorPredicateValidator(make_upstream_predicate()),
         )
         self.stores: dict[str, Store] = {}
         self.recorders: dict[str, TranscriptWriter] = {}
@@ -178,7 +178,7 @@ def test_the_listing_alone_gates_a_store_by_epoch_window_lifetime_and_schema(
                 "reading is not bound by windows"
             )
             for refuses, predicate in (
-                (False, hypertensor_consensus_predicate()),
+                (False, make_upstream_predicate()),
                 (True, lambda *_: False),
             ):
                 (it,) = replay_with(subnet, predicate)

@@ -21,6 +21,7 @@ from epochgate.core.settlement import collect_openings
 from epochgate.core.types import BlockNumber, Epoch, PeerId
 from epochgate.core.verdict import Reason
 from epochgate.policies.inference import INFERENCE_POLICY
+from epochgate.ports import Handler
 from epochgate.store.wire import (
     Fetch,
     List,
@@ -132,7 +133,7 @@ class Gang:
         for member in self.members:
             honest = member.replica.handle
 
-            async def answer(sender: PeerId, message: bytes, honest: object = honest) -> bytes:
+            async def answer(sender: PeerId, message: bytes, honest: Handler = honest) -> bytes:
                 request = decode_request(message)
                 if isinstance(request, List | Fetch) and request.key == record.key:
                     is_shown = sender in readers

@@ -12,7 +12,7 @@ import pytest
 from epochgate.core.receipt import Standing
 from epochgate.core.roster import HOSTER
 from epochgate.core.scoring import TOTAL_PAY
-from epochgate.core.types import Epoch
+from epochgate.core.types import Epoch, PeerId
 from epochgate.core.verdict import Reason
 from epochgate.node.runner import Node
 from epochgate.observe.events import (
@@ -261,7 +261,7 @@ def test_a_node_starts_while_one_epoch_ends_and_the_next_begins(tmp_path: Path) 
             chain = node.context.chain
             get_elected = chain.get_elected
 
-            async def answer_late(epoch: Epoch) -> bytes | None:
+            async def answer_late(epoch: Epoch) -> PeerId | None:
                 await asyncio.sleep(2 * BLOCK_SECONDS)
                 return await get_elected(epoch)
 

@@ -53,12 +53,12 @@ def count_faulty(plan: Plan, block: float) -> int:
 def test_a_plan_keeps_to_its_budget() -> None:
     for seed in range(300):
         for budget in (faults.WITHIN_F, faults.WILD):
-            plan = draw_plan(seed, adversaries=("copier", "forger"), budget=budget)
+            plan = draw_plan(seed, adversary_kinds=("copier", "forger"), budget=budget)
             worst = max((count_faulty(plan, it.begins) for it in plan.faults_drawn), default=0)
             assert worst <= (compute_f(12) if budget == faults.WITHIN_F else 12)
             healed_block = (plan.epochs - 1) * 100 - faults.QUIET_BLOCKS
             assert all(it.ends <= healed_block for it in plan.faults_drawn)
-        assert plan == draw_plan(seed, adversaries=("copier", "forger"), budget=faults.WILD)
+        assert plan == draw_plan(seed, adversary_kinds=("copier", "forger"), budget=faults.WILD)
 
 
 def test_epochs_complete_while_a_third_of_the_nodes_lose_everything_in_each() -> None:

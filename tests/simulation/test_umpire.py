@@ -25,10 +25,11 @@ from epochgate.core.record import Record, compute_key
 from epochgate.core.record_set import RuleReading
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Rule
-from epochgate.core.settlement import HosterOutcome
+from epochgate.core.settlement import HosterOutcome, compute_deciding, compute_hoster_outcome
 from epochgate.core.types import Epoch, NetworkId, PeerId
 from epochgate.core.verdict import Denied, Reason
 from epochgate.engine import memory
+from epochgate.engine.answer import get_answer
 from epochgate.engine.memory import Links
 from epochgate.keys import SigningKey
 from epochgate.node import (
@@ -42,7 +43,7 @@ from epochgate.node import (
     validator,
 )
 from epochgate.node.context import DutyFailed, NodeContext
-from epochgate.node.duties import _Table
+from epochgate.node.duties import _Table, compute_duties
 from epochgate.store import repair
 from epochgate.store.chain_clock import ChainClock
 from epochgate.store.database import NodeDatabase
@@ -143,7 +144,7 @@ def sign_nothing(patch: Patch) -> None:
 
 def elect_all(patch: Patch) -> None:
     """Every validator does what the elected one does."""
-    compute = scheduler.compute_duties
+    compute = compute_duties
 
     def compute_as_elected(
         policy: Any, timing: Any, epoch: Epoch, roles: int, **options: Any
@@ -155,7 +156,7 @@ def elect_all(patch: Patch) -> None:
 
 def do_all_duties(patch: Patch) -> None:
     """Hosters do validators' work as well."""
-    compute = scheduler.compute_duties
+    compute = compute_duties
 
     def compute_all(policy: Any, timing: Any, epoch: Epoch, _roles: int, **options: Any) -> object:
         return compute(policy, timing, epoch, HOSTER | VALIDATOR, **options)
@@ -178,7 +179,7 @@ def find_heartbeats(publisher: heartbeat.HeartbeatPublisher) -> dict[Rule, int]:
 
 def post_for_others(patch: Patch) -> None:
     """What anybody posts seems to come from one of them."""
-    answer = memory.get_answer
+    answer = get_answer
     sender = key_of(HOSTERS[0]).author
 
     async def answer_another(handler: Any, who: bytes, message: bytes, most: int) -> bytes:
@@ -363,7 +364,7 @@ def prove_by_one_receipt(patch: Patch) -> None:
 def leave_one_out(patch: Patch) -> None:
     get_proofs = RuleReading.get_proofs
 
-    def get_but_one(self: RuleReading, standing: Standing) -> dict[bytes, list[Proof]]:
+    def get_but_one(self: RuleReading, standing: Standing) -> dict[PeerId, list[Proof]]:
         found = get_proofs(self, standing)
         found.pop(key_of(HOSTERS[0]).author, None)
         return found
@@ -377,7 +378,7 @@ def name_another_root(patch: Patch) -> None:
 
 
 def name_fewer_rules(patch: Patch) -> None:
-    compute = settling.compute_deciding
+    compute = compute_deciding
     patch.setattr(settling, "compute_deciding", lambda *it, **options: compute(*it, **options)[:-1])
 
 
@@ -406,7 +407,7 @@ def test_a_set_on_which_all_agree_and_which_is_wrong(
 
 
 def score_as_one_likes(patch: Patch) -> None:
-    compute = validator.compute_hoster_outcome
+    compute = compute_hoster_outcome
     number = itertools.count()
 
     def compute_another(*it: Any) -> HosterOutcome:

@@ -23,6 +23,7 @@ from epochgate.keys import SigningKey, format_peer_id
 from epochgate.observe.cast import Actor, Cast
 from epochgate.observe.events import AnyEvent, Line, NodeReady
 from epochgate.policies.inference import INFERENCE_POLICY
+from tests.support.machine import scale_seconds
 
 BLOCKS_PER_EPOCH = 100
 BOOTSTRAP_NODES = 2
@@ -150,7 +151,7 @@ class ProcessSubnet:
         self, name: str, kind: type[AnyEvent], at_least: int = 1, **fields: object
     ) -> None:
         """Until `name` has said so."""
-        async with asyncio.timeout(READY_SECONDS), self._heard:
+        async with asyncio.timeout(scale_seconds(READY_SECONDS)), self._heard:
             await self._heard.wait_for(lambda: self.count(name, kind, **fields) >= at_least)
 
     async def wait_for_block(self, epoch: Epoch, block: BlockNumber) -> None:
@@ -163,7 +164,7 @@ class ProcessSubnet:
         await asyncio.sleep(max(0.0, left))
 
     async def wait_until_settled(self, epoch: Epoch) -> None:
-        async with asyncio.timeout(READY_SECONDS), self._heard:
+        async with asyncio.timeout(scale_seconds(READY_SECONDS)), self._heard:
             await self._heard.wait_for(lambda: self.chronicle.is_settled(epoch))
 
     def _take(self, name: str, line: Line) -> None:

@@ -281,7 +281,8 @@ async def _say_nothing(_sender: bytes, _message: bytes) -> bytes:
 
 
 async def _keep_silent(_sender: bytes, _message: bytes) -> bytes:
-    return await asyncio.get_running_loop().create_future()
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError("nobody ends the future")
 
 
 async def eventually(is_so: Callable[[], bool]) -> None:

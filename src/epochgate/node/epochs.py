@@ -70,10 +70,10 @@ class EpochFollower:
         """Epoch after epoch, for ever. What an epoch began goes on by itself, so this only waits
         for the next one.
         """
-        timing = self._node.chain.timing
         while not self.is_started:
             self._learn_waiting()
             await self._wait_for_start()
+        timing = self._node.chain.timing  # from here on it names the first block
         while True:
             epoch = self.get_epoch()
             if epoch != self.epoch:

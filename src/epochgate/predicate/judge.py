@@ -16,7 +16,7 @@ from epochgate.core.record import KEY_BYTES, Record, compute_signing_prefix
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.schema import Decoder, EpochContext
-from epochgate.core.types import RecordKey
+from epochgate.core.types import Epoch, RecordKey
 from epochgate.core.verdict import Denied, Reason, Verdict
 from epochgate.predicate.dht_time import judging_at
 from epochgate.predicate.serializer import MSGPackSerializer
@@ -87,7 +87,7 @@ class PlainJudge:
 
     def __init__(
         self,
-        get_context: Callable[[int], EpochContext],
+        get_context: Callable[[Epoch], EpochContext],
         *validators: RecordValidatorBase,
         longest: Fraction | None = None,
         max_bytes: int = 1 << 20,

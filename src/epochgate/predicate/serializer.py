@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import hivemind.utils
-import msgpack  # type: ignore[import-untyped]  # it comes without types
+import msgpack
 
 from epochgate.core.schema import Malformed
 

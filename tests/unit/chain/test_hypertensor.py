@@ -50,7 +50,7 @@ from epochgate.chain.hypertensor.subnet import parse_submission
 from epochgate.core.epoch import Timing, compute_deciding_block
 from epochgate.core.policy_lint import check_policy
 from epochgate.core.roster import HOSTER, VALIDATOR
-from epochgate.core.types import BlockNumber, Epoch, Hash32
+from epochgate.core.types import BlockNumber, Epoch, Hash32, PeerId
 from epochgate.engine.system import SystemClock
 from epochgate.keys import KeyFileError, format_peer_id
 from epochgate.policies.inference import INFERENCE_POLICY
@@ -422,8 +422,8 @@ def test_a_node_for_which_the_chain_takes_no_score_any_more_costs_nobody_the_att
 
 
 def test_of_a_roster_too_large_for_all_scores_only_those_who_have_left_are_named() -> None:
-    everybody = {bytes([number]) * 38: 10**15 for number in range(256)}
-    gone = bytes(38)
+    everybody = {PeerId(bytes([number]) * 38): 10**15 for number in range(256)}
+    gone = PeerId(bytes(38))
     args = decode_args(
         encode_submission(
             Submission(Epoch(6), everybody, (b"\xff" * 32,) * 6, Hash32(b"r" * 32)),
@@ -508,8 +508,8 @@ async def until(condition: Any) -> None:
 
 async def test_heads_come_again_after_drops_silence_and_rubbish() -> None:
     fake = FakeChain()
-    heads = []
-    troubles = []
+    heads: list[BlockNumber] = []
+    troubles: list[str] = []
     async with fake.serve():
         following = asyncio.create_task(follow_heads(fake.url, 0.01, heads.append, troubles.append))
         try:

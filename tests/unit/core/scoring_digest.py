@@ -8,6 +8,7 @@ vector instructions are on.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import sys
@@ -17,10 +18,13 @@ from typing import Any
 import numpy as np
 
 from epochgate.core.scoring import Consensus, compute_consensus, compute_pay
+from epochgate.core.types import PeerId
 
 LENGTH = 9001
 HOSTERS = 21
 TOLERANCE_PPM = 20_000
+
+UMATH: Any = importlib.import_module("numpy._core._multiarray_umath")
 
 
 def derive(name: bytes) -> np.ndarray:
@@ -60,21 +64,23 @@ def score_vectors(vectors: dict[str, Any]) -> list[bytes]:
             )
         )
     for case in vectors["pay"]:
-        weights = [
-            {name.encode(): weight for name, weight in case[role].items()}
+        hosters, validators = (
+            {PeerId(name.encode()): weight for name, weight in case[role].items()}
             for role in ("hosters", "validators")
-        ]
-        described.append(repr(list(compute_pay(*weights, *case["pots"]).items())).encode())
+        )
+        pay = compute_pay(hosters, validators, *case["pots"])
+        described.append(repr(list(pay.items())).encode())
     return described
 
 
-def make_outputs(scale: float, dtype: str) -> dict[bytes, np.ndarray]:
+def make_outputs(scale: float, dtype: str) -> dict[PeerId, np.ndarray]:
     """One answer, and each hoster's own noise at one of 13 strengths, scaled and in values that
     float32 holds.
     """
     answer = derive(b"answer")
     outputs = {
-        bytes([i]): answer + derive(b"%d" % i) * 2.0 ** (i % 13 - 14) for i in range(HOSTERS)
+        PeerId(bytes([i])): answer + derive(b"%d" % i) * 2.0 ** (i % 13 - 14)
+        for i in range(HOSTERS)
     }
     return {
         author: (values * scale).astype("float32").astype(dtype)
@@ -105,9 +111,7 @@ def main() -> None:
         "vectors": compute_digest(score_vectors(vectors)),
         "float32": compute_digest(score_large_cases("float32")),
         "float64": compute_digest(score_large_cases("float64")),
-        "features": sorted(
-            name for name, is_on in np._core._multiarray_umath.__cpu_features__.items() if is_on
-        ),
+        "features": sorted(name for name, is_on in UMATH.__cpu_features__.items() if is_on),
         "flushes": float(np.array([2.0**-1060])[0] * np.float64(1.0)) == 0.0,
     }
     sys.stdout.write(json.dumps(report))

@@ -41,10 +41,13 @@ class Raw(msgspec.Struct, frozen=True):
     is no array at all.
     """
 
-    def bind(self, _context: EpochContext) -> Decoder:
+    def bind(self, context: EpochContext) -> Decoder:
         return lambda payload: (
             "text" if payload == b"text" else np.frombuffer(payload, "<f4").reshape(2, 3)
         )
+
+    def encode(self, value: object) -> bytes:
+        return np.asarray(value, "<f4").tobytes()
 
     def describe(self) -> str:
         return "raw"
@@ -192,7 +195,7 @@ def test_it_is_derived_once_a_binding_and_only_when_it_is_needed() -> None:
 
     class Watched(Roster):
         @property
-        def seed(self) -> bytes:  # type: ignore[override]
+        def seed(self) -> bytes:
             asked.append(self.epoch)
             return SEED
 

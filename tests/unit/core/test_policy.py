@@ -83,7 +83,7 @@ def make_payload(kind: str, epoch: Epoch) -> bytes:
     if kind in ("hoster", "validator"):
         return Heartbeat(
             state=ServerState.ONLINE,
-            role=kind,
+            role="hoster" if kind == "hoster" else "validator",
             throughput=1.5,
             public_name="a",
             version="0",
@@ -492,8 +492,15 @@ def test_the_digest_changes_with_every_fact_of_the_policy() -> None:
     assert len(digests) == len(changes) + 1
     assert Policy(rule).digest == Policy(msgspec.structs.replace(rule), limits=Limits()).digest
     wide = Allowance(Rate(9, 9), Rate(9, 9))
-    limits = [Limits(**{name: wide}) for name in ("member", "spare", "stranger", "strangers")]
-    limits += [Limits(**{name: Quota(9, 9)}) for name in ("author", "key", "total")]
+    limits = [
+        Limits(member=wide),
+        Limits(spare=wide),
+        Limits(stranger=wide),
+        Limits(strangers=wide),
+        Limits(author=Quota(9, 9)),
+        Limits(key=Quota(9, 9)),
+        Limits(total=Quota(9, 9)),
+    ]
     assert (
         len({Policy(rule, limits=each).digest for each in limits} | {Policy(rule).digest})
         == len(limits) + 1

@@ -161,8 +161,8 @@ def compare(data: st.DataObject) -> None:
     row = draw(st.sampled_from(TABLE + (CONSENSUS,) * 3))
     length = draw(lengths)
     block_seconds = draw(block_times)
-    slot = draw(st.sampled_from([SLOT] * 9 + [None]))
-    timing = Timing(BlockNumber(slot), length, block_seconds)
+    slot = draw(st.sampled_from([BlockNumber(SLOT)] * 9 + [None]))
+    timing = Timing(slot, length, block_seconds)
     elapsed = draw(make_blocks(row, length))
     block = SLOT + EPOCH * length + elapsed
     if slot is not None and draw(st.integers(0, 11)) == 0:
@@ -200,8 +200,8 @@ def compare(data: st.DataObject) -> None:
             )
         )
     kept = {
-        pair: ReceiptedEntry(Hash32(bytes(32)), expiry, now_epoch, 96, ())
-        for pair, expiry in held.items()
+        (RecordKey(key), author): ReceiptedEntry(Hash32(bytes(32)), expiry, now_epoch, 96, ())
+        for (key, author), expiry in held.items()
     }
     moment = schedule.compute_evaluation_context(
         BlockNumber(block), NOW_SECONDS, kept, is_stale=is_stale
@@ -218,7 +218,7 @@ def compare(data: st.DataObject) -> None:
         roster=make_roster(now_epoch),
         elected=elected.author if elected else None,
         is_stale=is_stale,
-        held={pair: Fraction(expiry) for pair, expiry in held.items()},
+        held={place: Fraction(expiry) for place, expiry in held.items()},
     )
     seen = verdict.reason if isinstance(verdict, Denied) else None
     assert seen is judge(record, state), (

@@ -202,11 +202,13 @@ def test_the_largest_numbers_of_the_wire_are_no_crash() -> None:
     )
 
 
-@pytest.mark.parametrize("epoch", [0, 7, 1000])
-def test_a_key_without_an_epoch_takes_receipts_of_any(epoch: Epoch) -> None:
+@pytest.mark.parametrize("number", [0, 7, 1000])
+def test_a_key_without_an_epoch_takes_receipts_of_any(number: int) -> None:
     rule = make_rule(epoch=None, blocks=None)
 
-    assert rule.compute_signers(STAMP, [give(epoch=epoch, block=epoch)]) == {REPLICAS[0].author}
+    assert rule.compute_signers(STAMP, [give(epoch=Epoch(number), block=BlockNumber(number))]) == {
+        REPLICAS[0].author
+    }
 
 
 @pytest.mark.parametrize(

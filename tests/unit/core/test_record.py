@@ -42,7 +42,10 @@ accept.
 
 
 def read_name(case: dict[str, Any]) -> str:
-    return case["name"] if "name" in case else case["repeat"][0] * case["repeat"][1]
+    if "name" in case:
+        return str(case["name"])
+    letter, count = case["repeat"]
+    return str(letter * count)
 
 
 def make_record(**changes: Any) -> Record:

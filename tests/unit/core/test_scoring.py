@@ -36,12 +36,27 @@ from tests.support.identities import make_context
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "scores.json").read_text())
 ANSWER = [0.5, -0.25, 0.125, -0.75]
 TOLERANCE_PPM = 1000
-NAMES = [b"alice", b"bob", b"carol", b"dave", b"erin", b"frank", b"grace"]
+ALICE, BOB, CAROL, DAVE, ERIN, FRANK, GRACE, VICTOR, GOOD = (
+    PeerId(name)
+    for name in (
+        b"alice",
+        b"bob",
+        b"carol",
+        b"dave",
+        b"erin",
+        b"frank",
+        b"grace",
+        b"victor",
+        b"good",
+    )
+)
+AUTHOR_A, AUTHOR_B, AUTHOR_C = (PeerId(name) for name in (b"a", b"b", b"c"))
+NAMES = [ALICE, BOB, CAROL, DAVE, ERIN, FRANK, GRACE]
 
 
 def compute_plainly(
     outputs: Mapping[PeerId, np.ndarray], committed: list[PeerId], tolerance_ppm: int
-) -> dict[bytes, int]:
+) -> dict[PeerId, int]:
     """SPEC section 7 again, in fractions, for outputs that are all well-formed and of one shape."""
     values = {
         author: [Fraction(x.item()) for x in np.ravel(outputs[author])]
@@ -81,15 +96,15 @@ def answer(*values: float, dtype: str = "float32") -> np.ndarray:
     return np.array(values or ANSWER, dtype)
 
 
-def agree(*names: bytes) -> dict[bytes, np.ndarray]:
+def agree(*names: PeerId) -> dict[PeerId, np.ndarray]:
     return {name: answer() for name in names}
 
 
 @pytest.mark.parametrize("case", VECTORS["hosters"], ids=lambda case: case["name"])
 def test_the_fixed_vectors_hold(case: dict[str, Any]) -> None:
-    outputs = {name.encode(): make_array(spec) for name, spec in case["outputs"].items()}
+    outputs = {PeerId(name.encode()): make_array(spec) for name, spec in case["outputs"].items()}
     consensus = compute_consensus(
-        outputs, [name.encode() for name in case["committed"]], case["tolerance_ppm"]
+        outputs, [PeerId(name.encode()) for name in case["committed"]], case["tolerance_ppm"]
     )
 
     assert {author.decode(): score for author, score in consensus.scores.items()} == case["scores"]
@@ -128,7 +143,7 @@ def test_outputs_longer_than_a_chunk_are_scored_as_a_whole() -> None:
 @given(st.permutations(NAMES), st.permutations(NAMES))
 @settings(max_examples=20, deadline=None)
 def test_the_order_in_which_records_came_shows_nowhere(
-    outputs_order: list[bytes], committed_order: list[bytes]
+    outputs_order: list[PeerId], committed_order: list[PeerId]
 ) -> None:
     outputs = {name: answer() + np.float32(2e-4 * i * i) for i, name in enumerate(NAMES)}
 
@@ -169,16 +184,14 @@ def test_a_minority_of_liars_moves_nobody_further_than_the_honest_spread(
 
 
 def test_one_huge_outlier_neither_flattens_nor_shifts_the_rest() -> None:
-    outputs = {**agree(*NAMES[:4]), b"erin": answer(1e38, -1e38, 1e38, 1e38)}
-    outputs[b"dave"] = answer(0.5, -0.25, 0.125, -0.749)
+    outputs = {**agree(*NAMES[:4]), ERIN: answer(1e38, -1e38, 1e38, 1e38)}
+    outputs[DAVE] = answer(0.5, -0.25, 0.125, -0.749)
 
     scores = compute_hoster_scores(outputs, list(outputs), TOLERANCE_PPM)
 
-    assert (
-        scores[PeerId(b"alice")] == scores[PeerId(b"bob")] == scores[PeerId(b"carol")] == MAX_SCORE
-    )
-    assert 0 < scores[PeerId(b"dave")] < MAX_SCORE
-    assert scores[PeerId(b"erin")] == 0
+    assert scores[ALICE] == scores[BOB] == scores[CAROL] == MAX_SCORE
+    assert 0 < scores[DAVE] < MAX_SCORE
+    assert scores[ERIN] == 0
 
 
 @pytest.mark.parametrize(
@@ -199,36 +212,36 @@ def test_one_huge_outlier_neither_flattens_nor_shifts_the_rest() -> None:
     ],
 )
 def test_what_cannot_be_scored_gets_nothing_and_moves_nothing(what: str, bad: object) -> None:
-    good: dict[bytes, object] = {
-        b"alice": answer(),
-        b"bob": answer(),
-        b"carol": answer(0.5005, -0.25, 0.125, -0.75),
+    good: dict[PeerId, object] = {
+        ALICE: answer(),
+        BOB: answer(),
+        CAROL: answer(0.5005, -0.25, 0.125, -0.75),
     }
-    committed = [*good, b"dave"]
+    committed = [*good, DAVE]
     expected = compute_consensus(good, committed, TOLERANCE_PPM)
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        seen = compute_consensus({**good, b"dave": bad}, committed, TOLERANCE_PPM)
+        seen = compute_consensus({**good, DAVE: bad}, committed, TOLERANCE_PPM)
 
     assert seen.scores == expected.scores
     assert seen.distances_ppm == expected.distances_ppm
     assert seen.is_reached
-    assert seen.scores[PeerId(b"dave")] == 0
+    assert seen.scores[DAVE] == 0
 
 
 def test_an_output_without_a_counted_commitment_moves_nothing() -> None:
     outputs = {
-        b"alice": answer(),
-        b"bob": answer(0.6, -0.25, 0.125, -0.75),
-        b"carol": answer(),
-        b"dave": answer(),
+        ALICE: answer(),
+        BOB: answer(0.6, -0.25, 0.125, -0.75),
+        CAROL: answer(),
+        DAVE: answer(),
     }
-    strangers = {bytes([i]): answer(0.6, -0.25, 0.125, -0.75) for i in range(9)}
+    strangers = {PeerId(bytes([i])): answer(0.6, -0.25, 0.125, -0.75) for i in range(9)}
 
     scores = compute_hoster_scores(outputs | strangers, list(outputs), TOLERANCE_PPM)
 
-    assert scores == {b"alice": MAX_SCORE, b"bob": 0, b"carol": MAX_SCORE, b"dave": MAX_SCORE}
+    assert scores == {ALICE: MAX_SCORE, BOB: 0, CAROL: MAX_SCORE, DAVE: MAX_SCORE}
 
 
 @pytest.mark.parametrize(
@@ -251,24 +264,22 @@ def test_an_output_without_a_counted_commitment_moves_nothing() -> None:
 def test_consensus_needs_three_and_more_than_half_of_who_committed(
     within: int, astray: int, silent: int, is_reached: bool
 ) -> None:
-    outputs = {b"good%d" % i: answer() for i in range(within)}
-    outputs |= {b"bad%d" % i: answer(0.1 + i, 0.2, 0.3, 0.4) for i in range(astray)}
-    committed = [*outputs, *(b"silent%d" % i for i in range(silent))]
+    outputs = {PeerId(b"good%d" % i): answer() for i in range(within)}
+    outputs |= {PeerId(b"bad%d" % i): answer(0.1 + i, 0.2, 0.3, 0.4) for i in range(astray)}
+    committed = [*outputs, *(PeerId(b"silent%d" % i) for i in range(silent))]
 
     consensus = compute_consensus(outputs, committed, TOLERANCE_PPM)
 
     assert consensus.is_reached == is_reached
     assert consensus.scores == {
-        a: MAX_SCORE * (is_reached and a.startswith(b"good")) for a in sorted(committed)
+        a: MAX_SCORE * (is_reached and a.startswith(GOOD)) for a in sorted(committed)
     }
 
 
 def test_naming_a_commitment_twice_counts_once() -> None:
     outputs = agree(*NAMES[:3])
 
-    assert compute_consensus(
-        outputs, [*outputs, *outputs, PeerId(b"dave"), PeerId(b"dave")], TOLERANCE_PPM
-    ).is_reached
+    assert compute_consensus(outputs, [*outputs, *outputs, DAVE, DAVE], TOLERANCE_PPM).is_reached
 
 
 @pytest.mark.parametrize(
@@ -281,19 +292,19 @@ def test_the_same_numbers_score_the_same_in_any_dtype(dtype: str) -> None:
         PeerId(name): np.array(values, "float64") for name in NAMES[:3]
     }
 
-    outputs[PeerId(b"carol")] = np.array(values, dtype)
+    outputs[CAROL] = np.array(values, dtype)
 
     consensus = compute_consensus(outputs, list(outputs), 0)
     assert consensus.is_reached
-    assert consensus.distances_ppm == {b"alice": 0, b"bob": 0, b"carol": 0}
+    assert consensus.distances_ppm == {ALICE: 0, BOB: 0, CAROL: 0}
 
 
 def test_neither_layout_in_memory_nor_dimensions_matter() -> None:
     square = np.arange(12.0).reshape(3, 4)
     outputs = {
-        b"alice": square,
-        b"bob": np.asfortranarray(square),
-        b"carol": np.repeat(square, 2, axis=1)[:, ::2],
+        ALICE: square,
+        BOB: np.asfortranarray(square),
+        CAROL: np.repeat(square, 2, axis=1)[:, ::2],
     }
 
     assert compute_hoster_scores(outputs, list(outputs), 0) == dict.fromkeys(outputs, MAX_SCORE)
@@ -304,11 +315,11 @@ def test_the_shape_that_most_have_is_the_right_one_and_a_tie_is_settled() -> Non
     short = answer(1, 2)
 
     assert compute_consensus(
-        {b"a": short, b"b": long, b"c": long}, [PeerId(b"a"), PeerId(b"b"), PeerId(b"c")], 1
-    ).distances_ppm.keys() == {b"b", b"c"}
+        {AUTHOR_A: short, AUTHOR_B: long, AUTHOR_C: long}, [AUTHOR_A, AUTHOR_B, AUTHOR_C], 1
+    ).distances_ppm.keys() == {AUTHOR_B, AUTHOR_C}
     assert compute_consensus(
-        {b"a": long, b"b": short}, [PeerId(b"a"), PeerId(b"b")], 1
-    ).distances_ppm.keys() == {b"b"}
+        {AUTHOR_A: long, AUTHOR_B: short}, [AUTHOR_A, AUTHOR_B], 1
+    ).distances_ppm.keys() == {AUTHOR_B}
 
 
 def test_outputs_of_more_elements_than_the_sums_hold_are_not_scored() -> None:
@@ -319,7 +330,7 @@ def test_outputs_of_more_elements_than_the_sums_hold_are_not_scored() -> None:
 
 @pytest.mark.parametrize("tiny", [0.0, -0.0, 5e-324, 1e-45, 2.0**-120])
 def test_zero_and_what_is_too_small_to_count_are_the_same_answer(tiny: float) -> None:
-    outputs = {b"alice": np.zeros(3), b"bob": np.zeros(3), b"carol": np.array([tiny, -tiny, 0.0])}
+    outputs = {ALICE: np.zeros(3), BOB: np.zeros(3), CAROL: np.array([tiny, -tiny, 0.0])}
 
     consensus = compute_consensus(outputs, list(outputs), 0)
 
@@ -330,22 +341,18 @@ def test_zero_and_what_is_too_small_to_count_are_the_same_answer(tiny: float) ->
 def test_small_outputs_have_a_grid_as_fine_as_large_ones() -> None:
     for scale in (2.0**-80, 1.0, 2.0**900):
         outputs = {name: np.array(ANSWER) * scale for name in NAMES[:3]}
-        outputs[b"dave"] = np.array([0.502, -0.25, 0.125, -0.75]) * scale
+        outputs[DAVE] = np.array([0.502, -0.25, 0.125, -0.75]) * scale
 
-        assert (
-            0
-            < compute_hoster_scores(outputs, list(outputs), TOLERANCE_PPM)[PeerId(b"dave")]
-            < MAX_SCORE
-        )
+        assert 0 < compute_hoster_scores(outputs, list(outputs), TOLERANCE_PPM)[DAVE] < MAX_SCORE
 
 
 def test_the_largest_floats_neither_overflow_nor_warn() -> None:
     most = np.finfo(np.float64).max
     outputs = {
-        b"alice": answer(),
-        b"bob": answer(),
-        b"carol": answer(),
-        b"dave": np.array([most, -most, most, 0.0]),
+        ALICE: answer(),
+        BOB: answer(),
+        CAROL: answer(),
+        DAVE: np.array([most, -most, most, 0.0]),
     }
 
     with warnings.catch_warnings():
@@ -355,8 +362,8 @@ def test_the_largest_floats_neither_overflow_nor_warn() -> None:
             {PeerId(name): np.array([most, -most]) for name in NAMES}, NAMES, 0
         ).is_reached
 
-    assert scores[PeerId(b"dave")] == 0
-    assert scores[PeerId(b"alice")] == MAX_SCORE
+    assert scores[DAVE] == 0
+    assert scores[ALICE] == MAX_SCORE
 
 
 def test_sums_hold_for_the_most_elements_at_the_clip() -> None:
@@ -367,10 +374,10 @@ def test_sums_hold_for_the_most_elements_at_the_clip() -> None:
 
     consensus = compute_consensus(outputs, list(outputs), TOLERANCE_PPM)
 
-    assert consensus.scores[PeerId(b"alice")] == MAX_SCORE
-    assert consensus.scores[PeerId(b"dave")] == 0
+    assert consensus.scores[ALICE] == MAX_SCORE
+    assert consensus.scores[DAVE] == 0
     distance = MAX_ELEMENTS * (2**20 - 1 + 2**17) ** 2
-    assert consensus.distances_ppm[PeerId(b"dave")] == math.isqrt(
+    assert consensus.distances_ppm[DAVE] == math.isqrt(
         distance * 10**12 // (MAX_ELEMENTS * (1 + 2**34))
     )
 
@@ -388,18 +395,18 @@ def test_both_edges_of_the_score_are_exact(shift: tuple[int, ...], score: int) -
     peak = answer(
         2**17, 0, 0, 0, dtype="float64"
     )  # 4 D = M = 4 + 2^34 is A = B at a tolerance of a half
-    outputs = {b"alice": peak, b"bob": peak, b"carol": peak, b"dave": peak - np.array(shift)}
+    outputs = {ALICE: peak, BOB: peak, CAROL: peak, DAVE: peak - np.array(shift)}
 
-    assert compute_hoster_scores(outputs, list(outputs), 500_000)[PeerId(b"dave")] == score
+    assert compute_hoster_scores(outputs, list(outputs), 500_000)[DAVE] == score
 
 
 def test_the_centre_explains_in_the_outputs_own_unit() -> None:
     consensus = compute_consensus(
-        agree(*NAMES[:3]) | {b"dave": answer(0, 0, 0, 0)}, NAMES[:4], TOLERANCE_PPM
+        agree(*NAMES[:3]) | {DAVE: answer(0, 0, 0, 0)}, NAMES[:4], TOLERANCE_PPM
     )
 
     assert consensus.compute_centre_values().tolist() == ANSWER
-    assert consensus.distances_ppm[PeerId(b"dave")] == 999_999
+    assert consensus.distances_ppm[DAVE] == 999_999
     assert compute_consensus({}, NAMES, 1).compute_centre_values().size == 0
 
 
@@ -494,13 +501,15 @@ def test_pots_are_paid_to_the_last_unit_or_not_at_all(
     hosters: dict[PeerId, int], validators: dict[PeerId, int], random: Any
 ) -> None:
     pay = compute_pay(hosters, validators)
-    shuffled = [dict(random.sample(list(w.items()), len(w))) for w in (hosters, validators)]
+    shuffled_hosters = dict(random.sample(list(hosters.items()), len(hosters)))
+    shuffled_validators = dict(random.sample(list(validators.items()), len(validators)))
+    again = compute_pay(shuffled_hosters, shuffled_validators)
 
     assert sum(pay.values()) == (
         10**18 if any(hosters.values()) and any(validators.values()) else 0
     )
     assert list(pay) == sorted(hosters.keys() | validators.keys())
-    assert list(compute_pay(*shuffled).items()) == list(pay.items())
+    assert list(again.items()) == list(pay.items())
 
 
 @settings(deadline=None)
@@ -519,18 +528,24 @@ def test_no_share_is_a_whole_unit_off_its_proportion(weights: dict[PeerId, int],
 
 
 def test_the_largest_remainder_wins_and_ties_go_to_the_smaller_author() -> None:
-    assert compute_shares({b"c": 1, b"b": 1, b"a": 1}, 11) == {b"a": 4, b"b": 4, b"c": 3}
-    assert compute_shares({b"a": 1, b"b": 3}, 2) == {b"a": 1, b"b": 1}
-    assert compute_shares({b"a": 5, b"b": 1, b"c": 1}, 3) == {b"a": 2, b"b": 1, b"c": 0}
+    assert compute_shares({AUTHOR_C: 1, AUTHOR_B: 1, AUTHOR_A: 1}, 11) == {
+        AUTHOR_A: 4,
+        AUTHOR_B: 4,
+        AUTHOR_C: 3,
+    }
+    assert compute_shares({AUTHOR_A: 1, AUTHOR_B: 3}, 2) == {AUTHOR_A: 1, AUTHOR_B: 1}
+    assert compute_shares({AUTHOR_A: 5, AUTHOR_B: 1, AUTHOR_C: 1}, 3) == {
+        AUTHOR_A: 2,
+        AUTHOR_B: 1,
+        AUTHOR_C: 0,
+    }
 
 
 def test_a_pot_of_nothing_need_not_be_paid() -> None:
-    assert compute_pay({b"alice": 3}, {b"victor": 0}, 100, 0) == {b"alice": 100, b"victor": 0}
+    assert compute_pay({ALICE: 3}, {VICTOR: 0}, 100, 0) == {ALICE: 100, VICTOR: 0}
 
 
-@pytest.mark.parametrize(
-    ("weights", "pot"), [({b"alice": -1, b"bob": 2}, 10), ({b"alice": 1}, -10)]
-)
+@pytest.mark.parametrize(("weights", "pot"), [({ALICE: -1, BOB: 2}, 10), ({ALICE: 1}, -10)])
 def test_nothing_negative_is_shared(weights: dict[PeerId, int], pot: int) -> None:
     with pytest.raises(ValueError, match="negative"):
         compute_shares(weights, pot)

@@ -4,6 +4,7 @@ instructions, other floats.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import platform
@@ -13,17 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 PROGRAM = Path(__file__).with_name("scoring_digest.py")
 VECTORS = Path(__file__).parents[2] / "vectors" / "scores.json"
 EXPECTED = json.loads(VECTORS.read_text())["machine_digests"]
-DISPATCHED = [
-    name
-    for name in np._core._multiarray_umath.__cpu_dispatch__
-    if np._core._multiarray_umath.__cpu_features__.get(name)
-]
+UMATH: Any = importlib.import_module("numpy._core._multiarray_umath")
+DISPATCHED = [name for name in UMATH.__cpu_dispatch__ if UMATH.__cpu_features__.get(name)]
 """The vector instructions that numpy would use here beyond its baseline."""
 CORES = {"x86_64": ("Prescott", "Haswell", "SkylakeX"), "aarch64": ("ARMV8", "NEOVERSEN1")}.get(
     platform.machine(), ()

@@ -21,7 +21,7 @@ from epochgate.core.settlement import (
     compute_hoster_outcome,
     compute_settlement,
 )
-from epochgate.core.types import Epoch, Hash32
+from epochgate.core.types import Epoch, Hash32, PeerId
 from epochgate.keys import SigningKey
 from epochgate.policies.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
 from epochgate.schemas import Tensor
@@ -53,7 +53,7 @@ class Book:
         self.schedule = EpochSchedule(policy)
         for epoch in range(EPOCH - 2, EPOCH + 1):
             self.schedule.add(make_context(Epoch(epoch)))
-        self.included: dict[tuple[str, int], dict[bytes, Proof]] = {}
+        self.included: dict[tuple[str, Epoch], dict[PeerId, Proof]] = {}
 
     def challenge(self, epoch: Epoch) -> bytes:
         digest = compute_expected_challenge(INFERENCE_POLICY, self.schedule.get_context(epoch))
@@ -108,12 +108,12 @@ class Book:
 
 
 def make_usual_book() -> Book:
-    peerstore = Book()
+    book = Book()
     for hoster in (alice, bob, carol):
-        peerstore.host(hoster, HONEST)
+        book.host(hoster, HONEST)
     for validator in (victor, vera, vito):
-        peerstore.list_scores(validator, (MAX_SCORE,) * 3)
-    return peerstore
+        book.list_scores(validator, (MAX_SCORE,) * 3)
+    return book
 
 
 def test_honest_work_shares_both_pots_exactly() -> None:
@@ -125,16 +125,14 @@ def test_honest_work_shares_both_pots_exactly() -> None:
 
 
 def test_a_copied_commitment_earns_its_copier_nothing_and_costs_the_others_nothing() -> None:
-    peerstore = Book()
+    book = Book()
     for hoster in (alice, bob, carol):
-        peerstore.host(hoster, HONEST)
-    copied = peerstore.included["hoster-commit", 8][alice.author].record.payload
-    opened = peerstore.included["hoster-reveal", 8][alice.author].record.payload
-    peerstore.put("hoster-commit", Epoch(8), carol, copied)
-    peerstore.put("hoster-reveal", Epoch(8), carol, opened)
-    outcome = compute_hoster_outcome(
-        INFERENCE_POLICY, peerstore.schedule, peerstore.records, Epoch(8)
-    )
+        book.host(hoster, HONEST)
+    copied = book.included["hoster-commit", Epoch(8)][alice.author].record.payload
+    opened = book.included["hoster-reveal", Epoch(8)][alice.author].record.payload
+    book.put("hoster-commit", Epoch(8), carol, copied)
+    book.put("hoster-reveal", Epoch(8), carol, opened)
+    outcome = compute_hoster_outcome(INFERENCE_POLICY, book.schedule, book.records, Epoch(8))
     assert carol.author in outcome.committed
     assert carol.author not in outcome.opened
     assert outcome.scores[carol.author] == 0
@@ -144,48 +142,46 @@ def test_a_copied_commitment_earns_its_copier_nothing_and_costs_the_others_nothi
     "what", ["other challenge", "never opened", "opened something else", "another epoch's"]
 )
 def test_an_opening_that_does_not_fit_counts_as_none(what: str) -> None:
-    peerstore = make_usual_book()
+    book = make_usual_book()
     if what == "other challenge":
-        peerstore.host(alice, HONEST, challenge=peerstore.challenge(Epoch(EPOCH - 2)))
+        book.host(alice, HONEST, challenge=book.challenge(Epoch(EPOCH - 2)))
     elif what == "never opened":
-        del peerstore.included["hoster-reveal", 8][alice.author]
+        del book.included["hoster-reveal", Epoch(8)][alice.author]
     elif what == "opened something else":
-        peerstore.put(
+        book.put(
             "hoster-reveal",
             Epoch(8),
             alice,
             Opening(
-                bytes(32), Hash32(peerstore.challenge(Epoch(8))), OUTPUT.encode(HONEST * 2)
+                bytes(32), Hash32(book.challenge(Epoch(8))), OUTPUT.encode(HONEST * 2)
             ).to_bytes(),
         )
     else:
-        opening = Opening(bytes(32), Hash32(peerstore.challenge(Epoch(8))), OUTPUT.encode(HONEST))
-        peerstore.put(
+        opening = Opening(bytes(32), Hash32(book.challenge(Epoch(8))), OUTPUT.encode(HONEST))
+        book.put(
             "hoster-commit",
             Epoch(8),
             alice,
             compute_commitment(NETWORK, "hoster-commit", Epoch(7), alice.author, opening),
         )
-    outcome = compute_hoster_outcome(
-        INFERENCE_POLICY, peerstore.schedule, peerstore.records, Epoch(8)
-    )
+    outcome = compute_hoster_outcome(INFERENCE_POLICY, book.schedule, book.records, Epoch(8))
     assert alice.author not in outcome.opened
     assert set(outcome.scores) == {hoster.author for hoster in (alice, bob, carol)}
 
 
 def test_openings_held_back_do_not_make_a_majority_of_what_is_left() -> None:
-    peerstore = make_usual_book()
-    del peerstore.included["hoster-reveal", 8][alice.author]
-    settlement = peerstore.settle()
+    book = make_usual_book()
+    del book.included["hoster-reveal", Epoch(8)][alice.author]
+    settlement = book.settle()
     assert settlement.outcome.scores == {hoster.author: 0 for hoster in (alice, bob, carol)}
     assert set(settlement.pay.values()) == {0}
 
 
 def test_a_list_is_paid_by_the_entries_that_fit_the_recomputed_one() -> None:
-    peerstore = make_usual_book()
-    peerstore.list_scores(vera, (MAX_SCORE, MAX_SCORE, 0))
-    peerstore.list_scores(vito, (MAX_SCORE,) * 4)
-    weights = peerstore.settle().list_weights
+    book = make_usual_book()
+    book.list_scores(vera, (MAX_SCORE, MAX_SCORE, 0))
+    book.list_scores(vito, (MAX_SCORE,) * 4)
+    weights = book.settle().list_weights
     assert [weights[v.author] for v in (victor, vera, vito)] == [3, 2, 0]
 
 
@@ -207,10 +203,10 @@ def test_the_first_submission_finds_no_lists_and_pays_nobody() -> None:
 
 
 def test_without_an_attested_list_it_follows_from_the_set_itself() -> None:
-    peerstore = make_usual_book()
+    book = make_usual_book()
     for hoster in (alice, bob, carol):
-        peerstore.host(hoster, HONEST, epoch=Epoch(EPOCH - 2))
-    assert peerstore.settle(attested_list=None).list_weights == peerstore.settle().list_weights
+        book.host(hoster, HONEST, epoch=Epoch(EPOCH - 2))
+    assert book.settle(attested_list=None).list_weights == book.settle().list_weights
 
 
 def test_which_records_decide() -> None:
@@ -240,42 +236,38 @@ def test_which_records_decide() -> None:
 
 
 def test_where_the_publisher_chooses_the_challenge_most_openings_name_counts() -> None:
-    peerstore = Book(CHOSEN)
+    book = Book(CHOSEN)
     one = bytes([1]) * 32
     other = bytes([2]) * 32
     for hoster, challenge in ((alice, one), (bob, one), (carol, other)):
-        peerstore.host(hoster, HONEST, challenge=challenge)
-    outcome = compute_hoster_outcome(CHOSEN, peerstore.schedule, peerstore.records, Epoch(8))
+        book.host(hoster, HONEST, challenge=challenge)
+    outcome = compute_hoster_outcome(CHOSEN, book.schedule, book.records, Epoch(8))
     assert outcome.opened == tuple(sorted([alice.author, bob.author]))
     assert outcome.challenge_digest == one
 
 
 def test_of_two_challenges_that_equally_many_openings_name_the_smaller_digest_counts() -> None:
-    peerstore = Book(CHOSEN)
+    book = Book(CHOSEN)
     one = bytes([1]) * 32
     other = bytes([2]) * 32
     for hoster, challenge in ((alice, other), (bob, one)):
-        peerstore.host(hoster, HONEST, challenge=challenge)
+        book.host(hoster, HONEST, challenge=challenge)
     assert (
-        compute_hoster_outcome(
-            CHOSEN, peerstore.schedule, peerstore.records, Epoch(8)
-        ).challenge_digest
+        compute_hoster_outcome(CHOSEN, book.schedule, book.records, Epoch(8)).challenge_digest
         == one
     )
 
 
 def test_an_opening_that_does_not_fit_its_commitment_has_no_say_in_what_the_challenge_is() -> None:
-    peerstore = Book(CHOSEN)
+    book = Book(CHOSEN)
     one = bytes([1]) * 32
     other = bytes([2]) * 32
     for hoster, challenge in ((alice, one), (bob, one), (carol, other)):
-        peerstore.host(hoster, HONEST, challenge=challenge)
+        book.host(hoster, HONEST, challenge=challenge)
     for hoster in (alice, bob):
-        del peerstore.included["hoster-commit", 8][hoster.author]
+        del book.included["hoster-commit", Epoch(8)][hoster.author]
     assert (
-        compute_hoster_outcome(
-            CHOSEN, peerstore.schedule, peerstore.records, Epoch(8)
-        ).challenge_digest
+        compute_hoster_outcome(CHOSEN, book.schedule, book.records, Epoch(8)).challenge_digest
         == other
     )
 

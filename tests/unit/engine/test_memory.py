@@ -8,7 +8,7 @@ import random
 import pytest
 
 from epochgate.core.types import PeerId
-from epochgate.engine.memory import Hub, Links
+from epochgate.engine.memory import Hub, Links, MemoryNetwork
 from epochgate.engine.virtual_time import run_virtually
 from epochgate.ports import Network, Unreachable
 from tests.suites.network_suite import LIMIT, Behaviour, every_behaviour, greet
@@ -36,7 +36,7 @@ async def test_memory_engine_on_a_real_loop(behaviour: Behaviour) -> None:
     await behaviour(MemoryWorld(Hub(random.Random(1), 0.001, max_message_bytes=LIMIT)))
 
 
-async def join_three(hub: Hub) -> list[Network]:
+async def join_three(hub: Hub) -> list[MemoryNetwork]:
     networks = [hub.join(key.author) for key in (alice, bob, carol)]
     for network in networks:
         await network.serve(greet)

@@ -97,12 +97,11 @@ def test_one_seed_gives_one_run() -> None:
 
 def test_one_seed_gives_one_run_in_another_process() -> None:
     program = (
-        "import importlib.util, sys; from epochgate.engine.virtual_time import run_virtually;"
-        f"spec = importlib.util.spec_from_file_location('story', {__file__!r});"
-        "story = importlib.util.module_from_spec(spec); spec.loader.exec_module(story);"
-        "print(run_virtually(story.tell, seed=1), end='')"
+        "from epochgate.engine.virtual_time import run_virtually;"
+        "from tests.unit.engine.test_virtual_time import tell;"
+        "print(run_virtually(tell, seed=1), end='')"
     )
-    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
+    path = os.pathsep.join([str(Path(__file__).parents[3]), *sys.path])
     environment = {**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": path}
     told = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True

@@ -170,11 +170,9 @@ class Rows:
 
     def infer(self, challenge: NDArray[Any]) -> NDArray[Any]:
         self.asked = challenge.shape
-        return (
-            challenge.sum(axis=-1, keepdims=True)
-            if challenge.ndim == self.dimensions
-            else challenge.sum(keepdims=True)
-        )
+        if challenge.ndim == self.dimensions:
+            return np.asarray(challenge.sum(axis=-1, keepdims=True))
+        return np.asarray(challenge.sum(keepdims=True))
 
 
 def test_a_challenge_without_a_batch_gets_one_in_front() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from epochgate.models import ModelError, load_model
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+import torch
 
 X = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
 

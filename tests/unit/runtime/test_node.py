@@ -25,11 +25,13 @@ def settings(tmp_path: Path) -> NodeSettings:
     key = SigningKey.create(tmp_path / "node.key")
     LocalChain.create(tmp_path / "chain.sqlite", SystemClock(), block_seconds=6.0)
     LocalChain(tmp_path / "chain.sqlite", None, SystemClock()).register(key.author, HOSTER)
-    return NodeSettings(
-        role="hoster",
-        chain=f"local:{tmp_path / 'chain.sqlite'}",
-        identity=tmp_path / "node.key",
-        data=tmp_path / "data",
+    return NodeSettings.model_validate(
+        {
+            "role": "hoster",
+            "chain": f"local:{tmp_path / 'chain.sqlite'}",
+            "identity": tmp_path / "node.key",
+            "data": tmp_path / "data",
+        }
     )
 
 
@@ -74,7 +76,7 @@ async def test_an_error_in_the_block_ends_the_node_all_the_same(settings: NodeSe
 async def test_what_its_operator_has_to_mend_is_one_kind_of_error(
     settings: NodeSettings, change: dict[str, object], words: str
 ) -> None:
-    changed = NodeSettings(**{**settings.model_dump(), **change})
+    changed = NodeSettings.model_validate({**settings.model_dump(), **change})
     with pytest.raises(EpochgateError, match=words):
         async with open_node(changed, emit=lambda _: None):
             pytest.fail("it must not start")

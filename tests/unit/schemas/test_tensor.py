@@ -195,7 +195,7 @@ def test_a_declaration_that_cannot_be_is_refused_at_once() -> None:
         ("float32", (2,), math.nan),
     ]:
         with pytest.raises(ValueError, match=r"dtype|shape|max_abs"):
-            Tensor(dtype, shape, max_abs)
+            Tensor(dtype, shape, max_abs)  # type: ignore[arg-type] # shapes that are none
 
 
 def test_the_description_says_all_that_is_accepted() -> None:

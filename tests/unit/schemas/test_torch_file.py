@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epochgate.core.schema import Malformed
-from epochgate.core.types import PeerId
 from epochgate.schemas import Tensor
 from epochgate.schemas.torch_file import MAX_MEMBERS, MAX_OVERHEAD_BYTES
 
@@ -154,7 +153,7 @@ def test_a_pickle_bomb_is_malformed_and_does_not_run(protocol: int) -> None:
 
 
 def drop(name: str) -> Callable[[dict[str, bytes]], None]:
-    def change(members: dict[str, PeerId]) -> None:
+    def change(members: dict[str, bytes]) -> None:
         del members[name]
 
     return change
@@ -230,7 +229,7 @@ def test_every_flipped_bit_gives_malformed_or_the_same_tensor() -> None:
 def test_a_mutated_pickle_gives_malformed_or_a_tensor_of_the_declared_shape(
     data: st.DataObject,
 ) -> None:
-    def change(members: dict[str, PeerId]) -> None:
+    def change(members: dict[str, bytes]) -> None:
         content = bytearray(members[PICKLE])
         for _ in range(data.draw(st.integers(1, 3))):
             place = data.draw(st.integers(0, len(content) - 1))

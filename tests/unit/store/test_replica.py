@@ -16,7 +16,7 @@ from epochgate.core.receipt import Proof, Receipt, compute_record_id
 from epochgate.core.record import Record, compute_key
 from epochgate.core.roster import HOSTER
 from epochgate.core.schedule import EpochSchedule
-from epochgate.core.types import BlockNumber, Epoch, PeerId, RecordKey, Signature
+from epochgate.core.types import NOBODY, BlockNumber, Epoch, PeerId, RecordKey, Signature
 from epochgate.core.verdict import Reason, Verdict
 from epochgate.engine.memory import Hub
 from epochgate.store.chain_clock import ChainClock
@@ -456,7 +456,7 @@ async def test_listings_and_values_come_in_pages_that_fit(
     pages = 0
     while True:
         data = await replica.handle(
-            bob.author, encode(List(records[0].key, authors[-1] if authors else b""))
+            bob.author, encode(List(records[0].key, authors[-1] if authors else NOBODY))
         )
         assert len(data) <= limit
         page = decode_reply(data)

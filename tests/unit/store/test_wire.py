@@ -44,13 +44,13 @@ RECEIPT = Receipt(
     Signature(bytes(64)),
 )
 ENTRY = Entry(alice.author, Hash32(bytes(32)), 1.7e9, 1 << 40, (RECEIPT,) * 13)
-REQUESTS = [
+REQUESTS: list[Request] = [
     Post(RECORD),
     List(RecordKey(bytes(20)), alice.author),
     Fetch(RecordKey(bytes(20)), (alice.author, bob.author)),
     ShowSet(7, 3),
 ]
-REPLIES = [
+REPLIES: list[Reply] = [
     Posted(RECEIPT),
     Refused("early", "note", "blocks 1 to 2", "0", 1, 6.0),
     Listing((ENTRY, ENTRY), is_last=True),
@@ -108,8 +108,8 @@ def test_what_is_cut_short_or_goes_on_is_refused(message: Any) -> None:
         List(RecordKey(bytes(19))),
         List(RecordKey(bytes(20)), PeerId(bytes(39))),
         Fetch(RecordKey(bytes(21)), ()),
-        Fetch(RecordKey(bytes(20)), (b"a" * 39,)),
-        Fetch(RecordKey(bytes(20)), (b"",) * (MAX_WANTED + 1)),
+        Fetch(RecordKey(bytes(20)), (PeerId(b"a" * 39),)),
+        Fetch(RecordKey(bytes(20)), (PeerId(b""),) * (MAX_WANTED + 1)),
         ShowSet(-1),
         ShowSet(0, -1),
         ShowSet(0, 1 << 63),
@@ -167,9 +167,10 @@ def test_a_liar_moves_no_cursor(words: str) -> None:
 @pytest.mark.parametrize("wish", [True, {"in_cache": True}, b"nearest"])
 def test_a_post_says_what_to_store_and_not_where(wish: object) -> None:
     """hivemind's store may be sent to a cache, which other rules hold for."""
-    record = [bytes(20), alice.author, bytes(96), 1e9]
+    stored = Record(RecordKey(bytes(20)), alice.author, bytes(96), 1e9)
+    record = msgspec.structs.astuple(stored)
     for message in (["post", record, wish], ["post", [*record, wish]]):
-        assert decode_request(msgspec.msgpack.encode(message)) == Post(Record(*record))
+        assert decode_request(msgspec.msgpack.encode(message)) == Post(stored)
 
 
 def test_a_reason_that_is_none_is_malformed() -> None:
