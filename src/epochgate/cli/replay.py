@@ -10,15 +10,10 @@ import typer
 
 from epochgate.core.types import Epoch
 from epochgate.runtime.loading import DEFAULT_POLICY, InputError, load_object, load_policy
+from epochgate.transcript.comparison import compare_epochs, compute_scores_digest
 from epochgate.transcript.lines import EpochStarted
 from epochgate.transcript.reader import TranscriptError, find_transcript, read_transcript
-from epochgate.transcript.replay import (
-    EpochReplay,
-    Replay,
-    compare_epochs,
-    compute_scores_digest,
-    replay_files,
-)
+from epochgate.transcript.replay import EpochReplay, Replay, replay_files
 
 
 def replay(

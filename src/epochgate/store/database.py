@@ -9,9 +9,7 @@ only after its record is committed here.
 from __future__ import annotations
 
 import itertools
-import os
 import sqlite3
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,30 +30,7 @@ from epochgate.core.receipt import (
 from epochgate.core.record import Record
 from epochgate.core.storage_usage import StorageUsage
 from epochgate.core.types import NOBODY, Epoch, PeerId, RecordKey
-from epochgate.errors import EpochgateError
-
-APPLICATION_ID = 0x6567_6C64
-SCHEMA_VERSION = 1
-SCHEMA = f"""
-BEGIN;
-CREATE TABLE held (
-    key BLOB, author BLOB, digest BLOB, expiration_time REAL, epoch INTEGER, value_bytes INTEGER,
-    receipts BLOB,
-    PRIMARY KEY (key, author)) WITHOUT ROWID;
-CREATE TABLE contents (key BLOB, author BLOB, value BLOB, PRIMARY KEY (key, author)) WITHOUT ROWID;
-CREATE TABLE evidence (
-    key BLOB, author BLOB, epoch INTEGER, first BLOB, second BLOB,
-    PRIMARY KEY (key, author)) WITHOUT ROWID;
-CREATE TABLE own (
-    rule TEXT, epoch INTEGER, opening BLOB, record BLOB, PRIMARY KEY (rule, epoch)) WITHOUT ROWID;
-CREATE TABLE proofs (
-    key BLOB, author BLOB, digest BLOB, epoch INTEGER, receipts BLOB, record BLOB,
-    PRIMARY KEY (key, author, digest)) WITHOUT ROWID;
-CREATE TABLE lists (epoch INTEGER PRIMARY KEY, scores BLOB);
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {SCHEMA_VERSION};
-COMMIT;
-"""
+from epochgate.store.database_file import ADVICE, NodeDatabaseError, open_database_file
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_record = msgspec.msgpack.Decoder(Record).decode
@@ -63,18 +38,8 @@ _decode_receipts = msgspec.msgpack.Decoder(tuple[Receipt, ...]).decode
 _decode_scores = msgspec.msgpack.Decoder(tuple[int, ...]).decode
 
 
-class NodeDatabaseError(EpochgateError, RuntimeError):
-    """A ledger that cannot be used; the message says why and what to do."""
-
-
-_ADVICE = (
-    "move it away and start again; what it stored for others is repaired, but this epoch's own"
-    " openings are lost"
-)
-
-
 class NodeDatabase:
-    """One node's ledger. `path` None keeps it in memory, for simulations.
+    """One node's database. `path` None keeps it in memory, for simulations.
 
     `held` maps (key, author) to what is stored there: the judge looks into it for every record;
     `usage` counts it. All but the values and what is seldom asked for is kept in memory beside the
@@ -92,9 +57,8 @@ class NodeDatabase:
         they change no more.
         """
         self._accused: set[tuple[RecordKey, PeerId]] = set()
-        self._connection = _connect(path)
+        self._connection = open_database_file(path)
         try:
-            _prepare(self._connection, path)
             self._load()
         except BaseException:
             self._connection.close()
@@ -310,7 +274,7 @@ class NodeDatabase:
                     digest, expiration_time, epoch, value_bytes, _decode_receipts(receipts)
                 )
             except msgspec.MsgspecError as error:
-                raise NodeDatabaseError(f"{self._path} is damaged ({error}): {_ADVICE}") from None
+                raise NodeDatabaseError(f"{self._path} is damaged ({error}): {ADVICE}") from None
             self._remember(key, author, held)
 
     def _remember(self, key: RecordKey, author: PeerId, held: ReceiptedEntry) -> None:
@@ -341,7 +305,7 @@ class NodeDatabase:
         try:
             return self._connection.execute(query, arguments).fetchall()
         except sqlite3.Error as error:
-            raise NodeDatabaseError(f"{self._path} cannot be read ({error}): {_ADVICE}") from None
+            raise NodeDatabaseError(f"{self._path} cannot be read ({error}): {ADVICE}") from None
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -358,70 +322,3 @@ class NodeDatabase:
         finally:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-
-
-def _connect(path: Path | None) -> sqlite3.Connection:
-    if path is None:
-        return sqlite3.connect(":memory:", isolation_level=None)
-    _make_private(path)
-    return sqlite3.connect(path, timeout=0, isolation_level=None)
-
-
-def _prepare(connection: sqlite3.Connection, path: Path | None) -> None:
-    """Lock the file, see that it is whole and a ledger, and lay out a new one.
-
-    The lock is SQLite's own: it goes with the process, however that ends.
-    """
-    try:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(
-            "PRAGMA secure_delete = OFF"
-        )  # what is let go is public by then, and overwriting costs four times as much
-        application, version, tables = _get_facts(connection)
-        if application == version == tables == 0:
-            connection.executescript(SCHEMA)
-            application, version, _ = _get_facts(connection)
-        (complaint,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.DatabaseError as error:
-        if (
-            error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-        ):  # the low byte; the one above says how it came about
-            raise NodeDatabaseError(
-                f"{path} is in use by another process: a ledger belongs to one node, stop the other"
-                " first"
-            ) from None
-        raise NodeDatabaseError(f"{path} cannot be read as a ledger ({error}): {_ADVICE}") from None
-    if application != APPLICATION_ID:
-        raise NodeDatabaseError(f"{path} is a database, but no ledger: name another file")
-    if version != SCHEMA_VERSION:
-        raise NodeDatabaseError(
-            f"{path} has version {version}, this program reads {SCHEMA_VERSION}: {_ADVICE}"
-        )
-    if complaint != "ok":
-        raise NodeDatabaseError(f"{path} is damaged ({complaint}): {_ADVICE}")
-
-
-def _get_facts(connection: sqlite3.Connection) -> tuple[int, int, int]:
-    """Application, version, and how many tables there are."""
-    queries = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
-    application, version, tables = (connection.execute(query).fetchone()[0] for query in queries)
-    return application, version, tables
-
-
-def _make_private(path: Path) -> None:
-    """The file holds salts that are secret until they are opened, so only its owner may read it."""
-    try:
-        if not path.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        mode = stat.S_IMODE(path.stat().st_mode)
-    except OSError as error:
-        raise NodeDatabaseError(
-            f"{path} cannot be made ({error.strerror}): choose a folder that is writable"
-        ) from None
-    if mode & 0o077:
-        raise NodeDatabaseError(
-            f"{path} can be read by others (mode {mode:o}): run `chmod 600 {path}`"
-        )

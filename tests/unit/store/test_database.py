@@ -24,7 +24,8 @@ from epochgate.core.record import Record, compute_key
 from epochgate.core.storage_usage import Usage
 from epochgate.core.types import BlockNumber, Epoch, Hash32, PeerId, RecordKey, Signature
 from epochgate.keys import SigningKey
-from epochgate.store.database import NodeDatabase, NodeDatabaseError
+from epochgate.store.database import NodeDatabase
+from epochgate.store.database_file import NodeDatabaseError
 from tests.support.identities import NETWORK, alice, bob, carol, sign, vera, victor, vito
 
 NOW_SECONDS = 1_700_000_000.0
@@ -315,7 +316,7 @@ def test_forgetting_lets_go_of_old_epochs_and_of_nothing_else(database: NodeData
 # The file.
 
 
-def test_everything_is_there_when_the_ledger_is_opened_again(path: Path) -> None:
+def test_everything_is_there_when_the_database_is_opened_again(path: Path) -> None:
     database = NodeDatabase(path)
     record = commit(alice)
     large = sign(bob, "hoster", b"x" * (3 << 20), LATER_SECONDS)
@@ -352,7 +353,7 @@ def test_only_the_owner_can_read_the_file(path: Path) -> None:
         NodeDatabase(path)
 
 
-def test_a_second_node_on_the_same_ledger_is_refused(path: Path) -> None:
+def test_a_second_node_on_the_same_database_is_refused(path: Path) -> None:
     database = NodeDatabase(path)
     code = (
         "import sys, pathlib; from epochgate.store.database import NodeDatabase;"
@@ -370,12 +371,14 @@ def test_a_second_node_on_the_same_ledger_is_refused(path: Path) -> None:
     NodeDatabase(path).close()
 
 
-def test_a_file_that_is_no_ledger_is_refused_in_words(path: Path) -> None:
+def test_a_file_that_is_no_database_is_refused_in_words(path: Path) -> None:
     path.parent.mkdir()
     path.touch(0o600)
     path.write_bytes(b"shopping list " * 1000)
 
-    with pytest.raises(NodeDatabaseError, match=r"cannot be read as a ledger.*move it away"):
+    with pytest.raises(
+        NodeDatabaseError, match=r"cannot be read as a node's database.*move it away"
+    ):
         NodeDatabase(path)
 
 
@@ -386,11 +389,11 @@ def test_another_database_is_left_alone(path: Path) -> None:
     other.execute("CREATE TABLE recipes (name TEXT)")
     other.close()
 
-    with pytest.raises(NodeDatabaseError, match="no ledger: name another file"):
+    with pytest.raises(NodeDatabaseError, match="another program's database: name another file"):
         NodeDatabase(path)
 
 
-def test_a_ledger_of_another_version_is_refused(path: Path) -> None:
+def test_a_database_of_another_version_is_refused(path: Path) -> None:
     NodeDatabase(path).close()
     tamper(path, "PRAGMA user_version = 99")
 
@@ -399,7 +402,7 @@ def test_a_ledger_of_another_version_is_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize("table", ["held", "contents", "own", "lists"])
-def test_a_damaged_ledger_is_refused_at_the_start(path: Path, table: str) -> None:
+def test_a_damaged_database_is_refused_at_the_start(path: Path, table: str) -> None:
     database = NodeDatabase(path)
     database.keep(commit(alice), [], epoch=Epoch(5))
     database.keep_own("hoster-commit", Epoch(5), commit(alice))
