@@ -42,7 +42,7 @@ CHANCE = {
 }
 EDGES = {
     "engine/system.py": CLOCKS | THREADS | CHANCE,
-    "chain/local.py": CHANCE,  # a new chain's genesis
+    "chain/local/registry.py": CHANCE,  # a new chain's genesis
     "chain/hypertensor/account.py": CHANCE,  # a new key
 }
 """Who may ask the machine for time, threads and chance; everybody else is handed a port."""
