@@ -12,7 +12,6 @@ from tests.support.identities import alice, bob, carol
 ALITH = bytes.fromhex("5fb92d6e98884f76de468fa3f6278f8807c48bebc13595d45af5bdc4da702133")
 
 ALITH_ADDRESS = "0xf24FF3a9CF04c71Dbc94D0b566f7A27B94566cac"
-SHARE = 10**18
 
 DEPLOYED_ATTEST = [
     Field("subnet_id", "u32"),

@@ -21,6 +21,7 @@ SNAPSHOT_BLOCKS = 5
 MAX_SNAPSHOTS = 8
 """Rosters kept in memory, those of the newest epochs."""
 
+Found = TypeVar("Found")
 Kept = TypeVar("Kept")
 
 
@@ -97,21 +98,26 @@ def require_submittable(
     return author
 
 
+def require_submission(epoch: Epoch, submission: Found | None) -> Found:
+    """Return what was found of the submission made in `epoch`; raise ChainRefused for None."""
+    if submission is None:
+        raise ChainRefused(
+            f"epoch {epoch} has no submission yet: wait until the elected node has made it"
+        )
+    return submission
+
+
 def require_attestable(
-    epoch: Epoch, author: PeerId, submitter: PeerId | None, attested_by: Collection[PeerId]
+    epoch: Epoch, author: PeerId, submitter: PeerId, attested_by: Collection[PeerId]
 ) -> None:
     """Raise ChainRefused unless `author` may attest the submission made in `epoch`.
 
     Args:
         epoch: The current epoch.
         author: The node that wants to attest, a member of the roster of `epoch`.
-        submitter: The node that submitted in `epoch`; None while nobody has.
+        submitter: The node that submitted in `epoch`.
         attested_by: The nodes that have attested the submission so far.
     """
-    if submitter is None:
-        raise ChainRefused(
-            f"epoch {epoch} has no submission yet: wait until the elected node has made it"
-        )
     if author == submitter:
         raise ChainRefused(
             f"this node submitted in epoch {epoch}, which counts as its attestation: leave"

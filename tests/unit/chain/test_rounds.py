@@ -12,6 +12,7 @@ from epochgate.chain.rounds import (
     keep_newest,
     require_attestable,
     require_current,
+    require_submission,
     require_submittable,
 )
 from epochgate.core.epoch import Timing
@@ -79,8 +80,9 @@ def test_a_node_that_is_not_elected_is_told_who_is() -> None:
 
 def test_others_attest_once_what_is_there() -> None:
     require_attestable(EPOCH, alice.author, victor.author, {bob.author})
+    assert require_submission(EPOCH, "a submission") == "a submission"
     with pytest.raises(ChainRefused, match="epoch 1 has no submission yet: wait"):
-        require_attestable(EPOCH, alice.author, None, ())
+        require_submission(EPOCH, None)
     with pytest.raises(ChainRefused, match="submitted in epoch 1, which counts as its attestation"):
         require_attestable(EPOCH, victor.author, victor.author, ())
     with pytest.raises(ChainRefused, match="has attested in epoch 1 already: once is enough"):

@@ -18,6 +18,7 @@ from epochgate.chain.rounds import (
     keep_newest,
     require_attestable,
     require_current,
+    require_submission,
     require_submittable,
 )
 from epochgate.core.roster import Roster
@@ -147,7 +148,7 @@ class LocalChain(LocalRegistry):
                     f"this node is not on the roster of epoch {epoch}: register it, and it counts"
                     " from the next one"
                 )
-            submitter = self._file.read_submitter(epoch)
+            submitter = require_submission(epoch, self._file.read_submitter(epoch))
             require_attestable(epoch, author, submitter, self._file.read_attestors(epoch))
             self._file.add_attestation(epoch, author, block)
 

@@ -47,10 +47,10 @@ def test_what_is_no_key_is_named_and_not_shown(tmp_path: Path) -> None:
     os.write(descriptor, b"my secret phrase")
     os.close(descriptor)
 
-    with pytest.raises(KeyFileError, match="no secp256k1 key") as refused:
+    with pytest.raises(KeyFileError, match="does not hold a secp256k1 key") as refused:
         Account.load(path)
     assert "phrase" not in str(refused.value)
-    with pytest.raises(KeyFileError, match="no secp256k1 key"):
+    with pytest.raises(KeyFileError, match="not a secp256k1 key"):
         find_account(None, "HOT", {"HOT": "00" * 32})
 
 

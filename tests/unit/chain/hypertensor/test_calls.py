@@ -14,7 +14,7 @@ from epochgate.chain.hypertensor.calls import (
     fill_call,
     read_bytes,
 )
-from epochgate.core.types import Epoch, Hash32
+from epochgate.core.types import Epoch, Hash32, PeerId
 from epochgate.ports import ChainRefused, Submission
 from tests.support.hypertensor_values import DEPLOYED_ATTEST, NEWEST_ATTEST, NEWEST_CALLS
 from tests.support.identities import alice
@@ -59,8 +59,8 @@ def test_args_that_the_chain_would_not_take_are_refused() -> None:
 
 
 def test_of_a_roster_too_large_for_all_scores_only_those_who_have_left_are_named() -> None:
-    everybody = {bytes([number]) * 38: 10**15 for number in range(256)}
-    gone = bytes(38)
+    everybody = {PeerId(bytes([number]) * 38): 10**15 for number in range(256)}
+    gone = PeerId(bytes(38))
     args = decode_args(
         encode_submission(
             Submission(Epoch(6), everybody, (b"\xff" * 32,) * 6, Hash32(b"r" * 32)),

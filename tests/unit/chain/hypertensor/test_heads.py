@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from epochgate.chain.hypertensor.heads import follow_heads
+from epochgate.chain.hypertensor.heads import HeadFollower
 from epochgate.core.types import BlockNumber
 from tests.support.head_server import HeadServer
 
@@ -18,12 +18,11 @@ async def until(condition: Any) -> None:
 
 async def test_heads_come_again_after_drops_silence_and_rubbish() -> None:
     server = HeadServer()
-    heads = []
-    troubles = []
+    heads: list[BlockNumber] = []
+    outages: list[str] = []
     async with server.serve():
-        following = asyncio.create_task(
-            follow_heads(server.url, 0.01, heads.append, troubles.append)
-        )
+        follower = HeadFollower(server.url, 0.01, heads.append, outages.append)
+        following = asyncio.create_task(follower.follow())
         try:
             await until(lambda: len(server.connections) == 1)
             await server.announce(BlockNumber(7))
@@ -34,16 +33,16 @@ async def test_heads_come_again_after_drops_silence_and_rubbish() -> None:
             await until(lambda: len(server.connections) == 2)
             await server.announce(BlockNumber(8))
             await until(lambda: heads[-1] == 8)
-            assert "is gone" in troubles[0]
+            assert "is gone" in outages[0]
 
             await server.connections[-1].send("hello")
             await until(lambda: len(server.connections) == 3)
             await server.announce(BlockNumber(9))
             await until(lambda: heads[-1] == 9)
-            assert "speaks no JSON-RPC" in troubles[1]
+            assert "does not speak a chain's JSON-RPC" in outages[1]
 
             await until(lambda: len(server.connections) == 4)  # silent for too long
-            assert "has been silent" in troubles[2]
+            assert "has been silent" in outages[2]
             await server.announce(BlockNumber(9))  # and it has nothing new to tell
             await until(lambda: len(server.connections) == 5)
             await server.announce(BlockNumber(10))
@@ -51,4 +50,4 @@ async def test_heads_come_again_after_drops_silence_and_rubbish() -> None:
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-    assert len(troubles) == 3, "an outage is told once"
+    assert len(outages) == 3, "an outage is told once"

@@ -10,6 +10,7 @@ from epochgate.chain.hypertensor.nodes import (
     compute_seed,
     parse_node,
 )
+from epochgate.chain.hypertensor.units import BlockHash
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.types import Epoch
 from epochgate.keys import format_peer_id
@@ -55,4 +56,4 @@ def test_the_seed_is_a_digest_of_the_blocks_hash() -> None:
     import hashlib
 
     expected = hashlib.sha256(b"epochgate/hypertensor/seed/1\0" + b"h" * 32).digest()
-    assert compute_seed("0x" + (b"h" * 32).hex()) == expected
+    assert compute_seed(BlockHash("0x" + (b"h" * 32).hex())) == expected

@@ -46,7 +46,7 @@ class NewestChain(Rpc):
         return name == "ColdkeyValidatorId"
 
     async def query(
-        self, name: str, parameters: Sequence[Any], block_hash: str, pallet: str = "Network"
+        self, name: str, parameters: Sequence[Any], block_hash: str, *, pallet: str = "Network"
     ) -> Any:
         return self._validators.get(parameters[0]) if name == "ColdkeyValidatorId" else None
 
@@ -60,7 +60,16 @@ async def test_on_the_newest_chain_a_coldkey_becomes_a_validator_before_it_regis
 ):
     owner = Account(ALITH)
     hotkey = Account(b"h" * 32).address
-    node = NewNode(7, alice.author, hotkey, 100, 50, 0, "non_unique", "hoster")
+    node = NewNode(
+        subnet_id=7,
+        author=alice.author,
+        hotkey=hotkey,
+        stake=100,
+        max_burn=50,
+        hotkey_balance=0,
+        role_field="non_unique",
+        role_text="hoster",
+    )
 
     (step,) = await plan_node(NewestChain({}), owner, node)
     assert fill_newest(step) == {
@@ -87,12 +96,16 @@ async def test_on_the_newest_chain_a_coldkey_becomes_a_validator_before_it_regis
 
 async def test_on_the_newest_chain_a_subnet_names_its_first_validators_by_number() -> None:
     owner = Account(ALITH)
-    subnet = NewSubnet("a", "b", 100, 1, 2, {owner.address: 2})
+    subnet = NewSubnet(
+        name="a", repo="b", max_cost=100, min_stake=1, max_stake=2, coldkeys={owner.address: 2}
+    )
 
     (step,) = await plan_subnet(NewestChain({owner.address: 3}), owner, subnet)
     filled = fill_newest(step)
     assert set(filled["subnet_data"]) == NEWEST_SUBNET
     assert filled["subnet_data"]["initial_validators"] == [(3, 2)]
     assert fill_newest(*plan_activation(owner, 7)) == {"subnet_id": 7}
-    with pytest.raises(ChainRefused, match="is no validator of the chain yet: register it first"):
+    with pytest.raises(
+        ChainRefused, match="is not a validator of the chain yet: register it first"
+    ):
         await plan_subnet(NewestChain({}), owner, subnet)
