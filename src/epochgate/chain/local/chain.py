@@ -48,7 +48,8 @@ class LocalChain(LocalRegistry):
         >>> import tempfile
         >>> from epochgate import HOSTER, VALIDATOR, SigningKey
         >>> from epochgate.engine.system import SystemClock
-        >>> file = Path(tempfile.mkdtemp()) / "chain.sqlite"
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> file = Path(folder.name) / "chain.sqlite"
         >>> key = SigningKey.from_seed(bytes(32))
         >>> LocalChain.create(file, SystemClock(), block_seconds=6)
         >>> chain = LocalChain(file, key.author, SystemClock())
@@ -57,6 +58,7 @@ class LocalChain(LocalRegistry):
         >>> chain.get_waiting_roster().authors == (key.author,)
         True
         >>> asyncio.run(chain.close())
+        >>> folder.cleanup()
     """
 
     def __init__(self, path: Path, author: PeerId | None, clock: Clock) -> None:
