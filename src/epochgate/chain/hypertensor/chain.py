@@ -18,7 +18,7 @@ from epochgate.chain.hypertensor.nodes import ChainNode, compute_members, find_n
 from epochgate.chain.hypertensor.notices import Notices
 from epochgate.chain.hypertensor.rosters import RosterReader
 from epochgate.chain.hypertensor.rpc import ChainUnreachable, Rpc
-from epochgate.chain.hypertensor.subnet import SubnetFacts, SubnetReader
+from epochgate.chain.hypertensor.subnet import NoSuchSubnet, SubnetFacts, SubnetReader
 from epochgate.chain.rounds import (
     check_epoch_number,
     compute_snapshot_block,
@@ -34,6 +34,7 @@ from epochgate.core.roster import Roster
 from epochgate.core.types import BlockNumber, Epoch, NetworkId, PeerId
 from epochgate.observe.events import Emit
 from epochgate.ports import ChainRefused, Clock, OnChain, Submission
+from epochgate.supervision.task_keeper import TaskKeeper
 
 BURIED_BLOCKS = 2
 """A snapshot is read when this many blocks lie over it: the newest may still be reorganised."""
@@ -77,7 +78,7 @@ class HypertensorChain:
         self._nodes: list[ChainNode] = []
         self._news = asyncio.Event()
         """Set at the next head, and replaced then."""
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = TaskKeeper(self._notices.tell_failure)
 
     @staticmethod
     async def open(
@@ -203,21 +204,16 @@ class HypertensorChain:
         await self._act(account, attestation, epoch, self._has_attested)
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
         await self._rpc.close()
 
     # Following the chain.
 
     def _follow(self, url: str) -> None:
-        follower = HeadFollower(
-            url, self._timing.block_seconds, self._take_head, self._notices.tell_outage
-        )
-        self._tasks = [
-            asyncio.create_task(follower.follow()),
-            asyncio.create_task(self._keep_reading_subnet()),
-        ]
+        block_seconds = self._timing.block_seconds
+        follower = HeadFollower(url, block_seconds, self._take_head, self._notices.tell_outage)
+        self._tasks.keep("following heads", follower.follow, block_seconds)
+        self._tasks.keep("reading the subnet", self._keep_reading_subnet, block_seconds)
 
     def _take_head(self, block: BlockNumber) -> None:
         self._heads.take(block)
@@ -232,7 +228,7 @@ class HypertensorChain:
             with suppress(ChainUnreachable):  # warned of by the follower of heads
                 try:
                     await self._read_subnet()
-                except LookupError as error:
+                except NoSuchSubnet as error:
                     self._notices.tell_gone(str(error))
 
     async def _read_subnet(self) -> None:

@@ -42,6 +42,14 @@ class Notices:
             )
         )
 
+    def tell_failure(self, name: str, error: Exception, is_begun_again: bool) -> None:
+        """Warn that a background task ended with an error that nobody expected."""
+        advice = ""
+        if is_begun_again:
+            advice = "it is begun again; if it lasts, report it with this line"
+        what = f"{name} ended with {type(error).__name__}: {error}"
+        self._tell_once(NodeWarning("chain", what, advice))
+
     def _tell_once(self, warning: NodeWarning) -> None:
         if warning.what != self._last:
             self._tell(warning)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from epochgate.chain.hypertensor.account import Account
 from epochgate.chain.hypertensor.chain import HypertensorChain
 from epochgate.chain.hypertensor.clock import HeadClock
-from epochgate.chain.hypertensor.rpc import ChainUnreachable
+from epochgate.chain.hypertensor.rpc import ChainUnreachable, RpcError
 from epochgate.core.epoch import Timing
 from epochgate.core.policy_lint import check_policy
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id
+from epochgate.observe.events import AnyEvent, Emit, NodeWarning
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.ports import ChainRefused, Submission
 from tests.support.head_server import HeadServer
@@ -42,7 +44,10 @@ def runtime() -> MemoryRuntime:
 
 
 def see(
-    runtime: MemoryRuntime, key: SigningKey | None, slot: BlockNumber | None = BlockNumber(0)
+    runtime: MemoryRuntime,
+    key: SigningKey | None,
+    slot: BlockNumber | None = BlockNumber(0),
+    emit: Emit | None = None,
 ) -> HypertensorChain:
     """The chain as that node sees it; one that only looks has no hotkey."""
     account = None
@@ -59,7 +64,7 @@ def see(
         author=author,
         account=account,
         role_field="non_unique",
-        emit=None,
+        emit=emit,
     )
 
 
@@ -146,16 +151,43 @@ async def test_every_refusal_says_why_and_what_to_do(runtime: MemoryRuntime) -> 
     assert runtime.sent == ["propose_attestation"], "the others are refused before anything is sent"
 
 
-async def test_a_chain_that_does_not_answer_is_asked_again(runtime: MemoryRuntime) -> None:
+async def test_a_chain_that_does_not_answer_is_asked_again(
+    runtime: MemoryRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chain = see(runtime, None)
     query = runtime.query
     failures = [ChainUnreachable("silent"), ChainUnreachable("silent")]
 
-    async def fail_twice(*arguments: object, **options: object) -> object:
+    async def fail_twice(*arguments: Any, **options: Any) -> Any:
         if failures:
             raise failures.pop()
-        return await query(*arguments, **options)  # type: ignore[arg-type]
+        return await query(*arguments, **options)
 
-    runtime.query = fail_twice  # type: ignore[method-assign] # the server is away for a while
+    monkeypatch.setattr(runtime, "query", fail_twice)
     assert await chain.get_submission(EPOCH) is None
     assert failures == []
+
+
+async def test_an_error_in_the_background_is_told_and_reading_goes_on(
+    runtime: MemoryRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[AnyEvent] = []
+    chain = see(runtime, None, emit=told.append)
+    query = runtime.query
+    failures = [RpcError("ws://memory", "State already discarded")]
+
+    async def fail_once(*arguments: Any, **options: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await query(*arguments, **options)
+
+    monkeypatch.setattr(runtime, "query", fail_once)
+    chain._follow("ws://127.0.0.1:1")
+    async with asyncio.timeout(20):
+        while not chain.nodes:
+            chain._take_head(BlockNumber(21))
+            await asyncio.sleep(0.001)
+    await chain.close()
+
+    warnings = [event.what for event in told if isinstance(event, NodeWarning)]
+    assert any("reading the subnet ended with RpcError" in what for what in warnings)

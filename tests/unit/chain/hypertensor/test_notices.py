@@ -73,5 +73,20 @@ def test_each_outage_is_told_and_a_subnet_that_is_gone_once() -> None:
     ]
 
 
+def test_a_background_task_that_fails_again_and_again_is_told_once() -> None:
+    told: list[AnyEvent] = []
+    notices = Notices(told.append)
+    for _ in range(3):
+        notices.tell_failure("reading the subnet", KeyError("data"), True)
+
+    assert told == [
+        NodeWarning(
+            "chain",
+            "reading the subnet ended with KeyError: 'data'",
+            "it is begun again; if it lasts, report it with this line",
+        )
+    ]
+
+
 def test_a_chain_that_nobody_listens_to_warns_nobody() -> None:
     Notices(None).tell_outage("the connection is gone")
