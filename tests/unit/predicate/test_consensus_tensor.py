@@ -35,4 +35,4 @@ def test_the_consensus_tensor_is_dense_finite_floats(tensor: object) -> None:
     ):
         assert ConsensusTensorModel(tensor=good).tensor is good
     with pytest.raises(ValidationError):
-        ConsensusTensorModel(tensor=tensor)
+        ConsensusTensorModel.model_validate({"tensor": tensor})

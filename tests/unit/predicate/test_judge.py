@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]  # it comes without types
 import msgspec
 import pydantic.v1
 import pytest
@@ -19,6 +19,7 @@ from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.policy import Policy
 from epochgate.core.record import Record
 from epochgate.core.schedule import EpochSchedule
+from epochgate.core.schema import EpochContext
 from epochgate.core.types import BlockNumber, Epoch, NetworkId, RecordKey
 from epochgate.core.verdict import Admitted, Denied, Reason, Verdict
 from epochgate.policies.inference import CHALLENGE, INFERENCE_POLICY
@@ -30,7 +31,7 @@ from epochgate.predicate import (
     compose,
 )
 from epochgate.schemas import Heartbeat, Tensor
-from tests.fixtures.upstream_listing import hypertensor_consensus_predicate
+from epochgate.schemas.heartbeat import ServerState
 from tests.support.identities import (
     NETWORK,
     TIMING,
@@ -42,10 +43,21 @@ from tests.support.identities import (
     sign,
     victor,
 )
-from tests.support.predicates import EPOCH, GET, POST, clumsy, nest, no, save, yes
+from tests.support.predicates import (
+    EPOCH,
+    GET,
+    POST,
+    RecordingPredicate,
+    clumsy,
+    make_listing,
+    nest,
+    no,
+    save,
+    yes,
+)
 
 HEARTBEAT = Heartbeat(
-    state=2,
+    state=ServerState.ONLINE,
     role="hoster",
     throughput=1.5,
     public_name="alice",
@@ -61,11 +73,12 @@ def make_schedule(policy: Policy = INFERENCE_POLICY) -> EpochSchedule:
     return schedule
 
 
-CALENDAR = make_schedule()
+SCHEDULE = make_schedule()
+NO_CONTEXTS: dict[Epoch, EpochContext] = {}
 
 
-def moment(blocks_elapsed: int, schedule: EpochSchedule = CALENDAR) -> EvaluationContext:
-    block = TIMING.compute_first_block(Epoch(EPOCH)) + blocks_elapsed
+def moment(blocks_elapsed: int, schedule: EpochSchedule = SCHEDULE) -> EvaluationContext:
+    block = TIMING.compute_first_block(EPOCH) + blocks_elapsed
     return schedule.compute_evaluation_context(
         BlockNumber(block), compute_unix_seconds(BlockNumber(block))
     )
@@ -95,14 +108,12 @@ def test_a_policy_and_every_predicate_must_agree() -> None:
 
 
 def test_the_policy_is_asked_first() -> None:
-    asked: list[DHTRecord] = []
-    judge = compose(
-        INFERENCE_POLICY, PredicateValidator(lambda record: asked.append(record) or True)
-    )
+    predicate = RecordingPredicate()
+    judge = compose(INFERENCE_POLICY, PredicateValidator(predicate))
     now = moment(5)
     assert refused(judge.admit(heartbeat(now, dave), now)).reason is Reason.NOT_ON_ROSTER
     assert refused(judge.recognise(heartbeat(now, dave), now)).reason is Reason.NOT_ON_ROSTER
-    assert asked == []
+    assert predicate.asked == []
 
 
 def test_an_error_in_a_predicate_is_a_verdict() -> None:
@@ -115,8 +126,8 @@ def test_an_error_in_a_predicate_is_a_verdict() -> None:
 
 
 def test_a_predicate_sees_the_record_as_hivemind_would_hold_it() -> None:
-    heard: list[tuple[Any, ...]] = []
-    validator = HypertensorPredicateValidator(lambda *facts: heard.append(facts) or True)
+    predicate = RecordingPredicate()
+    validator = HypertensorPredicateValidator(predicate)
     judge = compose(INFERENCE_POLICY, validator)
     now = moment(30)
     record = heartbeat(now)
@@ -128,11 +139,11 @@ def test_a_predicate_sees_the_record_as_hivemind_would_hold_it() -> None:
         HEARTBEAT,
         record.expiration_time,
     )
-    assert heard == [(seen, POST, now.data), (seen, GET, now.data)]
-    heard.clear()
+    assert predicate.asked == [(seen, POST, now.data), (seen, GET, now.data)]
+    predicate.asked.clear()
     commitment = sign(alice, f"hoster-commit_epoch_{EPOCH}", bytes(32), now.time_seconds + 1100)
     assert judge.admit(commitment, now)
-    assert heard[0][0].value == msgpack.packb(bytes(32)), (
+    assert predicate.asked[0][0].value == msgpack.packb(bytes(32)), (
         "hivemind holds MessagePack, so bytes are wrapped"
     )
 
@@ -152,10 +163,8 @@ def test_the_listing_composes_with_the_default_policy(
 ) -> None:
     now = moment(block)
     monkeypatch.setattr("tests.fixtures.upstream_listing.get_dht_time", lambda: now.time_seconds)
-    judge = compose(
-        INFERENCE_POLICY, HypertensorPredicateValidator(hypertensor_consensus_predicate())
-    )
-    challenge = compute_challenge(CHALLENGE, NETWORK, Epoch(EPOCH), make_roster(Epoch(EPOCH)).seed)
+    judge = compose(INFERENCE_POLICY, HypertensorPredicateValidator(make_listing()))
+    challenge = compute_challenge(CHALLENGE, NETWORK, EPOCH, make_roster(EPOCH).seed)
     name = f"consensus-epoch_{EPOCH}"
     expiry = now.time_seconds + 650
     for payload in (
@@ -167,7 +176,7 @@ def test_the_listing_composes_with_the_default_policy(
 
 
 def plain(*validators: PredicateValidator, **options: Any) -> PlainJudge:
-    return PlainJudge(CALENDAR.get_context, *(validators or (PredicateValidator(yes),)), **options)
+    return PlainJudge(SCHEDULE.get_context, *(validators or (PredicateValidator(yes),)), **options)
 
 
 def test_a_plain_judge_takes_any_key_and_the_predicates_decide() -> None:
@@ -184,16 +193,16 @@ def test_a_plain_judge_takes_any_key_and_the_predicates_decide() -> None:
 
 def test_a_plain_judge_without_predicates_is_refused_at_start() -> None:
     with pytest.raises(ValueError, match="predicate"):
-        PlainJudge(CALENDAR.get_context)
+        PlainJudge(SCHEDULE.get_context)
 
 
 def test_what_cannot_be_left_out_stays() -> None:
     now = moment(5)
-    asked: list[DHTRecord] = []
-    judge = plain(PredicateValidator(lambda record: asked.append(record) or True), max_bytes=200)
+    predicate = RecordingPredicate()
+    judge = plain(PredicateValidator(predicate), max_bytes=200)
     good = sign(alice, "key", b"\xc0", now.time_seconds + 100)
     assert judge.admit(good, now)
-    asked.clear()
+    predicate.asked.clear()
 
     def deny(record: Record) -> Reason:
         return refused(judge.admit(record, now)).reason
@@ -215,14 +224,16 @@ def test_what_cannot_be_left_out_stays() -> None:
     stale = msgspec.structs.replace(now, is_stale=True)
     assert refused(judge.admit(good, stale)).reason is Reason.CHAIN_STALE
     assert (
-        refused(PlainJudge({}.__getitem__, PredicateValidator(yes)).admit(good, now)).reason
+        refused(
+            PlainJudge(NO_CONTEXTS.__getitem__, PredicateValidator(yes)).admit(good, now)
+        ).reason
         is Reason.CHAIN_STALE
     )
-    assert asked == []
+    assert predicate.asked == []
 
 
-def test_the_listing_alone_judges_on_our_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = plain(HypertensorPredicateValidator(hypertensor_consensus_predicate()))
+def test_the_listing_alone_judges_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = plain(HypertensorPredicateValidator(make_listing()))
     for block, is_admitted in ((15, True), (16, False)):
         now = moment(block)
         monkeypatch.setattr(
@@ -235,7 +246,7 @@ def test_the_listing_alone_judges_on_our_engine(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_keys_of_a_plain_judge_have_replicas() -> None:
-    context = CALENDAR.get_context(Epoch(EPOCH))
+    context = SCHEDULE.get_context(EPOCH)
     first, second = (
         plain().bind(RecordKey(random.Random(seed).randbytes(20)), context) for seed in (1, 2)
     )

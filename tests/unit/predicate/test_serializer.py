@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import hivemind.utils
-import msgpack
+import msgpack  # type: ignore[import-untyped]  # it comes without types
 import pytest
 from hivemind.dht.storage import DictionaryDHTValue
 from hypothesis import given

@@ -24,6 +24,7 @@ from epochgate.predicate.validators import MAX_REFUSALS, READING_TASK, get_reque
 from tests.support.predicates import (
     GET,
     POST,
+    RecordingPredicate,
     clumsy,
     compute_data_at,
     make_dht_record,
@@ -79,13 +80,11 @@ def test_an_expiry_that_is_no_number_never_reaches_the_predicate(lifetime: float
 
 
 def test_the_predicate_hears_the_type_and_the_epoch() -> None:
-    heard: list[tuple[Any, ...]] = []
-    validator = HypertensorPredicateValidator(
-        lambda *facts: heard.append(facts) or True, lambda: compute_data_at(42)
-    )
+    predicate = RecordingPredicate()
+    validator = HypertensorPredicateValidator(predicate, lambda: compute_data_at(42))
     record = make_dht_record()
     assert validator.validate(record)
-    assert heard == [(record, POST, compute_data_at(42))]
+    assert predicate.asked == [(record, POST, compute_data_at(42))]
 
 
 def test_without_a_source_of_epoch_data_it_refuses_in_words() -> None:
@@ -123,9 +122,9 @@ class HeartbeatSchema(pydantic.v1.BaseModel):
 
 
 def test_in_hivemind_the_signature_is_stripped_before_the_predicate_looks() -> None:
-    seen: list[bytes] = []
+    recording = RecordingPredicate()
     signature = RSASignatureValidator()
-    predicate = PredicateValidator(lambda record: seen.append(record.value) or True)
+    predicate = PredicateValidator(recording)
     subkey = MSGPackSerializer.dumps(b"alice" + signature.local_public_key)
     unsigned = DHTRecord(
         make_dht_record().key, subkey, MSGPackSerializer.dumps(5), get_dht_time() + 60
@@ -140,6 +139,7 @@ def test_in_hivemind_the_signature_is_stripped_before_the_predicate_looks() -> N
         )
         assert signed.value != unsigned.value
         assert composite.validate(signed)
-        assert seen.pop() == unsigned.value
+        (seen,) = recording.asked.pop()
+        assert seen.value == unsigned.value
         assert not composite.validate(unsigned)
-        assert seen == []
+        assert recording.asked == []
