@@ -130,7 +130,10 @@ def draw_hosters() -> Figure:
 
 def measure_hosters() -> Iterator[tuple[str, list[Consensus]]]:
     """Name, and the consensus on each challenge, in which the hoster in question is called x."""
-    challenges = make_challenges(INFERENCE_POLICY, CHALLENGES + 1)
+    challenges = [
+        np.asarray(challenge, np.float32)
+        for challenge in make_challenges(INFERENCE_POLICY, CHALLENGES + 1)
+    ]
     served = load_model()
     honest = [
         [InBatch(served, rows).infer(challenge) for rows in range(1, 10)]
@@ -146,16 +149,20 @@ def measure_hosters() -> Iterator[tuple[str, list[Consensus]]]:
         yield name, consensuses
 
 
+def infer(model: Model, challenge: Output) -> Output:
+    return np.asarray(model.infer(challenge), np.float32)
+
+
 def make_answers(challenges: list[Output], served: Model) -> Iterator[tuple[str, Answer]]:
     random = np.random.default_rng(7)
 
     def add_noise(relative: float, number: int) -> Output:
-        output = served.infer(challenges[number])
+        output = infer(served, challenges[number])
         noise = relative * np.std(output) * random.standard_normal(output.shape)
         return np.asarray(output + noise, np.float32)
 
     def run(model: Model, number: int) -> Output:
-        return np.asarray(model.infer(challenges[number]))
+        return infer(model, challenges[number])
 
     yield "honest: in a batch of 32", functools.partial(run, InBatch(served, 32))
     yield "noisy: 500 ppm", functools.partial(add_noise, 5e-4)
@@ -163,12 +170,12 @@ def make_answers(challenges: list[Output], served: Model) -> Iterator[tuple[str,
     for name, change in CHEAPER.items():
         yield f"cheaper: {name}", functools.partial(run, change(load_model()))
     yield "lazy: one layer of two", functools.partial(run, drop_a_layer(load_model()))
-    yield "lazy: last epoch's answer", lambda number: served.infer(challenges[number - 1])
+    yield "lazy: last epoch's answer", lambda number: infer(served, challenges[number - 1])
     yield "lazy: zeros", lambda number: np.zeros_like(challenges[number])
-    yield "lying: minus the answer", lambda number: -served.infer(challenges[number])
+    yield "lying: minus the answer", lambda number: -infer(served, challenges[number])
     yield (
         "lying: -9 times the answer",
-        lambda number: np.float32(LIE) * served.infer(challenges[number]),
+        lambda number: np.float32(LIE) * infer(served, challenges[number]),
     )
 
 

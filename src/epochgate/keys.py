@@ -1,8 +1,8 @@
 """Ed25519 keys: create and load a node's identity file, sign records, and name peers in text.
 
 The file is libp2p's own: a protobuf `PrivateKey` of type Ed25519 whose data is seed and public key
-(libp2p peer id specification), so the libp2p daemon and the signer of records read the same one and
-cannot disagree.
+(libp2p peer id specification). So the libp2p daemon and the signer of records read the same file,
+and cannot disagree.
 """
 
 from __future__ import annotations
@@ -24,17 +24,19 @@ from epochgate.core.record import (
 from epochgate.core.types import NetworkId, PeerId, RecordKey, Signature
 from epochgate.errors import EpochgateError
 
+SEED_BYTES = 32
+PUBLIC_KEY_BYTES = 32
 FILE_PREFIX = bytes.fromhex("08011240")
 """Field 1, key type: 1, Ed25519. Field 2, data: 64 bytes."""
-FILE_BYTES = len(FILE_PREFIX) + 64
+FILE_BYTES = len(FILE_PREFIX) + SEED_BYTES + PUBLIC_KEY_BYTES
 MAX_FILE_BYTES = 1 << 16
 
 RSA_FILE_PREFIX = bytes.fromhex("0800")
-"""Key type 0. hivemind writes such files when it is left to make an identity."""
+"""Key type 0, RSA. hivemind writes such a file where it makes the identity itself."""
 
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 MAX_TEXT_CHARACTERS = 60
-"""A peer id of 38 bytes has 52. Longer text is refused before it is worked on."""
+"""A peer id of 38 bytes has 52. Longer text is refused before it is decoded."""
 MAX_REMEMBERED_NAMES = 1 << 12
 """Every event names its peers in text, and base58 is slow to write."""
 
@@ -44,7 +46,15 @@ class KeyFileError(EpochgateError, RuntimeError):
 
 
 def write_secret_file(path: Path, data: bytes) -> None:
-    """A new file that only its owner can read. Raises KeyFileError when there is one already."""
+    """Write a new file that only its owner can read, and wait until it is on the disk.
+
+    Args:
+        path: The file, which must not exist.
+        data: Its content.
+
+    Raises:
+        KeyFileError: There is a file already, or it cannot be written.
+    """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -56,13 +66,23 @@ def write_secret_file(path: Path, data: bytes) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(
-            file.fileno()
-        )  # a node that has registered with this key must not lose it with the power
+        # a node that has registered with this key must not lose it in a power cut
+        os.fsync(file.fileno())
 
 
 def read_secret_file(path: Path, how_to_make: str) -> bytes:
-    """Raises KeyFileError: missing, or readable by others."""
+    """Read a file that only its owner can read.
+
+    Args:
+        path: The file.
+        how_to_make: Advice for the error where there is no such file.
+
+    Returns:
+        The content, cut to MAX_FILE_BYTES.
+
+    Raises:
+        KeyFileError: The file is missing, cannot be read, or is readable by others.
+    """
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -77,7 +97,18 @@ def read_secret_file(path: Path, how_to_make: str) -> bytes:
 
 
 class SigningKey:
-    """A node's identity. `author` is its peer id; the secret half shows in no text."""
+    """A node's identity. `author` is its peer id. No text shows the secret half.
+
+    Example:
+        >>> from epochgate import SigningKey, compute_key, compute_network_id
+        >>> key = SigningKey.from_seed(bytes(32))
+        >>> key
+        SigningKey(12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN)
+        >>> network = compute_network_id("a genesis hash", 1)
+        >>> record = key.sign_record(network, compute_key("hoster"), b"payload", 1_700_000_600.0)
+        >>> record.author == key.author
+        True
+    """
 
     def __init__(self, key: nacl.signing.SigningKey) -> None:
         self._key = key
@@ -85,19 +116,34 @@ class SigningKey:
 
     @staticmethod
     def generate() -> SigningKey:
+        """A new key, from the operating system's random bytes."""
         return SigningKey(nacl.signing.SigningKey.generate())
 
     @staticmethod
     def from_seed(seed: bytes) -> SigningKey:
-        """The key of a 32-byte seed, always the same: for tests and simulations. Raises ValueError
-        for another length.
+        """The key that follows from a seed: for tests and simulations.
+
+        Args:
+            seed: 32 bytes; the same ones always give the same key.
+
+        Raises:
+            ValueError: The seed has another length.
         """
         return SigningKey(nacl.signing.SigningKey(seed))
 
     @staticmethod
     def create(path: Path, key: SigningKey | None = None) -> SigningKey:
-        """A new key, or this one, in a new file that only its owner can read. Raises KeyFileError
-        when there is one already.
+        """Write a key into a new file that only its owner can read.
+
+        Args:
+            path: The file, which must not exist.
+            key: The key; a new one where it is None.
+
+        Returns:
+            The key.
+
+        Raises:
+            KeyFileError: There is a file already, or it cannot be written.
         """
         key = key or SigningKey.generate()
         write_secret_file(path, FILE_PREFIX + bytes(key._key) + bytes(key._key.verify_key))
@@ -105,7 +151,15 @@ class SigningKey:
 
     @staticmethod
     def load(path: Path) -> SigningKey:
-        """Raises KeyFileError: missing, readable by others, no Ed25519 identity, or damaged."""
+        """Read the key in a file.
+
+        Args:
+            path: A file that `create`, or another program of libp2p, wrote.
+
+        Raises:
+            KeyFileError: The file is missing, readable by others, damaged, or not an Ed25519
+                identity.
+        """
         data = read_secret_file(path, f"make a key with `epochgate keygen {path}`")
         if data.startswith(RSA_FILE_PREFIX):
             raise KeyFileError(
@@ -114,10 +168,11 @@ class SigningKey:
             )
         if len(data) != FILE_BYTES or not data.startswith(FILE_PREFIX):
             raise KeyFileError(
-                f"{path} is no Ed25519 identity of libp2p: make one with `epochgate keygen FILE`"
+                f"{path} is not an Ed25519 identity of libp2p: make one with `epochgate keygen"
+                " FILE`"
             )
-        seed = data[len(FILE_PREFIX) : -32]
-        public_key = data[-32:]
+        seed = data[len(FILE_PREFIX) : -PUBLIC_KEY_BYTES]
+        public_key = data[-PUBLIC_KEY_BYTES:]
         key = SigningKey.from_seed(seed)
         if bytes(key._key.verify_key) != public_key:
             raise KeyFileError(
@@ -127,16 +182,26 @@ class SigningKey:
         return key
 
     def sign(self, message: bytes) -> Signature:
-        """64 bytes; the same message always gets the same signature (RFC 8032)."""
+        """Sign a message: 64 bytes, always the same for the same message (RFC 8032)."""
         return Signature(self._key.sign(message).signature)
 
     def sign_record(
         self, network: NetworkId, key: RecordKey, payload: bytes, expiration_time: float
     ) -> Record:
-        message = compute_signed_bytes(
-            compute_signing_prefix(network, key), PeerId(self.author), expiration_time, payload
-        )
-        return Record(key, PeerId(self.author), self.sign(message) + payload, expiration_time)
+        """Sign a record.
+
+        Args:
+            network: The chain and subnet that it is for.
+            key: The record's key.
+            payload: What it carries, as its rule's schema encodes it.
+            expiration_time: Its expiry in Unix seconds, finite.
+
+        Returns:
+            The record, whose value is the signature and then the payload.
+        """
+        prefix = compute_signing_prefix(network, key)
+        message = compute_signed_bytes(prefix, self.author, expiration_time, payload)
+        return Record(key, self.author, self.sign(message) + payload, expiration_time)
 
     def __repr__(self) -> str:
         return f"SigningKey({format_peer_id(self.author)})"
@@ -144,7 +209,7 @@ class SigningKey:
 
 @functools.lru_cache(MAX_REMEMBERED_NAMES)
 def format_peer_id(peer_id: PeerId) -> str:
-    """The text form that libp2p uses, `12D3KooW...`: base58 with Bitcoin's alphabet."""
+    """A peer id as text, as libp2p writes it: 12D3KooW..., base58 with Bitcoin's alphabet."""
     number = int.from_bytes(peer_id, "big")
     text = ""
     while number:
@@ -154,14 +219,18 @@ def format_peer_id(peer_id: PeerId) -> str:
 
 
 def parse_peer_id(text: str) -> PeerId:
-    """Raises ValueError for anything but the peer id of an Ed25519 key."""
+    """Read a peer id in text, as `format_peer_id` writes it.
+
+    Raises:
+        ValueError: The text is not the peer id of an Ed25519 key.
+    """
     if len(text) > MAX_TEXT_CHARACTERS:
         raise ValueError(f"{text[:MAX_TEXT_CHARACTERS]!r}... is too long for a peer id")
     number = 0
     for character in text:
         digit = _ALPHABET.find(character)
         if digit < 0:
-            raise ValueError(f"{text!r} is no peer id: {character!r} does not belong to base58")
+            raise ValueError(f"{text!r} is not a peer id: {character!r} does not belong to base58")
         number = number * 58 + digit
     zeros = len(text) - len(text.lstrip("1"))
     peer_id = b"\0" * zeros + number.to_bytes((number.bit_length() + 7) // 8, "big")

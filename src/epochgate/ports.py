@@ -1,14 +1,17 @@
-"""What the edges provide. Engines and chains implement these; the store, the replica and the node
-know nothing else.
+"""The ports: what the store, the replica and the node know of engines, chains, models and machines.
 
-Every port has a twin fit for real use that runs in one process on virtual time (`engine/memory.py`,
-`chain/local.py`).
+Whoever brings an engine, a chain or a model implements the protocol here; its docstrings are the
+contract. Each port has a twin fit for real use that runs in one process on virtual time
+(`engine/memory.py`, `engine/virtual_time.py`, `chain/local/`).
+
+Everything runs in one event loop, unless a docstring names a thread. Parameters before a `/` are
+passed by position, so an implementation may name them as it likes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, TypeVarTuple
 
 import msgspec
 
@@ -17,11 +20,20 @@ from epochgate.core.roster import Roster
 from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, PeerId
 from epochgate.errors import EpochgateError
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 Handler = Callable[[PeerId, bytes], Awaitable[bytes]]
-"""(authenticated sender's peer id, request) -> reply. Where it raises, or its reply is too long,
-the caller gets no bytes.
+"""Answers requests: called with the authenticated sender's peer id and the request, returns the
+reply.
+
+Requests of several peers, and of one, run at the same time. Where the handler raises, or its reply
+is longer than `Network.max_message_bytes`, the caller gets an empty reply. A caller that gives up
+may cancel the handler, or may leave it to run to its end.
 """
 
 
@@ -30,8 +42,10 @@ class Unreachable(EpochgateError, ConnectionError):
 
 
 class Network(Protocol):
-    """Requests and replies between peers that are known by id. Connections are encrypted and the
-    sender authenticated.
+    """Requests and replies between peers that are known by their ids.
+
+    Connections are encrypted, and a sender proves that it has the key in its peer id. An engine
+    finds a peer's address by its id, and reconnects by itself.
     """
 
     @property
@@ -41,47 +55,78 @@ class Network(Protocol):
 
     @property
     def max_message_bytes(self) -> int:
-        """A longer request or reply is never sent: chunk below it."""
+        """The longest request or reply; larger values are sent in chunks. It never changes."""
         ...
 
-    async def serve(self, handler: Handler) -> None:
-        """Answer other peers' requests with `handler`. Called once."""
-        ...
+    async def serve(self, handler: Handler, /) -> None:
+        """Answer other peers' requests, and this node's own, with `handler`.
 
-    async def request(self, peer: PeerId, message: bytes, timeout_seconds: float) -> bytes:
-        """Raises Unreachable when no reply came within `timeout_seconds`, ValueError for a message
-        over the limit.
+        Called once, after the engine has started. Requests that come before are not answered.
+
+        Args:
+            handler: Called with each request; see `Handler`.
         """
         ...
 
-    def set_protected_peers(self, members: Iterable[PeerId]) -> None:
-        """Whose connections to keep: peer ids on the newest roster, which take the place of those
-        noted before.
+    async def request(self, peer: PeerId, message: bytes, /, timeout_seconds: float) -> bytes:
+        """Send a request and wait for its reply.
 
-        Others may connect, ask and be asked, for a newcomer has to find its place; but who is on it
-        no more is hung up on at once, and strangers are when they are many. No members at all mean
-        that no roster is known: nobody is hung up on. Never waits or raises.
+        Many requests may be under way, to several peers and to one. A node may ask itself. A peer
+        may have acted on a request whose reply is lost, and may receive one twice.
+
+        Args:
+            peer: The peer to ask.
+            message: The request, at most `max_message_bytes`.
+            timeout_seconds: The longest wait, finding the peer and connecting included.
+
+        Returns:
+            The reply. An empty one means that the peer's handler failed.
+
+        Raises:
+            Unreachable: No reply came in time, nobody knows the peer, or this engine is closed.
+            ValueError: The message is too long.
         """
         ...
 
-    async def close(self) -> None: ...
+    def set_protected_peers(self, members: Iterable[PeerId], /) -> None:
+        """Say whose connections to keep: the peers on the newest roster.
+
+        They replace the peers of the call before. Others may connect, ask and be asked, because a
+        newcomer has to find its place. But a peer that was a member and is so no longer is
+        disconnected at once, and strangers are when there are many. Without any members no roster
+        is known, and nobody is disconnected. Never waits or raises.
+
+        Args:
+            members: The peer ids to keep, this node's own perhaps among them.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Leave the network and free all it holds. A second call does nothing. Never raises."""
+        ...
 
 
 class Clock(Protocol):
     """Wall time. Waiting is plain `asyncio`, whose loop is virtual in simulations."""
 
-    def get_unix_seconds(self) -> float: ...
+    def get_unix_seconds(self) -> float:
+        """Seconds since 1970, finite. They may jump, also back, when the clock is set."""
+        ...
 
 
 class Entropy(Protocol):
-    def get_bytes(self, count: int) -> bytes: ...
+    """Random bytes that nobody can predict: for salts."""
+
+    def get_bytes(self, count: int, /) -> bytes:
+        """Return `count` random bytes, 0 or more. Never waits."""
+        ...
 
 
 class OutOfTime(EpochgateError):
-    """Work had not ended after the `longest_seconds` it had; its outcome, if it ever has one, is
-    thrown away.
+    """Work had not ended after the `longest_seconds` it had.
 
-    `unfinished` works, this one among them, were given up and still go on.
+    Its outcome, if it ever has one, is thrown away. `unfinished` runs, this one among them, were
+    given up and still go on.
     """
 
     def __init__(self, longest_seconds: float, unfinished: int) -> None:
@@ -91,37 +136,104 @@ class OutOfTime(EpochgateError):
 
 
 class Compute(Protocol):
-    """Where heavy work runs: a thread beside the event loop, or at once in a simulation."""
+    """Runs heavy work so that the event loop goes on: in a thread, or at once in a simulation."""
 
     async def run(
-        self, work: Callable[..., T], *arguments: Any, longest_seconds: float | None = None
+        self, work: Callable[[*Ts], T], /, *arguments: *Ts, longest_seconds: float | None = None
     ) -> T:
-        """One work at a time. What a user brings, such as a model, has `longest_seconds` and holds
-        up nothing else.
+        """Run `work(*arguments)` and return its result.
 
-        Raises OutOfTime when they have passed, and whatever the work raises.
+        Work without a limit is the node's own, and runs one after the other. Work with a limit is a
+        user's, such as a model: it runs one after the other too, and holds up none of the node's.
+
+        Args:
+            work: Called in another thread, or in this one in a simulation.
+            arguments: Passed to `work` by position; `work` may keep them after it was given up.
+            longest_seconds: The limit, from this call on. None is no limit.
+
+        Raises:
+            OutOfTime: The limit has passed. The work may go on, and its result is thrown away.
+            Exception: Whatever `work` raises.
         """
         ...
 
 
 class Model(Protocol):
-    """What a hoster serves: an array in, an array out, deterministic up to the policy's
-    tolerance.
+    """What a hoster serves: an array in, an array out.
+
+    All hosters of a subnet serve the same model, and the score compares their outputs. So the
+    output depends on the challenge alone, up to the policy's tolerance: no clock, no randomness, no
+    state from earlier calls.
+
+    A model is an object with this method; it inherits from nothing here.
+
+    Example:
+        >>> import numpy as np
+        >>> class Doubler:
+        ...     def infer(self, challenge):
+        ...         return 2 * challenge
+        >>> Doubler().infer(np.ones((2, 3), np.float32)).tolist()
+        [[2.0, 2.0, 2.0], [2.0, 2.0, 2.0]]
     """
 
-    def infer(self, challenge: Any) -> Any:
-        """Both are numpy arrays; shapes and types as the policy declares them."""
+    def infer(self, challenge: NDArray[np.generic], /) -> NDArray[np.generic]:
+        """Answer one challenge.
+
+        Called once in each epoch in which the node is a hoster, and again after a restart, from a
+        thread that is not the event loop's. Calls follow each other, but one that was given up may
+        still run when the next begins. The time limit is the rest of the window for commitments,
+        less a block (docs/models.md): a later answer is thrown away, and the node misses the duty.
+
+        Args:
+            challenge: The epoch's challenge, with the shape and dtype that the policy's challenge
+                rule declares. It may be read-only: copy it before changing it.
+
+        Returns:
+            An array with the shape and dtype that the policy's opening rule declares, all elements
+            finite. The caller keeps it.
+
+        Raises:
+            Exception: Anything. The node misses the duty, says why, and goes on.
+        """
         ...
 
 
 class Challenger(Protocol):
-    """Who chooses the challenge, where the policy leaves it to its publisher: prompts from a data
-    set, say.
+    """Chooses the challenge, where the policy leaves it to its publisher: prompts from a data set,
+    for example.
+
+    Only a validator that is elected, or stands in for the elected one, publishes a challenge.
+
+    Example:
+        >>> import numpy as np
+        >>> class Prompts:
+        ...     def __init__(self, tokens):
+        ...         self.tokens = tokens
+        ...     def choose(self, epoch, seed):
+        ...         number = int.from_bytes(seed, "big") % len(self.tokens)
+        ...         return self.tokens[number : number + 1]
+        >>> prompts = Prompts(np.arange(12).reshape(3, 4))
+        >>> prompts.choose(7, bytes(31) + bytes([5])).tolist()
+        [[8, 9, 10, 11]]
     """
 
-    def choose(self, epoch: Epoch, seed: bytes) -> Any:
-        """A numpy array of the shape and type that the policy declares. `seed` is the epoch's, the
-        same for everybody.
+    def choose(self, epoch: Epoch, seed: bytes, /) -> NDArray[np.generic]:
+        """Choose the challenge of one epoch.
+
+        Called once in an epoch, and again after a restart, from a thread that is not the event
+        loop's, when the window for challenges is open. A choice that comes after the window is not
+        published, and a stand-in publishes instead.
+
+        Args:
+            epoch: The epoch's number.
+            seed: The epoch's seed, 32 bytes: the same for everybody, and unknown before the epoch's
+                snapshot. A choice that follows from it can be looked up by others.
+
+        Returns:
+            An array with the shape and dtype that the policy's challenge rule declares.
+
+        Raises:
+            Exception: Anything. The node misses the duty, says why, and goes on.
         """
         ...
 
@@ -129,8 +241,9 @@ class Challenger(Protocol):
 class Submission(msgspec.Struct, frozen=True):
     """What the elected node puts on the chain in `epoch` about the epochs before it.
 
-    `scores` is in order of author, `bitmaps` one a deciding key (bit i is member i of the roster of
-    that key's epoch), `root` the Merkle root of the set that the scores were computed from.
+    `scores` are in order of author, in parts of the epoch's total pay. `bitmaps` holds one bitmap
+    for each deciding key: bit i is member i of the roster of that key's epoch. `root` is the Merkle
+    root of the set that the scores were computed from.
     """
 
     epoch: Epoch
@@ -140,7 +253,11 @@ class Submission(msgspec.Struct, frozen=True):
 
 
 class OnChain(msgspec.Struct, frozen=True):
-    """A submission as the chain holds it, and who has attested it so far."""
+    """A submission as the chain holds it.
+
+    `block` is the block it was made in. `attested_by` are the nodes that have attested it so far,
+    in order of peer id, without its submitter.
+    """
 
     submission: Submission
     submitter: PeerId
@@ -151,58 +268,102 @@ class OnChain(msgspec.Struct, frozen=True):
 
 
 class ChainRefused(EpochgateError, RuntimeError):
-    """The chain did not take a submission or an attestation; the message says why and what
-    to do.
-    """
+    """The chain did not take what a node sent; the message says why and what to do."""
 
     exit_code = 1
 
 
 class Chain(Protocol):
-    """One subnet of one chain, seen by one node."""
+    """One subnet of one chain, seen by one node.
+
+    The properties and `get_head` and `get_waiting_roster` answer from memory, so a judgement can
+    ask them. The other methods ask the chain. While the chain does not answer they wait, for as
+    long as it takes: callers have time limits of their own. Any of them may be cancelled.
+    """
 
     @property
     def network_id(self) -> NetworkId:
-        """32 bytes that name chain and subnet."""
+        """32 bytes that name chain and subnet; the same for every node."""
         ...
 
     @property
-    def timing(self) -> Timing: ...
+    def timing(self) -> Timing:
+        """The length of blocks and epochs, and the subnet's first block.
 
-    def get_head(self) -> Head:
-        """The cached best head. Never waits."""
+        Its `slot` is None until the chain has set the first block, and never changes afterwards.
+        Nothing else ever changes.
+        """
         ...
 
-    async def get_roster(self, epoch: Epoch) -> Roster:
-        """The snapshot of `epoch`: five blocks before its first block, for epoch 0 at its first.
-        Waits until there is one.
+    def get_head(self) -> Head:
+        """The best head that this node has heard of, and when. Never waits.
 
-        Raises ValueError for an epoch below 0.
+        Its number may go down in a reorganisation.
+        """
+        ...
+
+    async def get_roster(self, epoch: Epoch, /) -> Roster:
+        """The roster of `epoch`, as the chain was five blocks before the epoch's first block.
+
+        Epoch 0 is read at its first block. Waits until there is that block.
+
+        Args:
+            epoch: The epoch, 0 or later.
+
+        Returns:
+            The same roster for every node, unless a reorganisation replaces the snapshot's block.
+
+        Raises:
+            ValueError: The epoch is below 0.
         """
         ...
 
     def get_waiting_roster(self) -> Roster:
-        """Who is registered now: for heartbeats before the subnet's first block. Never waits."""
-        ...
+        """The nodes that are registered now, for heartbeats before the subnet's first block.
 
-    async def get_elected(self, epoch: Epoch) -> PeerId | None:
-        """The node elected to submit in `epoch`, readable from the epoch's first block on.
-
-        A reorganisation of that block may elect another, so it is asked again before something is
-        done upon it.
+        Never waits.
         """
         ...
 
-    async def submit(self, submission: Submission) -> None:
-        """Raises ChainRefused: not elected, submitted already, epoch over."""
-        ...
+    async def get_elected(self, epoch: Epoch, /) -> PeerId | None:
+        """The node that is elected to submit in `epoch`.
 
-    async def get_submission(self, epoch: Epoch) -> OnChain | None: ...
+        It can be read from the epoch's first block on. A reorganisation of that block may elect
+        another node, so ask again before acting on it.
 
-    async def attest(self, epoch: Epoch) -> None:
-        """Attest the submission made in `epoch`. Raises ChainRefused: none there, attested already,
-        not on the roster.
+        Returns:
+            The node's peer id; None before the epoch, or where the chain elects nobody.
         """
         ...
 
-    async def close(self) -> None: ...
+    async def submit(self, submission: Submission, /) -> None:
+        """Submit, and return when the chain shows it.
+
+        Args:
+            submission: Its `epoch` is the current one.
+
+        Raises:
+            ChainRefused: This node is not elected, the epoch has a submission, or it is not the
+                current one.
+        """
+        ...
+
+    async def get_submission(self, epoch: Epoch, /) -> OnChain | None:
+        """The submission made in `epoch`, None where there is none (yet)."""
+        ...
+
+    async def attest(self, epoch: Epoch, /) -> None:
+        """Attest the submission made in `epoch`, and return when the chain shows it.
+
+        Args:
+            epoch: The current epoch.
+
+        Raises:
+            ChainRefused: There is no submission, this node made it or has attested it, it is not on
+                the roster, or the epoch is not the current one.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Free all it holds. Only `network_id` and `timing` may be read afterwards."""
+        ...

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from epochgate.chain.hypertensor.account import Account
 from epochgate.chain.hypertensor.chain import HypertensorChain
+from epochgate.chain.hypertensor.units import UNIT
 from epochgate.devnet.summary import EpochSummary
 from epochgate.devnet.supervisor import Devnet, DevnetError, Plan, make_console
 from epochgate.keys import SigningKey, format_peer_id
@@ -83,7 +84,7 @@ async def drive(subnet: ChainSubnet, chain: HypertensorChain, first_epoch: int) 
     assert chain.facts is not None
     await subnet.devchain.ask("dev_setBlockBuildMode", "Manual")
     slot = await subnet.rpc.query(
-        "SubnetSlot", [subnet.subnet_id], await subnet.rpc.request("chain_getBlockHash")
+        "SubnetSlot", [subnet.subnet_id], await subnet.rpc.get_head_hash()
     )
     await subnet.devchain.reach(slot + first_epoch * chain.timing.blocks_per_epoch - LEAD_BLOCKS)
     loop = asyncio.get_running_loop()
@@ -149,8 +150,8 @@ def main() -> int:
         devchain.stop()
     for author, stake in after.items():
         print(
-            f"{format_peer_id(author)}: stake {stake / 10**18:,.4f} TENSOR,"
-            f" {(stake - before[author]) / 10**18:+,.4f}"
+            f"{format_peer_id(author)}: stake {stake / UNIT:,.4f} TENSOR,"
+            f" {(stake - before[author]) / UNIT:+,.4f}"
         )
     return 0 if all(summary.complete for summary in summaries) else 1
 

@@ -11,7 +11,6 @@ from multiaddr import Multiaddr
 from epochgate.chain.hypertensor.account import Account
 from epochgate.chain.hypertensor.chain import HypertensorChain
 from epochgate.chain.hypertensor.registration import (
-    UNIT,
     NewNode,
     NewSubnet,
     Step,
@@ -22,6 +21,7 @@ from epochgate.chain.hypertensor.registration import (
     send,
 )
 from epochgate.chain.hypertensor.rpc import Rpc
+from epochgate.chain.hypertensor.units import UNIT
 from epochgate.core.types import BlockNumber
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id
@@ -56,7 +56,13 @@ class ChainSubnet:
         bootnodes = [(peer, Multiaddr(f"/ip4/127.0.0.1/tcp/31330/p2p/{peer}").to_bytes())]
         coldkeys = {get_coldkey(name).address: 1 for name in COLDKEYS}
         new = NewSubnet(
-            "a subnet", "a repository", 100 * UNIT, 100 * UNIT, 1000 * UNIT, coldkeys, bootnodes
+            name="a subnet",
+            repo="a repository",
+            max_cost=100 * UNIT,
+            min_stake=100 * UNIT,
+            max_stake=1000 * UNIT,
+            coldkeys=coldkeys,
+            bootnodes=bootnodes,
         )
         await send(subnet.rpc, await plan_subnet(subnet.rpc, owner, new))
         found = await find_subnet(subnet.rpc, owner.address)
@@ -80,14 +86,14 @@ class ChainSubnet:
         self.coldkeys[key] = coldkey
         hotkey = self.hotkeys[key] = hotkey or Account(bytes([len(self.hotkeys) + 1]) * 32)
         node = NewNode(
-            self.subnet_id,
-            key.author,
-            hotkey.address,
-            100 * UNIT,
-            100 * UNIT,
-            hotkey_balance,
-            "non_unique",
-            role,
+            subnet_id=self.subnet_id,
+            author=key.author,
+            hotkey=hotkey.address,
+            stake=100 * UNIT,
+            max_burn=100 * UNIT,
+            hotkey_balance=hotkey_balance,
+            role_field="non_unique",
+            role_text=role,
         )
         await send(self.rpc, await plan_node(self.rpc, get_coldkey(coldkey), node))
 
@@ -114,7 +120,7 @@ class ChainSubnet:
 
     async def pay_somebody(self, amount: int) -> None:
         """A transfer, which makes a block that is like no other. It asks anew, for an extrinsic
-        names a final block's hash, and on this chain final blocks are exchanged as well.
+        names a final block's hash, and on this chain final blocks are reorganised as well.
         """
         known = {"dest": get_coldkey("dorothy").address, "value": amount}
         rpc = Rpc(self.devchain.url)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from epochgate.chain.hypertensor.chain import HypertensorChain
-from epochgate.chain.hypertensor.registration import UNIT
+from epochgate.chain.hypertensor.units import UNIT
 from epochgate.cli import run_command
 from epochgate.core.epoch import compute_deciding_block
 from epochgate.core.roster import HOSTER, VALIDATOR
@@ -174,7 +174,7 @@ def is_stale(chain: HypertensorChain) -> bool:
     )[1]
 
 
-async def test_when_the_epochs_first_block_is_exchanged_the_other_elected_node_submits(
+async def test_when_the_epochs_first_block_is_reorganised_the_other_elected_node_submits(
     subnet: ChainSubnet,
 ) -> None:
     chains = {key: await subnet.see(key) for key in NODES}
@@ -239,7 +239,7 @@ async def test_a_node_that_leaves_before_the_submission_is_in_a_block_keeps_its_
     found = await chain.get_submission(epoch)
     assert found is not None
     assert found.submission == make_submission(epoch)
-    nodes = await author._reader.get_nodes(await author._rpc.request("chain_getBlockHash"))
+    nodes = await author._reader.get_nodes(await author._rpc.get_head_hash())
     assert leaver.author not in {node.author for node in nodes}
 
 

@@ -16,7 +16,7 @@ from hivemind.p2p import P2P
 from hivemind.proto import p2pd_pb2
 
 from epochgate.core.types import PeerId
-from epochgate.engine import libp2p
+from epochgate.engine import connections
 from epochgate.engine.libp2p import Libp2pNetwork
 from epochgate.engine.listening import EngineError
 from epochgate.keys import FILE_PREFIX, KeyFileError, format_peer_id
@@ -208,7 +208,7 @@ class Host:
     async def look_at_the_door(self) -> set[PeerId]:
         """Who is connected afterwards."""
         assert self.network._daemon is not None
-        await self.network._trim_connections(self.network._daemon)
+        await self.network._connections.trim(self.network._daemon)
         return await self.network._daemon.list_connected()
 
     async def drop_most(self, favourite: bytes) -> None:
@@ -234,7 +234,7 @@ async def end_by_hanging_up(visit: asyncio.Task[bytes]) -> None:
 async def test_who_left_the_roster_is_disconnected_and_many_strangers_while_members_stay(
     world: Libp2pWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(libp2p, "MAX_STRANGERS_CONNECTED", 1)
+    monkeypatch.setattr(connections, "MAX_STRANGERS_CONNECTED", 1)
     ivan, alice, bob, carol = [
         await world.join(name, watch_seconds=3600) for name in ("ivan", "alice", "bob", "carol")
     ]

@@ -37,12 +37,12 @@ def exchange_first_block(subnet: SimSubnet, elected: SimNode) -> None:
     never there.
     """
     snapshots = subnet.chain._snapshots
-    snapshots[EPOCH] = replace(snapshots[EPOCH], elected=elected.key.author)
+    snapshots[Epoch(EPOCH)] = replace(snapshots[Epoch(EPOCH)], elected=elected.key.author)
     for query in (
         "DELETE FROM submissions WHERE epoch = ?",
         "DELETE FROM attestations WHERE epoch = ?",
     ):
-        subnet.chain._database.execute(query, (EPOCH,))
+        subnet.chain._file._database.execute(query, (EPOCH,))
 
 
 async def find_two(subnet: SimSubnet) -> tuple[SimNode, SimNode]:
@@ -140,10 +140,10 @@ def test_an_election_that_the_chain_shows_late_is_learnt_late(tmp_path: Path) ->
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
         await subnet.run_until(Epoch(EPOCH - 1), 99)
-        snapshot = subnet.chain._snapshots[EPOCH]
-        subnet.chain._snapshots[EPOCH] = replace(snapshot, elected=None)
+        snapshot = subnet.chain._snapshots[Epoch(EPOCH)]
+        subnet.chain._snapshots[Epoch(EPOCH)] = replace(snapshot, elected=None)
         await subnet.run_until(Epoch(EPOCH), 10)
-        subnet.chain._snapshots[EPOCH] = snapshot
+        subnet.chain._snapshots[Epoch(EPOCH)] = snapshot
         await subnet.run_until(Epoch(EPOCH), 50)
         elected = await subnet.get_elected(Epoch(EPOCH))
         assert (await subnet.get_submission(Epoch(EPOCH))).submitter == elected.key.author
@@ -175,7 +175,7 @@ def test_a_submission_that_took_the_place_of_the_one_judged_is_judged_itself(
                 chain.get_submission = read  # type: ignore[method-assign] # from now on it reads what is there
                 other = replace(found.submission, scores=dict.fromkeys(found.submission.scores, 7))
                 row = (msgspec.msgpack.encode(other), EPOCH)
-                subnet.chain._database.execute(
+                subnet.chain._file._database.execute(
                     "UPDATE submissions SET content = ? WHERE epoch = ?", row
                 )
             return found

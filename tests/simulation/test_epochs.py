@@ -353,7 +353,7 @@ def test_a_submission_that_pays_itself_more_is_refused_entry_by_entry(tmp_path: 
             scores = honest.scores | {submitter.key.author: TOTAL_PAY}
             await submit(Submission(honest.epoch, scores, honest.bitmaps, honest.root))
 
-        chain.submit = submit_more  # type: ignore[method-assign, assignment] # dishonest in this
+        chain.submit = submit_more  # type: ignore[method-assign] # dishonest in this
         await subnet.run_until(Epoch(2), 50)
         assert (await subnet.get_submission(Epoch(2))).attested_by == ()
         for sim_node in subnet.nodes.values():

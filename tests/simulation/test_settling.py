@@ -268,7 +268,7 @@ def cheat(submitter: SimNode, how: str, author: PeerId) -> None:
     if how == "leaves out":
         node_context.gather = gather_less  # type: ignore[method-assign]  # dishonest
     else:
-        node_context.chain.submit = submit_other  # type: ignore[method-assign, assignment] # dishonest
+        node_context.chain.submit = submit_other  # type: ignore[method-assign] # dishonest
 
 
 @pytest.mark.parametrize(
@@ -397,7 +397,7 @@ def test_a_chain_that_refuses_costs_a_duty_and_not_the_node(tmp_path: Path) -> N
 
         chain = subnet["alice"].get_live_node().context.chain
         honest = chain.attest
-        chain.attest = refuse  # type: ignore[method-assign, assignment] # a chain that fails
+        chain.attest = refuse  # type: ignore[method-assign] # a chain that fails
         await subnet.run_until(Epoch(2), 50)
         (failed,) = [fact.why for fact in subnet["alice"].get(DutyMissed, Epoch(2))]
         assert failed == "the chain refused: no room in the block: try again"

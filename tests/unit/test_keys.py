@@ -92,13 +92,13 @@ def test_a_file_open_to_others_says_what_to_run(tmp_path: Path, mode: int) -> No
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"", "no Ed25519 identity"),
-        (b"-----BEGIN PRIVATE KEY-----", "no Ed25519 identity"),
-        (FILE_PREFIX + bytes(63), "no Ed25519 identity"),
-        (FILE_PREFIX + bytes(65), "no Ed25519 identity"),
-        (bytes.fromhex("08021240") + bytes(64), "no Ed25519 identity"),
+        (b"", "not an Ed25519 identity"),
+        (b"-----BEGIN PRIVATE KEY-----", "not an Ed25519 identity"),
+        (FILE_PREFIX + bytes(63), "not an Ed25519 identity"),
+        (FILE_PREFIX + bytes(65), "not an Ed25519 identity"),
+        (bytes.fromhex("08021240") + bytes(64), "not an Ed25519 identity"),
         (bytes.fromhex("080012a709") + bytes(1191), "an RSA key"),
-        (bytes(1 << 20), "no Ed25519 identity"),
+        (bytes(1 << 20), "not an Ed25519 identity"),
         (FILE_PREFIX + SEED + bytes(32), "its public half does not belong"),
     ],
 )

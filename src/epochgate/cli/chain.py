@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from epochgate.chain.hypertensor.units import UNIT
 from epochgate.core.types import PeerId
 from epochgate.keys import SigningKey, format_peer_id, parse_peer_id
 from epochgate.ports import ChainRefused
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from epochgate.chain.hypertensor.account import Account
     from epochgate.chain.hypertensor.registration import Step
     from epochgate.chain.hypertensor.rpc import Rpc
-
-UNIT = 10**18
 
 T = TypeVar("T")
 
@@ -267,7 +266,6 @@ async def _with_rpc(url: str, work: Callable[[Rpc], Awaitable[T]]) -> T:
 async def _confirm_and_send(rpc: Rpc, steps: list[Step], *, dry_run: bool, yes: bool) -> bool:
     """Whether it was sent. Raises typer.Abort where the answer is no."""
     from epochgate.chain.hypertensor.registration import (  # noqa: PLC0415 - of an extra
-        UNIT,
         get_balance,
         send,
     )
@@ -278,7 +276,7 @@ async def _confirm_and_send(rpc: Rpc, steps: list[Step], *, dry_run: bool, yes: 
         f" {rpc.url}:"
     )
     for number, step in enumerate(steps, start=1):
-        typer.echo(f"  {number}. {step.words}")
+        typer.echo(f"  {number}. {step.description}")
     if dry_run:
         typer.echo("nothing was sent (--dry-run)")
         return False

@@ -1,4 +1,4 @@
-"""What both engines promise about handlers: a request that reached a serving peer gets a reply."""
+"""What every engine promises about handlers: a request that reached a serving peer gets a reply."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from epochgate.core.types import PeerId
 from epochgate.ports import Handler
 
 REFUSED = b""
-"""The reply of a peer whose handler raised, or said more than a message holds. No handler of ours
-replies nothing.
-"""
+"""The reply of a peer whose handler failed. The store's handlers never reply with nothing."""
 
 logger = logging.getLogger(__name__)
 
@@ -18,8 +16,19 @@ logger = logging.getLogger(__name__)
 async def get_answer(
     handler: Handler, sender: PeerId, message: bytes, max_message_bytes: int
 ) -> bytes:
-    """The handler's reply, or REFUSED: an exception would look like a dead peer, and too long a
-    reply never arrives.
+    """Ask a handler, and reply in any case.
+
+    An exception would look like a dead peer, and a reply that is too long never arrives.
+
+    Args:
+        handler: The serving peer's handler.
+        sender: The authenticated sender.
+        message: The request.
+        max_message_bytes: The longest request or reply.
+
+    Returns:
+        The handler's reply; REFUSED where the request or the reply is too long, or the handler
+        raises.
     """
     if len(message) > max_message_bytes:
         return REFUSED
@@ -39,9 +48,7 @@ async def get_answer(
 
 
 def check_size(message: bytes, max_message_bytes: int) -> None:
-    """Raises ValueError for a request that the engine must not send: its author should have cut it
-    in pieces.
-    """
+    """Raise ValueError for a request that is too long to send: its author should chunk it."""
     if len(message) > max_message_bytes:
         raise ValueError(
             f"a request has at most {max_message_bytes} bytes, this one has {len(message)}:"

@@ -10,22 +10,22 @@ from collections.abc import Callable, Coroutine, Iterable
 
 import msgspec
 
+from epochgate.core.policy_lint import USUAL_MESSAGE_BYTES
 from epochgate.core.types import PeerId
 from epochgate.engine.answer import check_size, get_answer
 from epochgate.keys import format_peer_id
 from epochgate.ports import Handler, Unreachable
 
-DEFAULT_MAX_MESSAGE_BYTES = 4 << 20
 LOOKUP_SECONDS = 0.003
-"""How long it takes to find that nobody knows a peer: what libp2p takes on loopback."""
+"""The time to find that nobody knows a peer: as long as libp2p takes on loopback."""
 
 
 class Links(msgspec.Struct, frozen=True):
-    """What the way between two peers does to each message. Shares are 0 to 1.
+    """The quality of the way between two peers. Shares are 0 to 1.
 
-    A message takes up to `latency_seconds`, uniformly. The share `loss` never arrives, the share
-    `held_back` takes up to `held_back_seconds` more, so that later ones overtake it, and of
-    requests the share `duplication` arrives twice.
+    A message takes up to `latency_seconds`, uniformly. The share `loss` never arrives. The share
+    `held_back` takes up to `held_back_seconds` more, so that later messages overtake it. Of
+    requests, the share `duplication` arrives twice.
     """
 
     latency_seconds: float = 0.0
@@ -36,12 +36,24 @@ class Links(msgspec.Struct, frozen=True):
 
 
 class Hub:
-    """Connects `MemoryNetwork`s over `links`, which may be replaced at any time; `rng` decides, so
-    that a seed does.
+    """Connects `MemoryNetwork`s over `links`, which may be replaced at any time.
 
     `silent` peers take requests and never answer. `is_cut(sender, receiver)` may be replaced to
-    part peers, one way or both. Whoever waits for a message that was lost, cut off or swallowed
+    separate peers, one way or both. Whoever waits for a message that was lost, cut off or swallowed
     waits for its timeout.
+
+    Example:
+        >>> from epochgate.keys import SigningKey
+        >>> hub = Hub()
+        >>> alice = hub.join(SigningKey.generate().author)
+        >>> bob = hub.join(SigningKey.generate().author)
+        >>> async def greet(sender, message):
+        ...     return b"hello " + message
+        >>> async def ask():
+        ...     await bob.serve(greet)
+        ...     return await alice.request(bob.peer_id, b"alice", timeout_seconds=1)
+        >>> asyncio.run(ask())
+        b'hello alice'
     """
 
     def __init__(
@@ -49,8 +61,16 @@ class Hub:
         rng: random.Random | None = None,
         latency_seconds: float = 0.0,
         loss: float = 0.0,
-        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        max_message_bytes: int = USUAL_MESSAGE_BYTES,
     ) -> None:
+        """Connect nobody yet.
+
+        Args:
+            rng: Decides all that is left to chance, so that a seed decides the run.
+            latency_seconds: As in `Links`.
+            loss: As in `Links`.
+            max_message_bytes: The longest request or reply.
+        """
         self.rng = rng or random.Random(0)  # noqa: S311 - a simulation is to be repeatable
         self.links = Links(latency_seconds, loss)
         self.max_message_bytes = max_message_bytes
@@ -60,10 +80,11 @@ class Hub:
         self._arriving: dict[asyncio.Task[None], None] = {}
 
     def join(self, peer_id: PeerId) -> MemoryNetwork:
-        """A peer's network. Raises ValueError while another of the same id is open."""
+        """A peer's network. Raise ValueError while another of the same id is open."""
         if peer_id in self._peers:
             raise ValueError(f"{format_peer_id(peer_id)} is on the network already: close it first")
-        network = self._peers[peer_id] = MemoryNetwork(self, peer_id)
+        network = MemoryNetwork(self, peer_id)
+        self._peers[peer_id] = network
         return network
 
     def leave(self, network: MemoryNetwork) -> None:
@@ -71,11 +92,14 @@ class Hub:
             del self._peers[network.peer_id]
 
     def has(self, network: MemoryNetwork) -> bool:
+        """Whether that very network is open, and not a successor of the same id."""
         return self._peers.get(network.peer_id) is network
 
     async def carry(self, sender: MemoryNetwork, receiver: PeerId, message: bytes) -> bytes:
-        """The receiver's reply; waits for ever where it never comes. Raises Unreachable where
-        nobody is there.
+        """Carry a request, and return the reply; wait for ever where it never comes.
+
+        Raises:
+            Unreachable: Nobody has that id, or the peer does not serve.
         """
         peer = self._peers.get(receiver)
         if peer is None or peer.handler is None:
@@ -95,24 +119,23 @@ class Hub:
         return reply
 
     async def _travel(self, sender: PeerId, receiver: PeerId) -> None:
-        """One message's way; it does not end for a message that is lost."""
+        """Take one message's time; never return for a message that is lost."""
         links = self.links
         if self.is_cut(sender, receiver) or self._happens(links.loss):
             await _wait_for_ever()
-        seconds = self.rng.uniform(0, links.latency_seconds) if links.latency_seconds else 0.0
+        seconds = 0.0
+        if links.latency_seconds:
+            seconds += self.rng.uniform(0, links.latency_seconds)
         if self._happens(links.held_back):
             seconds += self.rng.uniform(0, links.held_back_seconds)
         if seconds:
             await asyncio.sleep(seconds)
 
     async def _arrive_again(self, sender: PeerId, receiver: MemoryNetwork, message: bytes) -> None:
-        """The copy takes a way of its own, and nobody waits for what it is answered."""
+        """Deliver a copy, which takes its own time, and drop the answer."""
         await self._travel(sender, receiver.peer_id)
-        if (
-            receiver.peer_id not in self.silent
-            and receiver.handler is not None
-            and self.has(receiver)
-        ):
+        is_silent = receiver.peer_id in self.silent
+        if receiver.handler is not None and self.has(receiver) and not is_silent:
             await get_answer(receiver.handler, sender, message, self.max_message_bytes)
 
     def _happens(self, share: float) -> bool:
@@ -125,8 +148,9 @@ class Hub:
 
 
 class MemoryNetwork:
-    """One peer's side of a `Hub`. Without latency a request is a plain call of the receiver's
-    handler, no task is made.
+    """One peer's side of a `Hub`.
+
+    Without latency a request is a plain call of the receiver's handler, and no task is made.
     """
 
     def __init__(self, hub: Hub, peer_id: PeerId) -> None:
@@ -138,13 +162,10 @@ class MemoryNetwork:
     def max_message_bytes(self) -> int:
         return self._hub.max_message_bytes
 
-    async def serve(self, handler: Handler) -> None:
+    async def serve(self, handler: Handler, /) -> None:
         self.handler = handler
 
-    async def request(self, peer: PeerId, message: bytes, timeout_seconds: float) -> bytes:
-        """Empty bytes mean that the peer's handler failed. Raises Unreachable, and ValueError for
-        too long a message.
-        """
+    async def request(self, peer: PeerId, message: bytes, /, timeout_seconds: float) -> bytes:
         check_size(message, self.max_message_bytes)
         if not self._hub.has(self):
             raise Unreachable("this node has left the network")
@@ -156,10 +177,8 @@ class MemoryNetwork:
                 f"{format_peer_id(peer)} did not answer within {timeout_seconds:g} s"
             ) from None
 
-    def set_protected_peers(self, members: Iterable[PeerId]) -> None:
-        """Nothing: there are no connections here that strangers could use up, and none to hang up
-        on.
-        """
+    def set_protected_peers(self, members: Iterable[PeerId], /) -> None:
+        """Do nothing: here are no connections that strangers could use up."""
 
     async def close(self) -> None:
         self._hub.leave(self)

@@ -1,5 +1,6 @@
-"""Where peers were last seen, on disk: a node whose bootstrap peers are gone finds its way back
-with it.
+"""The addresses at which peers were seen last, on disk.
+
+With them a node whose bootstrap peers are gone finds its way back into the network.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,25 +19,31 @@ from epochgate.keys import parse_peer_id
 FILE_NAME = "peers.json"
 MAX_PEERS = 1000
 MAX_ADDRESSES = 4
-"""A peer. What libp2p tries first is what worked last."""
+"""Addresses kept for each peer, those that libp2p tries first."""
 
 
-def parse_peer_address(text: str) -> tuple[str, str]:
-    """Split `ADDRESS/p2p/PEER` into peer and address. Raises ValueError for anything without the
-    peer id of an Ed25519 key.
-    """
+class PeerAddress(NamedTuple):
+    """A peer's id as text (12D3KooW...), and a multiaddress at which it may be reached."""
+
+    peer: str
+    address: str
+
+
+def parse_peer_address(text: str) -> PeerAddress:
+    """Split `ADDRESS/p2p/PEER`. Raise ValueError where PEER is not the id of an Ed25519 key."""
     address, _, peer = text.rpartition("/p2p/")
     if not address.startswith("/"):
         raise ValueError(
-            f"{text!r} is no address of a peer like /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW..."
+            f"{text!r} is not an address of a peer like /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW..."
         )
     parse_peer_id(peer)
-    return peer, address
+    return PeerAddress(peer, address)
 
 
 class PeerStore:
-    """Peers by the text form of their id, those seen last at the end. A missing or damaged file is
-    an empty book.
+    """Peers in the order in which they were seen, the latest at the end.
+
+    A file that is missing or damaged is an empty store, for what it holds can be learnt again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,26 +53,31 @@ class PeerStore:
             self._addresses = msgspec.json.decode(path.read_bytes(), type=dict[str, list[str]])
 
     def note(self, seen: Mapping[str, Sequence[str]]) -> None:
-        """Peers that are connected now, and where. What is new goes to disk; the longest unseen
-        make room.
+        """Remember peers that are connected now.
+
+        What is new goes to disk. Beyond MAX_PEERS the peers that were not seen for longest are
+        forgotten.
+
+        Args:
+            seen: The addresses of each peer, by its id as text.
         """
         before = {peer: self._addresses.get(peer) for peer in seen}
         now = {peer: list(addresses[:MAX_ADDRESSES]) for peer, addresses in seen.items()}
-        kept = {
-            peer: addresses for peer, addresses in self._addresses.items() if peer not in now
-        } | now
+        others = {peer: self._addresses[peer] for peer in self._addresses if peer not in now}
+        kept = others | now
         self._addresses = dict(islice(kept.items(), max(0, len(kept) - MAX_PEERS), None))
         if before != now:
             self._save()
 
-    def get_recent(self, count: int) -> list[tuple[str, str]]:
-        """(peer, address) of the `count` peers seen last, newest first."""
+    def get_recent(self, count: int) -> list[PeerAddress]:
+        """All addresses of the `count` peers that were seen last, the latest first."""
         newest = islice(reversed(self._addresses.items()), count)
-        return [(peer, address) for peer, addresses in newest for address in addresses]
+        return [PeerAddress(peer, address) for peer, addresses in newest for address in addresses]
 
     def _save(self) -> None:
-        """Whole or not at all, so that a kill leaves a book that can be read. A full disk costs the
-        book, not the node.
+        """Replace the file in one step, so that a kill leaves one that can be read.
+
+        A full disk costs the file, and not the node.
         """
         temporary = self._path.with_suffix(".tmp")
         with suppress(OSError):

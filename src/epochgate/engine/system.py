@@ -1,4 +1,4 @@
-"""Clock, entropy and compute of the machine at hand."""
+"""Clock, entropy and compute of the machine."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, TypeVarTuple
 
 from epochgate.ports import OutOfTime
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 MAX_UNFINISHED = 2
-"""Works that were given up and still go on; with so many of them none is begun, since each holds a
-thread and its memory.
+"""Runs that were given up and still go on. With this many of them no other begins, since each holds
+a thread and its memory.
 """
 
 
@@ -32,18 +33,16 @@ class SystemClock:
 class SystemEntropy:
     """The operating system's random bytes."""
 
-    def get_bytes(self, count: int) -> bytes:
+    def get_bytes(self, count: int, /) -> bytes:
         return os.urandom(count)
 
 
 class ThreadCompute:
-    """Heavy work in threads beside the event loop: the node's own in one, a user's, which has a
-    limit, in another.
+    """Heavy work in two threads beside the event loop: the node's own in one, a user's in another.
 
-    Threads do, since torch and numpy let go of Python's lock while they compute, so the loop goes
-    on answering; the model is loaded once, and no array travels between processes. What a thread
-    cannot be is ended: one whose work was given up is left to itself, and the next work gets
-    another.
+    Threads are enough: torch and numpy release Python's lock while they compute, so the loop goes
+    on answering. The model is loaded once, and no array travels between processes. But a thread
+    cannot be ended, so work that was given up keeps its thread, and the next work gets another.
     """
 
     def __init__(self) -> None:
@@ -51,8 +50,9 @@ class ThreadCompute:
         self._limited = _Lane("epochgate-model")
 
     async def run(
-        self, work: Callable[..., T], *arguments: Any, longest_seconds: float | None = None
+        self, work: Callable[[*Ts], T], /, *arguments: *Ts, longest_seconds: float | None = None
     ) -> T:
+        """Run work: without a limit in the node's own thread, with one in the user's."""
         if longest_seconds is None:
             return await self._own.do(work, arguments)
         limit = asyncio.timeout(longest_seconds)
@@ -65,18 +65,19 @@ class ThreadCompute:
             raise OutOfTime(longest_seconds, self._limited.count_unfinished()) from None
 
     def close(self) -> None:
-        """Threads that wait end; those that work end after it."""
+        """End the threads that wait at once, and those that work after their work."""
         self._own.close()
         self._limited.close()
 
     def is_working(self) -> bool:
-        """Whether a thread still works, for whomever."""
+        """Whether a thread still works, also on work that was given up."""
         return self._own.count_unfinished() + self._limited.count_unfinished() > 0
 
 
 def exit_immediately(code: int) -> NoReturn:
-    """End the process without Python's own ending, which a thread that is inside torch turns into
-    an abort (SIGABRT).
+    """End the process without Python's own shutdown.
+
+    A thread that is inside torch turns that into an abort (SIGABRT).
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -84,8 +85,9 @@ def exit_immediately(code: int) -> NoReturn:
 
 
 class _Lane:
-    """One work at a time, in turn. A work that is given up keeps its thread, and no other waits for
-    it.
+    """One work at a time, in order of arrival.
+
+    Work that is given up keeps its thread, and later work does not wait for it.
     """
 
     def __init__(self, name: str) -> None:
@@ -94,7 +96,7 @@ class _Lane:
         self._idle: _Worker | None = None
         self._unfinished: list[Future[Any]] = []
 
-    async def do(self, work: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    async def do(self, work: Callable[[*Ts], T], arguments: tuple[*Ts]) -> T:
         async with self._turn:
             await self._wait_for_room()
             worker = self._idle or _Worker(self._name)
@@ -126,41 +128,39 @@ class _Lane:
             finally:
                 for ending in endings:
                     if not ending.cancel():
-                        ending.exception()  # seen, or asyncio would complain that nobody cared
+                        ending.exception()  # read, or asyncio would report that nobody did
 
 
 class _Worker:
-    """A daemon thread, for Python would wait for any other before it ends, and for one that hangs
-    for ever.
+    """A thread that does one work after another.
+
+    It is a daemon: Python waits for any other thread before it ends, and for ever for one that
+    hangs.
     """
 
     def __init__(self, name: str) -> None:
-        self._works: SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = (
-            SimpleQueue()
-        )
+        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         threading.Thread(target=self._live, name=name, daemon=True).start()
 
-    def begin(self, work: Callable[..., T], arguments: tuple[Any, ...]) -> Future[T]:
+    def begin(self, work: Callable[[*Ts], T], arguments: tuple[*Ts]) -> Future[T]:
         outcome: Future[T] = Future()
-        # from here on it cannot be cancelled: what is done is told
+        # from here on it cannot be cancelled, so the outcome is set whatever happens
         outcome.set_running_or_notify_cancel()
-        self._works.put((outcome, work, arguments))
+
+        def task() -> None:
+            try:
+                outcome.set_result(work(*arguments))
+            except BaseException as error:  # noqa: BLE001 - the caller gets whatever a user's work raises
+                outcome.set_exception(error)
+
+        self._tasks.put(task)
         return outcome
 
     def end(self) -> None:
-        """When all that was begun is done."""
-        self._works.put(None)
+        """End the thread once all that was begun is done."""
+        self._tasks.put(None)
 
     def _live(self) -> None:
-        while (task := self._works.get()) is not None:
-            outcome, work, arguments = task
-            try:
-                outcome.set_result(work(*arguments))
-            except BaseException as error:  # noqa: BLE001 - whatever a user's work raises is told to who asked for it
-                outcome.set_exception(error)
-            del (
-                task,
-                outcome,
-                work,
-                arguments,
-            )  # or the last result would be kept until the next work
+        while (task := self._tasks.get()) is not None:
+            task()
+            del task  # or its result would be kept until the next one

@@ -1,7 +1,7 @@
-"""Plain asyncio on a virtual clock: the loop never waits, time jumps to the next timer, and one
-seed gives one run.
+"""Plain asyncio on a virtual clock: time jumps to the next timer instead of passing, and one seed
+gives one run.
 
-It leans on private names of asyncio's `BaseEventLoop` (`_run_once`, `_ready`, `_stopping`,
+It uses private names of asyncio's `BaseEventLoop` (`_run_once`, `_ready`, `_stopping`,
 `_write_to_self`), which are the same in Python 3.11 to 3.13.
 """
 
@@ -31,8 +31,10 @@ class Deadlock(EpochgateError, RuntimeError):
 
 
 class StableTask(asyncio.Task[Any]):
-    """asyncio keeps tasks in sets, which are ordered by hash; a memory address would differ from
-    run to run.
+    """A task whose hash is its number.
+
+    asyncio keeps tasks in sets, which are ordered by hash. The usual hash is a memory address, and
+    differs from run to run.
     """
 
     def __init__(
@@ -44,8 +46,7 @@ class StableTask(asyncio.Task[Any]):
         **options: Any,
     ) -> None:
         self.number = number
-        # asyncio numbers its names through the whole process, so that a second run would print
-        # others
+        # asyncio numbers names through the whole process, so a second run would print others
         super().__init__(coroutine, name=name or f"Task-{number}", **options)
 
     def __hash__(self) -> int:
@@ -53,7 +54,7 @@ class StableTask(asyncio.Task[Any]):
 
 
 class StableFuture(asyncio.Future[Any]):
-    """The same for futures."""
+    """A future whose hash is its number, as that of a StableTask."""
 
     def __init__(self, *, number: int, **options: Any) -> None:
         self.number = number
@@ -64,12 +65,12 @@ class StableFuture(asyncio.Future[Any]):
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """An event loop whose `time()` starts at 0 and moves only when all tasks wait. Timers of one
-    moment run in the order in which they were set.
+    """An event loop whose `time()` starts at 0 and moves only when all tasks wait.
 
-    It starts at 0 and not at the Unix time, because a float of 1.7e9 can only step by 0.24
-    microseconds. It makes its own turns: asyncio's are made for selectors and clocks, and a
-    simulation makes a hundred thousand of them a second.
+    Timers of one moment run in the order in which they were set. It starts at 0 and not at the Unix
+    time, because a float of 1.7e9 can only step by 0.24 microseconds. It has a turn of its own:
+    asyncio's is made for selectors and clocks, and a simulation makes a hundred thousand turns per
+    second.
     """
 
     _ready: deque[asyncio.Handle]
@@ -107,8 +108,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return timer
 
     def _run_once(self) -> None:
-        """One turn: what is ready runs once; where nothing is, the moment of the next timer comes.
-        Raises Deadlock when there is none.
+        """Make one turn: run all that is ready, after jumping to the next timer if nothing is.
+
+        Raises:
+            Deadlock: There is no timer to jump to.
         """
         ready = self._ready
         timers = self._timers
@@ -127,7 +130,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if not handle.cancelled():
                 handle._run()
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # it gives nothing
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # it returns nothing
         raise RuntimeError("no threads in a simulation: heavy work goes through the Compute port")
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio's signature
@@ -145,18 +148,33 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 
 def run_virtually(main: Callable[[random.Random], Awaitable[T]], seed: int = 0) -> T:
-    """Run `main(rng)` to its end on a virtual loop. The same seed gives the same run.
+    """Run `main(rng)` to its end on a virtual loop; tasks that outlive it are cancelled.
 
-    Tasks that outlive `main` are cancelled. Raises Deadlock, and whatever `main` raises. One seed
-    gives one run also in another process as long as nothing iterates over a set or dictionary view
-    that is ordered by hash.
+    Args:
+        main: Called with the run's source of randomness.
+        seed: The same one gives the same run, also in another process as long as nothing iterates
+            over a set that is ordered by hash.
+
+    Returns:
+        What `main` returns.
+
+    Raises:
+        Deadlock: Every task waits, and no timer is left.
+        Exception: Whatever `main` raises.
+
+    Example:
+        >>> async def main(rng):
+        ...     await asyncio.sleep(3600)
+        ...     return asyncio.get_running_loop().time()
+        >>> run_virtually(main)
+        3600.0
     """
     loop = VirtualLoop()
     try:
         asyncio.set_event_loop(loop)
         return loop.run_until_complete(_start(main, random.Random(seed)))  # noqa: S311 - a simulation is to be repeatable
     finally:
-        _cancel_what_is_left(loop)
+        _cancel_remaining(loop)
         asyncio.set_event_loop(None)
         loop.close()
 
@@ -170,19 +188,22 @@ def get_tasks(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:
     return sorted(asyncio.all_tasks(loop), key=hash)
 
 
-def _cancel_what_is_left(loop: asyncio.AbstractEventLoop) -> None:
-    left = get_tasks(loop)
-    for task in left:
+def _cancel_remaining(loop: asyncio.AbstractEventLoop) -> None:
+    tasks = get_tasks(loop)
+    for task in tasks:
         task.cancel()
-    if left:
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    if tasks:
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
     loop.run_until_complete(loop.shutdown_asyncgens())
 
 
 def _describe(tasks: list[asyncio.Task[Any]]) -> str:
-    named = [getattr(task.get_coro(), "__qualname__", task.get_name()) for task in tasks]
-    rest = len(named) - NAMED_IN_DEADLOCK
-    return ", ".join(named[:NAMED_IN_DEADLOCK]) + (f" and {rest} more" if rest > 0 else "")
+    names = [getattr(task.get_coro(), "__qualname__", task.get_name()) for task in tasks]
+    text = ", ".join(names[:NAMED_IN_DEADLOCK])
+    rest = len(names) - NAMED_IN_DEADLOCK
+    if rest > 0:
+        text += f" and {rest} more"
+    return text
 
 
 class VirtualClock:
@@ -196,36 +217,37 @@ class VirtualClock:
 
 
 class SeededEntropy:
-    """Random bytes that follow from a seed. Each node has an `rng` of its own, so that none depends
-    on what others draw.
+    """Random bytes that follow from a seed.
+
+    Each node has an `rng` of its own, so that its bytes do not depend on what other nodes draw.
     """
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
 
-    def get_bytes(self, count: int) -> bytes:
+    def get_bytes(self, count: int, /) -> bytes:
         return self._rng.randbytes(count)
 
 
 class InlineCompute:
-    """Heavy work at once: in a simulation it takes no time, unless the object whose method it is
-    says otherwise.
+    """Heavy work at once, on the event loop: in a simulation it takes no time.
 
-    Its `virtual_seconds` then pass first; `math.inf` is a model that hangs.
+    An object whose method is run may have `virtual_seconds`, which pass first; `math.inf` is a
+    model that hangs.
     """
 
     def __init__(self) -> None:
         self._ends: list[float] = []
 
     async def run(
-        self, work: Callable[..., T], *arguments: Any, longest_seconds: float | None = None
+        self, work: Callable[[*Ts], T], /, *arguments: *Ts, longest_seconds: float | None = None
     ) -> T:
         seconds = float(getattr(getattr(work, "__self__", None), "virtual_seconds", 0.0))
         if longest_seconds is not None and seconds > longest_seconds:
-            began = asyncio.get_running_loop().time()
+            began_at = asyncio.get_running_loop().time()
             await asyncio.sleep(max(0.0, longest_seconds))
             now = asyncio.get_running_loop().time()
-            self._ends = [end for end in (*self._ends, began + seconds) if end > now]
+            self._ends = [end for end in (*self._ends, began_at + seconds) if end > now]
             raise OutOfTime(longest_seconds, len(self._ends))
         if seconds > 0:
             await asyncio.sleep(seconds)

@@ -1,15 +1,14 @@
-"""What honest noise is for a model on this machine, and the tolerance that follows from it.
+"""The honest noise of a model on this machine, and the tolerance that follows from it.
 
 Every distance here is the score's own (`core/scoring.py`), measured from the output of the model as
-it was loaded. What a variation of that model is made from is not known here: each is a Model like
-any other.
+it was loaded. A variation of that model is a Model like any other: how it was made is not known
+here.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -27,17 +26,18 @@ from epochgate.ports import Model
 
 NOISE_FACTOR = 3
 """A tolerance is at least this many times the honest noise (SPEC section 7)."""
-MOST_NOISE_PPM = 100_000
-"""A tenth of the output. No rounding reaches it: a batch that moves an answer as far mixes its
-rows, and is no batch.
+MAX_NOISE_PPM = 100_000
+"""A tenth of the output, which no rounding reaches: a batch that moves an answer this far mixes its
+rows.
 """
 NETWORK = compute_network_id("calibration", 0)
-TIMING = Timing(BlockNumber(0), 100, 6.0)
+TIMING = Timing(BlockNumber(0), blocks_per_epoch=100, block_seconds=6.0)
 _REFERENCES = (PeerId(b"reference 1"), PeerId(b"reference 2"), PeerId(b"reference 3"))
 _VARIATION = PeerId(b"variation")
 
-Read = Callable[[NDArray[Any]], NDArray[Any]]
-"""An output as a validator sees it."""
+Array = NDArray[np.generic]
+Read = Callable[[Array], Array]
+"""Turns an output into what a validator decodes of it."""
 
 
 class CalibrationError(EpochgateError, ValueError):
@@ -45,10 +45,11 @@ class CalibrationError(EpochgateError, ValueError):
 
 
 class Variation(msgspec.Struct, frozen=True):
-    """One way to serve the model. `make` is called once; where it raises, its words say why there
-    is no such variation.
+    """One way to serve the model.
 
-    `is_honest` tells hardware and batching, which nobody can help, from a cheaper model.
+    `make` is called once; where it raises, its message says why there is no such variation.
+    `is_honest` is True for other hardware and batching, which nobody can avoid, and False for a
+    cheaper model.
     """
 
     name: str
@@ -57,8 +58,9 @@ class Variation(msgspec.Struct, frozen=True):
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """A variation's distance and score in each challenge, scored with the policy's tolerance; none,
-    and why.
+    """A variation's distance and score in each challenge, scored with the policy's tolerance.
+
+    Where nothing was measured both are empty, and `why_not` says why.
     """
 
     name: str
@@ -69,17 +71,20 @@ class Measurement(msgspec.Struct, frozen=True):
 
     @property
     def largest_ppm(self) -> int:
-        """Raises ValueError when nothing was measured."""
+        """The largest distance. Raise ValueError where nothing was measured."""
         return max(self.distances_ppm)
 
     @property
     def median_ppm(self) -> int:
+        """The lower median of the distances."""
         return get_lower_median(self.distances_ppm)
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """What was measured. `grid_ppm` is the distance of an output that lies one step of the grid off
-    in every coordinate: two answers that differ by the least there is may be rounded apart by it.
+    """The measurements of all variations, and what follows for the policy's tolerance.
+
+    `grid_ppm` is the distance of an output that is one step of the grid off in every coordinate:
+    rounding may part two almost equal answers by that much.
     """
 
     tolerance_ppm: int
@@ -89,18 +94,21 @@ class Calibration(msgspec.Struct, frozen=True):
     @property
     def honest_ppm(self) -> int | None:
         """The largest honest noise, None where none was measured."""
-        return max(
-            (it.largest_ppm for it in self.measurements if it.is_honest and it.distances_ppm),
-            default=None,
-        )
+        honest = [
+            measurement.largest_ppm
+            for measurement in self.measurements
+            if measurement.is_honest and measurement.distances_ppm
+        ]
+        return max(honest, default=None)
 
     @property
     def noise_ppm(self) -> int:
-        """What a tolerance has to bear: the honest noise, and never less than the grid's own."""
+        """The noise that a tolerance has to allow for: the honest one, at least the grid's."""
         return max(self.grid_ppm, self.honest_ppm or 0)
 
     @property
     def proposed_ppm(self) -> int:
+        """A tolerance that follows from the noise."""
         return compute_tolerance_ppm(self.noise_ppm)
 
     @property
@@ -110,24 +118,40 @@ class Calibration(msgspec.Struct, frozen=True):
 
     def get_unpunished(self, tolerance_ppm: int) -> tuple[str, ...]:
         """The cheaper models that would earn full marks in every challenge."""
-        # A distance is rounded down, so one that reads as the tolerance may lie beyond it.
-        cheaper = (it for it in self.measurements if not it.is_honest and it.distances_ppm)
-        return tuple(it.name for it in cheaper if it.largest_ppm < tolerance_ppm)
+        cheaper = (
+            measurement
+            for measurement in self.measurements
+            if not measurement.is_honest and measurement.distances_ppm
+        )
+        # a distance is rounded down, so one that equals the tolerance may be beyond it
+        return tuple(
+            measurement.name for measurement in cheaper if measurement.largest_ppm < tolerance_ppm
+        )
 
 
 def compute_tolerance_ppm(noise_ppm: int) -> int:
-    """At least `NOISE_FACTOR` times the noise, which may be up to one more than it reads; rounded
-    up to two digits.
+    """A tolerance of NOISE_FACTOR times the noise, rounded up to two digits.
+
+    A noise is rounded down to whole ppm, so one more is allowed for.
+
+    Example:
+        >>> compute_tolerance_ppm(40)
+        130
     """
     least = NOISE_FACTOR * (noise_ppm + 1)
     step = int(10 ** max(0, len(str(least)) - 2))
     return -(-least // step) * step
 
 
-def make_challenges(policy: Policy, count: int) -> list[NDArray[Any]]:
-    """The challenges that the policy derives for epochs 0 to `count` - 1 of a network of its own.
+def make_challenges(policy: Policy, count: int) -> list[Array]:
+    """The challenges that a policy derives for the first epochs of a network made up for this.
 
-    Raises CalibrationError when the policy derives none.
+    Args:
+        policy: The policy.
+        count: The number of epochs, from 0 on.
+
+    Raises:
+        CalibrationError: The policy derives no challenges.
     """
     if policy.protocol.challenge is None:
         raise CalibrationError("the policy has no challenge, so there is no model to measure")
@@ -141,8 +165,12 @@ def make_challenges(policy: Policy, count: int) -> list[NDArray[Any]]:
 
 
 def make_reader(policy: Policy) -> Read:
-    """Outputs as the policy's openings carry them. The reader raises CalibrationError for one that
-    no replica would take.
+    """A reader of outputs as the policy's openings carry them.
+
+    The reader raises CalibrationError for an output that no replica would take.
+
+    Raises:
+        CalibrationError: The policy has no opening of outputs.
     """
     outputs = policy.protocol.outputs
     if outputs is None:
@@ -150,9 +178,9 @@ def make_reader(policy: Policy) -> Read:
     payload = outputs.payload
     decode = payload.bind(_make_context(Epoch(0)))
 
-    def read(output: NDArray[Any]) -> NDArray[Any]:
+    def read(output: Array) -> Array:
         try:
-            seen: NDArray[Any] = decode(payload.encode(output))
+            seen: Array = decode(payload.encode(output))
         except Malformed as error:
             raise CalibrationError(f"the output does not fit the policy: {error}") from None
         return seen
@@ -167,10 +195,17 @@ def calibrate(
     count: int,
     report: Callable[[str], None],
 ) -> Calibration:
-    """Measure every variation of `model` on `count` challenges; `report` is told of each before it
-    runs.
+    """Measure every variation of a model.
 
-    Raises CalibrationError when the model itself does not answer the policy's challenges.
+    Args:
+        policy: Derives the challenges, and has the tolerance to judge by.
+        model: The model as it was loaded, from whose output distances are measured.
+        variations: The other ways to serve it.
+        count: The number of challenges.
+        report: Called with the name of each variation before it runs.
+
+    Raises:
+        CalibrationError: The policy derives no challenges, or the model does not answer them.
     """
     challenges = make_challenges(policy, count)
     read = make_reader(policy)
@@ -192,9 +227,15 @@ def calibrate(
     return Calibration(tolerance_ppm, grid_ppm, tuple(measured))
 
 
-def compare(reference: NDArray[Any], output: object, tolerance_ppm: int) -> Consensus:
-    """The consensus of three who give the reference, which is then the centre, and one who gives
-    `output`.
+def compare(reference: Array, output: object, tolerance_ppm: int) -> Consensus:
+    """The consensus of three hosters that answer the reference, and one that answers `output`.
+
+    The reference is the centre, for it is the answer of most.
+
+    Args:
+        reference: The model's own output.
+        output: The variation's output; None for one that does not answer.
+        tolerance_ppm: The tolerance to score by.
     """
     outputs: dict[PeerId, object] = dict.fromkeys(_REFERENCES, reference)
     return compute_consensus(
@@ -203,31 +244,37 @@ def compare(reference: NDArray[Any], output: object, tolerance_ppm: int) -> Cons
 
 
 class InBatch:
-    """The Model port over a model that is asked for `count` answers at once, all the same, of which
-    the first is taken.
+    """The Model port over a model that answers `count` equal challenges in one batch.
+
+    The first answer is taken.
     """
 
     def __init__(self, model: Model, count: int) -> None:
         self._model = model
         self._count = count
 
-    def infer(self, challenge: NDArray[Any]) -> NDArray[Any]:
-        """Raises ValueError when there is no answer a row."""
+    def infer(self, challenge: Array, /) -> Array:
+        """Answer a challenge. Raise ValueError where there is not one answer for each row."""
         is_batch = challenge.shape[:1] == (1,)
-        rows = challenge if is_batch else challenge[np.newaxis]
-        output: NDArray[Any] = self._model.infer(np.repeat(rows, self._count, axis=0))
+        rows = challenge
+        if not is_batch:
+            rows = challenge[np.newaxis]
+        output = self._model.infer(np.repeat(rows, self._count, axis=0))
         if output.shape[:1] != (self._count,):
             raise ValueError(
                 f"it takes no batch: {self._count} challenges at once gave an output of shape"
                 f" {output.shape}"
             )
-        return output[:1] if is_batch else output[0]
+        if is_batch:
+            return output[:1]
+        first: Array = output[0]
+        return first
 
 
 def _measure(
     variation: Variation,
-    challenges: Sequence[NDArray[Any]],
-    references: Sequence[NDArray[Any]],
+    challenges: Sequence[Array],
+    references: Sequence[Array],
     read: Read,
     tolerance_ppm: int,
 ) -> Measurement:
@@ -242,26 +289,26 @@ def _measure(
         compare(one, other, tolerance_ppm) for one, other in zip(references, outputs, strict=True)
     ]
     distances_ppm = tuple(
-        consensus.distances_ppm.get(_VARIATION, MOST_NOISE_PPM) for consensus in seen
+        consensus.distances_ppm.get(_VARIATION, MAX_NOISE_PPM) for consensus in seen
     )
-    if is_honest and max(distances_ppm) >= MOST_NOISE_PPM:
+    if is_honest and max(distances_ppm) >= MAX_NOISE_PPM:
         return Measurement(
-            name, is_honest, why_not=f"{max(distances_ppm):,} ppm is another answer, and no noise"
+            name, is_honest, why_not=f"{max(distances_ppm):,} ppm is another answer, and not noise"
         )
     return Measurement(
         name,
         is_honest,
         distances_ppm,
-        tuple(consensus.scores[PeerId(_VARIATION)] for consensus in seen),
+        tuple(consensus.scores[_VARIATION] for consensus in seen),
     )
 
 
-def _compute_grid_ppm(reference: NDArray[Any]) -> int:
+def _compute_grid_ppm(reference: Array) -> int:
     centre = compare(reference, None, 0)
     values = centre.compute_centre_values().reshape(reference.shape)
     step: float = 2.0 ** (centre.exponent - GRID_BITS)
     beside = compare(values, values + step, 0)
-    return beside.distances_ppm[PeerId(_VARIATION)]
+    return beside.distances_ppm[_VARIATION]
 
 
 def _make_context(epoch: Epoch) -> EpochContext:
@@ -270,9 +317,7 @@ def _make_context(epoch: Epoch) -> EpochContext:
 
 
 def _first_line(error: Exception) -> str:
-    words = (str(error).splitlines() or [""])[0]
-    return (
-        words
-        if isinstance(error, CalibrationError | ValueError)
-        else f"{type(error).__name__}: {words}"
-    )
+    line = (str(error).splitlines() or [""])[0]
+    if isinstance(error, ValueError):
+        return line
+    return f"{type(error).__name__}: {line}"

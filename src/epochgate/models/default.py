@@ -5,14 +5,19 @@ from __future__ import annotations
 from epochgate.models.torch_model import TorchModel
 
 DEFAULT_SEED = 20_240_229
-"""Every hoster of a subnet has the same weights, or they could not agree."""
+"""All hosters of a subnet have the same weights, or they could not agree."""
 
 
 def create_default_model(width: int = 64) -> TorchModel:
-    """A small transformer over a sequence of vectors of `width` elements, such as the default
-    challenge's (16, 64).
+    """A small transformer over a sequence of vectors, for trying things out.
 
-    Its weights follow from a seed of their own, and torch's own generator is left as it was.
+    Its weights follow from a seed of their own, and torch's generator is left as it was.
+
+    Args:
+        width: The elements of a vector; the default challenge has the shape (16, 64).
+
+    Returns:
+        A model that takes float32 of shape (sequence, width) and returns the same.
     """
     import torch  # noqa: PLC0415 - heavy, and not part of a light installation
 

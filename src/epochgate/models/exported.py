@@ -11,11 +11,17 @@ from epochgate.models.torch_model import TorchModel
 
 
 def load_exported(file: str) -> TorchModel:
-    """The program in `file`, one tensor in and one out. Raises ModelError.
+    """Load an exported program, in evaluation mode or not, as it was when it was exported.
 
-    A file of your own, or of somebody you trust as you trust their code: a program may name any
-    operator that torch has, and torch unpickles parts of it. Nothing that came over the network
+    Only a file of your own is safe, or one of somebody whose code you would run: a program may name
+    any operator that torch has, and torch unpickles parts of it. No file that came over the network
     ever gets here.
+
+    Args:
+        file: The program's file; the program takes one tensor and returns one.
+
+    Raises:
+        ModelError: There is no such file, it is not such a program, or torch is not installed.
     """
     path = Path(file)
     if not path.is_file():
@@ -27,14 +33,12 @@ def load_exported(file: str) -> TorchModel:
         import torch  # noqa: PLC0415 - heavy, and not part of a light installation
 
         program = torch.export.load(path)
-        return TorchModel(
-            program.module()
-        )  # it was exported in evaluation mode or not, and stays as it is
+        return TorchModel(program.module())
     except ImportError as error:
         raise ModelError(
             f"export:{file}: torch is needed to run it: pip install 'epochgate[node]'"
         ) from error
     except Exception as error:
         raise ModelError(
-            f"export:{file} is no program of torch.export.save: {describe(error)}"
+            f"export:{file} is not a program of torch.export.save: {describe(error)}"
         ) from error

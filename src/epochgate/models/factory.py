@@ -1,5 +1,6 @@
-"""`module:factory`: a callable of the user's own that makes the model. Without tensors it works
-without torch.
+"""`module:factory`: a callable of the user's own that makes the model.
+
+A model without tensors works without torch.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ from epochgate.ports import Model
 
 
 def load_from_factory(name: str) -> Model:
-    """The model that `module:factory` makes, called without arguments, or that is there already
-    under that name.
+    """Make the model that a name stands for.
 
-    It is a `torch.nn.Module`, or any object with `infer(array) -> array`. Modules are also looked
-    for in the working directory. Raises ModelError.
+    Args:
+        name: `module:factory`. The factory is called without arguments and makes a
+            `torch.nn.Module`, or any object with `infer(array) -> array`; such an object itself
+            will do, too. Modules are also looked for in the working directory.
+
+    Raises:
+        ModelError: There is no such module or factory, or it makes something else.
     """
     found = _find(name)
     model = _adapt(found)
@@ -43,26 +48,26 @@ def load_from_factory(name: str) -> Model:
 
 
 def _adapt(made: Any) -> Model | None:
-    """The Model port over what was made; None for what is none. Whoever made a torch module has
-    imported torch.
-    """
+    """The Model port over an object, None where it cannot be one."""
     if isinstance(made, type):
         return None
     if callable(getattr(made, "infer", None)):
         model: Model = made
         return model
-    torch = sys.modules.get("torch")
-    return (
-        TorchModel(made.eval()) if torch is not None and isinstance(made, torch.nn.Module) else None
-    )
+    torch = sys.modules.get("torch")  # there already, where somebody made a torch module
+    if torch is not None and isinstance(made, torch.nn.Module):
+        return TorchModel(made.eval())
+    return None
 
 
 def _find(name: str) -> Any:
     module_name, _, factory_name = name.partition(":")
     if not module_name or not factory_name:
-        raise ModelError(f"{name!r} is no model: write module:factory, like my_models:make_model")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+        raise ModelError(
+            f"{name!r} is not a model: write module:factory, like my_models:make_model"
+        )
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
     try:
         module = import_module(module_name)
     except ModuleNotFoundError as error:
@@ -72,7 +77,7 @@ def _find(name: str) -> Any:
     except Exception as error:
         raise ModelError(f"{module_name} cannot be imported: {describe(error)}") from error
     finally:
-        sys.path.remove(here)
+        sys.path.remove(folder)
     factory = getattr(module, factory_name, None)
     if factory is None:
         raise ModelError(f"module {module_name} has no {factory_name!r}")

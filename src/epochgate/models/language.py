@@ -1,16 +1,16 @@
 """`transformers:FOLDER?output=logits&positions=16&width=64`: a causal language model of Hugging
 Face, from a local folder.
 
-A challenge is one row of token ids; the answer is a bounded slice of what the model makes of it, as
-float32: of its last `positions` positions the first `width` logits, or elements of the last hidden
-state.
+A challenge is one row of token ids. The answer is a bounded slice of the model's output, as
+float32: of its last `positions` positions the first `width` logits, or the first `width` elements
+of the last hidden state.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import parse_qsl
@@ -29,10 +29,10 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What of the model's output is served, and how the model runs.
+    """The part of the model's output that is served, and how the model runs.
 
     `dtype` and `device` are torch's names. Hosters that differ in them differ in their answers, and
-    the policy's tolerance has to bear it.
+    the policy's tolerance has to allow for that.
     """
 
     output: Literal["logits", "hidden"] = "logits"
@@ -43,11 +43,18 @@ class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def parse_slice(query: str) -> Slice:
-    """Reads `output=logits&positions=16&width=64`; what is not said has its default. Raises
-    ModelError.
+    """Read options such as `output=logits&positions=16&width=64`.
+
+    Args:
+        query: The options; those left out have their defaults.
+
+    Raises:
+        ModelError: An option is unknown, malformed, or given twice.
     """
+    pairs: list[tuple[str, str]] = []
     try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
+        if query:
+            pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True)
         served = msgspec.convert(dict(pairs), Slice, strict=False)
     except ValueError as error:  # msgspec's is one, too
         known = ", ".join(Slice.__struct_fields__)
@@ -60,12 +67,21 @@ def parse_slice(query: str) -> Slice:
 
 
 def load_language_model(name: str) -> LanguageModel:
-    """The model in a folder, and the slice named behind the question mark. Raises ModelError.
+    """Load the model in a folder.
 
     Only files of the folder are read, weights only from safetensors, and no code that comes with
     them is run.
+
+    Args:
+        name: The folder, and perhaps a question mark and options, as `parse_slice` reads them.
+
+    Raises:
+        ModelError: The folder or an option cannot be used, or transformers is not installed.
     """
-    folder, _, query = name.rpartition("?") if "?" in name else (name, "", "")
+    folder = name
+    query = ""
+    if "?" in name:
+        folder, _, query = name.rpartition("?")
     served = parse_slice(query)
     path = Path(folder)
     if not (path / "config.json").is_file():
@@ -103,12 +119,21 @@ def load_language_model(name: str) -> LanguageModel:
 
 
 class LanguageModel:
-    """The Model port over a causal language model: token ids (1, sequence) in, float32 (positions,
-    width) out.
+    """The Model port over a causal language model.
+
+    A challenge is token ids of shape (1, sequence), an answer float32 of shape (positions, width).
     """
 
     def __init__(self, module: Any, served: Slice) -> None:
-        """Raises ModelError for a width that the model has not."""
+        """Serve a slice of a model.
+
+        Args:
+            module: A causal language model of transformers, in evaluation mode.
+            served: The slice.
+
+        Raises:
+            ModelError: The slice is wider than the model's output.
+        """
         config = module.config
         self.module = module
         self._served = served
@@ -116,25 +141,30 @@ class LanguageModel:
         self._longest: int | None = getattr(config, "max_position_embeddings", None)
         self._device = served.device
         self._answer = _make_answer(module, served)
-        most = config.vocab_size if served.output == "logits" else config.hidden_size
-        if served.width > most:
+        widths = {"logits": config.vocab_size, "hidden": config.hidden_size}
+        max_width = widths[served.output]
+        if served.width > max_width:
             raise ModelError(
-                f"width is {served.width}, and the model has {most} {served.output} a position:"
-                " name fewer"
+                f"width is {served.width}, and the model has {max_width} {served.output} in a"
+                " position: name fewer"
             )
 
-    def infer(self, challenge: NDArray[Any]) -> NDArray[np.float32]:
-        """Raises ModelError for a challenge that is no row of token ids that this model knows."""
+    def infer(self, challenge: NDArray[np.generic], /) -> NDArray[np.float32]:
+        """Answer a row of token ids.
+
+        Raises:
+            ModelError: The challenge is not such a row, or has tokens that the model lacks.
+        """
         import torch  # noqa: PLC0415 - heavy, and not part of a light installation
 
-        self._check(challenge)
-        ids = torch.from_numpy(challenge.astype(np.int64)).to(self._device)
+        ids = torch.from_numpy(self._check(challenge)).to(self._device)
         with torch.inference_mode():
             output = self._answer(ids)[0, -self._served.positions :, : self._served.width]
         answer: NDArray[np.float32] = output.float().cpu().numpy()
         return np.ascontiguousarray(answer)
 
-    def _check(self, challenge: NDArray[Any]) -> None:
+    def _check(self, challenge: NDArray[np.generic]) -> NDArray[np.int64]:
+        """The challenge's token ids. Raise ModelError where it is not a row of them."""
         positions = self._served.positions
         if challenge.dtype.kind not in "iu" or challenge.ndim != 2 or challenge.shape[0] != 1:
             saw = f"{challenge.dtype.name} {challenge.shape}"
@@ -142,19 +172,19 @@ class LanguageModel:
                 f"a language model takes integers of shape (1, sequence), the challenge is {saw}:"
                 f" {_ADVICE}"
             )
-        if challenge.shape[1] < positions or challenge.shape[1] > (
-            self._longest or challenge.shape[1]
-        ):
+        length = challenge.shape[1]
+        if length < positions or length > (self._longest or length):
             bounds = f"{positions} to {self._longest or 'any number of'}"
             raise ModelError(
-                f"the model answers {bounds} tokens, the challenge has {challenge.shape[1]}:"
-                f" {_ADVICE}"
+                f"the model answers {bounds} tokens, the challenge has {length}: {_ADVICE}"
             )
-        if challenge.min() < 0 or challenge.max() >= self._vocabulary:
+        ids = challenge.astype(np.int64)
+        if ids.min() < 0 or ids.max() >= self._vocabulary:
             raise ModelError(
                 f"the model knows tokens 0 to {self._vocabulary - 1}, the challenge has"
-                f" {challenge.min()} to {challenge.max()}: {_ADVICE}"
+                f" {ids.min()} to {ids.max()}: {_ADVICE}"
             )
+        return ids
 
 
 _ADVICE = 'the policy should say TensorSpec("int64", (1, sequence), high=vocabulary)'
@@ -163,11 +193,9 @@ _ADVICE = 'the policy should say TensorSpec("int64", (1, sequence), high=vocabul
 def _make_answer(module: Any, served: Slice) -> Callable[[torch.Tensor], torch.Tensor]:
     if served.output == "hidden":
         return lambda ids: module.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    options: Mapping[str, Any] = {"use_cache": False}
+    options: dict[str, Any] = {"use_cache": False}
     if "logits_to_keep" in inspect.signature(module.forward).parameters:
-        options = {
-            **options,
-            "logits_to_keep": served.positions,
-        }  # all positions times all words would be large
+        # the logits of all positions and all words would be large
+        options["logits_to_keep"] = served.positions
     forward = functools.partial(module, **options)
     return lambda ids: forward(input_ids=ids).logits

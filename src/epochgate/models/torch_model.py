@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,21 @@ if TYPE_CHECKING:
 
 
 class TorchModel:
-    """What takes a tensor and returns one, such as a `torch.nn.Module` in evaluation mode; it is
-    asked without gradients.
+    """A callable from one tensor to one, such as a `torch.nn.Module` in evaluation mode.
+
+    It is called without gradients.
+
+    Example:
+        >>> import torch
+        >>> TorchModel(torch.nn.Identity().eval()).infer(np.ones(2, np.float32)).tolist()
+        [1.0, 1.0]
     """
 
     def __init__(self, module: Callable[[torch.Tensor], object]) -> None:
         self.module = module
 
-    def infer(self, challenge: NDArray[Any]) -> NDArray[Any]:
-        """Raises ModelError when the module returns anything but one tensor."""
+    def infer(self, challenge: NDArray[np.generic], /) -> NDArray[np.generic]:
+        """Answer a challenge. Raise ModelError where the module returns anything but one tensor."""
         import torch  # noqa: PLC0415 - heavy, and not part of a light installation
 
         with torch.inference_mode():
@@ -32,4 +38,5 @@ class TorchModel:
             raise ModelError(
                 f"the model returned {type(output).__name__}: it must return one tensor"
             )
-        return output.detach().cpu().numpy()
+        array: NDArray[np.generic] = output.detach().cpu().numpy()
+        return array

@@ -1,8 +1,7 @@
-"""The same torch model on other hardware's terms, or cheaper: what a hoster might serve in its
-place.
+"""Variants of a torch model: on other threads, in other precision, or made cheaper.
 
-A variant is made by changing a model that was loaded for it, so it works for whatever loads a
-`torch.nn.Module`.
+A hoster might serve one of them in place of the model. Each is made by changing a model that was
+loaded for it, so it works for everything that loads a `torch.nn.Module`.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from epochgate.models.model_error import ModelError
@@ -18,6 +18,9 @@ from epochgate.ports import Model
 
 if TYPE_CHECKING:
     import torch
+
+MIN_SCALE = 1e-30
+"""Scales of a row of zeros are as small, and never 0."""
 
 
 class OnThreads:
@@ -27,30 +30,34 @@ class OnThreads:
         self._model = model
         self._count = count
 
-    def infer(self, challenge: NDArray[Any]) -> NDArray[Any]:
+    def infer(self, challenge: NDArray[np.generic], /) -> NDArray[np.generic]:
         import torch  # noqa: PLC0415 - heavy, and not part of a light installation
 
         before = torch.get_num_threads()
         torch.set_num_threads(self._count)
         try:
-            output: NDArray[Any] = self._model.infer(challenge)
+            return self._model.infer(challenge)
         finally:
             torch.set_num_threads(before)
-        return output
 
 
 def run_in(precision: str, model: Model) -> Model:
-    """`model` with weights and arithmetic in `precision`, "bfloat16" or "float16"; it answers in
-    the precision it had.
+    """Let a model compute in another precision, and answer in the one it had.
 
-    Raises ModelError for a model that is no torch module.
+    Args:
+        precision: "bfloat16" or "float16".
+        model: Changed, and returned.
+
+    Raises:
+        ModelError: There is no torch module behind the model.
     """
     import torch  # noqa: PLC0415 - heavy, and not part of a light installation
 
     module = get_module(model)
     narrow = getattr(torch, precision)
     wide = next(
-        (each.dtype for each in module.parameters() if each.is_floating_point()), torch.float32
+        (parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()),
+        torch.float32,
     )
     module.to(narrow)
     module.register_forward_pre_hook(
@@ -61,8 +68,13 @@ def run_in(precision: str, model: Model) -> Model:
 
 
 def round_weights_to_bfloat16(model: Model) -> Model:
-    """`model` with weights that went through bfloat16, and arithmetic as before. Raises ModelError
-    like `run_in`.
+    """Round a model's weights to bfloat16, and compute as before.
+
+    Args:
+        model: Changed, and returned.
+
+    Raises:
+        ModelError: There is no torch module behind the model.
     """
     import torch  # noqa: PLC0415 - heavy, and not part of a light installation
 
@@ -70,18 +82,25 @@ def round_weights_to_bfloat16(model: Model) -> Model:
 
 
 def round_weights_to_integers(bits: int, model: Model) -> Model:
-    """`model` with every matrix rounded to integers of `bits` bits and a scale a row, as
-    weight-only quantisation does it; arithmetic as before. Raises ModelError like `run_in`.
+    """Round every matrix of a model to integers with a scale for each row, and compute as before.
+
+    This is weight-only quantisation.
+
+    Args:
+        bits: The width of an integer.
+        model: Changed, and returned.
+
+    Raises:
+        ModelError: There is no torch module behind the model.
     """
-    most = (1 << (bits - 1)) - 1
+    largest = (1 << (bits - 1)) - 1
 
     def change(weight: torch.Tensor) -> torch.Tensor:
         if weight.ndim < 2:
             return weight
-        scale = (
-            weight.abs().amax(dim=tuple(range(1, weight.ndim)), keepdim=True).clamp(min=1e-30)
-            / most
-        )
+        other_sides = tuple(range(1, weight.ndim))
+        row_maxima = weight.abs().amax(dim=other_sides, keepdim=True)
+        scale = row_maxima.clamp(min=MIN_SCALE) / largest
         return (weight / scale).round() * scale
 
     return _change_weights(model, change)
@@ -99,12 +118,12 @@ CHEAPER: Mapping[str, Callable[[Model], Model]] = {
 
 
 def get_module(model: Model) -> torch.nn.Module:
-    """The torch module behind `model`. Raises ModelError where there is none."""
+    """The torch module behind a model. Raise ModelError where there is none."""
     import torch  # noqa: PLC0415 - heavy, and not part of a light installation
 
     module = getattr(model, "module", None)
     if not isinstance(module, torch.nn.Module):
-        raise ModelError("it is no torch module, so its weights cannot be rounded here")
+        raise ModelError("it is not a torch module, so its weights cannot be rounded here")
     return module
 
 
@@ -119,13 +138,13 @@ def _change_weights(model: Model, change: Callable[[torch.Tensor], torch.Tensor]
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:
-    """Float tensors in `dtype`, also those inside tuples and dictionaries; all else as it is."""
+    """Float tensors in `dtype`, also inside tuples and dictionaries; everything else unchanged."""
     import torch  # noqa: PLC0415 - heavy, and not part of a light installation
 
-    if isinstance(value, torch.Tensor):
-        return value.to(dtype) if value.is_floating_point() else value
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        return value.to(dtype)
     if isinstance(value, tuple):
-        return tuple(_cast(each, dtype) for each in value)
+        return tuple(_cast(entry, dtype) for entry in value)
     if isinstance(value, dict):
-        return {name: _cast(each, dtype) for name, each in value.items()}
+        return {name: _cast(entry, dtype) for name, entry in value.items()}
     return value

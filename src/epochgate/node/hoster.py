@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from epochgate.core.commitment import SALT_BYTES, Opening, compute_commitment
 from epochgate.core.protocol import CommitReveal
 from epochgate.core.record import Record
@@ -63,7 +66,9 @@ async def open_commitment(node: NodeContext, duty: Duty, pair: CommitReveal) -> 
     return await node.post(rule, duty, record)
 
 
-async def _infer(node: NodeContext, duty: Duty, schema: Schema, challenge: object) -> bytes:
+async def _infer(
+    node: NodeContext, duty: Duty, schema: Schema, challenge: NDArray[np.generic]
+) -> bytes:
     """The model's output as the opening will show it."""
     if node.model is None:
         raise DutyFailed("this node is registered as a hoster, but runs no model")
@@ -83,8 +88,8 @@ def compute_limit_seconds(node: NodeContext, duty: Duty) -> float:
 
 
 async def _ask_model(
-    node: NodeContext, model: Model, challenge: object, longest_seconds: float
-) -> object:
+    node: NodeContext, model: Model, challenge: NDArray[np.generic], longest_seconds: float
+) -> NDArray[np.generic]:
     """What the model answers in time. The heartbeats' throughput follows: none while it answers too
     late.
     """

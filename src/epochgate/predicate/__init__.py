@@ -1,13 +1,13 @@
-"""Bring your own predicate: every name that the seed's listing uses, so that it runs below one
-import line as it stands.
+"""Predicates that users bring, and every name that the listing in the upstream Hypertensor template
+uses, so that it runs below one import line as it stands:
 
     from epochgate.predicate import *
 
 `torch` here reads tensor files without unpickling, whatever `weights_only` says, and
 `MSGPackSerializer` is hivemind's with a limit on nesting. A predicate goes into
-`HypertensorPredicateValidator` or `PredicateValidator`; those compose with hivemind's record
-validators on a plain hivemind DHT (`hivemind_dht`), and by `compose` with a policy on our engine.
-Needs `[node]`.
+`HypertensorPredicateValidator` or `PredicateValidator`. These work beside hivemind's record
+validators on a plain hivemind DHT (`hivemind_dht`), and beside a policy on epochgate's libp2p
+engine (`compose`). Needs `epochgate[node]`.
 """
 
 import io
@@ -44,7 +44,7 @@ HOSTER_REVEAL_DEADLINE = 0.6
 VALIDATOR_REVEAL_START = 0.15
 VALIDATOR_REVEAL_DEADLINE = 0.5
 VALIDATOR_COMMIT_START = 0.6
-"""Shares of an epoch, 0 to 1."""
+"""Deadlines and starts, as shares of an epoch from 0 to 1."""
 
 DEFAULT_EPOCH_SECONDS = 100 * 6.0
 MAX_HEART_BEAT_TIME = 1.1 * DEFAULT_EPOCH_SECONDS
@@ -53,8 +53,8 @@ MAX_HOSTER_COMMIT_TIME = 1 * DEFAULT_EPOCH_SECONDS
 MAX_HOSTER_REVEAL_TIME = 1 * DEFAULT_EPOCH_SECONDS
 MAX_VALIDATOR_COMMIT_TIME = 2 * DEFAULT_EPOCH_SECONDS
 MAX_VALIDATOR_REVEAL_TIME = 2 * DEFAULT_EPOCH_SECONDS
-"""Seconds, of a chain with epochs of 100 blocks of 6 s. On another chain use a policy: its
-lifetimes are in epochs.
+"""Lifetimes in seconds, on a chain whose epochs have 100 blocks of 6 s. On another chain use a
+policy, whose lifetimes are in epochs.
 """
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The seed's model of the challenge: a verified torch tensor."""
+"""The upstream Hypertensor template's model of the challenge: a checked torch tensor."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from epochgate.schemas.layout import MAX_DIMENSIONS
 
 MAX_ELEMENTS = 1 << 20
-"""As many as scoring takes (SPEC section 7)."""
+"""The most that scoring takes (SPEC section 7)."""
 
 
 class ConsensusTensorModel(BaseModel):
-    """A dense torch tensor of real floats, all finite: 1 to MAX_ELEMENTS of them. Raises
-    ValidationError for anything else.
+    """A dense torch tensor of 1 to MAX_ELEMENTS real floats, all finite.
+
+    Anything else raises pydantic's ValidationError.
+
+    Example:
+        >>> ConsensusTensorModel(tensor=torch.zeros(2, 2)).tensor.shape
+        torch.Size([2, 2])
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)

@@ -1,5 +1,7 @@
-"""The time as a predicate asks for it: on our engine that of the judgement, so that it can be
-judged again later.
+"""The time as a predicate asks for it.
+
+On epochgate's libp2p engine it is that of the judgement, so that a record can be judged again later
+with the same verdict.
 """
 
 from __future__ import annotations
@@ -14,13 +16,16 @@ _JUDGED_SECONDS: ContextVar[float | None] = ContextVar("epochgate_judged_seconds
 
 
 def get_dht_time() -> float:
-    """Unix seconds: the moment's while our engine judges, hivemind's own everywhere else."""
+    """Unix seconds: the judgement's while a judge asks a predicate, hivemind's own otherwise."""
     judged_seconds = _JUDGED_SECONDS.get()
-    return float(get_hiveminds_time()) if judged_seconds is None else judged_seconds
+    if judged_seconds is None:
+        return float(get_hiveminds_time())
+    return judged_seconds
 
 
 @contextmanager
 def judging_at(time_seconds: float) -> Iterator[None]:
+    """Let `get_dht_time` answer `time_seconds`, Unix seconds, in this context."""
     token = _JUDGED_SECONDS.set(time_seconds)
     try:
         yield

@@ -1,4 +1,7 @@
-"""Predicates as judges on our engine: beside a policy, or alone with what cannot be left out."""
+"""Predicates as judges on epochgate's libp2p engine: beside a policy, or alone.
+
+A judge of predicates alone still checks what no store can do without.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +25,26 @@ from epochgate.predicate.dht_time import judging_at
 from epochgate.predicate.serializer import MSGPackSerializer
 from epochgate.predicate.validators import DHTRequestType, PredicateValidator
 
+DEFAULT_MAX_BYTES = 1 << 20
+DEFAULT_LONGEST = epochs(2)
+
 
 def compose(judge: Judge, *validators: RecordValidatorBase) -> Judge:
-    """A judge that admits what `judge` and then every one of the validators accept, in the order
-    given.
+    """Put validators beside a judge: a record is admitted where it and all of them accept it.
 
-    Ours hear GET or POST and the moment's epoch data; hivemind's own are asked as they are. Each
-    sees the record as a hivemind node would hold it: the subkey is the author's peer id in
-    MessagePack, and so is the value, without our signature; a map is MessagePack already, the bytes
-    of anything else are wrapped as hivemind wraps bytes.
+    Validators of this package get GET or POST and the epoch data of the judgement; hivemind's own
+    are asked as they are. Each gets the record as a hivemind node would hold it. The subkey is the
+    author's peer id in MessagePack. The value comes without epochgate's signature: a map as it is,
+    because it is MessagePack already, and other bytes wrapped as hivemind wraps bytes.
+
+    Args:
+        judge: Asked first, such as a policy.
+        validators: Asked after it, in this order, until one refuses.
+
+    Example:
+        >>> from epochgate import INFERENCE_POLICY
+        >>> from epochgate.predicate import PredicateValidator
+        >>> judge = compose(INFERENCE_POLICY, PredicateValidator(lambda record: True))
     """
     return _Composed(judge, validators)
 
@@ -54,21 +68,29 @@ class _Composed:
     ) -> Verdict:
         if isinstance(verdict, Denied):
             return verdict
-        payload = record.payload
-        value = (
-            payload if isinstance(verdict.value, BaseModel) else MSGPackSerializer.dumps(payload)
-        )
+        value = record.payload
+        if not isinstance(verdict.value, BaseModel):
+            value = MSGPackSerializer.dumps(record.payload)
         denied = _ask_all(self._validators, record, value, request_type, now)
-        return verdict if denied is None else denied
+        if denied is None:  # a Denied is falsy
+            return verdict
+        return denied
 
 
 class MessagePack(msgspec.Struct, frozen=True):
-    """Any one MessagePack value, of bounded nesting: what a hivemind node stores. Decodes to it."""
+    """The schema of any one MessagePack value of bounded nesting, which a hivemind node stores.
 
-    def bind(self, _context: EpochContext) -> Decoder:
+    It decodes to the value.
+
+    Example:
+        >>> MessagePack().encode({"state": 1})
+        b'\\x81\\xa5state\\x01'
+    """
+
+    def bind(self, _context: EpochContext, /) -> Decoder:
         return MSGPackSerializer.loads
 
-    def encode(self, value: object) -> bytes:
+    def encode(self, value: object, /) -> bytes:
         data: bytes = MSGPackSerializer.dumps(value)
         return data
 
@@ -77,12 +99,17 @@ class MessagePack(msgspec.Struct, frozen=True):
 
 
 class PlainJudge:
-    """For those who bring predicates and no policy: any key, any time, and the predicates decide.
+    """A judge for those who bring predicates and no policy: any key, at any time.
 
-    What cannot be left out stays: a key's digest, a size of at most `max_bytes` with the signature,
-    an expiry at most `longest` epochs away, an author on the current epoch's roster, its signature,
-    and a value in MessagePack. `get_context` is `EpochSchedule.get_context`: the epoch's context,
-    or KeyError.
+    The predicates decide, but some checks always stay: the key is a digest, the record has at most
+    `max_bytes` with its signature, its expiry is at most `longest` away, its author is on the
+    current epoch's roster, its signature is valid, and its value is MessagePack.
+
+    Example:
+        >>> from epochgate import INFERENCE_POLICY, EpochSchedule
+        >>> from epochgate.predicate import PredicateValidator
+        >>> schedule = EpochSchedule(INFERENCE_POLICY)
+        >>> judge = PlainJudge(schedule.get_context, PredicateValidator(lambda record: True))
     """
 
     def __init__(
@@ -90,8 +117,20 @@ class PlainJudge:
         get_context: Callable[[Epoch], EpochContext],
         *validators: RecordValidatorBase,
         longest: Fraction | None = None,
-        max_bytes: int = 1 << 20,
+        max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
+        """Take predicates.
+
+        Args:
+            get_context: Gives an epoch's context, or raises KeyError where the epoch is not known:
+                `EpochSchedule.get_context`.
+            validators: Asked in this order, until one refuses.
+            longest: The longest lifetime of a record, in epochs; two where it is None.
+            max_bytes: The largest record, its signature included.
+
+        Raises:
+            ValueError: There are no validators.
+        """
         if not validators:
             raise ValueError(
                 "a PlainJudge without a predicate would admit everything that is signed: give"
@@ -102,7 +141,7 @@ class PlainJudge:
         self._rule = Rule(
             "plain",
             by=HOSTER | VALIDATOR,
-            ttl=longest or epochs(2),
+            ttl=longest or DEFAULT_LONGEST,
             schema=MessagePack(),
             max_bytes=max_bytes,
         )
@@ -110,7 +149,12 @@ class PlainJudge:
         self._pattern: KeyRule | None = None
 
     def bind(self, key: RecordKey, context: EpochContext) -> KeyRule:
-        """The rule that all keys share, for `key`: with it come the key's replicas."""
+        """The rule that all keys share, for one key: with it come the key's replicas.
+
+        Args:
+            key: The key's digest.
+            context: The current epoch's.
+        """
         if self._pattern is None or self._pattern.context is not context:
             self._pattern = next(self._rule.bind(context, context.epoch))
         prefix = compute_signing_prefix(context.network, key)
@@ -119,13 +163,14 @@ class PlainJudge:
         )
 
     def find_key_rule(self, key: RecordKey, now: EvaluationContext) -> KeyRule | None:
-        """Any digest is a key; None while the epoch's roster has not arrived."""
+        """The rule for any digest; None while the epoch's roster has not arrived."""
+        if len(key) != KEY_BYTES:
+            return None
         try:
-            return (
-                self.bind(key, self._get_context(now.data.epoch)) if len(key) == KEY_BYTES else None
-            )
+            context = self._get_context(now.data.epoch)
         except KeyError:
             return None
+        return self.bind(key, context)
 
     def admit(self, record: Record, now: EvaluationContext) -> Verdict:
         return self._judge(record, now, self._policy.admit, DHTRequestType.POST)
@@ -153,19 +198,20 @@ class PlainJudge:
         if isinstance(verdict, Denied):
             return verdict
         denied = _ask_all(self._validators, record, record.payload, request_type, now)
-        return verdict if denied is None else denied
+        if denied is None:  # a Denied is falsy
+            return verdict
+        return denied
 
 
 def _adopt(validators: Iterable[RecordValidatorBase]) -> tuple[PredicateValidator, ...]:
-    """hivemind's own validators answer without a reason; as predicates they have one."""
-    return tuple(
-        (
-            validator
-            if isinstance(validator, PredicateValidator)
-            else PredicateValidator(validator.validate)
-        )
-        for validator in validators
-    )
+    """Make predicates of hivemind's own validators, which refuse without a reason."""
+    adopted = []
+    for validator in validators:
+        if isinstance(validator, PredicateValidator):
+            adopted.append(validator)
+        else:
+            adopted.append(PredicateValidator(validator.validate))
+    return tuple(adopted)
 
 
 def _ask_all(
@@ -175,9 +221,9 @@ def _ask_all(
     request_type: DHTRequestType,
     now: EvaluationContext,
 ) -> Denied | None:
-    seen = DHTRecord(
-        record.key, MSGPackSerializer.dumps(record.author), value, record.expiration_time
-    )
+    """The first refusal, None where all accept."""
+    subkey = MSGPackSerializer.dumps(record.author)
+    seen = DHTRecord(record.key, subkey, value, record.expiration_time)
     with judging_at(now.time_seconds):
         for validator in validators:
             denied = validator.find_refusal(seen, request_type, now.data)

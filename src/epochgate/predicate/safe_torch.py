@@ -1,4 +1,4 @@
-"""The name `torch` for predicates: the real one, but for `load`, which never unpickles."""
+"""The name `torch` for predicates: the real module, except that nothing unpickles."""
 
 from __future__ import annotations
 
@@ -13,19 +13,33 @@ from epochgate.schemas.tensor import find_tensor
 MAX_FILE_BYTES = 16 << 20
 
 _UNPICKLERS = frozenset({"export", "hub", "jit", "package", "serialization"})
-"""Parts of torch with a `load` of their own that runs what the file says."""
+"""Parts of torch with a `load` of their own that runs code from the file."""
 
 
 class SafeTorch:
-    """Stands where predicates expect torch. All but `load` is the real torch's, looked up when it
-    is used.
+    """Stands where predicates expect torch. Everything but `load` is the real torch's.
+
+    Example:
+        >>> import io
+        >>> file = io.BytesIO()
+        >>> real_torch.save(real_torch.ones(2), file)
+        >>> _ = file.seek(0)
+        >>> torch.load(file)
+        tensor([1., 1.])
     """
 
-    def load(self, file: BinaryIO, *_options: Any, **_named_options: Any) -> real_torch.Tensor:
-        """The tensor in a `torch.save` or safetensors file. Raises Malformed, and nothing else.
+    def load(
+        self, file: BinaryIO, *_options: object, **_named_options: object
+    ) -> real_torch.Tensor:
+        """Read the tensor in a file, without unpickling.
 
-        The options of `torch.load` are taken and change nothing: `weights_only=False` never
-        unpickles either.
+        The options of `torch.load` are accepted and change nothing, `weights_only=False` included.
+
+        Args:
+            file: A `torch.save` or safetensors file of at most MAX_FILE_BYTES, with one tensor.
+
+        Raises:
+            Malformed: The file holds anything else. No other error is raised.
         """
         data = file.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:

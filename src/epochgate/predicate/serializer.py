@@ -1,8 +1,8 @@
-"""hivemind's serializer for what strangers send.
+"""hivemind's serializer, made safe for bytes from strangers.
 
-hivemind's own follows extensions inside extensions without end: 1.4 KB of tuples in tuples overflow
-the C stack and end the process, which no `except` can stop. Nothing in it runs code otherwise:
-MessagePack, tuples, and dictionaries of records.
+hivemind's own reads extensions inside extensions without a limit: 1.4 KB of tuples in tuples
+overflow the C stack and end the process, which no `except` can stop. It runs no code otherwise: it
+reads MessagePack, tuples, and dictionaries of records.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ MAX_TUPLE_DEPTH = 16
 
 
 class MSGPackSerializer(hivemind.utils.MSGPackSerializer):  # type: ignore[misc]  # hivemind has no types
-    """`dumps` is hivemind's; `loads` reads plain values and tuples, and refuses every other
-    extension.
+    """`dumps` is hivemind's. `loads` reads plain values and tuples, and refuses other extensions.
+
+    Example:
+        >>> MSGPackSerializer.loads(MSGPackSerializer.dumps({"state": (1, 2)}))
+        {'state': (1, 2)}
     """
 
     @classmethod
     def loads(cls, buf: bytes) -> Any:
-        """Raises Malformed, a ValueError, and nothing else."""
+        """Decode one value. Raise Malformed, a ValueError, for anything else, and nothing more."""
         try:
             return cls._load(buf, MAX_TUPLE_DEPTH)
         except Malformed:
@@ -49,16 +52,18 @@ class MSGPackSerializer(hivemind.utils.MSGPackSerializer):  # type: ignore[misc]
 
 
 def _refuse_timestamps(value: Any) -> None:
-    """msgpack reads extension -1 itself, without asking the hook. Tuples were looked through when
-    they were loaded.
+    """Raise Malformed for a value with a timestamp in it.
+
+    msgpack reads timestamps, extension -1, itself, without asking the hook. Inside tuples this has
+    been done when the tuple was loaded.
     """
-    level = [value]
-    while level:
-        entry = level.pop()
+    pending = [value]
+    while pending:
+        entry = pending.pop()
         if isinstance(entry, msgpack.Timestamp):
             raise Malformed("expected plain values and tuples, saw a timestamp")
         if isinstance(entry, list):
-            level += entry
+            pending += entry
         elif isinstance(entry, dict):
-            level += entry.keys()
-            level += entry.values()
+            pending += entry.keys()
+            pending += entry.values()

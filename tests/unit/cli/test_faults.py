@@ -37,7 +37,7 @@ def key(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("epochgate.chain.local.LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("epochgate.chain.local.file.LOCK_SECONDS", 0.05)
     LocalChain.create(tmp_path / "chain.sqlite", SystemClock(), block_seconds=6.0)
     return tmp_path / "chain.sqlite"
 

@@ -130,7 +130,7 @@ def test_a_variation_that_cannot_be_made_or_run_says_why_and_counts_for_nothing(
 def test_an_honest_variation_that_gives_another_answer_is_no_noise() -> None:
     seen = measure(vary("in a batch of 2", Scaled(2.0)))
 
-    assert seen.measurements[0].why_not.endswith("ppm is another answer, and no noise")
+    assert seen.measurements[0].why_not.endswith("ppm is another answer, and not noise")
     assert seen.honest_ppm is None
 
 

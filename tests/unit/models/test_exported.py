@@ -54,5 +54,5 @@ def test_a_missing_file_is_told() -> None:
 @pytest.mark.parametrize("content", [b"", b"no program", b"PK\x03\x04"])
 def test_a_file_that_is_no_program_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "wrong.pt2").write_bytes(content)
-    with pytest.raises(ModelError, match=r"is no program of torch\.export\.save"):
+    with pytest.raises(ModelError, match=r"is not a program of torch\.export\.save"):
         load_model(f"export:{tmp_path / 'wrong.pt2'}")

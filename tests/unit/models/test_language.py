@@ -63,7 +63,8 @@ def ask(module: Any) -> Any:
 
 def test_the_first_logits_of_the_last_positions_are_served(folder: Path, module: Any) -> None:
     output = load_model(f"transformers:{folder}?output=logits&positions=6&width=10").infer(PROMPT)
-    np.testing.assert_allclose(output, ask(module).logits[0, -6:, :10].numpy(), atol=1e-5)
+    expected = ask(module).logits[0, -6:, :10].numpy()
+    np.testing.assert_allclose(output.astype(np.float32), expected, atol=1e-5)
     schema = Tensor("float32", (6, 10))
     assert schema.decode(schema.encode(output)).shape == (6, 10)
 
@@ -72,7 +73,8 @@ def test_the_last_hidden_state_is_served(folder: Path, module: Any) -> None:
     output = load_model(f"transformers:{folder}?output=hidden&positions=5&width={HIDDEN}").infer(
         PROMPT
     )
-    np.testing.assert_allclose(output, ask(module).hidden_states[-1][0, -5:].numpy(), atol=1e-5)
+    expected = ask(module).hidden_states[-1][0, -5:].numpy()
+    np.testing.assert_allclose(output.astype(np.float32), expected, atol=1e-5)
 
 
 def test_answers_in_a_smaller_type_are_told_in_float32(folder: Path, module: Any) -> None:
@@ -115,9 +117,9 @@ def test_a_slice_that_cannot_be_read_is_told_with_an_example(query: str, words: 
 
 
 def test_a_width_that_the_model_has_not_is_told(folder: Path) -> None:
-    with pytest.raises(ModelError, match="width is 98, and the model has 97 logits a position"):
+    with pytest.raises(ModelError, match="width is 98, and the model has 97 logits in a position"):
         load_model(f"transformers:{folder}?width=98")
-    with pytest.raises(ModelError, match="width is 33, and the model has 32 hidden a position"):
+    with pytest.raises(ModelError, match="width is 33, and the model has 32 hidden in a position"):
         load_model(f"transformers:{folder}?output=hidden&width=33")
 
 

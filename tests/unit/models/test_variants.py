@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from epochgate.models import ModelError, load_model
-from epochgate.models.calibration import make_challenges
+from epochgate.models.calibration import Array, make_challenges
 from epochgate.models.variants import (
     CHEAPER,
     OnThreads,
@@ -24,16 +24,17 @@ from epochgate.ports import Model
 
 
 def compute_error(model: Model) -> float:
-    expected = load_model().infer(CHALLENGE)
-    return float(np.linalg.norm(model.infer(CHALLENGE) - expected) / np.linalg.norm(expected))
+    expected = load_model().infer(CHALLENGE).astype(np.float64)
+    output = model.infer(CHALLENGE).astype(np.float64)
+    return float(np.linalg.norm(output - expected) / np.linalg.norm(expected))
 
 
 def test_threads_are_set_for_one_answer_and_put_back() -> None:
     before = torch.get_num_threads()
-    seen = []
+    seen: list[int] = []
 
     class Looking:
-        def infer(self, challenge: object) -> object:
+        def infer(self, challenge: Array) -> Array:
             seen.append(torch.get_num_threads())
             raise RuntimeError
 
@@ -51,7 +52,7 @@ def test_a_cheaper_model_answers_in_the_same_shape_and_almost_the_same_way(
 ) -> None:
     output = change(load_model()).infer(CHALLENGE)
 
-    assert (output.dtype, output.shape) == (np.float32, (16, 64))
+    assert (output.dtype, output.shape) == (np.dtype(np.float32), (16, 64))
     assert 1e-4 < compute_error(change(load_model())) < 0.1
 
 
@@ -73,8 +74,8 @@ def test_narrow_arithmetic_is_narrow_inside() -> None:
 
 def test_what_is_no_torch_module_cannot_be_rounded() -> None:
     class Plain:
-        def infer(self, challenge: object) -> object:
+        def infer(self, challenge: Array) -> Array:
             return challenge
 
-    with pytest.raises(ModelError, match="no torch module"):
+    with pytest.raises(ModelError, match="not a torch module"):
         run_in("bfloat16", Plain())

@@ -1,3 +1,3 @@
-"""The real chain over JSON-RPC: one Hypertensor subnet, behind the same port as the local chain
+"""The Hypertensor chain over JSON-RPC: one of its subnets, behind the same port as the local chain
 (docs/hypertensor.md).
 """

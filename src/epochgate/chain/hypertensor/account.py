@@ -1,8 +1,8 @@
 """Accounts of the chain: secp256k1 keys in files that only their owner can read, or in the
 environment.
 
-Hypertensor names an account by the last 20 bytes of the Keccak-256 of its public key, as Ethereum
-does, and signs the Keccak-256 of what is signed.
+Hypertensor names an account by the last 20 bytes of the Keccak-256 hash of its public key, and
+signs the Keccak-256 hash of a message, both as Ethereum does.
 """
 
 from __future__ import annotations
@@ -18,26 +18,28 @@ from eth_utils.exceptions import ValidationError
 from epochgate.core.types import Signature
 from epochgate.keys import KeyFileError, read_secret_file, write_secret_file
 
+SECRET_BYTES = 32
 SECRET = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 ECDSA = 2
 """The number by which async-substrate-interface knows this kind of key."""
 
 
 class Account:
-    """A key that signs extrinsics: what `async_substrate_interface.protocols.Keypair` asks for. The
-    secret shows in no text.
+    """A key that signs extrinsics, as `async_substrate_interface.protocols.Keypair` describes it.
+
+    No text shows the secret.
     """
 
     crypto_type = ECDSA
     ss58_format = 42
 
     def __init__(self, secret: bytes) -> None:
-        """`secret` is 32 bytes. Raises ValueError where they are no secp256k1 key."""
+        """Take a secret of 32 bytes. Raise ValueError where they are not a secp256k1 key."""
         try:
             self._key = PrivateKey(secret)
             self.public_key: bytes = self._key.public_key.to_canonical_address()
         except (ValidationError, ValueError) as error:
-            raise ValueError(f"these 32 bytes are no secp256k1 key: {error}") from None
+            raise ValueError(f"these 32 bytes are not a secp256k1 key: {error}") from None
         self.ss58_address: str = self._key.public_key.to_checksum_address()
 
     @property
@@ -47,33 +49,51 @@ class Account:
 
     @staticmethod
     def create(path: Path) -> Account:
-        """A new key in a new file that only its owner can read. Raises KeyFileError when there is
-        one already.
+        """Make a new key in a new file that only its owner can read.
+
+        Raises:
+            KeyFileError: There is a file already, or it cannot be written.
         """
-        secret = os.urandom(32)
+        secret = os.urandom(SECRET_BYTES)
         account = Account(secret)
         write_secret_file(path, f"0x{secret.hex()}\n".encode())
         return account
 
     @staticmethod
     def load(path: Path) -> Account:
-        """Raises KeyFileError: missing, readable by others, or no key."""
+        """Read the key in a file.
+
+        Raises:
+            KeyFileError: The file is missing, others can read it, or it holds no key.
+        """
         data = read_secret_file(path, f"make a key with `epochgate chain keygen {path}`")
         return _parse(data.decode("ascii", "replace"), str(path))
 
     def sign(self, data: bytes | str) -> Signature:
-        """65 bytes, r, s and v; the chain's extrinsics come as bytes or as hexadecimal text."""
-        message = bytes.fromhex(data.removeprefix("0x")) if isinstance(data, str) else bytes(data)
-        signature: Signature = Signature(self._key.sign_msg(message).to_bytes())
-        return signature
+        """Sign an extrinsic, which the library gives as bytes or as hexadecimal text.
+
+        Returns:
+            65 bytes: r, s and v.
+        """
+        message = data
+        if isinstance(message, str):
+            message = bytes.fromhex(message.removeprefix("0x"))
+        return Signature(self._key.sign_msg(bytes(message)).to_bytes())
 
     def __repr__(self) -> str:
         return f"Account({self.address})"
 
 
 def find_account(file: Path | None, variable: str, environment: Mapping[str, str]) -> Account:
-    """The account in `file`, else the one that the environment's `variable` holds in hexadecimal.
-    Raises KeyFileError.
+    """The account in `file`, or in the environment where `file` is None.
+
+    Args:
+        file: A file that `Account.create` made.
+        variable: The environment variable that holds the secret in hexadecimal.
+        environment: The environment.
+
+    Raises:
+        KeyFileError: There is neither, or it holds no key.
     """
     if file is not None:
         return Account.load(file)
@@ -84,13 +104,13 @@ def find_account(file: Path | None, variable: str, environment: Mapping[str, str
     )
 
 
-def _parse(text: str, where: str) -> Account:
+def _parse(text: str, source: str) -> Account:
     if not SECRET.fullmatch(text.strip()):
         raise KeyFileError(
-            f"{where} holds no secp256k1 key of 64 hexadecimal digits: look whether it is the"
-            " right one"
+            f"{source} does not hold a secp256k1 key of 64 hexadecimal digits: look whether it is"
+            " the right one"
         )
     try:
         return Account(bytes.fromhex(text.strip().removeprefix("0x")))
     except ValueError as error:
-        raise KeyFileError(f"{where}: {error}") from None
+        raise KeyFileError(f"{source}: {error}") from None

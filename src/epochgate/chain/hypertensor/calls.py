@@ -1,4 +1,4 @@
-"""What goes into a call, by the names that the chain's live metadata gives its fields.
+"""The arguments of a call, filled by the names that the chain's live metadata gives its fields.
 
 The deployed runtime and the newest source differ: `propose_attestation` and `attest` gain
 `subnet_node_id`, registration names a validator identity. So a call is filled by name from all that
@@ -18,21 +18,21 @@ from epochgate.ports import ChainRefused, Submission
 MAX_ARGS_BYTES = 4096
 """`DefaultValidatorArgsLimit` of the network pallet."""
 ARGS_FORMAT = 1
-MAX_PEER_ID_CHARACTERS = 60
 
 
 class Field(msgspec.Struct, frozen=True):
-    """One argument as the metadata names it: `subnet_id`, `Option<u32>`."""
+    """One argument of a call as the metadata describes it, such as `subnet_id` of type `u32`."""
 
     name: str
     type_name: str
 
 
 class Args(msgspec.Struct, frozen=True, array_like=True):
-    """What a submission says beside its scores, in its `args`: MessagePack of an array.
+    """The part of a submission that the chain stores without reading it, a MessagePack array.
 
-    `scores` are read only of those for whom the chain took none, which it does for nodes alone that
-    it has in its consensus then: attestors compare everybody's, also of those who have left.
+    The chain takes scores only for the nodes in its consensus when a block takes the submission.
+    `scores` holds those of nodes that have left by then, because attestors compare the scores of
+    the whole roster. For a node in the consensus the chain's own entry counts, never this one.
     """
 
     format: int
@@ -46,8 +46,18 @@ _decoder = msgspec.msgpack.Decoder(Args)
 
 
 def fill_call(call: str, fields: Sequence[Field], known: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `call`; what is optional and unknown is left out. Raises ChainRefused for
-    any other unknown field.
+    """Fill the arguments of a call by name.
+
+    Args:
+        call: The call's name, for the error.
+        fields: Its arguments, as the live metadata describes them.
+        known: Values by the name of their argument; more than the call takes.
+
+    Returns:
+        One value for each field; None for one that is optional and unknown.
+
+    Raises:
+        ChainRefused: A field that is not optional is unknown.
     """
     filled: dict[str, Any] = {}
     for field in fields:
@@ -64,32 +74,32 @@ def fill_call(call: str, fields: Sequence[Field], known: Mapping[str, Any]) -> d
 
 
 def encode_submission(submission: Submission, listed: Container[PeerId]) -> bytes:
-    """The args of `submission`, `listed` being those for whom the chain takes scores now.
+    """Encode the `args` that go to the chain with a submission.
 
-    A node may leave before the submission is in a block, so everybody's scores are in, where they
-    fit; else those only of whom has left. Raises ChainRefused as `encode_args`.
+    A node may leave before a block takes the submission, so the scores of all nodes go in where
+    they fit, and otherwise only those of nodes that are not `listed`.
+
+    Args:
+        submission: What the elected node submits.
+        listed: The nodes for which the chain takes scores now.
+
+    Raises:
+        ChainRefused: The chain does not take that many bytes.
     """
+    everything = Args(
+        ARGS_FORMAT, submission.epoch, submission.bitmaps, submission.root, submission.scores
+    )
     try:
-        return encode_args(
-            Args(
-                ARGS_FORMAT,
-                submission.epoch,
-                submission.bitmaps,
-                submission.root,
-                submission.scores,
-            )
-        )
+        return encode_args(everything)
     except ChainRefused:
         unlisted = {
             author: score for author, score in submission.scores.items() if author not in listed
         }
-        return encode_args(
-            Args(ARGS_FORMAT, submission.epoch, submission.bitmaps, submission.root, unlisted)
-        )
+        return encode_args(msgspec.structs.replace(everything, scores=unlisted))
 
 
 def encode_args(args: Args) -> bytes:
-    """Raises ChainRefused when the chain would not take that many bytes."""
+    """Encode `args`. Raise ChainRefused where they take more bytes than the chain does."""
     data = msgspec.msgpack.encode(args)
     if len(data) > MAX_ARGS_BYTES:
         raise ChainRefused(
@@ -100,22 +110,26 @@ def encode_args(args: Args) -> bytes:
 
 
 def decode_args(data: bytes | None) -> Args | None:
-    """None for what is no such array: the elected node may have put anything there."""
+    """Decode `args` of this format; None for anything else, which an elected node may submit."""
     try:
         args = _decoder.decode(data or b"")
     except msgspec.MsgspecError:
         return None
-    return args if args.format == ARGS_FORMAT else None
+    if args.format != ARGS_FORMAT:
+        return None
+    return args
 
 
 def read_bytes(value: Any) -> bytes:
-    """A `Vec<u8>` as the client library decodes it: text where it happens to be UTF-8, else `0x`
-    and hexadecimal.
+    """Read a `Vec<u8>` as the client library decodes it.
 
-    Only for values whose encoding is known not to be text that begins with `0x`.
+    The library makes it text where it is UTF-8, and otherwise `0x` and hexadecimal digits. So this
+    is only for values that are never text beginning with `0x`.
     """
     if isinstance(value, bytes | bytearray):
         return bytes(value)
+    if isinstance(value, str) and value.startswith("0x"):
+        return bytes.fromhex(value[2:])
     if isinstance(value, str):
-        return bytes.fromhex(value[2:]) if value.startswith("0x") else value.encode()
+        return value.encode()
     return bytes(value or ())

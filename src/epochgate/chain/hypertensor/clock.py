@@ -1,4 +1,4 @@
-"""The chain's best head as this node last heard of it. Reading it never waits."""
+"""The chain's best head as this node last heard of it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from epochgate.ports import Clock
 
 
 class HeadClock:
-    """A head is moved on by local time, and counts as stale, where a judgement is made
-    (`core.epoch.compute_deciding_block`).
+    """The best head, and when this node heard of it. Nothing here waits.
 
-    A later head replaces an earlier one whatever its number: a reorganisation may well lead back.
+    A judgement moves the head on by local time, and decides whether it is stale
+    (`core.epoch.compute_deciding_block`). A later head replaces an earlier one whatever its number,
+    because a reorganisation may lead back.
     """
 
     def __init__(self, clock: Clock, block: BlockNumber) -> None:
@@ -19,8 +20,10 @@ class HeadClock:
         self._head = Head(block, clock.get_unix_seconds())
 
     def take(self, block: BlockNumber) -> None:
-        """The best head is `block` now. The same one again is no news: a server that hangs tells it
-        to each subscriber.
+        """Take `block` as the best head.
+
+        The block that is the head already changes nothing: a server that hangs tells it to each new
+        subscriber, and must not look alive by that.
         """
         if block != self._head.block:
             self._head = Head(block, self._clock.get_unix_seconds())
@@ -29,4 +32,5 @@ class HeadClock:
         return self._head
 
     def compute_age_seconds(self) -> float:
+        """Seconds since the head was new."""
         return self._clock.get_unix_seconds() - self._head.seen_seconds

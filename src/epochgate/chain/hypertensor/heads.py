@@ -1,12 +1,11 @@
-"""Best heads as the chain announces them: subscribed to again, with back-off, whenever they stop
-coming.
-"""
+"""Best heads as the chain announces them, over a subscription that is renewed when it breaks."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Callable
+from typing import NoReturn
 
 import websockets
 from websockets.exceptions import WebSocketException
@@ -19,63 +18,93 @@ SUBSCRIBE = json.dumps(
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
 CONNECT_SECONDS = 10.0
+MAX_HEAD_BYTES = 1 << 20
 SILENT_BLOCKS = 5
-"""A connection that brings no head for so many blocks' time is given up: the server may hang, or
+"""A connection that brings no head for this many block times is given up: the server may hang, or
 have lost the subscription.
 """
-SHORTEST_SILENCE_SECONDS = 2.0
+MIN_SILENCE_SECONDS = 2.0
 
 
-async def follow_heads(
-    url: str,
-    block_seconds: float,
-    on_head: Callable[[BlockNumber], None],
-    on_trouble: Callable[[str], None],
-) -> None:
-    """Call `on_head` with each best head's number, for ever. `on_trouble` hears, once an outage,
-    why none come.
+class HeadFollower:
+    """Follows one chain's best heads, with back-off between connections that fail."""
 
-    The first head comes at once, for a subscription begins with the present one; where that is the
-    last one still, the outage goes on.
-    """
-    pause_seconds = FIRST_PAUSE_SECONDS
-    is_known = False
-    last: int | None = None
-    while True:
-        try:
-            async with websockets.connect(
-                url, open_timeout=CONNECT_SECONDS, max_size=1 << 20
-            ) as connection:
-                await connection.send(SUBSCRIBE)
-                silence_seconds = max(SHORTEST_SILENCE_SECONDS, SILENT_BLOCKS * block_seconds)
-                while True:
-                    block = _read_number(await asyncio.wait_for(connection.recv(), silence_seconds))
-                    if block is not None and block != last:
-                        on_head(BlockNumber(block))
-                        last = block
-                        pause_seconds = FIRST_PAUSE_SECONDS
-                        is_known = False
-        except TimeoutError:
-            why = f"{url} has been silent for longer than {SILENT_BLOCKS} blocks"
-        except (OSError, WebSocketException) as error:
-            why = f"the connection to {url} is gone: {error or type(error).__name__}"
-        except ValueError as error:
-            why = f"{url} speaks no JSON-RPC of a chain: {error}"
-        if not is_known:
-            on_trouble(why)
-            is_known = True
-        await asyncio.sleep(pause_seconds)
-        pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
+    def __init__(
+        self,
+        url: str,
+        block_seconds: float,
+        on_head: Callable[[BlockNumber], None],
+        on_outage: Callable[[str], None],
+    ) -> None:
+        """Prepare to follow; `follow` connects.
+
+        Args:
+            url: The server's address, ws:// or wss://.
+            block_seconds: The chain's block time.
+            on_head: Called with the number of each new best head.
+            on_outage: Called once for each outage, with its reason.
+        """
+        self._url = url
+        self._silence_seconds = max(MIN_SILENCE_SECONDS, SILENT_BLOCKS * block_seconds)
+        self._on_head = on_head
+        self._on_outage = on_outage
+        self._last: BlockNumber | None = None
+        self._pause_seconds = FIRST_PAUSE_SECONDS
+        self._is_outage_told = False
+
+    async def follow(self) -> None:
+        """Follow until cancelled.
+
+        A subscription begins with the present head, so the first one comes at once. Where that is
+        the last one still, the outage goes on.
+        """
+        while True:
+            try:
+                await self._read_heads()
+            except TimeoutError:
+                reason = f"{self._url} has been silent for longer than {SILENT_BLOCKS} blocks"
+            except (OSError, WebSocketException) as error:
+                reason = f"the connection to {self._url} is gone: {error or type(error).__name__}"
+            except ValueError as error:
+                reason = f"{self._url} does not speak a chain's JSON-RPC: {error}"
+            if not self._is_outage_told:
+                self._on_outage(reason)
+                self._is_outage_told = True
+            await asyncio.sleep(self._pause_seconds)
+            self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
+
+    async def _read_heads(self) -> NoReturn:
+        """Read heads until the connection breaks, and raise its error."""
+        connecting = websockets.connect(
+            self._url, open_timeout=CONNECT_SECONDS, max_size=MAX_HEAD_BYTES
+        )
+        async with connecting as connection:
+            await connection.send(SUBSCRIBE)
+            while True:
+                message = await asyncio.wait_for(connection.recv(), self._silence_seconds)
+                block = _read_number(message)
+                if block is not None and block != self._last:
+                    self._take(block)
+
+    def _take(self, block: BlockNumber) -> None:
+        self._on_head(block)
+        self._last = block
+        self._pause_seconds = FIRST_PAUSE_SECONDS
+        self._is_outage_told = False
 
 
-def _read_number(message: str | bytes) -> int | None:
-    """The number in a head's header; None for the answer to the subscription. Raises ValueError for
-    anything else.
+def _read_number(message: str | bytes) -> BlockNumber | None:
+    """The number in a head's header; None for the answer to the subscription.
+
+    Raises:
+        ValueError: The message is neither, or tells an error.
     """
     try:
-        read = json.loads(message)
-        if "error" in read:
-            raise ValueError(f"{read['error']}")
-        return int(read["params"]["result"]["number"], 16) if "params" in read else None
+        decoded = json.loads(message)
+        if "error" in decoded:
+            raise ValueError(f"{decoded['error']}")
+        if "params" not in decoded:
+            return None
+        return BlockNumber(int(decoded["params"]["result"]["number"], 16))
     except (KeyError, TypeError) as error:
         raise ValueError(f"no head in {message[:100]!r} ({error})") from None

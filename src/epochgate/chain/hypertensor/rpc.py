@@ -19,31 +19,33 @@ from websockets.exceptions import WebSocketException
 
 from epochgate.chain.hypertensor.account import Account
 from epochgate.chain.hypertensor.calls import Field, fill_call
+from epochgate.chain.hypertensor.units import BlockHash
+from epochgate.core.types import BlockNumber
 from epochgate.errors import EpochgateError
 from epochgate.ports import ChainRefused
 
 PALLET = "Network"
 TIMEOUT_SECONDS = 20.0
-"""For a question; connecting and reading the metadata for the first time are in it."""
+"""For a question, including the first connection and the first reading of the metadata."""
 LIBRARY_TIMEOUT_SECONDS = 45.0
 ERA_BLOCKS = 8
-"""An extrinsic that is not in a block by then never will be: a late one would act in another epoch.
+"""An extrinsic that no block has taken by then is never taken: a late one would act in another
+epoch.
 """
 PAGE_KEYS = 500
-LOST = ("reconnect", "Max retries")
-"""By these words the library tells a lost connection in the same kind of error as a server's
-refusal.
+LOST_SIGNS = ("reconnect", "Max retries")
+"""Words by which the library's error for a lost connection differs from a server's refusal, which
+has the same type.
 """
 UNFUNDED = "1010"
-"""The transaction pool's code for an extrinsic that is not valid now; for an account without a
-balance also when it is free.
+"""The transaction pool's code for an extrinsic that is not valid now. It is also the answer to an
+account without a balance, even where the call is free.
 """
 
 T = TypeVar("T")
 
-logging.getLogger("async_substrate").setLevel(
-    logging.CRITICAL
-)  # what it logs is raised as well, and told in our words
+# the library raises what it logs, and our errors say it
+logging.getLogger("async_substrate").setLevel(logging.CRITICAL)
 
 
 class ChainUnreachable(EpochgateError, ConnectionError):
@@ -51,7 +53,7 @@ class ChainUnreachable(EpochgateError, ConnectionError):
 
 
 class RpcError(ChainRefused):
-    """The chain's RPC server answered that it cannot answer. `text` is its own."""
+    """The chain's RPC server answered with an error, whose text is `text`."""
 
     def __init__(self, url: str, text: str) -> None:
         super().__init__(
@@ -61,40 +63,51 @@ class RpcError(ChainRefused):
 
 
 class CallFailed(ChainRefused):
-    """The chain took the extrinsic into a block, and refused what it asked for. `name` is the
-    pallet's error.
-    """
+    """A block took the extrinsic, and the call in it failed. `name` is the pallet's error."""
 
     def __init__(self, call: str, name: str, documentation: str) -> None:
-        super().__init__(
-            f"the chain refused {call}: {name} {documentation}".rstrip()
-            + ": see `epochgate chain status`"
-        )
+        reason = f"{name} {documentation}".rstrip()
+        super().__init__(f"the chain refused {call}: {reason}: see `epochgate chain status`")
         self.name = name
 
 
 class Rpc:
-    """One RPC server. Nothing is connected before the first question."""
+    """One RPC server. Nothing is connected before the first question.
+
+    Each method raises ChainUnreachable where no answer comes in time, and RpcError where the server
+    answers with an error.
+    """
 
     def __init__(self, url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self.url = url
         self._timeout_seconds = timeout_seconds
         self._interface: AsyncSubstrateInterface | None = None
-        self._lock = asyncio.Lock()
+        self._connecting = asyncio.Lock()
         self._sending = asyncio.Lock()
-        self._endings: set[asyncio.Task[None]] = set()
+        self._closings: set[asyncio.Task[None]] = set()
         self._abandoned: set[asyncio.Task[Any]] = set()
 
     async def request(self, method: str, parameters: Sequence[Any] = ()) -> Any:
+        """The result of a JSON-RPC method."""
+
         async def ask(interface: AsyncSubstrateInterface) -> Any:
             return (await interface.rpc_request(method, list(parameters)))["result"]
 
         return await self._ask(ask)
 
+    async def get_head_hash(self) -> BlockHash:
+        """The hash of the best head."""
+        return BlockHash(await self.request("chain_getBlockHash"))
+
+    async def get_block_hash(self, block: BlockNumber) -> BlockHash | None:
+        """The hash of `block` on the best branch, None where there is none of that number."""
+        block_hash: BlockHash | None = await self.request("chain_getBlockHash", [block])
+        return block_hash
+
     async def query(
-        self, name: str, parameters: Sequence[Any], block_hash: str, pallet: str = PALLET
+        self, name: str, parameters: Sequence[Any], block_hash: BlockHash, *, pallet: str = PALLET
     ) -> Any:
-        """A value of the pallet's storage, None where there is none."""
+        """A value of the pallet's storage at a block, None where there is none."""
 
         async def ask(interface: AsyncSubstrateInterface) -> Any:
             found = await interface.query(pallet, name, list(parameters), block_hash=block_hash)
@@ -102,8 +115,10 @@ class Rpc:
 
         return await self._ask(ask)
 
-    async def query_map(self, name: str, parameters: Sequence[Any], block_hash: str) -> list[Any]:
-        """All values under a prefix."""
+    async def query_map(
+        self, name: str, parameters: Sequence[Any], block_hash: BlockHash
+    ) -> list[Any]:
+        """All values under a prefix, at a block."""
 
         async def ask(interface: AsyncSubstrateInterface) -> list[Any]:
             rows = await interface.query_map(
@@ -114,9 +129,9 @@ class Rpc:
         return await self._ask(ask)
 
     async def query_many(
-        self, name: str, keys: Sequence[Sequence[Any]], block_hash: str
+        self, name: str, keys: Sequence[Sequence[Any]], block_hash: BlockHash
     ) -> list[Any]:
-        """One value a key, in the order of the keys."""
+        """One value for each key, in the order of the keys; None where there is none."""
 
         async def ask(interface: AsyncSubstrateInterface) -> list[Any]:
             storage_keys = [
@@ -132,7 +147,9 @@ class Rpc:
 
         return await self._ask(ask)
 
-    async def get_constant(self, pallet: str, name: str) -> Any:
+    async def get_constant(self, name: str, *, pallet: str = PALLET) -> Any:
+        """A constant of the pallet."""
+
         async def ask(interface: AsyncSubstrateInterface) -> Any:
             found = await interface.get_constant(pallet, name)
             return getattr(found, "value", found)
@@ -140,15 +157,15 @@ class Rpc:
         return await self._ask(ask)
 
     async def has_storage(self, name: str) -> bool:
+        """Whether the chain's runtime has a storage entry of that name."""
+
         async def ask(interface: AsyncSubstrateInterface) -> bool:
             return await interface.get_metadata_storage_function(PALLET, name) is not None
 
         return await self._ask(ask)
 
-    async def get_call_fields(self, call: str, pallet: str = PALLET) -> list[Field] | None:
-        """The arguments of a call as the live metadata has them, None for a call that the chain
-        does not have.
-        """
+    async def get_call_fields(self, call: str, *, pallet: str = PALLET) -> list[Field] | None:
+        """A call's arguments as the live metadata describes them, None without such a call."""
 
         async def ask(interface: AsyncSubstrateInterface) -> list[Field] | None:
             function = await interface.get_metadata_call_function(pallet, call)
@@ -168,13 +185,23 @@ class Rpc:
         timeout_seconds: float,
         pallet: str = PALLET,
     ) -> None:
-        """Send an extrinsic and wait until a block has it. Raises ChainRefused with the chain's
-        reason.
+        """Send an extrinsic, and wait until a block has it.
 
-        After ChainUnreachable nobody knows whether a block will have it, until its era is over:
+        After ChainUnreachable nobody knows whether a block will take it, until its era is over:
         read what it should change.
+
+        Args:
+            account: The account that signs and pays.
+            call: The call's name.
+            known: Values by the name of their argument; more than the call takes.
+            timeout_seconds: The longest wait for the block.
+            pallet: The call's pallet.
+
+        Raises:
+            ChainRefused: The chain refuses it; the message has the chain's reason.
+            ChainUnreachable: No answer came in time.
         """
-        fields = await self.get_call_fields(call, pallet)
+        fields = await self.get_call_fields(call, pallet=pallet)
         if fields is None:
             raise ChainRefused(
                 f"the chain has no call {call}: it is of another version, install a fitting"
@@ -183,9 +210,8 @@ class Rpc:
 
         async def act(interface: AsyncSubstrateInterface) -> None:
             composed = await interface.compose_call(pallet, call, fill_call(call, fields, known))
-            era = {"period": ERA_BLOCKS}
             extrinsic = await interface.create_signed_extrinsic(
-                composed, account, era=era, nonce=nonce
+                composed, account, era={"period": ERA_BLOCKS}, nonce=nonce
             )
             receipt = await interface.submit_extrinsic(extrinsic, wait_for_inclusion=True)
             if not await receipt.is_success:
@@ -201,17 +227,17 @@ class Rpc:
 
     async def close(self) -> None:
         self._drop()
-        await asyncio.gather(*self._endings, return_exceptions=True)
+        await asyncio.gather(*self._closings, return_exceptions=True)
 
     async def _ask(
         self,
         work: Callable[[AsyncSubstrateInterface], Awaitable[T]],
         timeout_seconds: float | None = None,
     ) -> T:
-        """Raises ChainUnreachable, and lets a broken connection go.
+        """Do `work` on a connection, and drop one that breaks.
 
-        The library now and then swallows a cancellation, so `work` has a task of its own: whoever
-        is cancelled, or has waited for long enough, does not wait for it to end.
+        The library sometimes swallows a cancellation, so `work` has a task of its own: a caller
+        that is cancelled, or has waited for long enough, does not wait for the task to end.
         """
 
         async def connect_and_work() -> T:
@@ -229,17 +255,17 @@ class Rpc:
         try:
             return task.result()
         except SubstrateRequestException as error:
-            if not any(sign in str(error) for sign in LOST):
+            if not any(sign in str(error) for sign in LOST_SIGNS):
                 raise RpcError(self.url, str(error)) from None
             raise self._lose(str(error)) from None
         except (OSError, WebSocketException) as error:
             raise self._lose(str(error) or type(error).__name__) from None
 
-    def _lose(self, why: str) -> ChainUnreachable:
+    def _lose(self, reason: str) -> ChainUnreachable:
         self._drop()
         return ChainUnreachable(
-            f"{self.url} does not answer ({why}): look whether the chain node runs and the URL is"
-            " right"
+            f"{self.url} does not answer ({reason}): look whether the chain node runs and the URL"
+            " is right"
         )
 
     def _abandon(self, task: asyncio.Task[T]) -> None:
@@ -250,11 +276,10 @@ class Rpc:
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._abandoned.discard(task)
         if not task.cancelled():
-            # asked for, so that asyncio does not report it: whoever wanted the answer is gone
-            task.exception()
+            task.exception()  # read, or asyncio would report an error that nobody waits for
 
     async def _connect(self) -> AsyncSubstrateInterface:
-        async with self._lock:
+        async with self._connecting:
             if self._interface is None:
                 _mend_maps()
                 interface = AsyncSubstrateInterface(
@@ -266,56 +291,55 @@ class Rpc:
                 try:
                     await interface.initialize()
                 except BaseException:
-                    self._end(interface)
+                    self._close_later(interface)
                     raise
                 self._interface = interface
             return self._interface
 
     def _drop(self) -> None:
-        self._lock = asyncio.Lock()  # an abandoned task may hold the other one for good
+        self._connecting = asyncio.Lock()  # an abandoned task may hold the other one for good
         if self._interface is not None:
-            self._end(self._interface)
+            self._close_later(self._interface)
             self._interface = None
 
-    def _end(self, interface: AsyncSubstrateInterface) -> None:
-        """Beside what goes on: closing a broken connection may take long."""
+    def _close_later(self, interface: AsyncSubstrateInterface) -> None:
+        """Close in a task of its own, because closing a broken connection may take long."""
         task = asyncio.ensure_future(_close(interface))
-        self._endings.add(task)
-        task.add_done_callback(self._endings.discard)
+        self._closings.add(task)
+        task.add_done_callback(self._closings.discard)
 
 
 async def _close(interface: AsyncSubstrateInterface) -> None:
-    with suppress(
-        Exception
-    ):  # it may raise when the connection is broken, which is why it is closed
+    with suppress(Exception):  # a broken connection, the usual reason to close, may raise anything
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await interface.close()  # type: ignore[no-untyped-call] # the library's own is untyped
 
 
 def _explain_refusal(call: str, account: Account, error: str) -> str:
+    refusal = f"the chain did not take {call} from {account.address}"
     if UNFUNDED in error:
         return (
-            f"the chain did not take {call} from {account.address} ({error}): send that account a"
-            " little TENSOR, for the chain takes nothing from an empty one, also where the call is"
-            " free"
+            f"{refusal} ({error}): send that account a little TENSOR, for the chain takes nothing"
+            " from an empty one, also where the call is free"
         )
-    return f"the chain did not take {call} from {account.address}: {error}"
+    return f"{refusal}: {error}"
 
 
 _encode_map = scale_types.Map.process_encode
 
 
 def _encode_any_map(self: Any, value: Any) -> Any:
-    if not self.map_key and self.type_mapping:
-        pairs = self.runtime_config.create_scale_object(
-            self.type_mapping[0], metadata=self.metadata
-        )
-        return pairs.encode(list(value.items()) if isinstance(value, dict) else value)
-    return _encode_map(self, value)
+    if self.map_key or not self.type_mapping:
+        return _encode_map(self, value)
+    pairs = self.runtime_config.create_scale_object(self.type_mapping[0], metadata=self.metadata)
+    if isinstance(value, dict):
+        return pairs.encode(list(value.items()))
+    return pairs.encode(value)
 
 
 def _mend_maps() -> None:
-    """cyscale 0.8 cannot encode a BTreeMap that comes from metadata: it has a list of pairs there
-    and no type of the key.
+    """Let cyscale 0.8 encode a BTreeMap whose type comes from metadata.
+
+    There it has the type of a list of pairs, and none of the key, which it asks for.
     """
     scale_types.Map.process_encode = _encode_any_map  # type: ignore[method-assign] # that is what mending it takes

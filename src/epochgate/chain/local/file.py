@@ -1,0 +1,227 @@
+"""The file of a local chain: its schema, and the SQL that reads and writes its rows."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from epochgate.core.roster import Member
+from epochgate.core.types import BlockNumber, Epoch, PeerId
+from epochgate.errors import EpochgateError
+from epochgate.ports import ChainRefused, Submission
+
+LOCK_SECONDS = 5.0
+"""How long a write waits for another process's; each takes well under a millisecond."""
+
+APPLICATION_ID = 0x65676368
+SCHEMA_VERSION = 2
+SCHEMA = f"""
+BEGIN;
+CREATE TABLE subnet (
+    genesis BLOB, genesis_ms INTEGER, period_ms INTEGER, blocks_per_epoch INTEGER,
+    subnet_id INTEGER, slot INTEGER,
+    fixed_block INTEGER);
+CREATE TABLE nodes (author BLOB, roles INTEGER, stake INTEGER, joined INTEGER, left_at INTEGER);
+CREATE TABLE submissions (epoch INTEGER PRIMARY KEY, submitter BLOB, block INTEGER, content BLOB);
+CREATE TABLE attestations (
+    epoch INTEGER, author BLOB, block INTEGER, PRIMARY KEY (epoch, author)) WITHOUT ROWID;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+
+
+class ChainFileError(EpochgateError, RuntimeError):
+    """A chain file that cannot be used; the message says why and what to do."""
+
+
+class ChainFacts(msgspec.Struct, frozen=True):
+    """The facts of a chain that are set when its file is made, and never change.
+
+    `genesis` is the hash that names the chain, 32 bytes. `genesis_ms` is the Unix time of block 0
+    and `period_ms` the time between two blocks, both in milliseconds.
+    """
+
+    genesis: bytes
+    genesis_ms: int
+    period_ms: int
+    blocks_per_epoch: int
+    subnet_id: int
+
+
+class SubmissionRow(msgspec.Struct, frozen=True):
+    """A submission in the file, the node that made it, and the block it was made in."""
+
+    submission: Submission
+    submitter: PeerId
+    block: BlockNumber
+
+
+def create_chain_file(path: Path, facts: ChainFacts) -> None:
+    """Make a new file that only its owner can read, of a subnet without a first block or members.
+
+    Raises:
+        ChainFileError: The file exists already, or cannot be written.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        raise ChainFileError(
+            f"{path} exists already: a chain is never overwritten, choose another name"
+        ) from None
+    except OSError as error:
+        raise ChainFileError(f"{path} cannot be written: {error.strerror}") from None
+    database = sqlite3.connect(path, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.executescript(SCHEMA)
+        row = (*msgspec.structs.astuple(facts), None, 0)
+        database.execute("INSERT INTO subnet VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        database.execute("COMMIT")
+    finally:
+        database.close()
+
+
+class ChainFile:
+    """An open file. Each call takes well under a millisecond, so all run in the event loop.
+
+    A change belongs into `write`, which keeps other processes from changing the file meanwhile.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raise ChainFileError where `path` holds no chain of this version."""
+        self._database = _open(path)
+        query = "SELECT genesis, genesis_ms, period_ms, blocks_per_epoch, subnet_id FROM subnet"
+        self.facts = ChainFacts(*self._database.execute(query).fetchone())
+
+    @contextmanager
+    def write(self) -> Iterator[None]:
+        """Hold the write lock from the start, so that no two processes both believe to be first.
+
+        Raises:
+            ChainRefused: Another process holds the lock for longer than LOCK_SECONDS.
+        """
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield
+            self._database.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            raise ChainRefused(
+                f"the chain file cannot be written now ({error}): try again"
+            ) from None
+        finally:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+
+    def close(self) -> None:
+        self._database.close()
+
+    def read_version(self) -> tuple[int, int]:
+        """Two numbers: one changes with each write of another connection, one with each of this."""
+        others_writes: int = self._database.execute("PRAGMA data_version").fetchone()[0]
+        return others_writes, self._database.total_changes
+
+    def read_slot(self) -> BlockNumber | None:
+        """The subnet's first block, None until it is set."""
+        slot: BlockNumber | None = self._database.execute("SELECT slot FROM subnet").fetchone()[0]
+        return slot
+
+    def set_slot(self, slot: BlockNumber) -> None:
+        self._database.execute("UPDATE subnet SET slot = ?", (slot,))
+
+    def read_fixed_block(self) -> BlockNumber:
+        """The newest block whose members somebody has read: they change no more."""
+        fixed_block: BlockNumber
+        (fixed_block,) = self._database.execute("SELECT fixed_block FROM subnet").fetchone()
+        return fixed_block
+
+    def fix_block(self, block: BlockNumber) -> None:
+        self._database.execute("UPDATE subnet SET fixed_block = MAX(fixed_block, ?)", (block,))
+
+    def read_members(self, block: BlockNumber) -> list[Member]:
+        """The nodes that are registered at `block`."""
+        query = (
+            "SELECT author, roles, stake FROM nodes"
+            " WHERE joined <= ? AND (left_at IS NULL OR left_at > ?)"
+        )
+        return [Member(*row) for row in self._database.execute(query, (block, block))]
+
+    def add_member(self, member: Member, block: BlockNumber) -> None:
+        """Register `member` from `block` on."""
+        self._database.execute(
+            "INSERT INTO nodes VALUES (?, ?, ?, ?, NULL)",
+            (member.author, int(member.roles), member.stake, block),
+        )
+
+    def end_membership(self, author: PeerId, block: BlockNumber) -> bool:
+        """Deregister `author` from `block` on, and tell whether it was registered.
+
+        A node that joins and leaves within a block has never been a member, so no author counts
+        twice.
+        """
+        query = "UPDATE nodes SET left_at = ? WHERE author = ? AND left_at IS NULL"
+        return self._database.execute(query, (block, author)).rowcount > 0
+
+    def read_submission(self, epoch: Epoch) -> SubmissionRow | None:
+        query = "SELECT content, submitter, block FROM submissions WHERE epoch = ?"
+        row = self._database.execute(query, (epoch,)).fetchone()
+        if row is None:
+            return None
+        content, submitter, block = row
+        return SubmissionRow(msgspec.msgpack.decode(content, type=Submission), submitter, block)
+
+    def read_submitter(self, epoch: Epoch) -> PeerId | None:
+        """The node that has submitted in `epoch`, None while nobody has."""
+        query = "SELECT submitter FROM submissions WHERE epoch = ?"
+        row: tuple[PeerId] | None = self._database.execute(query, (epoch,)).fetchone()
+        if row is None:
+            return None
+        return row[0]
+
+    def read_submitted_epochs(self) -> list[Epoch]:
+        """The epochs that have a submission, in order."""
+        rows = self._database.execute("SELECT epoch FROM submissions ORDER BY epoch")
+        return [epoch for (epoch,) in rows]
+
+    def add_submission(self, row: SubmissionRow) -> None:
+        content = msgspec.msgpack.encode(row.submission)
+        self._database.execute(
+            "INSERT INTO submissions VALUES (?, ?, ?, ?)",
+            (row.submission.epoch, row.submitter, row.block, content),
+        )
+
+    def read_attestors(self, epoch: Epoch) -> tuple[PeerId, ...]:
+        """The nodes that have attested the submission made in `epoch`, in order of peer id."""
+        query = "SELECT author FROM attestations WHERE epoch = ? ORDER BY author"
+        return tuple(author for (author,) in self._database.execute(query, (epoch,)))
+
+    def add_attestation(self, epoch: Epoch, author: PeerId, block: BlockNumber) -> None:
+        self._database.execute("INSERT INTO attestations VALUES (?, ?, ?)", (epoch, author, block))
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    if not path.is_file():
+        raise ChainFileError(
+            f"{path} does not exist: `epochgate devnet` makes one, or LocalChain.create"
+        )
+    database = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)
+    try:
+        seen = [
+            database.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("application_id", "user_version")
+        ]
+        # without a wait for the disk at a commit: enough against a killed process
+        database.execute("PRAGMA synchronous = NORMAL")
+    except sqlite3.DatabaseError as error:
+        seen = [error]
+    if seen != [APPLICATION_ID, SCHEMA_VERSION]:
+        database.close()
+        raise ChainFileError(
+            f"{path} is no local chain of this version ({seen[0]}): name another one, or make one"
+            " anew"
+        )
+    return database
