@@ -26,7 +26,7 @@ from epochgate.errors import EpochgateError
 from epochgate.ports import Model
 
 NOISE_FACTOR = 3
-"""A tolerance is at least this many times the honest noise (SPEC section 7)."""
+"""A tolerance is at least this many times the honest noise (docs/spec.md#7-scores-and-pay)."""
 MOST_NOISE_PPM = 100_000
 """A tenth of the output. No rounding reaches it: a batch that moves an answer as far mixes its
 rows, and is no batch.

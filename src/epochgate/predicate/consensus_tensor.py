@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from epochgate.schemas.layout import MAX_DIMENSIONS
 
 MAX_ELEMENTS = 1 << 20
-"""As many as scoring takes (SPEC section 7)."""
+"""As many as scoring takes (docs/spec.md#7-scores-and-pay)."""
 
 
 class ConsensusTensorModel(BaseModel):

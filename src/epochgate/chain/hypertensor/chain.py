@@ -31,7 +31,9 @@ from epochgate.observe.events import Emit, NodeWarning
 from epochgate.ports import ChainRefused, Clock, OnChain, Submission
 
 SNAPSHOT_BLOCKS = 5
-"""How long before an epoch's first block its roster is read (SPEC section 5)."""
+"""How long before an epoch's first block its roster is read
+(docs/spec.md#5-which-records-count).
+"""
 BURIED_BLOCKS = 2
 """A snapshot is read when so many blocks lie over it, since the best one may still be exchanged for
 another.

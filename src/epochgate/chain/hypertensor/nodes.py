@@ -71,8 +71,8 @@ def parse_node(raw: Mapping[str, Any], stake: int = 0) -> ChainNode:
 
 def compute_roles(text: str) -> int:
     """The roles that a registration field names: `hoster`, `validator`, or both with a comma
-    between. Anything else names none, and a node whose field names none holds both (SPEC section
-    9).
+    between. Anything else names none, and a node whose field names none holds both
+    (docs/spec.md#9-proof-of-stake).
     """
     roles = 0
     for word in text.split(","):
