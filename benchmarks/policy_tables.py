@@ -152,7 +152,7 @@ def render_rates() -> str:
 def render_quotas() -> str:
     """A row per bound on what is stored."""
     limits = INFERENCE_POLICY.limits
-    rows = [("limit", "of what", "records", "bytes of values")]
+    rows = [("limit", "of what", "records", "values")]
     for name, whose, quota in (
         ("author", "what one author adds in one epoch", limits.author),
         ("key", "what all authors have under one key, in equal parts", limits.key),
@@ -216,7 +216,7 @@ def describe_rate(rate: Rate) -> str:
 
 
 def describe_quota(quota: Quota) -> tuple[str, str]:
-    return f"{quota.entries:,}", f"{quota.value_bytes:,}"
+    return f"{quota.entries:,}", f"{quota.value_bytes / (1 << 20):,.12g} MiB"
 
 
 TABLES: dict[str, Callable[[], str]] = {
