@@ -34,7 +34,7 @@ COVERED_TESTS := tests/unit tests/simulation
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # tests of a real network need the machine to themselves
 .PHONY: help devnet test lint format types unit unit-light network coverage docs simulate \
-	simulate-large fuzz mutants attack test-chain nightly bench plots audit lock dist clean
+	simulate-large fuzz mutants attack test-chain nightly bench plots docs-tables audit lock dist clean
 
 help: ## Print this.
 	@echo "make TARGET [VARIABLE=value]; the variables and their defaults are at the top of the Makefile."
@@ -113,6 +113,9 @@ bench: $(VENV)/.dev ## Print what verdicts, stores, reads and epochs cost.
 
 plots: $(VENV)/.node $(VENV)/.plots ## Draw the pictures of docs/scoring.md.
 	$(BIN)/python -m benchmarks.plots
+
+docs-tables: $(VENV)/.node ## Write the tables in the documents that follow from the default policy.
+	$(BIN)/python -m benchmarks.policy_tables
 
 audit: $(VENV)/.node $(VENV)/.audit ## Look up known vulnerabilities of what is installed.
 	$(BIN)/python .ci/audit.py

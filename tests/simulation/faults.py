@@ -104,7 +104,9 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def compute_f(nodes: int) -> int:
-    """How many of a key's replicas may be faulty, in a roster of so many nodes (SPEC section 5)."""
+    """How many of a key's replicas may be faulty, in a roster of so many nodes
+    (docs/spec.md#5-which-records-count).
+    """
     return max(0, (min(nodes, 13) - 1) // 3)
 
 

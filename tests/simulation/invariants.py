@@ -1,8 +1,8 @@
 """What must hold in every run, checked at every record that a replica takes, every answer it gives,
 every event a node emits, and four times an epoch for what the whole subnet promises.
 
-The umpire works everything out for itself from SPEC's words (windows, rosters, places, signatures,
-Merkle roots): it consults nothing that it judges.
+The checker works everything out for itself from the words of docs/spec.md (windows, rosters,
+replicas, signatures, Merkle roots): it consults nothing that it judges.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ SEEN_LAST = 12
 
 
 class Window(msgspec.Struct, frozen=True):
-    """One line of SPEC's table (section 2): blocks of the epoch, both inside; what a record must
-    outlive, in epochs.
+    """One line of the table in docs/spec.md#2-keys-and-windows: blocks of the epoch, both inside;
+    what a record must outlive, in epochs.
     """
 
     by: int

@@ -1,4 +1,5 @@
-"""Repair on whole subnets, and what colluding replicas can and cannot do to a key (SPEC section 5).
+"""Repair on whole subnets, and what colluding replicas can and cannot do to a key
+(docs/spec.md#5-which-records-count).
 
 In the second half seven replicas hold a key, so f is 2, K - f is 5, and 3 receipts prove a record.
 """

@@ -1,5 +1,5 @@
-"""What SPEC sections 1 and 2 say of the default policy's POSTs, again: slowly, obviously, and
-without a float.
+"""What docs/spec.md#1-records and docs/spec.md#2-keys-and-windows say of the default policy's
+POSTs, again: slowly, obviously, and without a float.
 
 It shares data types with `core/policy.py` and nothing else: keys, windows, lifetimes, signatures,
 payloads and the challenge are worked out here once more, from the text. A disagreement is a bug on
@@ -30,8 +30,8 @@ VALIDATOR = 2
 
 @dataclass(frozen=True)
 class Row:
-    """A row of SPEC section 2's table. `first` and `last` are shares of an epoch; `after` leaves
-    out the first block itself.
+    """A row of the table in docs/spec.md#2-keys-and-windows. `first` and `last` are shares of an
+    epoch; `after` leaves out the first block itself.
     """
 
     name: str
@@ -233,7 +233,7 @@ def is_payload(row: Row, epoch: int | None, payload: bytes, state: ReferenceStat
 
 def is_heartbeat(payload: bytes) -> bool:
     """State, role, throughput, public name, software version and policy digest, each of its own
-    type (SPEC section 8).
+    type (docs/spec.md#8-heartbeats).
     """
     value: Any = msgpack.unpackb(payload, strict_map_key=True)
     known = {"state", "role", "throughput", "public_name", "version", "policy_digest"}

@@ -15,8 +15,8 @@ from epochgate.keys import format_peer_id
 from epochgate.ports import ChainRefused
 
 SNAPSHOT_BLOCKS = 5
-"""Blocks between the one at which an epoch's roster is read and the epoch's first (SPEC section
-5).
+"""Blocks between the one at which an epoch's roster is read and the epoch's first
+(docs/spec.md#5-which-records-count).
 """
 MAX_SNAPSHOTS = 8
 """Rosters kept in memory, those of the newest epochs."""

@@ -1,5 +1,5 @@
 """The epoch's challenge: derived, which nobody chooses and everybody can compute, or chosen by its
-publisher (SPEC 4).
+publisher (docs/spec.md#4-one-epoch).
 """
 
 from __future__ import annotations

@@ -56,8 +56,8 @@ def compute_commitment(
     network: NetworkId, kind: str, epoch: Epoch, author: PeerId, opening: Opening
 ) -> Hash32:
     """SHA-256 over domain, network id, kind, epoch, author, challenge digest, salt and SHA-256 of
-    the payload, each behind its length (SPEC section 6). `kind` is the name of the commitment's
-    rule, `epoch` that of its key.
+    the payload, each behind its length (docs/spec.md#6-commitment-and-opening). `kind` is the name
+    of the commitment's rule, `epoch` that of its key.
     """
     fields = (
         network,

@@ -16,7 +16,9 @@ import msgspec
 from epochgate.core.types import BlockNumber, Epoch
 
 MAX_EXTRAPOLATED_BLOCKS = 3
-"""How far local time may move the last head on before the head counts as stale (SPEC section 3)."""
+"""How far local time may move the last head on before the head counts as stale
+(docs/spec.md#3-time).
+"""
 
 
 class Timing(msgspec.Struct, frozen=True):

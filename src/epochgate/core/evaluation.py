@@ -14,7 +14,7 @@ from epochgate.core.rule import KeyRule
 from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, PeerId, RecordKey
 
 READABLE_EPOCHS = 3
-"""GET knows the keys of the current and the two epochs before (SPEC section 1)."""
+"""GET knows the keys of the current and the two epochs before (docs/spec.md#1-records)."""
 
 
 class StoredEntry(Protocol):

@@ -1,7 +1,7 @@
 """A policy: the rules of a subnet as one value, and the judge of every record.
 
 Cheapest check first, and nothing that nobody signed is ever decoded. Judging changes nothing
-(DESIGN, how a verdict is reached).
+(docs/spec.md#10-refusals).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Policy:
     offline.
 
     `limits` are what every replica grants. `role_field` is the field of a node's registration that
-    names its roles on a chain that knows none (SPEC section 9).
+    names its roles on a chain that knows none (docs/spec.md#9-proof-of-stake).
     """
 
     def __init__(
@@ -175,7 +175,8 @@ class Policy:
     def compute_margin_seconds(self, rule: Rule, timing: Timing) -> float:
         """How far honest authors and readers stay from the rule's edges.
 
-        One block, or a quarter of the shorter adjoining window where that is less (SPEC section 3).
+        One block, or a quarter of the shorter adjoining window where that is less
+        (docs/spec.md#3-time).
         """
         windows = [rule.during] if rule.during else []
         windows += [

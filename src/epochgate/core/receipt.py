@@ -1,8 +1,8 @@
 """Receipts: what a replica signs when it admits a record, and what enough of them prove.
 
 A reader cannot see when a record arrived. A receipt says so, and with f + 1 of a key's replicas one
-of them is honest: it saw the record while its window was open, whoever shows it and whenever (SPEC
-section 5).
+of them is honest: it saw the record while its window was open, whoever shows it and whenever
+(docs/spec.md#5-which-records-count).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Which records count: what was read, what of it is proven, and the set that a submission names.
 
 A submission includes exactly what is proven; an attestor insists that all included is proven and
-that all it sees complete is included, or excluded with evidence (SPEC section 5).
+that all it sees complete is included, or excluded with evidence
+(docs/spec.md#5-which-records-count).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The roster of an epoch is read from the chain at one block and kept for good, so everybody computes
 the same replicas in one hop, and the seed is younger than any peer id, so nobody bought its place
-in advance (SPEC section 5).
+in advance (docs/spec.md#5-which-records-count).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 has the same set.
 
 One rounding puts outputs on a grid of integers; every later step is integer arithmetic, so neither
-the machine nor the order of a sum can show in a score. The formulas are SPEC section 7's;
-docs/scoring.md says what they are good for.
+the machine nor the order of a sum can show in a score. The formulas are those of
+docs/spec.md#7-scores-and-pay; docs/scoring.md says what they are good for.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def compute_hoster_scores(
 def compute_consensus(
     outputs: Mapping[PeerId, object], committed: Collection[PeerId], tolerance_ppm: int
 ) -> Consensus:
-    """Score every author in `committed` by how near its output is to the centre of all (SPEC
-    section 7).
+    """Score every author in `committed` by how near its output is to the centre of all
+    (docs/spec.md#7-scores-and-pay).
 
     An output that is no array of finite numbers, is empty, has more than `MAX_ELEMENTS`, or not the
     shape that most have (the smallest shape among equals), scores 0 and moves nothing; so does one

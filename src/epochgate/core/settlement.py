@@ -185,8 +185,8 @@ def _decode(schedule: EpochSchedule, rule: Rule, epoch: Epoch, record: Record) -
 
 
 def _elect_challenge(opened: Mapping[PeerId, Opened]) -> Hash32 | None:
-    """The challenge that most counted openings name, the smallest digest among equals (SPEC section
-    4).
+    """The challenge that most counted openings name, the smallest digest among equals
+    (docs/spec.md#4-one-epoch).
     """
     named = Counter(it.opening.challenge_digest for it in opened.values())
     return min(named, key=lambda digest: (-named[digest], digest), default=None)

@@ -25,7 +25,7 @@ from epochgate.errors import EpochgateError
 from epochgate.ports import Model
 
 NOISE_FACTOR = 3
-"""A tolerance is at least this many times the honest noise (SPEC section 7)."""
+"""A tolerance is at least this many times the honest noise (docs/spec.md#7-scores-and-pay)."""
 MAX_NOISE_PPM = 100_000
 """A tenth of the output, which no rounding reaches: a batch that moves an answer this far mixes its
 rows.

@@ -2,7 +2,7 @@
 
 Places in time are blocks of the chain with a share of one: 117.5 is in the middle of block 117.
 Authors start a margin after a window opens and finish a margin before it closes; readers wait a
-margin after it closed (SPEC section 3).
+margin after it closed (docs/spec.md#3-time).
 """
 
 from __future__ import annotations

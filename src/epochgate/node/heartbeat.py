@@ -1,5 +1,5 @@
 """Heartbeats: JOINING, ONLINE, OFFLINE under the key of each role, renewed well before they expire
-(SPEC section 8).
+(docs/spec.md#8-heartbeats).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from epochgate.schemas.layout import MAX_DIMENSIONS
 
 MAX_ELEMENTS = 1 << 20
-"""The most that scoring takes (SPEC section 7)."""
+"""The most that scoring takes (docs/spec.md#7-scores-and-pay)."""
 
 
 class ConsensusTensorModel(BaseModel):

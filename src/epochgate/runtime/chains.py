@@ -55,7 +55,7 @@ async def open_chain(
     """The chain that `url` names, for the node `author`; None for one that only looks.
 
     Raises InputError for a URL of no kind, for a chain that does not answer, and where this
-    machine's clock does not fit the chain's (SPEC section 3).
+    machine's clock does not fit the chain's (docs/spec.md#3-time).
     """
     if url.startswith(LOCAL):
         return await _open_local(Path(url.removeprefix(LOCAL)), author, clock)

@@ -1,4 +1,4 @@
-"""Heartbeats: what a node says of itself while it serves (SPEC section 8)."""
+"""Heartbeats: what a node says of itself while it serves (docs/spec.md#8-heartbeats)."""
 
 from __future__ import annotations
 

@@ -47,8 +47,8 @@ EPOCH = 7
 FIRST_BLOCK = TIMING.compute_first_block(Epoch(EPOCH))
 COMMIT_KEY = f"hoster-commit_epoch_{EPOCH}"
 
-# What SPEC section 2 says of an epoch of 100 blocks, by kind: first and last block, author, longest
-# lifetime in epochs.
+# What docs/spec.md#2-keys-and-windows says of an epoch of 100 blocks, by kind: first and last
+# block, author, longest lifetime in epochs.
 WINDOWS = {
     "hoster": (0, 99, alice, "1.1"),
     "validator": (0, 99, victor, "1.1"),

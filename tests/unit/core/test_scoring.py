@@ -1,4 +1,6 @@
-"""Scores: SPEC section 7 to the last bit, whatever the machine, the order or the liars."""
+"""Scores: docs/spec.md#7-scores-and-pay to the last bit, whatever the machine, the order or the
+liars.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ NAMES = [ALICE, BOB, CAROL, DAVE, ERIN, FRANK, GRACE]
 def compute_plainly(
     outputs: Mapping[PeerId, np.ndarray], committed: list[PeerId], tolerance_ppm: int
 ) -> dict[PeerId, int]:
-    """SPEC section 7 again, in fractions, for outputs that are all well-formed and of one shape."""
+    """The formulas of docs/spec.md#7-scores-and-pay again, in fractions, for outputs that are all
+    well-formed and of one shape.
+    """
     values = {
         author: [Fraction(x.item()) for x in np.ravel(outputs[author])]
         for author in outputs

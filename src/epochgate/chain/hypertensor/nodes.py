@@ -84,7 +84,7 @@ def find_node(nodes: Iterable[ChainNode], author: PeerId | None) -> ChainNode | 
 def compute_roles(text: str) -> int:
     """The roles that a registration field names: `hoster`, `validator`, or both with a comma.
 
-    Other words are ignored. A field that names no role gives both (SPEC section 9).
+    Other words are ignored. A field that names no role gives both (docs/spec.md#9-proof-of-stake).
     """
     roles = 0
     for name in text.split(","):
