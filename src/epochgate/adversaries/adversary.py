@@ -56,7 +56,7 @@ def get_replicas(node: NodeContext, rule: Rule, epoch: Epoch) -> Sequence[PeerId
 async def watch_for_others(
     node: NodeContext, rule: Rule, epoch: Epoch, closes: float
 ) -> dict[PeerId, Proof]:
-    """What others have posted by `rule`, as soon as something of theirs is proven. Raises Missed
+    """The others' records under `rule`, as soon as one is proven. Raises DutyFailed
     when nothing comes.
     """
     while node.compute_seconds_until(closes) > node.block_seconds:

@@ -54,7 +54,7 @@ def devnet(
     folder: Annotated[
         Path | None,
         typer.Option(
-            "--dir", help="Where keys, ledgers and logs go, and stay. Default: a temporary one."
+            "--dir", help="Where keys, databases and logs go, and stay. Default: a temporary one."
         ),
     ] = None,
     model: Annotated[
@@ -143,7 +143,7 @@ def devnet(
         if is_temporary and is_clean:
             shutil.rmtree(options.folder, ignore_errors=True)
         else:
-            typer.echo(f"keys, ledgers and logs are in {options.folder}", file=sys.stderr)
+            typer.echo(f"keys, databases and logs are in {options.folder}", file=sys.stderr)
     if is_clean:
         return 0
     return 1

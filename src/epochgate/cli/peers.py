@@ -43,7 +43,7 @@ def peers(
     data: Annotated[
         Path,
         typer.Option(
-            help="The node's folder, which holds its address book; the node may run meanwhile."
+            help="The node's folder, which holds its peerstore; the node may run meanwhile."
         ),
     ],
     chain: Annotated[
@@ -62,7 +62,7 @@ def peers(
         ),
     ] = False,
 ) -> int:
-    """Show the peers in a node's address book, with the chain's roster and whether each answers
+    """Show the peers in a node's peerstore, with the chain's roster and whether each answers
     now, where asked.
     """
     if not data.is_dir():
@@ -82,7 +82,7 @@ def peers(
         _make_console().print(_render(found))
     else:
         typer.echo(
-            "the address book is empty: the node has met nobody yet, look at its --initial-peers"
+            "the peerstore is empty: the node has met nobody yet, look at its --initial-peers"
         )
     return 0
 

@@ -30,8 +30,8 @@ def replay(
         str | None,
         typer.Option(
             help=(
-                "What makes the judge from a Calendar, as module:factory, where the node had its"
-                " own."
+                "What makes the judge from an EpochSchedule, as module:factory, where the node"
+                " had its own."
             )
         ),
     ] = None,
@@ -93,7 +93,7 @@ def _make_replay(begun: EpochStarted, policy_name: str | None, judge_name: str |
     if begun.judge and judge_name is None:
         raise InputError(
             f"its node had a judge of its own, a {begun.judge}: give --judge module:factory, which"
-            " makes it from a Calendar"
+            " makes it from an EpochSchedule"
         )
     if is_backtest:
         typer.echo(

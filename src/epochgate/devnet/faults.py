@@ -53,7 +53,7 @@ class Outage(msgspec.Struct, frozen=True):
     `back`.
 
     `is_excuse` says whether it owes nothing for the meantime. A node that restarts owes everything:
-    its ledger has it.
+    its database has it.
     """
 
     peer_id: str

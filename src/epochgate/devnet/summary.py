@@ -226,7 +226,7 @@ class Chronicle:
             yield f"{words} {', '.join(missing)}"
 
     def _get_elected(self, epoch: Epoch) -> str | None:
-        """As it was told last: an epoch's first block may be exchanged for another."""
+        """As it was told last: an epoch's first block may be reorged."""
         said = [
             fact.elected
             for _, fact in self.get_facts(EpochBegan)
@@ -246,7 +246,7 @@ class Chronicle:
         return next(iter(authors), None)
 
     def _get_submission(self, epoch: Epoch) -> Submitted | None:
-        """The last one: those before it went with blocks that were exchanged."""
+        """The last one: earlier ones went with blocks that were reorged."""
         return next((fact for _, fact in self._get_submissions(epoch)), None)
 
     def _get_submitter(self, epoch: Epoch) -> str | None:

@@ -149,8 +149,8 @@ def _compare(submitted: Mapping[PeerId, int], recomputed: Mapping[PeerId, int]) 
 
 
 async def _is_still_there(node: NodeContext, duty: Duty, judged: OnChain) -> bool:
-    """An attestation is for whatever the chain holds then, and a reorganisation may have exchanged
-    what was judged.
+    """Whether the chain still holds the submission that was judged: an attestation counts for the
+    one that is there, and a reorganisation may have replaced it.
     """
     found = await node.chain.get_submission(duty.epoch)
     return found is not None and (found.submitter, found.submission) == (

@@ -52,8 +52,10 @@ async def see_challenge(node: NodeContext, duty: Duty) -> str:
 
 
 async def get_challenge(node: NodeContext, epoch: Epoch) -> tuple[Any, Hash32]:
-    """The epoch's challenge and its digest. Raises Missed where the publisher chooses it and none
-    is proven.
+    """The epoch's challenge and its digest.
+
+    Raises:
+        DutyFailed: the publisher chooses the challenge, and none is proven.
     """
     context = node.schedule.get_context(epoch)
     protocol = node.policy.protocol
@@ -70,8 +72,10 @@ async def get_challenge(node: NodeContext, epoch: Epoch) -> tuple[Any, Hash32]:
 
 
 async def _make(node: NodeContext, rule: Rule, context: EpochContext) -> bytes:
-    """The payload to publish. Raises Missed where this node has nothing to choose from; the next
-    stand-in takes over.
+    """The payload to publish.
+
+    Raises:
+        DutyFailed: this node has nothing to choose from; the next stand-in takes over.
     """
     if isinstance(rule.schema, Derived):
         return rule.schema.encode(rule.schema.compute(context))

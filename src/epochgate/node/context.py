@@ -40,8 +40,8 @@ class DutyFailed(EpochgateError):
 
 
 DutyHandler = Callable[["NodeContext", Duty], Awaitable[str]]
-"""Does a duty and says how it went, for people. Raises Missed, or is cancelled when the duty's
-window closes.
+"""Does a duty and returns how it went, in words for people. Raises DutyFailed; it is cancelled when
+the duty's time is over.
 """
 
 
@@ -83,8 +83,8 @@ class NodeContext:
         self.latency = LatencyTracker()
         self.recorder = recorder
         self.began_epoch: Epoch | None = None
-        """The epoch in which this node started: what it did before then, only its ledger or the
-        others know.
+        """The epoch in which this node started. What it did before, only its database and its peers
+        know.
         """
         self._answered: dict[tuple[int, RecordKey], frozenset[PeerId]] = {}
         """By epoch and key: who had answered when a key that takes no more records was read with
@@ -143,7 +143,7 @@ class NodeContext:
         """What this node has said by `rule` in `epoch`, None where it has said nothing.
 
         In the epoch in which it started it also asks the replicas: a second, different record would
-        be equivocation, so a node whose ledger was lost keeps to what is there.
+        be equivocation, so a node whose database was lost keeps to what is there.
         """
         own = self.database.get_own_record(rule.kind, epoch)
         if own is not None or epoch != self.began_epoch:
@@ -155,21 +155,21 @@ class NodeContext:
         if not said:
             return None
         what = (
-            f"this node has written {rule.kind} of epoch {epoch}, and its ledger knows nothing"
+            f"this node has written {rule.kind} of epoch {epoch}, and its database knows nothing"
             " of it"
         )
         self.emit(
             NodeWarning(
                 "ledger",
                 what,
-                "it keeps to that record; a commitment it cannot open: keep the ledger's file",
+                "it keeps to that record and cannot open a commitment: keep the file ledger.sqlite",
             )
         )
         return self.database.keep_own(rule.kind, epoch, said[0])
 
     async def post(self, rule: Rule, duty: Duty, record: Record) -> str:
         """Send a record of this node's until it is complete or the duty's time is over. Raises
-        Missed below f + 1 receipts.
+        DutyFailed below f + 1 receipts.
         """
         posting = await self.store.post(
             record,
@@ -193,7 +193,7 @@ class NodeContext:
         """All that the replicas hold by `rule` in `epoch`, and what this node has read of it
         before.
 
-        What is proven is kept in the ledger, since it may expire before it is settled.
+        What is proven is kept in the database, since it may expire before it is settled.
         """
         self._answered = {
             place: who
@@ -258,7 +258,7 @@ class NodeContext:
 
     def _remember(self, reading: KeyReading, epoch: Epoch) -> KeyReading:
         """The reading, with those who answered when it was enough before: once a key takes no more
-        records, what was complete then is all that ever will be, and it is in the ledger. So
+        records, what was complete then is all that ever will be, and it is in the database. So
         replicas may die after they were read.
         """
         place = (epoch, reading.key_rule.key)

@@ -18,19 +18,21 @@ from epochgate.observe.events import NodeWarning
 from epochgate.schemas import Heartbeat, Map, ServerState
 
 SPARE_SECONDS = 6.0
-"""How much less than the longest lifetime is asked for, so that a clock that is behind admits it
-too.
+"""Heartbeats ask for this much less than the longest lifetime, so that a replica whose clock is
+behind admits them too.
 """
 MAX_SPARE_SHARE = 0.2
-"""Of a lifetime, where that is less: epochs may be as short as seconds."""
+"""The spare time is at most this share of a lifetime, since epochs may last seconds only."""
 RENEWALS = 3
-"""In a lifetime."""
+"""Heartbeats per lifetime."""
 RETRIES = 10
-"""In the time between two renewals."""
+"""Tries of a failed heartbeat before the next one is due."""
 
 
 class HeartbeatPublisher:
-    """Beats for as long as `run` runs. A beat that fails is repeated and never ends the next."""
+    """Publishes heartbeats while `run` runs. One that fails is tried again, and the next comes in
+    time.
+    """
 
     def __init__(
         self, node: NodeContext, public_name: str, facts: Mapping[str, Any] | None = None

@@ -59,8 +59,8 @@ async def open_commitment(node: NodeContext, duty: Duty, pair: CommitReveal) -> 
         opening = node.database.get_own_opening(pair.commit.kind, Epoch(committed_epoch))
         if opening is None:
             raise DutyFailed(
-                f"it rests on {committing} of epoch {committed_epoch}, of which this node's ledger"
-                " knows nothing"
+                f"it rests on {committing} of epoch {committed_epoch}, of which this node's"
+                " database knows nothing"
             )
         record = node.sign_once(rule, duty.epoch, rule.schema.encode(opening))
     return await node.post(rule, duty, record)

@@ -59,8 +59,8 @@ DUTY_HANDLERS: dict[str, DutyHandler] = {
 TIMEOUT_SECONDS = 3.0
 TIMEOUT_BLOCKS = 10
 SUSPECT_PART = 3
-"""A request is given up after so many seconds, or blocks where those are shorter; a third of it for
-who was silent before.
+"""A request is given up after this many seconds, or this many blocks where that is shorter. A peer
+that was silent before is given a third of that.
 """
 GOODBYE_SECONDS = 3.0
 """How long a node that stops tries to say so."""
@@ -72,8 +72,8 @@ class Node:
     """One node of a subnet, whole.
 
     `await start()`, then `await run()` until `stop()` is called. Cancelling `run` is an abrupt end:
-    nothing is said or cleaned up beyond its tasks, and a node started later with the same ledger
-    goes on. Network, chain and ledger belong to whoever passes them in, and are closed there.
+    nothing is said or cleaned up beyond its tasks, and a node started later with the same database
+    goes on. Network, chain and database belong to the caller, who closes them.
     """
 
     def __init__(

@@ -1,6 +1,4 @@
-"""The rota: which duties a node has in an epoch, by the election as it stands; each is done on its
-own, at its time.
-"""
+"""Starts each duty of an epoch at its time, and follows when the chain elects another node."""
 
 from __future__ import annotations
 
@@ -17,12 +15,16 @@ from epochgate.observe.events import DutyBegan, DutyDone, DutyMissed
 from epochgate.supervision.task_keeper import TaskKeeper
 
 GRACE_BLOCKS = 0.5
-"""Nothing is sent after a duty's time; but what ends with it may say how far it came."""
+"""A duty whose time is over sends nothing more, but it has this long to say how far it came."""
 
 
 class DutyScheduler:
-    """`handlers` says how each duty is done, by its name; `spawn` begins a task, which the node
-    ends when it stops.
+    """Runs the duties of one node, each in a task of its own.
+
+    Args:
+        node: whose duties they are.
+        handlers: how each duty is done, by its name.
+        keeper: owns the tasks, which end when it is closed.
     """
 
     def __init__(
@@ -40,14 +42,17 @@ class DutyScheduler:
         """Those of them whose time has come."""
 
     def begin(self, context: EpochContext) -> None:
-        """The duties of an epoch that begins. What the one before began goes on by itself."""
+        """Start the duties of an epoch that begins. Those of the epoch before go on until their
+        time is over.
+        """
         self._tasks = {}
         self._begin_left(self._compute_table(context))
 
     def change(self, context: EpochContext, why: str) -> None:
-        """Another node is elected: duties that only the election before gave end, those that this
-        one gives begin, others go on. What was attested may be gone with the block that was
-        exchanged, so attesting begins anew.
+        """Follow a changed election: end the duties that only the election before gave, begin those
+        that this one gives, and leave the others alone.
+
+        Attesting begins anew, since an attestation may have gone with the block that was reorged.
         """
         table = self._compute_table(context)
         for duty in [

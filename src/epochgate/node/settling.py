@@ -30,7 +30,7 @@ async def read_deciding(node: NodeContext, duty: Duty) -> tuple[RuleReading, ...
 
 async def find_attested_list(node: NodeContext, duty: Duty) -> tuple[int, ...] | None:
     """The list that those who attested the submission before agreed to, None where nobody did.
-    Raises Missed.
+    Raises DutyFailed.
     """
     before = await node.chain.get_submission(Epoch(duty.epoch - 1))
     if before is None or not before.is_attested:
@@ -56,7 +56,7 @@ async def _rebuild_list(
 ) -> tuple[int, ...]:
     """The list of `epoch`, from the hosters' records that the attested submission named.
 
-    For a node that was not there, or did not agree. Raises Missed when it cannot find what was
+    For a node that was not there, or did not agree. Raises DutyFailed when it cannot find what was
     named.
     """
     outputs = node.policy.protocol.require_outputs()

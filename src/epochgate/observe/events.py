@@ -40,8 +40,8 @@ class EpochBegan(Event, frozen=True):
 
 
 class ElectionChanged(Event, frozen=True):
-    """The epoch's first block was exchanged for another, and with it whom the chain elected; or the
-    chain shows it late.
+    """The chain elects another node in this epoch: its first block was reorged, or the chain showed
+    its election late.
     """
 
     epoch: Epoch

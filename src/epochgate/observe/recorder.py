@@ -44,12 +44,11 @@ class Situation(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What a node made of the submission made in `epoch`: its own, or another's that it attests or
-    not.
+    """How a node decided about the submission of `epoch`: its own, or another node's.
 
-    `attested_list` is the list that lists are judged by, None where the submission before was not
-    attested. `records` and `settlement` are what it computed itself, None where it did not come so
-    far.
+    `attested_list` holds the scores that validators' lists are compared with, None where the
+    submission before was not attested. `records` and `settlement` are what the node computed, None
+    where it stopped earlier.
     """
 
     epoch: Epoch
@@ -64,7 +63,8 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Recorder(Protocol):
-    """None of these waits or raises: a transcript never harms its node."""
+    """The port through which a node tells what it decides. No method waits or raises, since a
+    transcript must never harm its node."""
 
     def note_begun(self, situation: Situation) -> None:
         """The node starts, or begins an epoch."""
@@ -93,8 +93,8 @@ class Recorder(Protocol):
         ...
 
     def note_put_off(self) -> None:
-        """Another request of a sender that was refused for its rate, and told to wait, came too
-        soon.
+        """A sender that was refused for its rate sent another request before the time that it was
+        told to wait was over.
         """
         ...
 

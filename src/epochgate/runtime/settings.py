@@ -101,7 +101,7 @@ class NodeSettings(BaseSettings):
         None, gt=0, description="Only for a development chain that keeps a pace of its own."
     )
     identity: Path = Field(description="The node's key, made by `epochgate keygen`.")
-    data: Path = Field(description="The node's folder: its ledger and address book.")
+    data: Path = Field(description="The node's folder: its database and peerstore.")
     listen: str = Field(
         DEFAULT_LISTEN, description="The multiaddress to listen on; port 0 takes any."
     )

@@ -30,13 +30,13 @@ from epochgate.store.wire import FRAME_BYTES, Post, Posted, Refused, Reply, Requ
 
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
-"""Between tries at a replica. Once a record is complete, nobody waits for the rest: they are tried
-once a block at most.
+"""Pauses between two tries at a replica: the first one, and the longest that doubling leads to.
+Once a record is complete the remaining replicas are tried at most once per block.
 """
 READS_AT_ONCE = 64
-"""Keys. Where every author has its own, a replica is silent for nearly all of them, and each would
-wait for it in its turn; a replica gets a few of the requests only (K keys in the mean, whatever the
-roster), far below what it grants a member.
+"""Maximum number of keys read concurrently. Where every author has a key of its own, reading them
+one after another would wait for a silent replica once per key. A replica is asked for K keys on
+average, whatever the roster's size, which is far below what it grants a member.
 """
 
 _FINAL = frozenset(
@@ -173,8 +173,8 @@ class Store:
     async def read(self, key_rule: KeyRule, *, wait_for_all: bool = False) -> KeyReading:
         """What the replicas of one key hold, proven by receipts; the values of all that is proven.
 
-        So many replicas are waited for that nothing complete is missed; `wait_for_all` waits for
-        all of them.
+        It waits for enough replicas to miss nothing that is complete; `wait_for_all` waits for all
+        of them.
         """
         async with self._reads:
             return await self._reader.read(key_rule, wait_for_all=wait_for_all)
@@ -182,8 +182,8 @@ class Store:
     async def read_all(
         self, rule: Rule, epoch: Epoch, *, wait_for_all: bool = False
     ) -> RuleReading:
-        """All keys of a rule in one epoch: one, or one an author. Raises KeyError for an epoch the
-        calendar lacks.
+        """All keys of a rule in one epoch: one, or one per author. Raises KeyError for an epoch
+        that the schedule lacks.
         """
         schedule = self._chain_clock.schedule
         roster = schedule.get_context(epoch).roster

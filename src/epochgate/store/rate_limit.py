@@ -69,8 +69,8 @@ class TokenBuckets:
 
 
 class RateLimiter:
-    """Knows every sender's purse. Only the latest strangers are remembered, so memory is bounded by
-    the roster.
+    """Keeps the token buckets of every sender. Only the latest strangers are remembered, so that
+    memory is bounded by the roster.
     """
 
     def __init__(self, limits: Limits, now_seconds: float = 0.0) -> None:
@@ -81,8 +81,9 @@ class RateLimiter:
         self._all_strangers = TokenBuckets(limits.strangers, now_seconds)
 
     def compute_retry_after_seconds(self, sender: PeerId, now_seconds: float) -> float:
-        """How long `sender` has been told to wait, and still has to: one look, for a flood does not
-        listen.
+        """The rest of the time that `sender` was told to wait, in seconds; 0 when it need not.
+
+        O(1), and no bucket is updated: a flood goes on whatever it is told, and must stay cheap.
         """
         buckets = self._members.get(sender) or self._strangers.get(sender)
         if buckets is None:
@@ -92,8 +93,10 @@ class RateLimiter:
     def find_buckets(
         self, sender: PeerId, *, is_member: bool, now_seconds: float
     ) -> tuple[tuple[TokenBuckets, ...], float]:
-        """(the purses that pay for `sender`'s request and its reply, 0), or (none, how many seconds
-        it has to wait).
+        """Which buckets are debited for `sender`'s request and its reply.
+
+        Returns:
+            The buckets and 0, or no bucket and how many seconds the sender has to wait.
         """
         if not is_member:
             return self._find_strangers_buckets(sender, now_seconds)

@@ -292,9 +292,11 @@ class Reader:
     def _take(
         self, record: Record, record_id: RecordId, now: EvaluationContext, fetching: _Fetching
     ) -> None:
-        """The digest leaves out the expiry, which the signature covers: a copy with another one is
-        the holder's lie, whereas what its author did sign and nobody may write does not exist,
-        however many vouch for it.
+        """Keep a fetched record that the judge recognises.
+
+        A record with a valid signature of its author that the policy does not recognise is treated
+        as nonexistent, however many replicas signed receipts for it. One without is the holder's
+        fault: the digest leaves out the expiry, so a holder may have changed that.
         """
         if self._judge.recognise(record, now):
             fetching.records[record_id] = record

@@ -48,7 +48,7 @@ FEWER = "fewer requests, or smaller ones"
 
 
 class Replica:
-    """One node's side of the store, within the limits of the calendar's policy.
+    """One node's side of the store, within the limits of the schedule's policy.
 
     `admitted` and `denied` count its verdicts since they were last taken.
     """
@@ -91,7 +91,7 @@ class Replica:
                 Denied(
                     Reason.PREDICATE_ERROR,
                     None,
-                    "a judge and a ledger that work",
+                    "a judge and a database that work",
                     type(error).__name__,
                 )
             )

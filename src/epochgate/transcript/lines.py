@@ -206,7 +206,7 @@ class Copied(Line, frozen=True, tag="copied"):
 
 class Reading(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What was read of a key: who answered, the (author, digest) of `proven` lines, and for values
-    that were not at hand (author, digest, replicas that vouch for it).
+    that were not at hand (author, digest, replicas that signed receipts for it).
     """
 
     key: RecordKey
@@ -234,7 +234,9 @@ class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Set(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A bitmap a section, in hex, and the Merkle root of what they name, in hex."""
+    """A bitmap for each rule and epoch that decides, and the Merkle root of what they name,
+    in hex.
+    """
 
     bitmaps: tuple[str, ...]
     root: str

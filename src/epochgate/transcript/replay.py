@@ -166,7 +166,7 @@ class Replay:
         words = f"{len(changed)} records held are not as the lines before make them"
         if line.why == "start":
             self._result.gaps.append(
-                f"{place}: {words}: the node was killed, or its ledger changed"
+                f"{place}: {words}: the node was killed, or its database changed"
             )
         else:
             self._differ(place, words)

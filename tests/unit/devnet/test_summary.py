@@ -182,7 +182,7 @@ def test_the_challenge_is_ascribed_to_the_elected_one_where_a_stand_in_published
     assert listen(lines).compute_summary(Epoch(0)).challenge_author == VICTOR
 
 
-def test_where_the_first_block_was_exchanged_the_last_election_and_submission_count() -> None:
+def test_where_the_first_block_was_reorged_the_last_election_and_submission_count() -> None:
     lines = [
         *tell_epoch(Epoch(0)),
         tell(VERA, ElectionChanged(Epoch(1), VICTOR, VERA)),
