@@ -246,7 +246,7 @@ async def test_an_exception_in_a_judge_is_a_refusal(
 
     replica = make_replica(bob, Clumsy(*POLICY.rules))
     assert await ask(replica, alice.author, Post(alice.write(NOTE))) == Refused(
-        "predicate-error", None, "a judge and a ledger that work", "ZeroDivisionError"
+        "predicate-error", None, "a judge and a database that work", "ZeroDivisionError"
     )
     assert replica.denied == {Reason.PREDICATE_ERROR: 1}
     assert "secret inner workings" in caplog.text
