@@ -99,11 +99,14 @@ class HypertensorChain:
             subnet_id: The subnet's number on the chain.
             clock: This node's clock, by which a head grows old.
             author: This node's peer id; None for one that only looks.
-            account: Its hotkey, which signs what it does; None for one that only looks.
+            account: Its hotkey, which signs its extrinsics; None for one that only looks.
             role_field: The registration field that names a node's roles, as the policy says.
             block_seconds: The time between two blocks; the chain's own where it is None. For
                 development chains, whose blocks do not come at that pace.
             emit: Is given a warning of each outage, and of what the subnet or this node waits for.
+
+        Returns:
+            The chain, whose head follows the server's.
 
         Raises:
             ChainUnreachable: The chain's server does not answer.

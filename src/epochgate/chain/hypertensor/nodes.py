@@ -99,6 +99,9 @@ def compute_members(nodes: Iterable[ChainNode], role_field: str) -> list[Member]
         nodes: The chain's nodes; those without an Ed25519 peer id are left out.
         role_field: The registration field that names a node's roles; where it is empty, all nodes
             have both.
+
+    Returns:
+        One member for each node.
     """
     return [
         Member(node.author, compute_roles(node.fields.get(role_field, "")), node.stake)

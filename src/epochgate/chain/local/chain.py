@@ -86,6 +86,9 @@ class LocalChain(LocalRegistry):
         Args:
             author: The other node; None for one that only looks.
             clock: The other node's clock; this one's if None.
+
+        Returns:
+            The chain as the other node sees it.
         """
         other = copy.copy(self)
         other._author = author

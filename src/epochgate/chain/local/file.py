@@ -64,6 +64,10 @@ class SubmissionRow(msgspec.Struct, frozen=True):
 def create_chain_file(path: Path, facts: ChainFacts) -> None:
     """Make a new file that only its owner can read, of a subnet without a first block or members.
 
+    Args:
+        path: The file, which must not exist.
+        facts: What is set for good.
+
     Raises:
         ChainFileError: The file exists already, or cannot be written.
     """
@@ -221,7 +225,7 @@ def _open(path: Path) -> sqlite3.Connection:
     if seen != [APPLICATION_ID, SCHEMA_VERSION]:
         database.close()
         raise ChainFileError(
-            f"{path} is no local chain of this version ({seen[0]}): name another one, or make one"
-            " anew"
+            f"{path} is not a local chain of this version ({seen[0]}): name another one, or make"
+            " one anew"
         )
     return database

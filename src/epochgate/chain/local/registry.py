@@ -163,6 +163,9 @@ class LocalRegistry:
     def deregister(self, author: PeerId) -> BlockNumber:
         """Let a node leave.
 
+        Args:
+            author: The node's peer id.
+
         Returns:
             The block from which on `author` is not a member: the next one.
 
