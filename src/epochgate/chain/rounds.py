@@ -76,7 +76,7 @@ def require_current(timing: Timing, epoch: Epoch, block: BlockNumber) -> None:
 
 
 def require_submittable(
-    epoch: Epoch, author: PeerId | None, elected: PeerId | None, *, is_submitted: bool
+    epoch: Epoch, author: PeerId | None, *, elected: PeerId | None, is_submitted: bool
 ) -> PeerId:
     """Raise ChainRefused unless `author` may submit in `epoch`.
 
@@ -114,7 +114,7 @@ def require_submission(epoch: Epoch, submission: Found | None) -> Found:
 
 
 def require_attestable(
-    epoch: Epoch, author: PeerId, submitter: PeerId, attested_by: Collection[PeerId]
+    epoch: Epoch, author: PeerId, *, submitter: PeerId, attested_by: Collection[PeerId]
 ) -> None:
     """Raise ChainRefused unless `author` may attest the submission made in `epoch`.
 

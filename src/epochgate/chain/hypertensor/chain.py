@@ -193,7 +193,7 @@ class HypertensorChain:
         self._rosters.forget_elected()
         elected = await self.get_elected(epoch)
         is_submitted = await self._has_submission(epoch)
-        require_submittable(epoch, author, elected, is_submitted=is_submitted)
+        require_submittable(epoch, author, elected=elected, is_submitted=is_submitted)
         proposal = make_proposal(self._subnet_id, node, submission, self._nodes)
         await self._act(account, proposal, epoch, self._has_submission)
 
@@ -202,7 +202,9 @@ class HypertensorChain:
         self._require_current(epoch)
         node = await self._read_own_node(epoch)
         on_chain = require_submission(epoch, await self.get_submission(epoch))
-        require_attestable(epoch, author, on_chain.submitter, on_chain.attested_by)
+        require_attestable(
+            epoch, author, submitter=on_chain.submitter, attested_by=on_chain.attested_by
+        )
         attestation = make_attestation(self._subnet_id, node, epoch)
         await self._act(account, attestation, epoch, self._has_attested)
 

@@ -23,7 +23,7 @@ SEED_DOMAIN = b"epochgate/hypertensor/seed/1\0"
 ROLE_NAMES = {"hoster": HOSTER, "validator": VALIDATOR}
 
 
-class ChainNode(msgspec.Struct, frozen=True):
+class ChainNode(msgspec.Struct, frozen=True, kw_only=True):
     """A registered node.
 
     `author` is None where the node's peer id holds no Ed25519 key, so that it cannot take part.

@@ -39,7 +39,7 @@ class ChainFileError(EpochgateError, RuntimeError):
     """A chain file that cannot be used; the message says why and what to do."""
 
 
-class ChainFacts(msgspec.Struct, frozen=True):
+class ChainFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The facts of a chain that are set when its file is made, and never change.
 
     `genesis` is the hash that names the chain, 32 bytes. `genesis_ms` is the Unix time of block 0
@@ -100,7 +100,8 @@ class ChainFile:
         """Raise ChainFileError where `path` holds no chain of this version."""
         self._database = _open(path)
         query = "SELECT genesis, genesis_ms, period_ms, blocks_per_epoch, subnet_id FROM subnet"
-        self.facts = ChainFacts(*self._database.execute(query).fetchone())
+        row = self._database.execute(query).fetchone()
+        self.facts = ChainFacts(**dict(zip(ChainFacts.__struct_fields__, row, strict=True)))
 
     @contextmanager
     def write(self) -> Iterator[None]:
