@@ -46,6 +46,17 @@ def test_what_is_no_chain_is_refused_in_words(path: Path, clock: StoppedClock) -
         LocalChain(path, None, clock)
 
 
+@pytest.mark.parametrize("harm", ["DROP TABLE subnet", "DELETE FROM subnet"])
+def test_a_chain_whose_content_is_gone_is_refused_in_words(
+    path: Path, chain: LocalChain, clock: StoppedClock, harm: str
+) -> None:
+    damaging = sqlite3.connect(path, isolation_level=None)
+    damaging.execute(harm)
+    damaging.close()
+    with pytest.raises(ChainFileError, match=r"is damaged .*: make another chain"):
+        LocalChain(path, None, clock)
+
+
 async def test_a_file_that_another_holds_is_named_and_can_be_tried_again(
     path: Path, chain: LocalChain, clock: StoppedClock
 ) -> None:
