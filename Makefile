@@ -25,8 +25,9 @@ DEPENDENCY_GROUPS := dev docs plots fuzz audit lock release
 
 # The rules alone, and the tests of them that need neither torch nor a command line.
 LIGHT_TESTS := $(wildcard $(addprefix tests/unit/, core engine node observe policies schemas store \
-	supervision transcript chain/test_local* chain/local test_keys.py))
-NEED_TORCH := tests/unit/core/test_scoring_machines.py tests/unit/schemas/test_torch_file.py
+	supervision transcript chain/test_rounds.py chain/local test_keys.py))
+NEED_TORCH := tests/unit/core/test_scoring_machines.py tests/unit/schemas/test_torch_file.py \
+	tests/unit/engine/test_daemon.py tests/unit/engine/test_libp2p.py
 
 # Measured where the rules are exercised; the network's tests run nodes in processes of their own.
 COVERED_TESTS := tests/unit tests/simulation

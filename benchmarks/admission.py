@@ -98,7 +98,7 @@ def measure_rules(record: Record, now: EvaluationContext) -> Row:
         )
     ratio = seed / ours
     return Row(
-        "a commitment without its signature, against a predicate in the seed's style",
+        "a commitment without its signature, against a predicate in the upstream style",
         f"{ratio:.1f} x as fast ({ours * 1e6:.2f} us)",
         "15 x",
         ratio >= 15,

@@ -97,7 +97,13 @@ def read_secret_file(path: Path, how_to_make: str) -> bytes:
 
 
 class SigningKey:
-    """A node's identity. `author` is its peer id. No text shows the secret half.
+    """A node's identity. No text shows its secret half.
+
+    Args:
+        key: The key as PyNaCl holds it; `generate`, `create`, `load` and `from_seed` make one.
+
+    Attributes:
+        author: The key's peer id, 38 bytes.
 
     Example:
         >>> from epochgate import SigningKey, compute_key, compute_network_id
@@ -125,6 +131,9 @@ class SigningKey:
 
         Args:
             seed: 32 bytes; the same ones always give the same key.
+
+        Returns:
+            The key whose secret half is the seed (RFC 8032).
 
         Raises:
             ValueError: The seed has another length.
@@ -155,6 +164,9 @@ class SigningKey:
 
         Args:
             path: A file that `create`, or another program of libp2p, wrote.
+
+        Returns:
+            The key in the file.
 
         Raises:
             KeyFileError: The file is missing, readable by others, damaged, or not an Ed25519
@@ -219,7 +231,13 @@ def format_peer_id(peer_id: PeerId) -> str:
 
 
 def parse_peer_id(text: str) -> PeerId:
-    """Read a peer id in text, as `format_peer_id` writes it.
+    """Read a peer id in text.
+
+    Args:
+        text: The id as `format_peer_id` writes it, 12D3KooW...
+
+    Returns:
+        The peer id, 38 bytes.
 
     Raises:
         ValueError: The text is not the peer id of an Ed25519 key.

@@ -1,7 +1,8 @@
-"""The ports: what the store, the replica and the node know of engines, chains, models and machines.
+"""The ports: all that the store, the replica and the node know of engines, chains, models and
+machines.
 
-Whoever brings an engine, a chain or a model implements the protocol here; its docstrings are the
-contract. Each port has a twin fit for real use that runs in one process on virtual time
+An engine, a chain or a model implements the protocol here, whose docstrings are the contract. Each
+port has a twin fit for real use that runs in one process on virtual time
 (`engine/memory.py`, `engine/virtual_time.py`, `chain/local/`).
 
 Everything runs in one event loop, unless a docstring names a thread. Parameters before a `/` are
@@ -148,8 +149,11 @@ class Compute(Protocol):
 
         Args:
             work: Called in another thread, or in this one in a simulation.
-            arguments: Passed to `work` by position; `work` may keep them after it was given up.
-            longest_seconds: The limit, from this call on. None is no limit.
+            *arguments: Passed to `work` by position; `work` may keep them after it was given up.
+            longest_seconds: The limit, from this call on; None for no limit.
+
+        Returns:
+            What `work` returns.
 
         Raises:
             OutOfTime: The limit has passed. The work may go on, and its result is thrown away.
@@ -159,7 +163,7 @@ class Compute(Protocol):
 
 
 class Model(Protocol):
-    """What a hoster serves: an array in, an array out.
+    """A hoster's model: an array in, an array out.
 
     All hosters of a subnet serve the same model, and the score compares their outputs. So the
     output depends on the challenge alone, up to the policy's tolerance: no clock, no randomness, no
@@ -239,7 +243,7 @@ class Challenger(Protocol):
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """What the elected node puts on the chain in `epoch` about the epochs before it.
+    """The elected node's report to the chain in `epoch`, about the epochs before it.
 
     `scores` are in order of author, in parts of the epoch's total pay. `bitmaps` holds one bitmap
     for each deciding key: bit i is member i of the roster of that key's epoch. `root` is the Merkle
@@ -331,6 +335,9 @@ class Chain(Protocol):
         It can be read from the epoch's first block on. A reorganisation of that block may elect
         another node, so ask again before acting on it.
 
+        Args:
+            epoch: The epoch; one below 0 elects nobody.
+
         Returns:
             The node's peer id; None before the epoch, or where the chain elects nobody.
         """
@@ -349,7 +356,7 @@ class Chain(Protocol):
         ...
 
     async def get_submission(self, epoch: Epoch, /) -> OnChain | None:
-        """The submission made in `epoch`, None where there is none (yet)."""
+        """The submission made in `epoch`, None while there is none."""
         ...
 
     async def attest(self, epoch: Epoch, /) -> None:

@@ -1,4 +1,4 @@
-"""Whole nodes on Hypertensor's own runtime, in one process: its blocks are exchanged, and stop
+"""Whole nodes on Hypertensor's own runtime, in one process: its blocks are reorganised, and stop
 coming.
 """
 
@@ -42,9 +42,9 @@ pytestmark = pytest.mark.chain
 BLOCK_SECONDS = 1.0
 LEAD_BLOCKS = 3
 """So long before the epoch the nodes start."""
-EXCHANGED_BLOCKS = 9
-"""The chain draws from the majority of its blocks' hashes, so exchanging fewer seldom changes whom
-it elects. The nodes keep the roster that they have learnt, for good.
+REORGANISED_BLOCKS = 9
+"""The chain draws from the majority of its blocks' hashes, so reorganising fewer seldom changes the
+elected node. The nodes keep the roster that they have learnt, for good.
 """
 MAX_FORKS = 32
 ATTESTED_SECONDS = 60.0
@@ -138,13 +138,15 @@ async def live(subnet: ChainSubnet, blocks: Blocks) -> AsyncIterator[list[Inhabi
         await subnet.close()
 
 
-async def exchange_first_block(subnet: ChainSubnet, chain: HypertensorChain, epoch: Epoch) -> bytes:
+async def reorganise_first_block(
+    subnet: ChainSubnet, chain: HypertensorChain, epoch: Epoch
+) -> bytes:
     """Until the chain elects another; returns whom."""
     first = chain.timing.compute_first_block(epoch)
     before = await chain.get_elected(epoch)
     await subnet.devchain.ask("dev_setBlockBuildMode", "Instant")
     for amount in range(1, MAX_FORKS):
-        await subnet.devchain.go_back(BlockNumber(first - EXCHANGED_BLOCKS))
+        await subnet.devchain.go_back(BlockNumber(first - REORGANISED_BLOCKS))
         await until(lambda: chain.get_head().block < first)
         await subnet.pay_somebody(amount)  # so that the blocks from there on differ
         await subnet.devchain.reach(first)
@@ -188,7 +190,7 @@ async def test_nodes_follow_the_election_and_outlast_a_chain_that_stands_still(
         await blocks.hold_at(first)
         await until(lambda: all(them.get(EpochBegan, Epoch(epoch)) for them in people))
         former = await watcher.get_elected(Epoch(epoch))
-        new = await exchange_first_block(subnet, watcher, Epoch(epoch))
+        new = await reorganise_first_block(subnet, watcher, Epoch(epoch))
         blocks.go_on()
         found = await wait_for_attested(watcher, Epoch(epoch))
         blocks.hold()

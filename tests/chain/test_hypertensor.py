@@ -30,8 +30,8 @@ pytestmark = pytest.mark.chain
 NODES = (alice, bob, carol, victor)
 MAX_FORKS = 16
 FORKED_BLOCKS = 9
-"""The chain draws from the majority of its blocks' hashes, so exchanging one of them seldom changes
-whom it elects.
+"""The chain draws from the majority of its blocks' hashes, so reorganising one of them seldom
+changes the elected node.
 """
 
 

@@ -1,10 +1,10 @@
-"""What bare hivemind 1.1.12 gets wrong, line by line, each shown on its own DHT nodes and then its
-absence on our store.
+"""The faults of bare hivemind 1.1.12, each shown on hivemind's own DHT nodes, and then its absence
+in epochgate's store.
 
-Three nodes of plain hivemind and a town of four on our engine, all with real daemons, serve all
-tests of this file. What the rest of the engine owes beyond hivemind (a watchdog, silent replicas,
-lost bootstrap peers, clock errors in words) is in `test_libp2p.py` and, where the store shows it,
-at the end.
+Three nodes of plain hivemind and four on epochgate's libp2p engine, all with real daemons, serve
+all tests of this file. What the engine adds to hivemind (a watchdog, silent replicas, lost
+bootstrap peers, clock errors in words) is in `test_libp2p.py` and, where the store shows it, at the
+end.
 """
 
 from __future__ import annotations

@@ -184,7 +184,7 @@ async def test_callers_that_give_up_leave_nothing_behind(world: Libp2pWorld) -> 
 
 
 class Host:
-    """A network whose visitors stay until it answers them, or hangs up."""
+    """A network whose visitors stay until it answers them, or disconnects them."""
 
     def __init__(self, network: Libp2pNetwork) -> None:
         self.network = network
@@ -226,7 +226,7 @@ class Host:
         )
 
 
-async def end_by_hanging_up(visit: asyncio.Task[bytes]) -> None:
+async def end_by_disconnecting(visit: asyncio.Task[bytes]) -> None:
     with pytest.raises(Unreachable):
         await asyncio.wait_for(visit, LONG_SECONDS)
 
@@ -247,13 +247,13 @@ async def test_who_left_the_roster_is_disconnected_and_many_strangers_while_memb
     alice.set_protected_peers([])
     assert await host.look_at_the_door() >= everybody, "an empty roster is none"
     alice.set_protected_peers([alice.peer_id, bob.peer_id])
-    await end_by_hanging_up(of_carol)
+    await end_by_disconnecting(of_carol)
     of_carol = await host.welcome(carol)
     assert await host.look_at_the_door() >= everybody, "one stranger may look for her place"
     of_dave = await host.welcome(await world.join("dave"))
     await host.look_at_the_door()
-    await end_by_hanging_up(of_carol)
-    await end_by_hanging_up(of_dave)
+    await end_by_disconnecting(of_carol)
+    await end_by_disconnecting(of_dave)
     host.may_answer.set()
     assert await asyncio.gather(of_bob, of_ivan)
 
@@ -281,7 +281,7 @@ async def test_a_member_is_the_last_whom_the_daemon_drops_also_after_a_restart(
     of_stranger = await host.welcome(stranger)
     await host.look_at_the_door()
     await host.drop_most(favourite=stranger.peer_id)
-    await end_by_hanging_up(of_stranger)
+    await end_by_disconnecting(of_stranger)
     host.may_answer.set()
     assert await of_member
 

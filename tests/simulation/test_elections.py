@@ -1,6 +1,4 @@
-"""A reorganisation exchanges the epoch's first block, and the chain elects another node than it
-did.
-"""
+"""A reorganisation replaces the epoch's first block, and the chain elects another node."""
 
 from __future__ import annotations
 
@@ -29,15 +27,15 @@ from epochgate.transcript.reader import find_transcript
 from epochgate.transcript.replay import Replay, replay_files
 from tests.simulation.subnet import VALIDATORS, SimNode, SimSubnet, assert_complete, live
 
-EPOCH = 2
+EPOCH = Epoch(2)
 
 
-def exchange_first_block(subnet: SimSubnet, elected: SimNode) -> None:
-    """All nodes see another election from now on, and what was put on the chain in this epoch was
-    never there.
+def reorganise_first_block(subnet: SimSubnet, elected: SimNode) -> None:
+    """All nodes see another election from now on, and the epoch's submission and attestations are
+    gone.
     """
     snapshots = subnet.chain._snapshots
-    snapshots[Epoch(EPOCH)] = replace(snapshots[Epoch(EPOCH)], elected=elected.key.author)
+    snapshots[EPOCH] = replace(snapshots[EPOCH], elected=elected.key.author)
     for query in (
         "DELETE FROM submissions WHERE epoch = ?",
         "DELETE FROM attestations WHERE epoch = ?",
@@ -47,7 +45,7 @@ def exchange_first_block(subnet: SimSubnet, elected: SimNode) -> None:
 
 async def find_two(subnet: SimSubnet) -> tuple[SimNode, SimNode]:
     """Whom the chain has elected, and another validator."""
-    elected = await subnet.get_elected(Epoch(EPOCH))
+    elected = await subnet.get_elected(EPOCH)
     return elected, next(subnet[name] for name in VALIDATORS if name != elected.name)
 
 
@@ -91,19 +89,19 @@ def tell_duties(sim_node: SimNode) -> list[str]:
 def test_the_newly_elected_node_submits_and_the_former_one_attests(
     tmp_path: Path, blocks: float, of_the_former: list[str], of_the_new: list[str]
 ) -> None:
-    """The block is exchanged before the submission, while both work on it, at once after it, and
+    """The block is reorganised before the submission, while both work on it, at once after it, and
     when all is done.
     """
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(Epoch(EPOCH), blocks)
+        await subnet.run_until(EPOCH, blocks)
         former, new = await find_two(subnet)
-        exchange_first_block(subnet, new)
+        reorganise_first_block(subnet, new)
         await subnet.run_until(Epoch(EPOCH + 1), 60)
-        assert (await subnet.get_submission(Epoch(EPOCH))).submitter == new.key.author
+        assert (await subnet.get_submission(EPOCH)).submitter == new.key.author
         await assert_complete(subnet, Epoch(EPOCH - 1))
-        await assert_complete(subnet, Epoch(EPOCH))
+        await assert_complete(subnet, EPOCH)
         assert tell_duties(former) == of_the_former
         assert tell_duties(new) == of_the_new
         stopped = [fact for sim_node in (former, new) for fact in sim_node.get(DutyMissed)]
@@ -120,8 +118,8 @@ def test_the_newly_elected_node_submits_and_the_former_one_attests(
                 new.peer_id,
                 former.peer_id,
             )
-            assert len(sim_node.get(EpochBegan, Epoch(EPOCH))) == 1
-            assert [fact.author for fact in sim_node.get(ChallengeSeen, Epoch(EPOCH))] == [
+            assert len(sim_node.get(EpochBegan, EPOCH)) == 1
+            assert [fact.author for fact in sim_node.get(ChallengeSeen, EPOCH)] == [
                 published.peer_id
             ]
             assert not sim_node.get(AttestationRefused)
@@ -140,13 +138,13 @@ def test_an_election_that_the_chain_shows_late_is_learnt_late(tmp_path: Path) ->
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
         await subnet.run_until(Epoch(EPOCH - 1), 99)
-        snapshot = subnet.chain._snapshots[Epoch(EPOCH)]
-        subnet.chain._snapshots[Epoch(EPOCH)] = replace(snapshot, elected=None)
-        await subnet.run_until(Epoch(EPOCH), 10)
-        subnet.chain._snapshots[Epoch(EPOCH)] = snapshot
-        await subnet.run_until(Epoch(EPOCH), 50)
-        elected = await subnet.get_elected(Epoch(EPOCH))
-        assert (await subnet.get_submission(Epoch(EPOCH))).submitter == elected.key.author
+        snapshot = subnet.chain._snapshots[EPOCH]
+        subnet.chain._snapshots[EPOCH] = replace(snapshot, elected=None)
+        await subnet.run_until(EPOCH, 10)
+        subnet.chain._snapshots[EPOCH] = snapshot
+        await subnet.run_until(EPOCH, 50)
+        elected = await subnet.get_elected(EPOCH)
+        assert (await subnet.get_submission(EPOCH)).submitter == elected.key.author
         await assert_complete(subnet, Epoch(EPOCH - 1))
         (changed,) = elected.get(ElectionChanged)
         assert (changed.elected, changed.before) == (elected.peer_id, None)
@@ -157,18 +155,18 @@ def test_an_election_that_the_chain_shows_late_is_learnt_late(tmp_path: Path) ->
 def test_a_submission_that_took_the_place_of_the_one_judged_is_judged_itself(
     tmp_path: Path,
 ) -> None:
-    """The elected node's two submissions differ, and the block of the first is exchanged while
+    """The elected node's two submissions differ, and the block of the first is reorganised while
     others recompute it.
     """
 
     async def story(subnet: SimSubnet) -> None:
         await subnet.start()
-        await subnet.run_until(Epoch(EPOCH), 0.5)
+        await subnet.run_until(EPOCH, 0.5)
         _, witness = await find_two(subnet)
         chain = witness.get_live_node().context.chain
         read = chain.get_submission
 
-        async def read_before_the_exchange(epoch: Epoch) -> OnChain | None:
+        async def read_before_the_reorganisation(epoch: Epoch) -> OnChain | None:
             """What is there, and at once there is another."""
             found: OnChain | None = await read(epoch)
             if epoch == EPOCH and found is not None:
@@ -180,10 +178,10 @@ def test_a_submission_that_took_the_place_of_the_one_judged_is_judged_itself(
                 )
             return found
 
-        chain.get_submission = read_before_the_exchange  # type: ignore[method-assign] # the port, at the worst moment
-        await subnet.run_until(Epoch(EPOCH), 50)
-        assert witness.get(AttestationRefused, Epoch(EPOCH))
-        assert not witness.get(Attested, Epoch(EPOCH))
-        assert witness.key.author not in (await subnet.get_submission(Epoch(EPOCH))).attested_by
+        chain.get_submission = read_before_the_reorganisation  # type: ignore[method-assign] # the port, at the worst moment
+        await subnet.run_until(EPOCH, 50)
+        assert witness.get(AttestationRefused, EPOCH)
+        assert not witness.get(Attested, EPOCH)
+        assert witness.key.author not in (await subnet.get_submission(EPOCH)).attested_by
 
     live(tmp_path, story)

@@ -1,4 +1,4 @@
-"""The seed's listing as the only judge of a store on our engine: replicas, receipts and reads are
+"""The upstream template's listing as the only judge of a store: replicas, receipts and reads are
 those of any policy.
 """
 

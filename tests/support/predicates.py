@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import msgpack
 import torch as real_torch
@@ -14,7 +13,6 @@ from hivemind.dht.validation import DHTRecord
 from epochgate.core.epoch import compute_epoch_data
 from epochgate.core.types import BlockNumber, Epoch
 from epochgate.predicate import DHTRequestType, EpochData, MSGPackSerializer, get_dht_time
-from tests.fixtures.upstream_listing import hypertensor_consensus_predicate
 from tests.support.identities import TIMING
 
 EPOCH = Epoch(7)
@@ -71,13 +69,6 @@ class RecordingPredicate:
     def __call__(self, *arguments: Any) -> bool:
         self.asked.append(arguments)
         return True
-
-
-def make_listing() -> Callable[[DHTRecord, DHTRequestType, EpochData], bool]:
-    """The upstream template's predicate, with the type that it has: its own annotation is wrong."""
-    return cast(
-        Callable[[DHTRecord, DHTRequestType, EpochData], bool], hypertensor_consensus_predicate()
-    )
 
 
 def nest(levels: int) -> bytes:

@@ -179,7 +179,7 @@ def refuse_a_second_key_of_a_name(place: Place) -> int:
         (refuse_a_key_that_others_can_read, "chmod 600"),
         (refuse_a_damaged_key, "epochgate keygen"),
         (refuse_a_missing_chain, "epochgate devnet"),
-        (refuse_a_chain_that_is_none, "is no local chain"),
+        (refuse_a_chain_that_is_none, "is not a local chain"),
         (refuse_an_unknown_kind_of_chain, "write local:FILE"),
         (refuse_a_clock_that_is_behind, "this machine's clock is behind: set it"),
         (refuse_a_node_that_is_not_registered, "local-chain register"),

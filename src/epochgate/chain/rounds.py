@@ -36,6 +36,10 @@ def compute_snapshot_block(timing: Timing, epoch: Epoch) -> BlockNumber | None:
 
     Epoch 0 is read at its first block, because the subnet has no block before it.
 
+    Args:
+        timing: The subnet's time.
+        epoch: The epoch, 0 or later.
+
     Returns:
         The block's number, or None while the subnet has no first block.
     """
@@ -72,7 +76,7 @@ def require_current(timing: Timing, epoch: Epoch, block: BlockNumber) -> None:
 
 
 def require_submittable(
-    epoch: Epoch, author: PeerId | None, elected: PeerId | None, *, is_submitted: bool
+    epoch: Epoch, author: PeerId | None, *, elected: PeerId | None, is_submitted: bool
 ) -> PeerId:
     """Raise ChainRefused unless `author` may submit in `epoch`.
 
@@ -86,7 +90,9 @@ def require_submittable(
         The author, who is the elected node.
     """
     if author is None or author != elected:
-        name = "nobody" if elected is None else format_peer_id(elected)
+        name = "nobody"
+        if elected is not None:
+            name = format_peer_id(elected)
         raise ChainRefused(
             f"this node is not elected in epoch {epoch}, {name} is: leave the submission to the"
             " elected node and attest"
@@ -108,7 +114,7 @@ def require_submission(epoch: Epoch, submission: Found | None) -> Found:
 
 
 def require_attestable(
-    epoch: Epoch, author: PeerId, submitter: PeerId, attested_by: Collection[PeerId]
+    epoch: Epoch, author: PeerId, *, submitter: PeerId, attested_by: Collection[PeerId]
 ) -> None:
     """Raise ChainRefused unless `author` may attest the submission made in `epoch`.
 

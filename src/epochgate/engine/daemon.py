@@ -122,6 +122,9 @@ class Daemon:
         Args:
             options: Those of hivemind's `P2P.create`, `host_maddrs` among them.
 
+        Returns:
+            The daemon, connected.
+
         Raises:
             EngineError: The daemon did not start.
         """

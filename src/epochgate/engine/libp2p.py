@@ -113,6 +113,9 @@ class Libp2pNetwork:
             watch_seconds: The time between two looks at the daemon and the connections.
             emit: Is given warnings.
 
+        Returns:
+            The network, which does not serve yet.
+
         Raises:
             KeyFileError: The identity cannot be used.
             EngineError: An address is malformed, a port is busy, or no daemon runs here.

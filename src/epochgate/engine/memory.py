@@ -39,8 +39,8 @@ class Hub:
     """Connects `MemoryNetwork`s over `links`, which may be replaced at any time.
 
     `silent` peers take requests and never answer. `is_cut(sender, receiver)` may be replaced to
-    separate peers, one way or both. Whoever waits for a message that was lost, cut off or swallowed
-    waits for its timeout.
+    separate peers, one way or both. A request whose message was lost or cut off, or whose receiver
+    is silent, ends with its timeout.
 
     Example:
         >>> from epochgate.keys import SigningKey
@@ -98,8 +98,7 @@ class Hub:
     async def carry(self, sender: MemoryNetwork, receiver: PeerId, message: bytes) -> bytes:
         """Carry a request, and return the reply; wait for ever where it never comes.
 
-        Raises:
-            Unreachable: Nobody has that id, or the peer does not serve.
+        Raise Unreachable where nobody has the receiver's id, or the peer does not serve.
         """
         peer = self._peers.get(receiver)
         if peer is None or peer.handler is None:

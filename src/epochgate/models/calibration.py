@@ -134,6 +134,12 @@ def compute_tolerance_ppm(noise_ppm: int) -> int:
 
     A noise is rounded down to whole ppm, so one more is allowed for.
 
+    Args:
+        noise_ppm: The noise, in parts per million of the output.
+
+    Returns:
+        The tolerance, likewise.
+
     Example:
         >>> compute_tolerance_ppm(40)
         130
@@ -149,6 +155,9 @@ def make_challenges(policy: Policy, count: int) -> list[Array]:
     Args:
         policy: The policy.
         count: The number of epochs, from 0 on.
+
+    Returns:
+        One challenge for each epoch.
 
     Raises:
         CalibrationError: The policy derives no challenges.
@@ -167,7 +176,12 @@ def make_challenges(policy: Policy, count: int) -> list[Array]:
 def make_reader(policy: Policy) -> Read:
     """A reader of outputs as the policy's openings carry them.
 
-    The reader raises CalibrationError for an output that no replica would take.
+    Args:
+        policy: The policy.
+
+    Returns:
+        A function that takes an output and returns what a validator decodes of it. It raises
+        CalibrationError for an output that no replica would take.
 
     Raises:
         CalibrationError: The policy has no opening of outputs.
@@ -204,6 +218,9 @@ def calibrate(
         count: The number of challenges.
         report: Called with the name of each variation before it runs.
 
+    Returns:
+        One measurement for each variation, in their order.
+
     Raises:
         CalibrationError: The policy derives no challenges, or the model does not answer them.
     """
@@ -236,6 +253,9 @@ def compare(reference: Array, output: object, tolerance_ppm: int) -> Consensus:
         reference: The model's own output.
         output: The variation's output; None for one that does not answer.
         tolerance_ppm: The tolerance to score by.
+
+    Returns:
+        The consensus of the four.
     """
     outputs: dict[PeerId, object] = dict.fromkeys(_REFERENCES, reference)
     return compute_consensus(

@@ -20,6 +20,9 @@ def load_exported(file: str) -> TorchModel:
     Args:
         file: The program's file; the program takes one tensor and returns one.
 
+    Returns:
+        The program as a model.
+
     Raises:
         ModelError: There is no such file, it is not such a program, or torch is not installed.
     """

@@ -23,6 +23,9 @@ def load_from_factory(name: str) -> Model:
             `torch.nn.Module`, or any object with `infer(array) -> array`; such an object itself
             will do, too. Modules are also looked for in the working directory.
 
+    Returns:
+        The model; a torch module is put into evaluation mode.
+
     Raises:
         ModelError: There is no such module or factory, or it makes something else.
     """

@@ -48,6 +48,9 @@ def parse_slice(query: str) -> Slice:
     Args:
         query: The options; those left out have their defaults.
 
+    Returns:
+        The slice.
+
     Raises:
         ModelError: An option is unknown, malformed, or given twice.
     """
@@ -74,6 +77,9 @@ def load_language_model(name: str) -> LanguageModel:
 
     Args:
         name: The folder, and perhaps a question mark and options, as `parse_slice` reads them.
+
+    Returns:
+        The model, in evaluation mode.
 
     Raises:
         ModelError: The folder or an option cannot be used, or transformers is not installed.
@@ -152,8 +158,7 @@ class LanguageModel:
     def infer(self, challenge: NDArray[np.generic], /) -> NDArray[np.float32]:
         """Answer a row of token ids.
 
-        Raises:
-            ModelError: The challenge is not such a row, or has tokens that the model lacks.
+        Raise ModelError where the challenge is not such a row, or has tokens that the model lacks.
         """
         import torch  # noqa: PLC0415 - heavy, and not part of a light installation
 

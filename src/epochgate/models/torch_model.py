@@ -19,6 +19,9 @@ class TorchModel:
 
     It is called without gradients.
 
+    Args:
+        module: The callable.
+
     Example:
         >>> import torch
         >>> TorchModel(torch.nn.Identity().eval()).infer(np.ones(2, np.float32)).tolist()

@@ -46,7 +46,10 @@ def run_in(precision: str, model: Model) -> Model:
 
     Args:
         precision: "bfloat16" or "float16".
-        model: Changed, and returned.
+        model: The model to change.
+
+    Returns:
+        The same model.
 
     Raises:
         ModelError: There is no torch module behind the model.
@@ -71,7 +74,10 @@ def round_weights_to_bfloat16(model: Model) -> Model:
     """Round a model's weights to bfloat16, and compute as before.
 
     Args:
-        model: Changed, and returned.
+        model: The model to change.
+
+    Returns:
+        The same model.
 
     Raises:
         ModelError: There is no torch module behind the model.
@@ -88,7 +94,10 @@ def round_weights_to_integers(bits: int, model: Model) -> Model:
 
     Args:
         bits: The width of an integer.
-        model: Changed, and returned.
+        model: The model to change.
+
+    Returns:
+        The same model.
 
     Raises:
         ModelError: There is no torch module behind the model.

@@ -39,7 +39,10 @@ def compose(judge: Judge, *validators: RecordValidatorBase) -> Judge:
 
     Args:
         judge: Asked first, such as a policy.
-        validators: Asked after it, in this order, until one refuses.
+        *validators: Asked after it, in this order, until one refuses.
+
+    Returns:
+        The judge of both.
 
     Example:
         >>> from epochgate import INFERENCE_POLICY
@@ -124,7 +127,7 @@ class PlainJudge:
         Args:
             get_context: Gives an epoch's context, or raises KeyError where the epoch is not known:
                 `EpochSchedule.get_context`.
-            validators: Asked in this order, until one refuses.
+            *validators: Asked in this order, until one refuses.
             longest: The longest lifetime of a record, in epochs; two where it is None.
             max_bytes: The largest record, its signature included.
 
@@ -154,6 +157,9 @@ class PlainJudge:
         Args:
             key: The key's digest.
             context: The current epoch's.
+
+        Returns:
+            The key's rule.
         """
         if self._pattern is None or self._pattern.context is not context:
             self._pattern = next(self._rule.bind(context, context.epoch))

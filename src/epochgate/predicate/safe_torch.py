@@ -33,10 +33,13 @@ class SafeTorch:
     ) -> real_torch.Tensor:
         """Read the tensor in a file, without unpickling.
 
-        The options of `torch.load` are accepted and change nothing, `weights_only=False` included.
-
         Args:
             file: A `torch.save` or safetensors file of at most MAX_FILE_BYTES, with one tensor.
+            *_options: Options of `torch.load`, which change nothing.
+            **_named_options: Likewise, `weights_only=False` included.
+
+        Returns:
+            The tensor, which shares no memory with the file.
 
         Raises:
             Malformed: The file holds anything else. No other error is raised.

@@ -64,29 +64,29 @@ def test_only_the_current_epoch_is_acted_in() -> None:
 
 def test_the_elected_node_submits_once() -> None:
     elected = victor.author
-    assert require_submittable(EPOCH, elected, elected, is_submitted=False) == elected
+    assert require_submittable(EPOCH, elected, elected=elected, is_submitted=False) == elected
     with pytest.raises(ChainRefused, match="epoch 1 has a submission already and takes one only"):
-        require_submittable(EPOCH, elected, elected, is_submitted=True)
+        require_submittable(EPOCH, elected, elected=elected, is_submitted=True)
 
 
 def test_a_node_that_is_not_elected_is_told_who_is() -> None:
     name = format_peer_id(victor.author)
     for author in (alice.author, None):
         with pytest.raises(ChainRefused, match=f"not elected in epoch 1, {name} is: leave"):
-            require_submittable(EPOCH, author, victor.author, is_submitted=False)
+            require_submittable(EPOCH, author, elected=victor.author, is_submitted=False)
         with pytest.raises(ChainRefused, match="not elected in epoch 1, nobody is: leave"):
-            require_submittable(EPOCH, author, None, is_submitted=False)
+            require_submittable(EPOCH, author, elected=None, is_submitted=False)
 
 
 def test_others_attest_once_what_is_there() -> None:
-    require_attestable(EPOCH, alice.author, victor.author, {bob.author})
+    require_attestable(EPOCH, alice.author, submitter=victor.author, attested_by={bob.author})
     assert require_submission(EPOCH, "a submission") == "a submission"
     with pytest.raises(ChainRefused, match="epoch 1 has no submission yet: wait"):
         require_submission(EPOCH, None)
     with pytest.raises(ChainRefused, match="submitted in epoch 1, which counts as its attestation"):
-        require_attestable(EPOCH, victor.author, victor.author, ())
+        require_attestable(EPOCH, victor.author, submitter=victor.author, attested_by=())
     with pytest.raises(ChainRefused, match="has attested in epoch 1 already: once is enough"):
-        require_attestable(EPOCH, bob.author, victor.author, {bob.author})
+        require_attestable(EPOCH, bob.author, submitter=victor.author, attested_by={bob.author})
 
 
 def test_the_oldest_snapshot_makes_room() -> None:

@@ -32,8 +32,8 @@ def make_timing(
     return Timing(slot, length, block_seconds)
 
 
-# First and last block of an epoch in which each window of the seed's policy is open, counted by
-# hand.
+# First and last block of an epoch in which each window of the upstream template's
+# policy is open, counted by hand.
 EDGES = {
     "[0, 15]": {100: (0, 15), 20: (0, 3), 7: (0, 1), 33: (0, 4)},
     "(15, 50]": {100: (16, 50), 20: (4, 10), 7: (2, 3), 33: (5, 16)},

@@ -49,12 +49,12 @@ from tests.support.predicates import (
     POST,
     RecordingPredicate,
     clumsy,
-    make_listing,
     nest,
     no,
     save,
     yes,
 )
+from tests.support.upstream import make_upstream_predicate
 
 HEARTBEAT = Heartbeat(
     state=ServerState.ONLINE,
@@ -163,7 +163,7 @@ def test_the_listing_composes_with_the_default_policy(
 ) -> None:
     now = moment(block)
     monkeypatch.setattr("tests.fixtures.upstream_listing.get_dht_time", lambda: now.time_seconds)
-    judge = compose(INFERENCE_POLICY, HypertensorPredicateValidator(make_listing()))
+    judge = compose(INFERENCE_POLICY, HypertensorPredicateValidator(make_upstream_predicate()))
     challenge = compute_challenge(CHALLENGE, NETWORK, EPOCH, make_roster(EPOCH).seed)
     name = f"consensus-epoch_{EPOCH}"
     expiry = now.time_seconds + 650
@@ -233,7 +233,7 @@ def test_what_cannot_be_left_out_stays() -> None:
 
 
 def test_the_listing_alone_judges_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = plain(HypertensorPredicateValidator(make_listing()))
+    judge = plain(HypertensorPredicateValidator(make_upstream_predicate()))
     for block, is_admitted in ((15, True), (16, False)):
         now = moment(block)
         monkeypatch.setattr(

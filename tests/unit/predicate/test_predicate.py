@@ -26,9 +26,9 @@ from tests.support.predicates import (
     POST,
     compute_data_at,
     make_dht_record,
-    make_listing,
     save,
 )
+from tests.support.upstream import make_upstream_predicate
 
 
 def test_every_name_of_the_listing_comes_with_one_star() -> None:
@@ -77,7 +77,7 @@ def test_lifetimes_are_seconds_of_the_default_epoch() -> None:
     ],
 )
 def test_the_listing_judges_a_post(key: str, block: BlockNumber, is_admitted: bool) -> None:
-    listing = make_listing()
+    listing = make_upstream_predicate()
     record = make_dht_record(key, MSGPackSerializer.dumps(save(real_torch.rand(2, 2))))
     assert listing(record, POST, compute_data_at(block)) is is_admitted
     assert listing(record, GET, compute_data_at(block)) is True
@@ -97,6 +97,6 @@ def test_the_listing_refuses_a_pickle_bomb_which_does_not_run(
 ) -> None:
     bomb = pack(Bomb(tmp_path / "blast"))
     record = make_dht_record(f"consensus-epoch_{EPOCH}", MSGPackSerializer.dumps(bomb))
-    validator = HypertensorPredicateValidator(make_listing(), lambda: compute_data_at(5))
+    validator = HypertensorPredicateValidator(make_upstream_predicate(), lambda: compute_data_at(5))
     assert not validator.validate(record)
     assert not (tmp_path / "blast").exists()

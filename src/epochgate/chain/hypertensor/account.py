@@ -51,6 +51,12 @@ class Account:
     def create(path: Path) -> Account:
         """Make a new key in a new file that only its owner can read.
 
+        Args:
+            path: The file, which must not exist.
+
+        Returns:
+            The account of the key.
+
         Raises:
             KeyFileError: There is a file already, or it cannot be written.
         """
@@ -63,6 +69,12 @@ class Account:
     def load(path: Path) -> Account:
         """Read the key in a file.
 
+        Args:
+            path: A file that `create` made.
+
+        Returns:
+            The account of the key.
+
         Raises:
             KeyFileError: The file is missing, others can read it, or it holds no key.
         """
@@ -70,7 +82,10 @@ class Account:
         return _parse(data.decode("ascii", "replace"), str(path))
 
     def sign(self, data: bytes | str) -> Signature:
-        """Sign an extrinsic, which the library gives as bytes or as hexadecimal text.
+        """Sign an extrinsic.
+
+        Args:
+            data: The extrinsic, which the library gives as bytes or as hexadecimal text.
 
         Returns:
             65 bytes: r, s and v.
@@ -91,6 +106,9 @@ def find_account(file: Path | None, variable: str, environment: Mapping[str, str
         file: A file that `Account.create` made.
         variable: The environment variable that holds the secret in hexadecimal.
         environment: The environment.
+
+    Returns:
+        The account of the key.
 
     Raises:
         KeyFileError: There is neither, or it holds no key.

@@ -34,8 +34,11 @@ def make_proposal(
     Args:
         subnet_id: The subnet's number.
         node: The elected node.
-        submission: What it submits.
+        submission: The submission.
         nodes: The nodes that the chain takes scores for now; others' go into the call's args.
+
+    Returns:
+        A call of `propose_attestation`.
 
     Raises:
         ChainRefused: The submission takes more bytes than the chain does.
@@ -57,7 +60,15 @@ def make_proposal(
 
 
 def make_attestation(subnet_id: int, node: ChainNode, epoch: Epoch) -> Action:
-    """The call by which `node` attests in `epoch`.
+    """The call by which a node attests.
+
+    Args:
+        subnet_id: The subnet's number.
+        node: The node, as the chain has it.
+        epoch: The epoch whose submission it attests.
+
+    Returns:
+        A call of `attest`.
 
     Raises:
         ChainRefused: The chain does not let nodes of this class attest.
@@ -85,7 +96,7 @@ async def act(
     is_done: Callable[[], Awaitable[bool]],
     require_current: Callable[[], None],
 ) -> None:
-    """Send an action, and go by what the chain shows then.
+    """Send an action until the chain shows it.
 
     The answer may be lost, and a reorganisation may take the block with the extrinsic. After its
     era nothing that was sent can still be taken in, and the chain takes each action only once in an

@@ -80,8 +80,11 @@ def encode_submission(submission: Submission, listed: Container[PeerId]) -> byte
     they fit, and otherwise only those of nodes that are not `listed`.
 
     Args:
-        submission: What the elected node submits.
+        submission: The elected node's submission.
         listed: The nodes for which the chain takes scores now.
+
+    Returns:
+        At most MAX_ARGS_BYTES bytes.
 
     Raises:
         ChainRefused: The chain does not take that many bytes.

@@ -99,11 +99,14 @@ class HypertensorChain:
             subnet_id: The subnet's number on the chain.
             clock: This node's clock, by which a head grows old.
             author: This node's peer id; None for one that only looks.
-            account: Its hotkey, which signs what it does; None for one that only looks.
+            account: Its hotkey, which signs its extrinsics; None for one that only looks.
             role_field: The registration field that names a node's roles, as the policy says.
             block_seconds: The time between two blocks; the chain's own where it is None. For
                 development chains, whose blocks do not come at that pace.
             emit: Is given a warning of each outage, and of what the subnet or this node waits for.
+
+        Returns:
+            The chain, whose head follows the server's.
 
         Raises:
             ChainUnreachable: The chain's server does not answer.
@@ -190,7 +193,7 @@ class HypertensorChain:
         self._rosters.forget_elected()
         elected = await self.get_elected(epoch)
         is_submitted = await self._has_submission(epoch)
-        require_submittable(epoch, author, elected, is_submitted=is_submitted)
+        require_submittable(epoch, author, elected=elected, is_submitted=is_submitted)
         proposal = make_proposal(self._subnet_id, node, submission, self._nodes)
         await self._act(account, proposal, epoch, self._has_submission)
 
@@ -199,7 +202,9 @@ class HypertensorChain:
         self._require_current(epoch)
         node = await self._read_own_node(epoch)
         on_chain = require_submission(epoch, await self.get_submission(epoch))
-        require_attestable(epoch, author, on_chain.submitter, on_chain.attested_by)
+        require_attestable(
+            epoch, author, submitter=on_chain.submitter, attested_by=on_chain.attested_by
+        )
         attestation = make_attestation(self._subnet_id, node, epoch)
         await self._act(account, attestation, epoch, self._has_attested)
 

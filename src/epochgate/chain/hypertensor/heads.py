@@ -96,8 +96,7 @@ class HeadFollower:
 def _read_number(message: str | bytes) -> BlockNumber | None:
     """The number in a head's header; None for the answer to the subscription.
 
-    Raises:
-        ValueError: The message is neither, or tells an error.
+    Raise ValueError for any other message, such as an error.
     """
     try:
         decoded = json.loads(message)

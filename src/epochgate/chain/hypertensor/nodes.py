@@ -23,7 +23,7 @@ SEED_DOMAIN = b"epochgate/hypertensor/seed/1\0"
 ROLE_NAMES = {"hoster": HOSTER, "validator": VALIDATOR}
 
 
-class ChainNode(msgspec.Struct, frozen=True):
+class ChainNode(msgspec.Struct, frozen=True, kw_only=True):
     """A registered node.
 
     `author` is None where the node's peer id holds no Ed25519 key, so that it cannot take part.
@@ -99,6 +99,9 @@ def compute_members(nodes: Iterable[ChainNode], role_field: str) -> list[Member]
         nodes: The chain's nodes; those without an Ed25519 peer id are left out.
         role_field: The registration field that names a node's roles; where it is empty, all nodes
             have both.
+
+    Returns:
+        One member for each node.
     """
     return [
         Member(node.author, compute_roles(node.fields.get(role_field, "")), node.stake)

@@ -81,6 +81,14 @@ async def get_balance(rpc: Rpc, address: str) -> int:
 async def plan_subnet(rpc: Rpc, owner: Account, subnet: NewSubnet) -> list[Step]:
     """The steps that register a subnet.
 
+    Args:
+        rpc: The chain's server.
+        owner: The account that pays, and owns the subnet.
+        subnet: The subnet.
+
+    Returns:
+        The steps, in the order in which to send them.
+
     Raises:
         ChainRefused: The chain wants a coldkey to be a validator of the chain first.
     """

@@ -75,7 +75,10 @@ class SubnetReader:
 
         Args:
             block_hash: The block to read at.
-            with_queue: Whether nodes that wait to be let in are there too.
+            with_queue: Whether to read nodes that wait to be let in, too.
+
+        Returns:
+            The nodes, with their stakes.
         """
         raws = await self._rpc.query_map("SubnetNodesData", [self._subnet_id], block_hash)
         if with_queue:
@@ -140,6 +143,9 @@ def parse_submission(raw: Mapping[str, Any], epoch: Epoch, *, min_share: int) ->
         raw: The entry, as the client library decodes it.
         epoch: The epoch it was made in.
         min_share: The share of the electors that has to attest, in parts of UNIT.
+
+    Returns:
+        The submission, and who has attested it.
     """
     nodes = {node.node_id: node for node in map(parse_node, raw["subnet_nodes"])}
     args = Args(0, epoch, (), Hash32(b""))

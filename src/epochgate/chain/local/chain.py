@@ -86,6 +86,9 @@ class LocalChain(LocalRegistry):
         Args:
             author: The other node; None for one that only looks.
             clock: The other node's clock; this one's if None.
+
+        Returns:
+            The chain as the other node sees it.
         """
         other = copy.copy(self)
         other._author = author
@@ -122,7 +125,9 @@ class LocalChain(LocalRegistry):
         with self._write() as block:
             require_current(self.timing, epoch, block)
             is_submitted = self._file.read_submitter(epoch) is not None
-            author = require_submittable(epoch, self._author, elected, is_submitted=is_submitted)
+            author = require_submittable(
+                epoch, self._author, elected=elected, is_submitted=is_submitted
+            )
             self._file.add_submission(SubmissionRow(submission, author, block))
 
     async def get_submission(self, epoch: Epoch) -> OnChain | None:
@@ -151,7 +156,8 @@ class LocalChain(LocalRegistry):
                     " from the next one"
                 )
             submitter = require_submission(epoch, self._file.read_submitter(epoch))
-            require_attestable(epoch, author, submitter, self._file.read_attestors(epoch))
+            attested_by = self._file.read_attestors(epoch)
+            require_attestable(epoch, author, submitter=submitter, attested_by=attested_by)
             self._file.add_attestation(epoch, author, block)
 
     async def close(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,32 +13,41 @@ from epochgate.core.roster import Member
 from epochgate.core.types import BlockNumber, Epoch, PeerId
 from epochgate.errors import EpochgateError
 from epochgate.ports import ChainRefused, Submission
+from epochgate.storage.sqlite_file import (
+    FileFormat,
+    FileHeader,
+    connect,
+    create_private_file,
+    read_header,
+    transaction,
+    use_write_ahead_log,
+)
 
 LOCK_SECONDS = 5.0
 """How long a write waits for another process's; each takes well under a millisecond."""
 
-APPLICATION_ID = 0x65676368
-SCHEMA_VERSION = 2
-SCHEMA = f"""
-BEGIN;
-CREATE TABLE subnet (
-    genesis BLOB, genesis_ms INTEGER, period_ms INTEGER, blocks_per_epoch INTEGER,
-    subnet_id INTEGER, slot INTEGER,
-    fixed_block INTEGER);
-CREATE TABLE nodes (author BLOB, roles INTEGER, stake INTEGER, joined INTEGER, left_at INTEGER);
-CREATE TABLE submissions (epoch INTEGER PRIMARY KEY, submitter BLOB, block INTEGER, content BLOB);
-CREATE TABLE attestations (
-    epoch INTEGER, author BLOB, block INTEGER, PRIMARY KEY (epoch, author)) WITHOUT ROWID;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {SCHEMA_VERSION};
-"""
+FORMAT = FileFormat(
+    application_id=0x65676368,
+    version=2,
+    tables=(
+        "CREATE TABLE subnet ("
+        "genesis BLOB, genesis_ms INTEGER, period_ms INTEGER, blocks_per_epoch INTEGER,"
+        " subnet_id INTEGER, slot INTEGER, fixed_block INTEGER)",
+        "CREATE TABLE nodes ("
+        "author BLOB, roles INTEGER, stake INTEGER, joined INTEGER, left_at INTEGER)",
+        "CREATE TABLE submissions ("
+        "epoch INTEGER PRIMARY KEY, submitter BLOB, block INTEGER, content BLOB)",
+        "CREATE TABLE attestations ("
+        "epoch INTEGER, author BLOB, block INTEGER, PRIMARY KEY (epoch, author)) WITHOUT ROWID",
+    ),
+)
 
 
 class ChainFileError(EpochgateError, RuntimeError):
     """A chain file that cannot be used; the message says why and what to do."""
 
 
-class ChainFacts(msgspec.Struct, frozen=True):
+class ChainFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The facts of a chain that are set when its file is made, and never change.
 
     `genesis` is the hash that names the chain, 32 bytes. `genesis_ms` is the Unix time of block 0
@@ -64,24 +72,28 @@ class SubmissionRow(msgspec.Struct, frozen=True):
 def create_chain_file(path: Path, facts: ChainFacts) -> None:
     """Make a new file that only its owner can read, of a subnet without a first block or members.
 
+    Args:
+        path: The file, which must not exist.
+        facts: What is set for good.
+
     Raises:
         ChainFileError: The file exists already, or cannot be written.
     """
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        create_private_file(path)
     except FileExistsError:
         raise ChainFileError(
             f"{path} exists already: a chain is never overwritten, choose another name"
         ) from None
     except OSError as error:
         raise ChainFileError(f"{path} cannot be written: {error.strerror}") from None
-    database = sqlite3.connect(path, isolation_level=None)
+    database = connect(path)
     try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.executescript(SCHEMA)
-        row = (*msgspec.structs.astuple(facts), None, 0)
-        database.execute("INSERT INTO subnet VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-        database.execute("COMMIT")
+        use_write_ahead_log(database)
+        with transaction(database):
+            FORMAT.create_tables(database)
+            row = (*msgspec.structs.astuple(facts), None, 0)
+            database.execute("INSERT INTO subnet VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     finally:
         database.close()
 
@@ -94,9 +106,18 @@ class ChainFile:
 
     def __init__(self, path: Path) -> None:
         """Raise ChainFileError where `path` holds no chain of this version."""
-        self._database = _open(path)
-        query = "SELECT genesis, genesis_ms, period_ms, blocks_per_epoch, subnet_id FROM subnet"
-        self.facts = ChainFacts(*self._database.execute(query).fetchone())
+        if not path.is_file():
+            raise ChainFileError(
+                f"{path} does not exist: `epochgate devnet` makes one, or LocalChain.create"
+            )
+        self._database = connect(path, LOCK_SECONDS)
+        try:
+            _check_format(path, self._database)
+            use_write_ahead_log(self._database)
+            self.facts = _read_facts(path, self._database)
+        except BaseException:
+            self._database.close()
+            raise
 
     @contextmanager
     def write(self) -> Iterator[None]:
@@ -106,16 +127,12 @@ class ChainFile:
             ChainRefused: Another process holds the lock for longer than LOCK_SECONDS.
         """
         try:
-            self._database.execute("BEGIN IMMEDIATE")
-            yield
-            self._database.execute("COMMIT")
+            with transaction(self._database, is_immediate=True):
+                yield
         except sqlite3.OperationalError as error:
             raise ChainRefused(
                 f"the chain file cannot be written now ({error}): try again"
             ) from None
-        finally:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
 
     def close(self) -> None:
         self._database.close()
@@ -203,25 +220,24 @@ class ChainFile:
         self._database.execute("INSERT INTO attestations VALUES (?, ?, ?)", (epoch, author, block))
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    if not path.is_file():
-        raise ChainFileError(
-            f"{path} does not exist: `epochgate devnet` makes one, or LocalChain.create"
-        )
-    database = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)
+def _check_format(path: Path, database: sqlite3.Connection) -> None:
+    """Raise ChainFileError for a file of another program or version, or with a damaged header."""
+    advice = "name another one, or make one anew"
     try:
-        seen = [
-            database.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("application_id", "user_version")
-        ]
-        # without a wait for the disk at a commit: enough against a killed process
-        database.execute("PRAGMA synchronous = NORMAL")
+        header = read_header(database)
     except sqlite3.DatabaseError as error:
-        seen = [error]
-    if seen != [APPLICATION_ID, SCHEMA_VERSION]:
-        database.close()
+        raise ChainFileError(f"{path} is not a local chain ({error}): {advice}") from None
+    if header != FileHeader(FORMAT.application_id, FORMAT.version):
         raise ChainFileError(
-            f"{path} is no local chain of this version ({seen[0]}): name another one, or make one"
-            " anew"
+            f"{path} is not a local chain of this version ({header.application_id}): {advice}"
         )
-    return database
+
+
+def _read_facts(path: Path, database: sqlite3.Connection) -> ChainFacts:
+    """Raise ChainFileError for a file whose header is right and whose content is not."""
+    query = "SELECT genesis, genesis_ms, period_ms, blocks_per_epoch, subnet_id FROM subnet"
+    try:
+        (row,) = database.execute(query)
+    except (sqlite3.DatabaseError, ValueError) as error:
+        raise ChainFileError(f"{path} is damaged ({error}): make another chain") from None
+    return ChainFacts(**dict(zip(ChainFacts.__struct_fields__, row, strict=True)))

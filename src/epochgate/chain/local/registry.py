@@ -15,6 +15,7 @@ from epochgate.core.epoch import Head, Timing
 from epochgate.core.record import compute_network_id, is_author
 from epochgate.core.roster import HOSTER, VALIDATOR, Member, Roster
 from epochgate.core.types import BlockNumber, Epoch, NetworkId, PeerId
+from epochgate.keys import format_peer_id
 from epochgate.ports import ChainRefused, Clock
 
 SEED_DOMAIN = b"epochgate/local-chain/seed/1\0"
@@ -163,6 +164,9 @@ class LocalRegistry:
     def deregister(self, author: PeerId) -> BlockNumber:
         """Let a node leave.
 
+        Args:
+            author: The node's peer id.
+
         Returns:
             The block from which on `author` is not a member: the next one.
 
@@ -173,7 +177,8 @@ class LocalRegistry:
             counts_from = self._compute_open_block(block)
             if not self._file.end_membership(author, counts_from):
                 raise ChainRefused(
-                    "this node is not registered, so it cannot leave: look at its peer id"
+                    f"{format_peer_id(author)} is not registered, so it cannot leave: look whether"
+                    " it is the right peer id"
                 )
         return counts_from
 

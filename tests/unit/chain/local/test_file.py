@@ -38,11 +38,22 @@ def test_what_is_no_chain_is_refused_in_words(path: Path, clock: StoppedClock) -
     with pytest.raises(ChainFileError, match="does not exist"):
         LocalChain(path, None, clock)
     path.write_bytes(b"shopping list " * 1000)
-    with pytest.raises(ChainFileError, match="no local chain"):
+    with pytest.raises(ChainFileError, match="not a local chain"):
         LocalChain(path, None, clock)
     path.unlink()
     sqlite3.connect(path).execute("CREATE TABLE recipes (name TEXT)").connection.close()
-    with pytest.raises(ChainFileError, match="no local chain"):
+    with pytest.raises(ChainFileError, match="not a local chain"):
+        LocalChain(path, None, clock)
+
+
+@pytest.mark.parametrize("harm", ["DROP TABLE subnet", "DELETE FROM subnet"])
+def test_a_chain_whose_content_is_gone_is_refused_in_words(
+    path: Path, chain: LocalChain, clock: StoppedClock, harm: str
+) -> None:
+    damaging = sqlite3.connect(path, isolation_level=None)
+    damaging.execute(harm)
+    damaging.close()
+    with pytest.raises(ChainFileError, match=r"is damaged .*: make another chain"):
         LocalChain(path, None, clock)
 
 
