@@ -391,7 +391,7 @@ def test_a_second_commitment_after_the_first_is_refused_and_kept_as_evidence(
         await subnet.start()
         await subnet.run_until(Epoch(1), 30)
         node_context = subnet["dave"].get_live_node().context
-        with node_context.database._connection as connection:
+        with node_context.database._file.write() as connection:
             connection.execute("DELETE FROM own")
         record = commit(node_context, COMMIT, Epoch(1), Hash32(bytes(32)), b"something else")
         key_rule = node_context.get_key_rule(COMMIT, Epoch(1))

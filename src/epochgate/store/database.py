@@ -11,9 +11,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -30,7 +28,7 @@ from epochgate.core.receipt import (
 from epochgate.core.record import Record
 from epochgate.core.storage_usage import StorageUsage
 from epochgate.core.types import NOBODY, Epoch, PeerId, RecordKey
-from epochgate.store.database_file import ADVICE, NodeDatabaseError, open_database_file
+from epochgate.store.database_file import DatabaseFile
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_record = msgspec.msgpack.Decoder(Record).decode
@@ -48,7 +46,6 @@ class NodeDatabase:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = path
         self.held: dict[tuple[RecordKey, PeerId], ReceiptedEntry] = {}
         self._by_key: dict[RecordKey, set[PeerId]] = {}
         self.usage = StorageUsage()
@@ -57,15 +54,15 @@ class NodeDatabase:
         they change no more.
         """
         self._accused: set[tuple[RecordKey, PeerId]] = set()
-        self._connection = open_database_file(path)
+        self._file = DatabaseFile(path)
         try:
             self._load()
         except BaseException:
-            self._connection.close()
+            self._file.close()
             raise
 
     def close(self) -> None:
-        self._connection.close()
+        self._file.close()
 
     # What this node stores as a replica.
 
@@ -83,8 +80,8 @@ class NodeDatabase:
         held = ReceiptedEntry(
             record_id.value_digest, record.expiration_time, epoch, len(record.value), merged
         )
-        with self._writing() as connection:
-            self._write_held(place, held)
+        with self._file.write() as connection:
+            _write_held(connection, place, held)
             if not is_same:
                 connection.execute("REPLACE INTO contents VALUES (?, ?, ?)", (*place, record.value))
         self._remember(*place, held)
@@ -99,8 +96,8 @@ class NodeDatabase:
         merged = merge_receipts(held.receipts, receipts)
         if merged != held.receipts:
             held = msgspec.structs.replace(held, receipts=merged)
-            with self._writing():
-                self._write_held((record_id.key, record_id.author), held)
+            with self._file.write() as connection:
+                _write_held(connection, (record_id.key, record_id.author), held)
             self._remember(record_id.key, record_id.author, held)
 
     def get_receipts(self, record_id: RecordId) -> tuple[Receipt, ...]:
@@ -137,7 +134,7 @@ class NodeDatabase:
         held = self.held.get((key, author))
         if held is None:
             return None
-        ((value,),) = self._query(
+        ((value,),) = self._file.read(
             "SELECT value FROM contents WHERE key = ? AND author = ?", key, author
         )
         return Record(key, author, value, held.expiration_time)
@@ -147,7 +144,7 @@ class NodeDatabase:
         is kept.
         """
         row = (first.key, first.author, epoch, _encode(first), _encode(second))
-        with self._writing() as connection:
+        with self._file.write() as connection:
             connection.execute("INSERT OR IGNORE INTO evidence VALUES (?, ?, ?, ?, ?)", row)
         self._accused.add((first.key, first.author))
 
@@ -156,7 +153,9 @@ class NodeDatabase:
 
     def get_evidence(self, key: RecordKey) -> tuple[tuple[Record, Record], ...]:
         """The pairs, in order of author."""
-        rows = self._query("SELECT first, second FROM evidence WHERE key = ? ORDER BY author", key)
+        rows = self._file.read(
+            "SELECT first, second FROM evidence WHERE key = ? ORDER BY author", key
+        )
         return tuple((_decode_record(first), _decode_record(second)) for first, second in rows)
 
     # What this node has written itself: kept before it is first sent, so that a restart repeats and
@@ -170,7 +169,7 @@ class NodeDatabase:
         Returns the one that stays: it is the one to send.
         """
         row = (rule, epoch, None if opening is None else opening.to_bytes(), _encode(record))
-        with self._writing() as connection:
+        with self._file.write() as connection:
             is_first = connection.execute(
                 "INSERT OR IGNORE INTO own VALUES (?, ?, ?, ?)", row
             ).rowcount
@@ -179,13 +178,13 @@ class NodeDatabase:
         return self.get_own_record(rule, epoch) or record
 
     def get_own_record(self, rule: str, epoch: Epoch) -> Record | None:
-        rows = self._query("SELECT record FROM own WHERE rule = ? AND epoch = ?", rule, epoch)
+        rows = self._file.read("SELECT record FROM own WHERE rule = ? AND epoch = ?", rule, epoch)
         if rows:
             return _decode_record(rows[0][0])
         return None
 
     def get_own_opening(self, rule: str, epoch: Epoch) -> Opening | None:
-        rows = self._query(
+        rows = self._file.read(
             "SELECT opening FROM own WHERE rule = ? AND epoch = ? AND opening NOT NULL", rule, epoch
         )
         if rows:
@@ -198,11 +197,11 @@ class NodeDatabase:
         """Remember proven records of `epoch` with their receipts, beyond their expiry. Receipts add
         up.
         """
-        with self._writing() as connection:
+        with self._file.write() as connection:
             for proof in proofs:
                 record_id = compute_record_id(proof.record)
                 place = (record_id.key, record_id.author, record_id.value_digest)
-                rows = self._query(
+                rows = self._file.read(
                     "SELECT receipts FROM proofs WHERE key = ? AND author = ? AND digest = ?",
                     *place,
                 )
@@ -219,7 +218,7 @@ class NodeDatabase:
 
     def get_proofs(self, key: RecordKey) -> tuple[Proof, ...]:
         """In order of author; more than one of an author is equivocation."""
-        rows = self._query(
+        rows = self._file.read(
             "SELECT record, receipts FROM proofs WHERE key = ? ORDER BY author, digest", key
         )
         return tuple(
@@ -228,11 +227,11 @@ class NodeDatabase:
 
     def keep_score_list(self, epoch: Epoch, scores: Sequence[int]) -> None:
         """Remember the list recomputed from the set attested for `epoch`."""
-        with self._writing() as connection:
+        with self._file.write() as connection:
             connection.execute("REPLACE INTO lists VALUES (?, ?)", (epoch, _encode(tuple(scores))))
 
     def get_score_list(self, epoch: Epoch) -> tuple[int, ...] | None:
-        rows = self._query("SELECT scores FROM lists WHERE epoch = ?", epoch)
+        rows = self._file.read("SELECT scores FROM lists WHERE epoch = ?", epoch)
         if rows:
             return _decode_scores(rows[0][0])
         return None
@@ -247,7 +246,7 @@ class NodeDatabase:
             for place, held in self.held.items()
             if held.expiration_time <= now_seconds and held.epoch < oldest_epoch
         ]
-        with self._writing() as connection:
+        with self._file.write() as connection:
             for table in ("held", "contents"):
                 connection.executemany(f"DELETE FROM {table} WHERE key = ? AND author = ?", gone)  # noqa: S608 - one of two literals
             for table in ("evidence", "own", "proofs", "lists"):
@@ -266,7 +265,7 @@ class NodeDatabase:
         query = (
             "SELECT key, author, digest, expiration_time, epoch, value_bytes, receipts FROM held"
         )
-        for key, author, digest, expiration_time, epoch, value_bytes, receipts in self._query(
+        for key, author, digest, expiration_time, epoch, value_bytes, receipts in self._file.read(
             query
         ):
             try:
@@ -274,7 +273,7 @@ class NodeDatabase:
                     digest, expiration_time, epoch, value_bytes, _decode_receipts(receipts)
                 )
             except msgspec.MsgspecError as error:
-                raise NodeDatabaseError(f"{self._path} is damaged ({error}): {ADVICE}") from None
+                raise self._file.make_damage_error(error) from None
             self._remember(key, author, held)
 
     def _remember(self, key: RecordKey, author: PeerId, held: ReceiptedEntry) -> None:
@@ -287,38 +286,19 @@ class NodeDatabase:
             self.usage.count(key, author, before.epoch, -1, -before.value_bytes)
         self.held[key, author] = held
 
-    def _write_held(self, place: tuple[RecordKey, PeerId], held: ReceiptedEntry) -> None:
-        row = (
-            *place,
-            held.value_digest,
-            held.expiration_time,
-            held.epoch,
-            held.value_bytes,
-            _encode(held.receipts),
-        )
-        self._connection.execute("REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-
     def _read_accused(self) -> set[tuple[RecordKey, PeerId]]:
-        return set(self._query("SELECT key, author FROM evidence"))
+        return set(self._file.read("SELECT key, author FROM evidence"))
 
-    def _query(self, query: str, *arguments: object) -> list[Any]:
-        try:
-            return self._connection.execute(query, arguments).fetchall()
-        except sqlite3.Error as error:
-            raise NodeDatabaseError(f"{self._path} cannot be read ({error}): {ADVICE}") from None
 
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: all of it is on disk afterwards, or nothing."""
-        try:
-            self._connection.execute("BEGIN")
-            yield self._connection
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise NodeDatabaseError(
-                f"{self._path} cannot be written ({error}): see that its disk has room and is"
-                " writable"
-            ) from None
-        finally:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+def _write_held(
+    connection: sqlite3.Connection, place: tuple[RecordKey, PeerId], held: ReceiptedEntry
+) -> None:
+    row = (
+        *place,
+        held.value_digest,
+        held.expiration_time,
+        held.epoch,
+        held.value_bytes,
+        _encode(held.receipts),
+    )
+    connection.execute("REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?, ?)", row)

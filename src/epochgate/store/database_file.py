@@ -1,36 +1,51 @@
-"""The file of a node's database: laid out, locked, checked, and readable by its owner alone."""
+"""The file of a node's database: its tables, and how it is locked, checked and kept private."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from epochgate.errors import EpochgateError
+from epochgate.storage.sqlite_file import (
+    FileFormat,
+    connect,
+    create_private_file,
+    find_damage,
+    is_empty,
+    is_locked,
+    read_header,
+    transaction,
+    use_write_ahead_log,
+)
 
-APPLICATION_ID = 0x6567_6C64
-SCHEMA_VERSION = 1
-SCHEMA = f"""
-BEGIN;
-CREATE TABLE held (
-    key BLOB, author BLOB, digest BLOB, expiration_time REAL, epoch INTEGER, value_bytes INTEGER,
-    receipts BLOB,
-    PRIMARY KEY (key, author)) WITHOUT ROWID;
-CREATE TABLE contents (key BLOB, author BLOB, value BLOB, PRIMARY KEY (key, author)) WITHOUT ROWID;
-CREATE TABLE evidence (
-    key BLOB, author BLOB, epoch INTEGER, first BLOB, second BLOB,
-    PRIMARY KEY (key, author)) WITHOUT ROWID;
-CREATE TABLE own (
-    rule TEXT, epoch INTEGER, opening BLOB, record BLOB, PRIMARY KEY (rule, epoch)) WITHOUT ROWID;
-CREATE TABLE proofs (
-    key BLOB, author BLOB, digest BLOB, epoch INTEGER, receipts BLOB, record BLOB,
-    PRIMARY KEY (key, author, digest)) WITHOUT ROWID;
-CREATE TABLE lists (epoch INTEGER PRIMARY KEY, scores BLOB);
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {SCHEMA_VERSION};
-COMMIT;
-"""
+FORMAT = FileFormat(
+    application_id=0x6567_6C64,
+    version=1,
+    tables=(
+        """CREATE TABLE held (
+            key BLOB, author BLOB, digest BLOB, expiration_time REAL, epoch INTEGER,
+            value_bytes INTEGER, receipts BLOB,
+            PRIMARY KEY (key, author)) WITHOUT ROWID""",
+        """CREATE TABLE contents (
+            key BLOB, author BLOB, value BLOB,
+            PRIMARY KEY (key, author)) WITHOUT ROWID""",
+        """CREATE TABLE evidence (
+            key BLOB, author BLOB, epoch INTEGER, first BLOB, second BLOB,
+            PRIMARY KEY (key, author)) WITHOUT ROWID""",
+        """CREATE TABLE own (
+            rule TEXT, epoch INTEGER, opening BLOB, record BLOB,
+            PRIMARY KEY (rule, epoch)) WITHOUT ROWID""",
+        """CREATE TABLE proofs (
+            key BLOB, author BLOB, digest BLOB, epoch INTEGER, receipts BLOB, record BLOB,
+            PRIMARY KEY (key, author, digest)) WITHOUT ROWID""",
+        "CREATE TABLE lists (epoch INTEGER PRIMARY KEY, scores BLOB)",
+    ),
+)
+"""Keys, authors, digests, records and receipts are bytes as on the wire; times are Unix seconds."""
 
 ADVICE = (
     "move it away and start again; what it stored for others is repaired, but this epoch's own"
@@ -42,76 +57,108 @@ class NodeDatabaseError(EpochgateError, RuntimeError):
     """A node's database that cannot be used; the message says why and what to do."""
 
 
-def open_database_file(path: Path | None) -> sqlite3.Connection:
-    """Open the file at `path`, or a new one in memory for None. Whoever calls closes it.
+class DatabaseFile:
+    """An open file, locked until it is closed, so that no two nodes share one.
 
-    The file is made where there is none. It is locked until the connection is closed, so that no
-    two nodes share one; the lock is SQLite's own and goes with the process, however that ends.
+    The lock is SQLite's own and goes with the process, however that ends.
+
+    Args:
+        path: The file, which is made where there is none. None keeps the database in memory.
 
     Raises:
-        NodeDatabaseError: it cannot be made, is readable by others, in use, damaged, or something
-            else than a node's database of this version.
+        NodeDatabaseError: The file cannot be made, can be read by others, is in use or damaged, or
+            is not a node's database of this version.
     """
-    connection = _connect(path)
-    try:
-        _prepare(connection, path)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        if path is not None:
+            _ensure_private(path)
+        self._connection = connect(path)
+        try:
+            self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
 
-def _connect(path: Path | None) -> sqlite3.Connection:
-    if path is None:
-        return sqlite3.connect(":memory:", isolation_level=None)
-    _make_private(path)
-    return sqlite3.connect(path, timeout=0, isolation_level=None)
+    def close(self) -> None:
+        self._connection.close()
 
+    def read(self, query: str, *arguments: object) -> list[Any]:
+        """The rows that `query` finds, as tuples.
 
-def _prepare(connection: sqlite3.Connection, path: Path | None) -> None:
-    """Lock the file, see that it is whole and a node's database, and lay out a new one."""
-    try:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        # a deleted record was public, and overwriting it costs four times as much
-        connection.execute("PRAGMA secure_delete = OFF")
-        application, version, tables = _get_facts(connection)
-        if application == version == tables == 0:
-            connection.executescript(SCHEMA)
-            application, version, _ = _get_facts(connection)
-        (complaint,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.DatabaseError as error:
-        # the low byte is the error, the one above says how it came about
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+        Raises:
+            NodeDatabaseError: The file cannot be read.
+        """
+        try:
+            return self._connection.execute(query, arguments).fetchall()
+        except sqlite3.Error as error:
+            raise NodeDatabaseError(f"{self._path} cannot be read ({error}): {ADVICE}") from None
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Write all statements of the block in one transaction, or none of them.
+
+        Raises:
+            NodeDatabaseError: The disk does not take it.
+        """
+        try:
+            with transaction(self._connection) as connection:
+                yield connection
+        except sqlite3.Error as error:
             raise NodeDatabaseError(
-                f"{path} is in use by another process: it belongs to one node, stop the other first"
+                f"{self._path} cannot be written ({error}): see that its disk has room and is"
+                " writable"
             ) from None
-        message = f"{path} cannot be read as a node's database ({error}): {ADVICE}"
-        raise NodeDatabaseError(message) from None
-    if application != APPLICATION_ID:
-        raise NodeDatabaseError(f"{path} is another program's database: name another file")
-    if version != SCHEMA_VERSION:
-        raise NodeDatabaseError(
-            f"{path} has version {version}, this program reads {SCHEMA_VERSION}: {ADVICE}"
-        )
-    if complaint != "ok":
-        raise NodeDatabaseError(f"{path} is damaged ({complaint}): {ADVICE}")
+
+    def make_damage_error(self, reason: object) -> NodeDatabaseError:
+        """The error for content that cannot be what a node has written."""
+        return NodeDatabaseError(f"{self._path} is damaged ({reason}): {ADVICE}")
+
+    def _prepare(self) -> None:
+        """Lock the file, lay out a new one, and refuse one that is not a sound node's database."""
+        connection = self._connection
+        try:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            use_write_ahead_log(connection)
+            # a deleted record was public, and overwriting it costs four times as much
+            connection.execute("PRAGMA secure_delete = OFF")
+            if is_empty(connection):
+                with transaction(connection):
+                    FORMAT.create_tables(connection)
+            header = read_header(connection)
+            damage = find_damage(connection)
+        except sqlite3.DatabaseError as error:
+            if is_locked(error):
+                raise NodeDatabaseError(
+                    f"{self._path} is in use by another process: it belongs to one node, stop the"
+                    " other first"
+                ) from None
+            raise NodeDatabaseError(
+                f"{self._path} cannot be read as a node's database ({error}): {ADVICE}"
+            ) from None
+        if header.application_id != FORMAT.application_id:
+            raise NodeDatabaseError(
+                f"{self._path} is another program's database: name another file"
+            )
+        if header.version != FORMAT.version:
+            raise NodeDatabaseError(
+                f"{self._path} has version {header.version}, this program reads {FORMAT.version}:"
+                f" {ADVICE}"
+            )
+        if damage is not None:
+            raise self.make_damage_error(damage)
 
 
-def _get_facts(connection: sqlite3.Connection) -> tuple[int, int, int]:
-    """Application, version, and how many tables there are."""
-    queries = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
-    application, version, tables = (connection.execute(query).fetchone()[0] for query in queries)
-    return application, version, tables
+def _ensure_private(path: Path) -> None:
+    """Make the file where there is none, and refuse one that others can read.
 
-
-def _make_private(path: Path) -> None:
-    """The file holds salts that are secret until they are opened, so only its owner may read it."""
+    It holds salts, which are secret until the openings they belong to are sent.
+    """
     try:
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            create_private_file(path)
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
         raise NodeDatabaseError(

@@ -407,7 +407,7 @@ def test_a_damaged_database_is_refused_at_the_start(path: Path, table: str) -> N
     database.keep(commit(alice), [], epoch=Epoch(5))
     database.keep_own("hoster-commit", Epoch(5), commit(alice))
     database.keep_score_list(Epoch(5), [1])
-    ((page,),) = database._query("SELECT rootpage FROM sqlite_master WHERE name = ?", table)
+    ((page,),) = database._file.read("SELECT rootpage FROM sqlite_master WHERE name = ?", table)
     database.close()
     with path.open("r+b") as file:
         file.seek((page - 1) * 4096)
@@ -437,7 +437,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_a_write_that_fails_changes_nothing(path: Path) -> None:
     database = NodeDatabase(path)
     database.keep(commit(alice), [], epoch=Epoch(5))
-    database._connection.execute("PRAGMA max_page_count = 30")  # a disk that is full
+    database._file._connection.execute("PRAGMA max_page_count = 30")  # a disk that is full
 
     with pytest.raises(NodeDatabaseError, match="see that its disk has room"):
         database.keep(sign(bob, "hoster", b"x" * (1 << 20), LATER_SECONDS), [], epoch=Epoch(5))
