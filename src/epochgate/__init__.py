@@ -18,14 +18,14 @@ if TYPE_CHECKING:  # for type checkers; __getattr__ serves the same names when t
     from epochgate.core.epoch import EpochData, Timing, Window, compute_epoch_data, epochs, percent
     from epochgate.core.evaluation import EvaluationContext
     from epochgate.core.limits import Allowance, Limits, Quota, Rate
-    from epochgate.core.policy import Policy, Scoring
+    from epochgate.core.policy import Policy
     from epochgate.core.policy_lint import PolicyError, check_policy
     from epochgate.core.record import Record, compute_key, compute_network_id
     from epochgate.core.roster import HOSTER, VALIDATOR, Member, Role, Roster
     from epochgate.core.rule import Rule
     from epochgate.core.schedule import EpochSchedule
     from epochgate.core.schema import Digest, EpochContext, Malformed
-    from epochgate.core.scoring import ScoreList
+    from epochgate.core.scoring import ScoreList, Scoring
     from epochgate.core.verdict import Admitted, Denied, Reason, Verdict
     from epochgate.keys import SigningKey
     from epochgate.policies.inference import INFERENCE_POLICY
@@ -41,13 +41,13 @@ _HOMES = {
     "core.epoch": ("EpochData", "Timing", "Window", "compute_epoch_data", "epochs", "percent"),
     "core.limits": ("Allowance", "Limits", "Quota", "Rate"),
     "core.evaluation": ("EvaluationContext",),
-    "core.policy": ("Policy", "Scoring"),
+    "core.policy": ("Policy",),
     "core.policy_lint": ("PolicyError", "check_policy"),
     "core.record": ("Record", "compute_key", "compute_network_id"),
     "core.roster": ("HOSTER", "VALIDATOR", "Member", "Role", "Roster"),
     "core.rule": ("Rule",),
     "core.schema": ("Digest", "EpochContext", "Malformed"),
-    "core.scoring": ("ScoreList",),
+    "core.scoring": ("ScoreList", "Scoring"),
     "core.verdict": ("Admitted", "Denied", "Reason", "Verdict"),
     "policies.inference": ("INFERENCE_POLICY",),
     "keys": ("SigningKey",),

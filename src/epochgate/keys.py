@@ -7,22 +7,29 @@ cannot disagree.
 
 from __future__ import annotations
 
-import functools
 import os
 import stat
 from pathlib import Path
 
 import nacl.signing
 
-from epochgate.core.record import (
-    PEER_ID_PREFIX,
-    Record,
-    compute_signed_bytes,
-    compute_signing_prefix,
-    is_author,
-)
+from epochgate.core.peer_id import PEER_ID_PREFIX, format_peer_id, parse_peer_id
+from epochgate.core.record import Record, compute_signed_bytes, compute_signing_prefix
 from epochgate.core.types import NetworkId, PeerId, RecordKey, Signature
 from epochgate.errors import EpochgateError
+
+__all__ = [
+    "FILE_BYTES",
+    "FILE_PREFIX",
+    "MAX_FILE_BYTES",
+    "RSA_FILE_PREFIX",
+    "KeyFileError",
+    "SigningKey",
+    "format_peer_id",
+    "parse_peer_id",
+    "read_secret_file",
+    "write_secret_file",
+]
 
 FILE_PREFIX = bytes.fromhex("08011240")
 """Field 1, key type: 1, Ed25519. Field 2, data: 64 bytes."""
@@ -31,12 +38,6 @@ MAX_FILE_BYTES = 1 << 16
 
 RSA_FILE_PREFIX = bytes.fromhex("0800")
 """Key type 0. hivemind writes such files when it is left to make an identity."""
-
-_ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-MAX_TEXT_CHARACTERS = 60
-"""A peer id of 38 bytes has 52. Longer text is refused before it is worked on."""
-MAX_REMEMBERED_NAMES = 1 << 12
-"""Every event names its peers in text, and base58 is slow to write."""
 
 
 class KeyFileError(EpochgateError, RuntimeError):
@@ -56,9 +57,8 @@ def write_secret_file(path: Path, data: bytes) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(
-            file.fileno()
-        )  # a node that has registered with this key must not lose it with the power
+        # a node that has registered with this key must not lose it when the power fails
+        os.fsync(file.fileno())
 
 
 def read_secret_file(path: Path, how_to_make: str) -> bytes:
@@ -77,7 +77,17 @@ def read_secret_file(path: Path, how_to_make: str) -> bytes:
 
 
 class SigningKey:
-    """A node's identity. `author` is its peer id; the secret half shows in no text."""
+    """A node's identity: an Ed25519 key. Its secret half shows in no text.
+
+    Attributes:
+        author: The key's peer id, 38 bytes.
+
+    >>> alice = SigningKey.from_seed(bytes(32))
+    >>> alice
+    SigningKey(12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN)
+    >>> len(alice.sign(b"a message"))
+    64
+    """
 
     def __init__(self, key: nacl.signing.SigningKey) -> None:
         self._key = key
@@ -85,19 +95,37 @@ class SigningKey:
 
     @staticmethod
     def generate() -> SigningKey:
+        """A new key from the system's randomness."""
         return SigningKey(nacl.signing.SigningKey.generate())
 
     @staticmethod
     def from_seed(seed: bytes) -> SigningKey:
-        """The key of a 32-byte seed, always the same: for tests and simulations. Raises ValueError
-        for another length.
+        """The key of a seed, always the same: for tests and simulations.
+
+        Args:
+            seed: 32 bytes.
+
+        Returns:
+            The key whose secret half is the seed (RFC 8032).
+
+        Raises:
+            ValueError: The seed has another length.
         """
         return SigningKey(nacl.signing.SigningKey(seed))
 
     @staticmethod
     def create(path: Path, key: SigningKey | None = None) -> SigningKey:
-        """A new key, or this one, in a new file that only its owner can read. Raises KeyFileError
-        when there is one already.
+        """Write a key to a new file that only its owner can read.
+
+        Args:
+            path: The file, which must not exist.
+            key: The key to write; a new one where none is given.
+
+        Returns:
+            The key in the file.
+
+        Raises:
+            KeyFileError: There is a file already, or none can be written.
         """
         key = key or SigningKey.generate()
         write_secret_file(path, FILE_PREFIX + bytes(key._key) + bytes(key._key.verify_key))
@@ -105,7 +133,18 @@ class SigningKey:
 
     @staticmethod
     def load(path: Path) -> SigningKey:
-        """Raises KeyFileError: missing, readable by others, no Ed25519 identity, or damaged."""
+        """Read a key from its file.
+
+        Args:
+            path: A file made by `create`, by `epochgate keygen`, or by libp2p.
+
+        Returns:
+            The key in the file.
+
+        Raises:
+            KeyFileError: The file is missing, readable by others, not an Ed25519 identity, or
+                damaged.
+        """
         data = read_secret_file(path, f"make a key with `epochgate keygen {path}`")
         if data.startswith(RSA_FILE_PREFIX):
             raise KeyFileError(
@@ -133,38 +172,21 @@ class SigningKey:
     def sign_record(
         self, network: NetworkId, key: RecordKey, payload: bytes, expiration_time: float
     ) -> Record:
+        """Make a record of this author and sign it.
+
+        Args:
+            network: Chain and subnet, from `compute_network_id`.
+            key: The key's digest, from `compute_key`.
+            payload: The bytes behind the signature, as the rule's schema encodes them.
+            expiration_time: Unix seconds.
+
+        Returns:
+            The record; its value is 64 bytes of signature and the payload.
+        """
         message = compute_signed_bytes(
-            compute_signing_prefix(network, key), PeerId(self.author), expiration_time, payload
+            compute_signing_prefix(network, key), self.author, expiration_time, payload
         )
-        return Record(key, PeerId(self.author), self.sign(message) + payload, expiration_time)
+        return Record(key, self.author, self.sign(message) + payload, expiration_time)
 
     def __repr__(self) -> str:
         return f"SigningKey({format_peer_id(self.author)})"
-
-
-@functools.lru_cache(MAX_REMEMBERED_NAMES)
-def format_peer_id(peer_id: PeerId) -> str:
-    """The text form that libp2p uses, `12D3KooW...`: base58 with Bitcoin's alphabet."""
-    number = int.from_bytes(peer_id, "big")
-    text = ""
-    while number:
-        number, digit = divmod(number, 58)
-        text = _ALPHABET[digit] + text
-    return "1" * (len(peer_id) - len(peer_id.lstrip(b"\0"))) + text
-
-
-def parse_peer_id(text: str) -> PeerId:
-    """Raises ValueError for anything but the peer id of an Ed25519 key."""
-    if len(text) > MAX_TEXT_CHARACTERS:
-        raise ValueError(f"{text[:MAX_TEXT_CHARACTERS]!r}... is too long for a peer id")
-    number = 0
-    for character in text:
-        digit = _ALPHABET.find(character)
-        if digit < 0:
-            raise ValueError(f"{text!r} is no peer id: {character!r} does not belong to base58")
-        number = number * 58 + digit
-    zeros = len(text) - len(text.lstrip("1"))
-    peer_id = b"\0" * zeros + number.to_bytes((number.bit_length() + 7) // 8, "big")
-    if not is_author(peer_id):
-        raise ValueError(f"{text!r} is not the peer id of an Ed25519 key (12D3KooW...)")
-    return PeerId(peer_id)

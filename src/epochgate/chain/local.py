@@ -20,7 +20,8 @@ from pathlib import Path
 import msgspec
 
 from epochgate.core.epoch import Head, Timing
-from epochgate.core.record import compute_network_id, is_author
+from epochgate.core.peer_id import is_author
+from epochgate.core.record import compute_network_id
 from epochgate.core.roster import HOSTER, VALIDATOR, Member, Roster
 from epochgate.core.types import BlockNumber, Epoch, NetworkId, PeerId
 from epochgate.errors import EpochgateError

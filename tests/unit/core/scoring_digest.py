@@ -64,7 +64,9 @@ def score_vectors(vectors: dict[str, Any]) -> list[bytes]:
             {name.encode(): weight for name, weight in case[role].items()}
             for role in ("hosters", "validators")
         ]
-        described.append(repr(list(compute_pay(*weights, *case["pots"]).items())).encode())
+        hoster_pot, validator_pot = case["pots"]
+        pay = compute_pay(*weights, hoster_pot=hoster_pot, validator_pot=validator_pot)
+        described.append(repr(list(pay.items())).encode())
     return described
 
 

@@ -463,7 +463,7 @@ def test_a_refusal_says_when_it_would_be_admitted() -> None:
     words = str(INFERENCE_POLICY.admit(make_record("hoster-commit", Epoch(EPOCH), now), now))
     assert (
         words == f"denied, early; by rule {COMMIT_KEY}; expected blocks {FIRST_BLOCK + 16} to"
-        f" {FIRST_BLOCK + 50}; saw {FIRST_BLOCK + 2}; opens in 14 blocks, about 84 s"
+        f" {FIRST_BLOCK + 50}; saw block {FIRST_BLOCK + 2}; opens in 14 blocks, about 84 s"
     )
 
 

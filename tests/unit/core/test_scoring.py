@@ -165,7 +165,9 @@ def test_a_minority_of_liars_moves_nobody_further_than_the_honest_spread(
     assert (grid.min(axis=0) <= consensus.centre).all()
     assert (consensus.centre <= grid.max(axis=0)).all()
     for name in honest:
-        assert consensus.scores[PeerId(name)] >= compute_score(spread, norm, 5000)
+        assert consensus.scores[PeerId(name)] >= compute_score(
+            spread, norm=norm, tolerance_ppm=5000
+        )
 
 
 def test_one_huge_outlier_neither_flattens_nor_shifts_the_rest() -> None:
@@ -480,7 +482,8 @@ def test_the_fixed_pay_holds(case: dict[str, Any]) -> None:
         for role in ("hosters", "validators")
     )
 
-    pay = compute_pay(hosters, validators, *case["pots"])
+    hoster_pot, validator_pot = case["pots"]
+    pay = compute_pay(hosters, validators, hoster_pot=hoster_pot, validator_pot=validator_pot)
 
     assert {author.decode(): score for author, score in pay.items()} == case["pay"]
 
@@ -525,7 +528,8 @@ def test_the_largest_remainder_wins_and_ties_go_to_the_smaller_author() -> None:
 
 
 def test_a_pot_of_nothing_need_not_be_paid() -> None:
-    assert compute_pay({b"alice": 3}, {b"victor": 0}, 100, 0) == {b"alice": 100, b"victor": 0}
+    pay = compute_pay({b"alice": 3}, {b"victor": 0}, hoster_pot=100, validator_pot=0)
+    assert pay == {b"alice": 100, b"victor": 0}
 
 
 @pytest.mark.parametrize(
