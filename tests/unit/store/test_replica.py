@@ -120,7 +120,7 @@ async def test_a_strangers_post_is_turned_away_before_it_is_decoded(
     ):
         reply = decode_reply(await bob.replica.handle(mallory.author, data))
         assert reply == Refused(
-            "not-on-roster", None, "a sender on the roster", mallory.author.hex()
+            "not-on-roster", None, "a sender on the roster", format_peer_id(mallory.author)
         )
     assert bob.replica.denied == {Reason.NOT_ON_ROSTER: 4}
     assert not bob.database.held
