@@ -79,6 +79,9 @@ def read_secret_file(path: Path, how_to_make: str) -> bytes:
 class SigningKey:
     """A node's identity: an Ed25519 key. Its secret half shows in no text.
 
+    Args:
+        key: The key as PyNaCl holds it. `generate`, `create`, `load` and `from_seed` make one.
+
     Attributes:
         author: The key's peer id, 38 bytes.
 

@@ -1,6 +1,6 @@
-"""What a replica answers to a POST: the judge's verdict, and what only this replica can say.
+"""A replica's answer to a POST: the judge's verdict, and the checks that only it can make.
 
-It is pure, so that every answer in a transcript can be replayed.
+All of it is pure, so that every answer in a transcript can be replayed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from epochgate.core.verdict import AtMost, Denied, Reason, Size, Verdict
 
 
 class Capacity(msgspec.Struct, frozen=True):
-    """How much a replica can store.
+    """The limits of a replica's storage.
 
     Attributes:
         value_bytes: The longest value that it can send again in one message.
-        limits: What its policy grants.
+        limits: The policy's limits.
         held_epochs: In how many epochs the records were stored that it holds at once.
     """
 
@@ -37,7 +37,7 @@ class Capacity(msgspec.Struct, frozen=True):
 
 
 class StoredEntries(Protocol):
-    """What a replica stores: its node database, or a replay of it."""
+    """The entries that a replica stores: its node database, or a replay of it."""
 
     @property
     def held(self) -> Mapping[tuple[RecordKey, PeerId], StoredEntry]:
@@ -46,7 +46,7 @@ class StoredEntries(Protocol):
 
     @property
     def usage(self) -> StorageUsage:
-        """How much they are, counted."""
+        """Their number and bytes, counted."""
         ...
 
     def get_receipts(self, record_id: RecordId) -> tuple[Receipt, ...]:
@@ -68,14 +68,14 @@ def judge_post(
     """Decide what a replica answers to a POST.
 
     Args:
-        judge: The policy, or what the subnet composed of it and predicates.
-        key_rule: What the judge finds for the record's key.
-        record: What was sent.
-        now: What the judgement depends on.
+        judge: The policy, or the judge that the subnet composed of it and predicates.
+        key_rule: The rule that the judge finds for the record's key; None where it finds none.
+        record: The record that was sent.
+        now: The moment's key tables, block and time.
         sender: The authenticated peer that sent it.
         replica: The replica that answers.
-        stored: What it stores.
-        capacity: How much it can store.
+        stored: The entries that it stores.
+        capacity: Its limits.
 
     Returns:
         The receipt that the replica gave for this very record before; or the verdict, Admitted if
@@ -169,8 +169,8 @@ def find_excess(
         held: The entry whose place it takes; None where there is none.
         key_rule: The rule for its key.
         epoch: The epoch in which it is stored.
-        usage: How much is stored.
-        capacity: How much may be.
+        usage: The records and bytes that are stored.
+        capacity: The limits.
 
     Returns:
         The refusal by the first limit that is exceeded; None where the record fits.

@@ -172,7 +172,7 @@ class Derived(msgspec.Struct, frozen=True):
 
     @property
     def longest_bytes(self) -> int:
-        """What the payload's schema says."""
+        """The longest payload, as its schema declares it."""
         return get_longest_bytes(self.payload)
 
     def bind(self, context: EpochContext) -> Decoder:

@@ -1,4 +1,4 @@
-"""The checks that a policy makes of a record before it looks at its signature.
+"""The checks that a policy makes of a record before it checks the signature.
 
 A function `check_` returns the refusal, or None where the record passes; a function `deny_` makes
 the refusal of a check that its caller has made. Each stands under the threat that it stops, a row
@@ -30,7 +30,7 @@ from epochgate.core.verdict import (
 
 
 class DescribedBySchema(msgspec.Struct, frozen=True, gc=False):
-    """What a schema accepts, as a verdict holds it."""
+    """A schema as a verdict holds it; its description is made when somebody asks."""
 
     schema: Schema
 
@@ -117,7 +117,7 @@ def deny_stand_in(key_rule: KeyRule, block: BlockNumber, author: PeerId) -> Deni
 
 
 def check_replacement(record: Record, key_rule: KeyRule, held: StoredEntry) -> Denied | None:
-    """Whether a record may take the place of what its author has stored under the key."""
+    """Whether a record may replace the one that its author has stored under the key."""
     # Stops "a second, different commitment".
     if key_rule.once:
         return Denied(Reason.ALREADY_THERE, key_rule.name, "one record", "another one")

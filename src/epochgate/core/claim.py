@@ -16,7 +16,7 @@ from epochgate.core.types import Epoch, Hash32, PeerId
 
 
 class SubmissionClaim(msgspec.Struct, frozen=True):
-    """What a submission says of its set.
+    """A submission's statement of its set.
 
     Attributes:
         bitmaps: For each rule reading that decides, the authors that are included.
@@ -28,7 +28,7 @@ class SubmissionClaim(msgspec.Struct, frozen=True):
 
 
 class ShownSet(msgspec.Struct, frozen=True):
-    """What the submitter showed of its set.
+    """The part of its set that a submitter showed.
 
     Attributes:
         readings: Its proofs, read and verified like a replica's answers.
@@ -65,10 +65,10 @@ def judge_claim(
     """Judge a submission's set by what this node has read itself.
 
     Args:
-        claim: What the submission says.
+        claim: The submission's statement of its set.
         rule_readings: This node's own readings, in the order of the claim's bitmaps.
-        shown: What the submitter showed. The signatures of its receipts and of its evidence have
-            been verified.
+        shown: The records that the submitter showed. The signatures of its receipts and of its
+            evidence have been verified.
 
     Returns:
         Agreed, with the set that scores follow from; Disputed, with every difference; or Undecided.
@@ -94,7 +94,7 @@ def judge_claim(
 
 
 def compute_claim(records: RecordSet) -> SubmissionClaim:
-    """What a submission says of its set."""
+    """The statement of a set that a submission carries."""
     return SubmissionClaim(records.bitmaps, records.root)
 
 
@@ -105,7 +105,7 @@ def _name(rule_reading: RuleReading) -> str:
 def _judge_root(
     root: Hash32, included: dict[tuple[str, Epoch], dict[PeerId, Proof]]
 ) -> Iterator[str]:
-    """What is wrong with the claim's root, where its bitmaps are right: it names other values."""
+    """A sentence if the claim's root names other records than its bitmaps."""
     record_ids = [
         compute_record_id(proof.record) for proofs in included.values() for proof in proofs.values()
     ]
@@ -119,7 +119,7 @@ def _judge_root(
 def _judge_bitmap(
     rule_reading: RuleReading, bitmap: bytes, shown: ShownSet
 ) -> tuple[dict[PeerId, Proof], list[str]]:
-    """The proofs that the bitmap names, by author, and what is wrong with it."""
+    """The proofs that the bitmap names, by author, and a sentence for each fault of the bitmap."""
     name = _name(rule_reading)
     try:
         authors = read_bitmap(rule_reading.roster, bitmap)
@@ -150,8 +150,8 @@ def _judge_bitmap(
 
 
 def _merge(rule_reading: RuleReading, shown: Sequence[KeyReading]) -> RuleReading:
-    """The reading with what the submitter showed of the same keys: receipts add up, whoever shows
-    them.
+    """The reading together with the submitter's readings of the same keys. Receipts add up, since
+    their signatures hold regardless of who shows them.
     """
     by_key = {reading.key_rule.key: reading for reading in shown}
     merged = []

@@ -20,7 +20,7 @@ COMMITMENT_DOMAIN = b"epochgate/commitment/1\0"
 
 
 class Opening(msgspec.Struct, frozen=True, gc=False):
-    """What an author shows to open its commitment.
+    """The secrets that an author shows to open its commitment.
 
     On the wire it is salt, challenge digest and payload, end to end; the first two have a fixed
     width. Salt and payload are secrets until then, so its text does not show them.
@@ -81,7 +81,7 @@ def compute_commitment(
         kind: The kind of the commitment's rule, `hoster-commit` for example.
         epoch: The epoch of the commitment's key.
         author: The author's peer id.
-        opening: What the author will show.
+        opening: The opening that the author will show.
 
     Returns:
         SHA-256 over domain, network id, kind, epoch, author, challenge digest, salt and SHA-256 of
@@ -130,7 +130,7 @@ class OpeningOf(msgspec.Struct, frozen=True):
     """The schema of an opening. A payload decodes to an `Opened`.
 
     Attributes:
-        payload: The schema of what was committed to.
+        payload: The schema of the output or list that was committed to.
 
     >>> OpeningOf(ScoreList()).describe()
     'opening[scores[up to 16000 of 0..1000000]]'
@@ -140,7 +140,7 @@ class OpeningOf(msgspec.Struct, frozen=True):
 
     @property
     def longest_bytes(self) -> int:
-        """Salt, challenge digest, and what the payload's schema says."""
+        """Salt, challenge digest, and the longest payload that its schema declares."""
         return SALT_BYTES + DIGEST_BYTES + get_longest_bytes(self.payload)
 
     def bind(self, context: EpochContext) -> Decoder:

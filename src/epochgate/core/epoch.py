@@ -16,11 +16,11 @@ import msgspec
 from epochgate.core.types import BlockNumber, Epoch
 
 MAX_EXTRAPOLATED_BLOCKS = 3
-"""How far local time may move the last head on before the head counts as stale (SPEC section 3)."""
+"""Blocks that local time may move the last head on before it counts as stale (SPEC section 3)."""
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """How a chain counts time.
+    """A chain's epoch length and block time, and the subnet's first block.
 
     Attributes:
         slot: The subnet's first block; None until the chain has named it.
@@ -63,7 +63,7 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 class EpochData(msgspec.Struct, frozen=True):
-    """Where a block stands in its epoch. `compute_epoch_data` makes it.
+    """The position of a block in its epoch. `compute_epoch_data` makes it.
 
     Before the subnet's first block the epoch and all that counts from it are zero.
 
@@ -97,11 +97,11 @@ class EpochData(msgspec.Struct, frozen=True):
 
 
 def compute_epoch_data(block: BlockNumber, timing: Timing) -> EpochData:
-    """Where a block stands in its epoch (SPEC section 3).
+    """Compute the position of a block in its epoch (SPEC section 3).
 
     Args:
         block: The block's number.
-        timing: How the chain counts time.
+        timing: The chain's epoch length, block time, and the subnet's first block.
 
     Returns:
         With the subnet's slot s and epochs of L blocks, `epoch = (block - s) // L` and
@@ -195,7 +195,7 @@ class Window(msgspec.Struct, frozen=True):
 
         Args:
             epoch: The epoch.
-            timing: How the chain counts time; its slot must be known.
+            timing: The chain's epoch length and the subnet's first block, which must be known.
 
         Returns:
             The first and the last block inside the window, on the chain's own count. They are the

@@ -1,5 +1,5 @@
-"""All that a judgement depends on beside the record: the keys that exist now, the block, the time,
-and what is stored.
+"""The input of a judgement beside the record: the keys that exist now, the block, the time, and the
+stored entries.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NO_SUCH_KEY = Denied(Reason.UNKNOWN_KEY)
 
 
 class StoredEntry(Protocol):
-    """What a replica stores under a key and author, without the value itself."""
+    """The entry that a replica stores under a key and author, without the value itself."""
 
     @property
     def value_digest(self) -> Hash32:
@@ -49,7 +49,7 @@ NOTHING_HELD: Mapping[tuple[RecordKey, PeerId], StoredEntry] = {}
 
 
 class EvaluationContext(msgspec.Struct, frozen=True, gc=False):
-    """All that a judgement depends on beside the record, read once for it.
+    """The input of a judgement beside the record, read once for it.
 
     `EpochSchedule.compute_evaluation_context` makes it. A policy never asks for the time, the block
     or the chain, so a judgement with an equal context can be repeated anywhere.
@@ -63,7 +63,7 @@ class EvaluationContext(msgspec.Struct, frozen=True, gc=False):
         block: The block that windows are decided at.
         time_seconds: Unix seconds, for expiries.
         network: Chain and subnet.
-        held: What is stored, by key and author.
+        held: The stored entries by key and author.
         is_stale: The chain's head is too old to decide by, or the epoch's roster has not arrived.
         no_such_key: The refusal of any other key than the postable ones; it names those of now.
 

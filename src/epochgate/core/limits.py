@@ -1,5 +1,5 @@
-"""What every replica grants, as its policy declares it: how fast a sender may ask, and how much is
-stored for whom.
+"""The limits that a policy declares and every replica keeps: request rates of senders, and storage
+of authors.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ class Rate(msgspec.Struct, frozen=True):
     """A token bucket: it refills by `per_second`, and holds at most `burst`.
 
     Attributes:
-        per_second: What may be used in the long run.
-        burst: What may be used at once, after a pause.
+        per_second: The rate in the long run.
+        burst: The amount that may be used at once, after a pause.
 
     Raises:
         ValueError: A number is not finite, or nothing would ever refill it.
@@ -42,11 +42,11 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """How fast a sender may ask.
+    """The rates of a sender.
 
     Attributes:
-        requests: Requests.
-        bytes: Bytes of requests and replies together.
+        requests: The rate of requests.
+        bytes: The rate of bytes, of requests and replies together.
 
     >>> Allowance(requests=Rate(2.0, 10.0), bytes=Rate(0.25e6, 8e6)).requests.burst
     10.0
@@ -61,11 +61,11 @@ class Allowance(msgspec.Struct, frozen=True):
 
 
 class Quota(msgspec.Struct, frozen=True):
-    """How much may be stored.
+    """A limit of storage.
 
     Attributes:
-        entries: Records.
-        value_bytes: Bytes of their values together.
+        entries: The number of records.
+        value_bytes: The bytes of their values together.
 
     >>> print(Quota(1024, 64 << 20))
     1024 records and 67108864 bytes
@@ -83,7 +83,7 @@ class Quota(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What a replica grants, and to whom.
+    """Everything that a replica grants.
 
     An author's fair share of `total` and of a key belongs to it alone (`compute_author_share`,
     `compute_key_share_bytes`): within its share, no record is ever refused because of others.
@@ -91,13 +91,13 @@ class Limits(msgspec.Struct, frozen=True):
     bounds the memory by half a GiB.
 
     Attributes:
-        member: How fast each member of the roster may ask.
-        spare: What all members share beyond that.
-        stranger: How fast each peer that is not on the roster may ask. It may only read.
-        strangers: How fast all of them together may ask.
-        author: What an author may add per epoch.
-        key: What all authors together may have stored under one key.
-        total: What a replica stores at most.
+        member: The rates of each member of the roster.
+        spare: The rates that all members share beyond that.
+        stranger: The rates of each peer that is not on the roster. It may only read.
+        strangers: The rates of all such peers together.
+        author: The records that an author may add per epoch.
+        key: The records that all authors together may have stored under one key.
+        total: The records that a replica stores at most.
 
     >>> limits = Limits(total=Quota(3000, 30_000_000))
     >>> limits.compute_author_share(10, held_epochs=3)
@@ -113,11 +113,11 @@ class Limits(msgspec.Struct, frozen=True):
     total: Quota = Quota(1 << 17, 4 << 30)
 
     def compute_author_share(self, authors: int, *, held_epochs: int) -> Quota:
-        """What each author of a roster may add per epoch.
+        """The quota of each author of a roster per epoch.
 
         Where `total` is narrower than `author`, it is divided evenly among the epochs that are held
         at once, and an epoch's part among its roster. So the sum of all shares is at most `total`,
-        whatever the rosters do from epoch to epoch: the total is never reached, and nobody is
+        however the rosters change from epoch to epoch: the total is never reached, and nobody is
         refused because of it.
 
         Args:
@@ -137,7 +137,7 @@ class Limits(msgspec.Struct, frozen=True):
         """The longest value that each author of a key may store, so that there is room for all.
 
         Args:
-            writers: How many authors may write the key; each has one record under it.
+            writers: The number of authors that may write the key, each one record.
 
         Returns:
             Bytes of a value.

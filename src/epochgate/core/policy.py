@@ -32,15 +32,16 @@ from epochgate.core.verdict import Admitted, AtMost, Denied, Reason, Size, Verdi
 
 POLICY_DOMAIN = b"epochgate/policy/1\0"
 MAX_REMEMBERED_SIGNATURES = 1 << 15
-"""Of records that were read; each is checked again by whoever reads or settles with it."""
+"""Signatures of records that were read, which are read again to score and to settle."""
 
 
 class Judge(Protocol):
-    """The port for what decides which records a replica stores and a reader believes: a `Policy`,
-    or one composed with predicates.
+    """The port that decides which records a replica stores and a reader believes.
 
-    A judge changes nothing, waits for nothing and never raises for what a stranger sent: the same
-    record and context get the same verdict at any time, so a verdict can be replayed.
+    A `Policy` is a judge; so is a policy composed with predicates.
+
+    A judge changes nothing, waits for nothing, and never raises for a record that a stranger sent.
+    The same record and context get the same verdict at any time, so a verdict can be replayed.
     """
 
     def find_key_rule(self, key: RecordKey, now: EvaluationContext, /) -> KeyRule | None:
@@ -48,7 +49,7 @@ class Judge(Protocol):
 
         Args:
             key: The key's digest, as it came from the network.
-            now: What the judgement depends on.
+            now: The moment's key tables.
 
         Returns:
             The rule for that key; None where it is not a key at all.
@@ -59,8 +60,8 @@ class Judge(Protocol):
         """Judge a POST: may the record be stored now?
 
         Args:
-            record: What was sent. Nothing in it has been checked but the lengths of its fields.
-            now: What the judgement depends on; `now.held` is what this replica stores.
+            record: A record as it was sent. Only the lengths of its fields have been checked.
+            now: The moment's key tables, block and time; `now.held` has this replica's entries.
 
         Returns:
             Admitted, with the decoded value, or Denied.
@@ -71,8 +72,8 @@ class Judge(Protocol):
         """Judge a reply to a GET: could the record have been stored, now or earlier?
 
         Args:
-            record: What was shown.
-            now: What the judgement depends on.
+            record: A record as it was shown.
+            now: The moment's key tables and time.
 
         Returns:
             Admitted, with the decoded value, or Denied. Windows do not matter here, since receipts
@@ -84,20 +85,20 @@ class Judge(Protocol):
 class Policy:
     """The rules of a subnet. It is a value: print it, compare digests, test it offline.
 
-    What always holds of its verdicts:
+    These invariants hold for its verdicts:
 
-    - What no rule makes is refused; an empty policy refuses everything.
-    - The cheapest check comes first: size, key, head and window, expiry, author and role, what is
-      stored, signature, schema. Nothing is decoded that nobody signed.
+    - A key that no rule makes is refused; an empty policy refuses everything.
+    - The cheapest check comes first: size, key, head and window, expiry, author and role, the
+      stored record, signature, schema. Nothing is decoded that nobody signed.
     - Judging changes nothing, and asks neither the chain nor a clock: the moment is an argument.
     - A block is in a window or not by integers and exact fractions, so all nodes draw one edge.
     - An author is judged by the roster of the key's own epoch, whenever the record is read.
     - A verdict holds raw facts, which become words when somebody asks.
 
     Args:
-        rules: The rules, in the order in which tables show them.
-        scoring: What work is worth; the default is `Scoring()`.
-        limits: What every replica grants; the default is `Limits()`.
+        *rules: The rules, in the order in which tables show them.
+        scoring: The tolerance and the pots; the default is `Scoring()`.
+        limits: The limits that every replica keeps; the default is `Limits()`.
         role_field: The field of a node's registration that names its roles, on a chain that knows
             no roles (SPEC section 9).
 
@@ -138,7 +139,7 @@ class Policy:
 
     def admit(self, record: Record, now: EvaluationContext, /) -> Verdict:
         """Judge a POST: may the record be stored now? (See `Judge.admit`.)"""
-        # Stops "values over size": what no rule could take is not looked at.
+        # Stops "values over size": a value that no rule could take is not looked at.
         size = len(record.value)
         if size > self.max_value_bytes:
             return Denied(Reason.TOO_LARGE, None, AtMost(Size(self.max_value_bytes)), Size(size))
@@ -203,7 +204,7 @@ class Policy:
         """List the policy's keys in one epoch.
 
         Args:
-            context: What the chain says of the epoch.
+            context: The chain's facts about the epoch.
             epoch: The epoch that the keys name.
 
         Yields:
@@ -234,15 +235,15 @@ class Policy:
 
     @functools.cached_property
     def protocol(self) -> SubnetProtocol:
-        """Which rules are the challenge, the outputs and the scores; resolved once."""
+        """The rules of the challenge, the outputs and the scores; resolved once."""
         return resolve_protocol(self.rules)
 
     def compute_margin_seconds(self, rule: Rule, timing: Timing) -> float:
-        """How far honest authors and readers stay from the edges of a rule's window.
+        """The margin that honest authors and readers keep from the edges of a rule's window.
 
         Args:
             rule: One of the policy's rules.
-            timing: How the chain counts time.
+            timing: The chain's epoch length and block time.
 
         Returns:
             One block, or a quarter of the shortest of the rule's window and those that share an
@@ -306,7 +307,8 @@ def judge_content(record: Record, key_rule: KeyRule, *, is_read: bool = False) -
             key_rule.name,
             "a signature by the author over network, key, author, expiry and payload",
         )
-    # Stops "malformed MessagePack" and all that a schema refuses.
+    # Stops "malformed MessagePack", "NaN, infinite and complex tensors", and
+    # "10^12 elements in 1.5 KB": the schema refuses them.
     try:
         value = key_rule.decode(payload)
     except Malformed as error:

@@ -1,4 +1,4 @@
-"""What is wrong with a policy on a given chain, roster and network, in words."""
+"""Problems of a policy on a given chain, roster and network, each in a sentence with advice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from epochgate.errors import EpochgateError
 MIN_WINDOW_BLOCKS = 2
 """The shortest window (SPEC section 2)."""
 MESSAGE_OVERHEAD_BYTES = 8192
-"""Room in a message for what travels with a value: the frame, and the receipts of all replicas."""
+"""Bytes of a message that are kept free beside a value, for the frame and the receipts."""
 READ_REQUESTS = 2
 """Requests to read a key from a replica: for the listing, and for the values in it."""
 
@@ -45,12 +45,12 @@ def find_problems(
     *,
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
 ) -> Iterator[str]:
-    """Find what would go wrong with a policy.
+    """Find the problems of a policy.
 
     Args:
         policy: The policy.
         timing: The chain's epoch length and block time; its slot does not matter.
-        roster_size: How many authors the roster has, or may grow to.
+        roster_size: The number of authors on the roster, now or later.
         max_message_bytes: The longest message that the network carries.
 
     Yields:
@@ -83,7 +83,7 @@ def check_policy(
     Args:
         policy: The policy.
         timing: The chain's epoch length and block time; its slot does not matter.
-        roster_size: How many authors the roster has, or may grow to.
+        roster_size: The number of authors on the roster, now or later.
         max_message_bytes: The longest message that the network carries.
 
     Raises:
@@ -166,7 +166,7 @@ def _find_challenge_problems(rule: Rule) -> Iterator[str]:
 
 
 def _find_key_problems(rule: Rule, policy: Policy, roster_size: int) -> Iterator[str]:
-    """There must be room under a key for a whole roster."""
+    """A key must be able to hold a record of each author of the roster."""
     key = policy.limits.key
     writers = rule.compute_writers(roster_size, held_epochs=policy.held_epochs)
     if writers > key.entries:
@@ -183,8 +183,8 @@ def _find_key_problems(rule: Rule, policy: Policy, roster_size: int) -> Iterator
 
 
 def _find_quota_problems(policy: Policy, roster_size: int) -> Iterator[str]:
-    """An author must be able to store what the rules ask of it in an epoch, in every role and
-    elected.
+    """An author must be able to store a record under every rule per epoch, as one in every role and
+    elected does.
     """
     limits = policy.limits
     need = Quota(len(policy.rules), sum(rule.max_bytes for rule in policy.rules))
@@ -205,7 +205,7 @@ def _find_quota_problems(policy: Policy, roster_size: int) -> Iterator[str]:
 
 
 def _find_rate_problems(policy: Policy, timing: Timing, roster_size: int) -> Iterator[str]:
-    """A member must be able to send what the rules ask of it in an epoch."""
+    """A member must be able to send all requests that an epoch takes."""
     member = policy.limits.member
     requests, size_bytes = _compute_traffic(policy, roster_size)
     for unit, rate, amount in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from epochgate.core.epoch import WHOLE_EPOCH
 from epochgate.core.limits import Allowance, Limits
 from epochgate.core.roster import describe_roles
 from epochgate.core.rule import Rule
@@ -52,11 +53,9 @@ def render_timeline(rules: Sequence[Rule]) -> str:
     width = max((len(rule.kind) for rule in rules), default=0)
     lines = [" " * width + "  0 %" + "100 %".rjust(TIMELINE_COLUMNS - 4)]
     for rule in rules:
-        left = 0
-        right = TIMELINE_COLUMNS
-        if rule.during is not None:
-            left = round(rule.during.first * TIMELINE_COLUMNS)
-            right = round(rule.during.last * TIMELINE_COLUMNS)
+        window = rule.during or WHOLE_EPOCH
+        left = round(window.first * TIMELINE_COLUMNS)
+        right = round(window.last * TIMELINE_COLUMNS)
         bar = "·" * left + "█" * (right - left) + "·" * (TIMELINE_COLUMNS - right)
         lines.append(f"{rule.kind.ljust(width)}  {bar}")
     return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""Which rules of a policy make its subnet's protocol: the challenge, the outputs, and the scores.
+"""The rules of a policy that make its subnet's protocol: the challenge, the outputs, the scores.
 
-A policy is a list of rules. What nodes do in an epoch follows from a few of them, which are
-resolved once, here, and read from `policy.protocol` everywhere else.
+A policy is a list of rules. A few of them decide the duties of nodes in an epoch. They are resolved
+once, here, and read from `policy.protocol` everywhere else.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class CommitReveal(msgspec.Struct, frozen=True):
     Attributes:
         commit: The rule by which authors commit.
         reveal: The rule by which they open their commitments.
-        payload: The schema of what is committed to: the opening without its salt and challenge.
+        payload: The schema of the output or list that is committed to: the opening without its salt
+            and challenge.
     """
 
     commit: Rule

@@ -1,8 +1,8 @@
-"""Receipts: what a replica signs when it admits a record, and what enough of them prove.
+"""Receipts: a replica signs one when it admits a record, and enough of them prove the record.
 
 A reader cannot see when a record arrived; a receipt says so. Among the receipts of f + 1 of a key's
-replicas one is by an honest replica, which saw the record while its window was open. That holds
-whoever shows the receipts, and whenever (SPEC section 5).
+replicas one is by an honest replica, which saw the record while its window was open. So it does
+not matter who shows the receipts, or when (SPEC section 5).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MAX_NUMBER = (1 << 64) - 1
 
 
 class Receipt(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A replica's word that it admitted a record. What it is about is a `RecordId`.
+    """A replica's signed statement that it admitted a record, which a `RecordId` names.
 
     Attributes:
         replica: The peer id of the replica, 38 bytes.
@@ -65,7 +65,7 @@ class RecordId(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Standing(enum.IntEnum):
-    """How much a record's receipts prove. A record below PROVEN counts as nonexistent."""
+    """The result of counting a record's receipts. A record below PROVEN counts as nonexistent."""
 
     UNPROVEN = 0
     """Fewer than f + 1 of the key's replicas have signed."""
@@ -93,7 +93,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ReceiptedEntry(msgspec.Struct, frozen=True, gc=False):
-    """What a replica stores under a key and author, without the value.
+    """A stored entry with its receipts, without the value.
 
     Attributes:
         value_digest: SHA-256 of the value.
@@ -114,8 +114,9 @@ def merge_receipts(before: Iterable[Receipt], receipts: Iterable[Receipt]) -> tu
     """One receipt of each replica, in order of replica.
 
     Args:
-        before: What is there already. It stays, since the same record always gets the same receipt.
-        receipts: What comes in addition.
+        before: The receipts that are there already. They stay, since the same record always gets
+            the same receipt.
+        receipts: The receipts that come in addition.
 
     Returns:
         All of `before`, and of `receipts` those by other replicas.
@@ -127,7 +128,7 @@ def merge_receipts(before: Iterable[Receipt], receipts: Iterable[Receipt]) -> tu
 
 
 def compute_record_id(record: Record) -> RecordId:
-    """What receipts for `record` are about."""
+    """The name of `record` in receipts."""
     return RecordId(record.key, record.author, compute_value_digest(record.value))
 
 
@@ -165,7 +166,7 @@ SignatureCheck = Callable[[NetworkId, RecordId, Receipt], bool]
 
 
 class ReceiptRule(msgspec.Struct, frozen=True):
-    """What a receipt for a key must say.
+    """The conditions that a receipt for a key must meet.
 
     Attributes:
         network: Chain and subnet.
@@ -189,7 +190,7 @@ class ReceiptRule(msgspec.Struct, frozen=True):
 
         Args:
             record_id: The record.
-            receipts: What was shown, by anybody and in any order.
+            receipts: Receipts that were shown, by anybody and in any order.
             is_signed: Checks a signature; it may remember what it has checked before.
 
         Returns:
@@ -206,11 +207,11 @@ class ReceiptRule(msgspec.Struct, frozen=True):
         return frozenset(signers)
 
     def compute_standing(self, record_id: RecordId, receipts: Iterable[Receipt]) -> Standing:
-        """How much `receipts` prove of the record."""
+        """The standing that `receipts` give the record."""
         return self.judge_count(len(self.compute_signers(record_id, receipts)))
 
     def judge_count(self, count: int) -> Standing:
-        """How much the receipts of `count` different replicas prove."""
+        """The standing that the receipts of `count` different replicas give."""
         # Stops "a store that reached too few".
         if count >= self.replica_set.quorum:
             return Standing.COMPLETE

@@ -1,4 +1,4 @@
-"""Records: what is stored, its key's digest, and the bytes that its author signs.
+"""Records, the digests of their keys, and the bytes that their authors sign.
 
 An author is named by its peer id (`epochgate.core.peer_id`). A value is the author's signature, 64
 bytes, followed by the payload.

@@ -1,7 +1,9 @@
-"""Which records count: what was read, what of it is proven, and the set that a submission names.
+"""The records that count: readings of keys, the proven records in them, and the set that a
+submission names.
 
-A submission includes exactly what is proven. An attestor insists that all included is proven, and
-that all it sees complete is included, or excluded with evidence (SPEC section 5).
+A submission includes exactly the proven records. An attestor insists that every included record is
+proven, and that every record it sees complete is included, or excluded with evidence (SPEC section
+5).
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ NODE_DOMAIN = b"\1epochgate/node/1"
 
 
 class KeyReading(msgspec.Struct, frozen=True):
-    """What the replicas of one key answered.
+    """The answers of the replicas of one key.
 
     Attributes:
         key_rule: The rule for the key.
@@ -67,7 +69,7 @@ class RuleReading(msgspec.Struct, frozen=True):
         rule: The rule.
         epoch: The epoch of the keys.
         roster: The epoch's roster.
-        readings: What the replicas of each key answered.
+        readings: The reading of each key.
     """
 
     rule: Rule
@@ -112,10 +114,10 @@ class RecordSet(msgspec.Struct, frozen=True):
 
 
 def compute_set(rule_readings: Sequence[RuleReading]) -> RecordSet:
-    """The set that a submission names: exactly what is proven.
+    """The set that a submission names: exactly the proven records.
 
     Args:
-        rule_readings: What was read, in the order of the submission's bitmaps.
+        rule_readings: This node's readings, in the order of the submission's bitmaps.
 
     Returns:
         The set. An author with two proven values under a once-key is left out, with both as
@@ -173,7 +175,7 @@ def read_bitmap(roster: Roster, bitmap: bytes) -> tuple[PeerId, ...]:
 
     Args:
         roster: The roster that the bitmap is over.
-        bitmap: What a submission says; it may be anything.
+        bitmap: A bitmap by a stranger; it may be any bytes.
 
     Returns:
         The authors.

@@ -1,4 +1,4 @@
-"""Who takes part in an epoch, in which role, and which of them are the replicas of a key.
+"""The members of an epoch, their roles, and the replicas of a key among them.
 
 The roster of an epoch is read from the chain at one block and kept for good, so every node computes
 the same replicas, in one hop. The seed is younger than any peer id, so nobody can have bought its
@@ -24,7 +24,7 @@ MAX_REPLICAS = 13
 
 
 class Role(enum.IntFlag):
-    """What a node does in its subnet, as bits: a node may hold both roles.
+    """The role of a node in its subnet. The values are bits, since a node may hold both roles.
 
     >>> Role.HOSTER | Role.VALIDATOR == 3
     True
@@ -87,12 +87,12 @@ class ReplicaSet(msgspec.Struct, frozen=True):
 
     @property
     def k(self) -> int:
-        """How many replicas the key has."""
+        """The number of replicas."""
         return len(self.replicas)
 
     @property
     def f(self) -> int:
-        """How many of them may fail."""
+        """The number of replicas that may fail."""
         return max(0, (self.k - 1) // 3)
 
     @property

@@ -20,21 +20,19 @@ from epochgate.core.types import BlockNumber, Epoch, PeerId, RecordKey, SigningP
 ALWAYS = Blocks(BlockNumber(-(1 << 62)), BlockNumber(1 << 62))
 """The window of a key without an epoch."""
 LAG_BLOCKS = 2
-"""How far the block that decides may lag behind the author's clock: one block of margin and one of
-extrapolation.
-"""
+"""Blocks that a replica may lag behind the author's clock: one of margin, one of extrapolation."""
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """Who may write a family of keys, when in the epoch, for how long, and what the value is.
+    """A family of keys: its authors, window, lifetime, and the schema of its values.
 
     Attributes:
         name: The key's name. `{epoch}` in it stands for the epoch's number, and `{author}` for the
             author's peer id in hex, where every author has a key of its own.
         by: The roles that may write, as bits of `Role`: `HOSTER`, `VALIDATOR`, or both with `|`.
         ttl: The longest lifetime of a record, in epochs: `epochs("1.1")`.
-        schema: What the payload is.
-        during: In which part of the key's epoch a record may be stored; None for the whole epoch.
+        schema: The schema of the payload.
+        during: The part of the key's epoch in which a record may be stored; None for all of it.
         once: An author may write the key once; else it may replace its record by one that expires
             later.
         max_bytes: The longest value: 64 bytes of signature and the payload.
@@ -43,7 +41,7 @@ class Rule(msgspec.Struct, frozen=True):
         elected_until: Until when only the elected validator may write, in epochs after the epoch's
             beginning; other validators may write after it. A rule that has it makes the challenge.
         opens: The kind of the rule whose commitments these records open; None for all others.
-        epochs_ago: How many epochs before its opening such a commitment was made.
+        epochs_ago: The number of epochs between such a commitment and its opening.
 
     >>> rule = Rule(
     ...     "answer-commit_epoch_{epoch}",
@@ -87,7 +85,7 @@ class Rule(msgspec.Struct, frozen=True):
         return re.split(r"[-_]epoch_|[-_]?\{", self.name)[0]
 
     def compute_writers(self, authors: int, *, held_epochs: int) -> int:
-        """How many authors may have a record under one key at a time.
+        """The number of authors that may have a record under one key at a time.
 
         Args:
             authors: The size of a roster.
@@ -127,7 +125,7 @@ class Rule(msgspec.Struct, frozen=True):
         """The rule's keys in one epoch.
 
         Args:
-            context: What the chain says of the epoch. Its roster decides whose keys there are.
+            context: The chain's facts about the epoch. Its roster decides whose keys there are.
             epoch: The epoch that the keys name.
 
         Yields:
@@ -149,8 +147,8 @@ class KeyRule(msgspec.Struct, frozen=True, gc=False):
         name: The key's name, `hoster-commit_epoch_7` for example.
         key: Its digest.
         epoch: The key's epoch; None for a key without one.
-        context: What the chain says of the epoch.
-        blocks: When a record may be stored.
+        context: The chain's facts about the epoch.
+        blocks: The blocks at which a record may be stored.
         first: The first block of `blocks`.
         last: The last block of `blocks`.
         stand_ins_first: From this block on other validators than the elected one may write.
@@ -244,12 +242,14 @@ class KeyRule(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def receipt_rule(self) -> ReceiptRule:
-        """What receipts for the key must say."""
+        """The conditions that receipts for the key must meet."""
         blocks = self.blocks if self.epoch is not None else None
         return ReceiptRule(self.context.network, self.replica_set, self.epoch, blocks)
 
     def compute_shortest_seconds(self, block: BlockNumber) -> float:
-        """How long a record stored at `block` must still live, to be there when it is last read."""
+        """The shortest lifetime of a record stored at `block`, so that it is there when it is last
+        read.
+        """
         if self.keep_block is None:
             return 0.0
         return max(0, self.keep_block - block - LAG_BLOCKS) * self.block_seconds

@@ -1,4 +1,4 @@
-"""Which keys exist in the epochs that matter now, and who may write them.
+"""The keys of the epochs that matter now, and their rules.
 
 The tables are made once per epoch and not once per record.
 """
@@ -27,7 +27,7 @@ from epochgate.core.verdict import Denied, Reason
 
 
 class _KeyTables(msgspec.Struct, frozen=True):
-    """What an `EvaluationContext` says of keys, for all blocks of one epoch."""
+    """The part of an `EvaluationContext` that is the same for all blocks of one epoch."""
 
     epoch: Epoch
     is_started: bool
@@ -138,12 +138,12 @@ class EpochSchedule:
         *,
         is_stale: bool = False,
     ) -> EvaluationContext:
-        """What a judgement at one moment depends on.
+        """Make the evaluation context of one moment.
 
         Args:
             block: The block that windows are decided at.
             time_seconds: Unix seconds, for expiries.
-            held: What is stored, by key and author.
+            held: The stored entries by key and author.
             is_stale: The head is too old to decide by. A block of an epoch whose context has not
                 arrived counts as stale too.
 
@@ -205,6 +205,7 @@ def _explain_names(key_rules: Iterable[KeyRule]) -> Denied:
     """The refusal of any other key than these. A replica sees only a key's digest, so it names the
     keys that exist; those of a rule with `{author}` by their pattern.
     """
+    # Stops "a flood with many keys"; made once per epoch, since a flood is refused with it.
     names: dict[str, None] = {}
     for key_rule in key_rules:
         name = key_rule.rule.name.format(epoch=key_rule.epoch, author="{author}")

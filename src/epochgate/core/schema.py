@@ -31,11 +31,11 @@ class Malformed(EpochgateError, ValueError):
 
 
 class EpochContext(msgspec.Struct, frozen=True):
-    """What an epoch's rules depend on: read from the chain once per epoch.
+    """The chain's facts about an epoch, which its rules depend on; read once per epoch.
 
     Attributes:
         network: Chain and subnet, 32 bytes.
-        timing: How the chain counts time.
+        timing: The chain's epoch length, block time, and the subnet's first block.
         roster: The epoch's members, their roles, and its seed.
         elected: The peer id of the validator that the chain elected to submit; None where it
             elected nobody.
@@ -71,6 +71,7 @@ class Schema(Protocol):
     A schema may have a property `longest_bytes`, the longest payload that it is declared for;
     `check_policy` then finds rules whose `max_bytes` is too small for it.
 
+    >>> from collections.abc import Callable
     >>> class Even:
     ...     def bind(self, context: EpochContext) -> Callable[[bytes], int]:
     ...         return self.decode
@@ -109,8 +110,7 @@ class Schema(Protocol):
         """Encode a value that this node is about to sign.
 
         Args:
-            value: What the node made: a model's output, a challenge, a heartbeat. It may be
-                anything.
+            value: A model's output, a challenge, a heartbeat. A model may have made anything.
 
         Returns:
             A payload that decodes to an equal value.
@@ -123,8 +123,8 @@ class Schema(Protocol):
     def describe(self) -> str:
         """One line that says all that the schema accepts.
 
-        It goes into the policy's digest, by which nodes compare their policies, so it changes
-        exactly when what is accepted changes.
+        It goes into the policy's digest, by which nodes compare their policies, so it must change
+        whenever the schema accepts other payloads.
         """
         ...
 
@@ -141,7 +141,7 @@ class Digest(msgspec.Struct, frozen=True):
     """The schema of a commitment: exactly so many bytes, of any content.
 
     Attributes:
-        length_bytes: How many; 32 for a SHA-256 digest.
+        length_bytes: The number of bytes; 32 for a SHA-256 digest.
 
     >>> Digest().decode(bytes(31))
     Traceback (most recent call last):

@@ -3,7 +3,7 @@ has the same set.
 
 One rounding puts outputs on a grid of integers; every later step is integer arithmetic, so neither
 the machine nor the order of a sum can show in a score. The formulas are SPEC section 7's;
-docs/scoring.md says what they are good for.
+docs/scoring.md explains them.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ MAX_ELEMENTS = 1 << 20
 MIN_HOSTERS = 3
 """Outputs within tolerance that a consensus needs: two can never say which of them is wrong."""
 LIST_TOLERANCE = 10**4
-"""How far an entry of a validator's list may lie from the recomputed one."""
+"""The largest difference between a good entry of a validator's list and the recomputed one."""
 TOTAL_PAY = 10**18
-"""What a submission pays to all nodes together: one, in the chain's fixed-point numbers."""
+"""The pay of all nodes together: 1 in the chain's fixed-point numbers."""
 HOSTER_POT = TOTAL_PAY * 4 // 10
 VALIDATOR_POT = TOTAL_PAY * 6 // 10
 
@@ -43,13 +43,13 @@ CHUNK_ELEMENTS = 2048
 
 
 class Scoring(msgspec.Struct, frozen=True):
-    """What work is worth.
+    """The tolerance by which outputs are scored, and the pots that are paid.
 
     Attributes:
-        tolerance_ppm: How far an output may lie from the centre of all at full score: the relative
-            distance in parts per million. Three times the honest noise of the model, or more.
-        hoster_pot: What all hosters are paid together, in units of the chain's score.
-        validator_pot: What all validators are paid together; both pots make 10^18.
+        tolerance_ppm: An output has the full score up to this relative distance from the centre of
+            all outputs, in parts per million. Three times the honest noise of the model, or more.
+        hoster_pot: The pay of all hosters together, in units of the chain's score.
+        validator_pot: The pay of all validators together. By default both make 10^18.
 
     >>> Scoring(tolerance_ppm=48).describe()
     'tolerance=48ppm pots=400000000000000000:600000000000000000'
@@ -65,7 +65,7 @@ class Scoring(msgspec.Struct, frozen=True):
 
 
 class Consensus(msgspec.Struct, frozen=True):
-    """The scores of an epoch's hosters, and what explains them.
+    """The scores of an epoch's hosters, and the distances that explain them.
 
     Attributes:
         scores: 0 to `MAX_SCORE` for each author that committed, in order of author.
@@ -171,7 +171,7 @@ def get_lower_median(values: Sequence[int]) -> int:
 def _find_arrays(
     outputs: Mapping[PeerId, object], authors: Sequence[PeerId]
 ) -> dict[PeerId, NDArray[Any]]:
-    """The outputs of `authors` that can be scored, whatever their shape."""
+    """The outputs of `authors` that can be scored, of any shape."""
     arrays = {}
     for author in authors:
         output = outputs.get(author)
@@ -241,7 +241,7 @@ def _quantise(rows: Sequence[NDArray[Any]], exponent: int) -> NDArray[np.int32]:
 
 
 def count_good_entries(entries: Sequence[int], reference: Sequence[int]) -> int:
-    """What a validator's list is worth.
+    """Weigh a validator's list.
 
     Args:
         entries: The list that the validator opened: one score for each hoster on the roster, in
@@ -268,13 +268,13 @@ def compute_pay(
     hoster_pot: int = HOSTER_POT,
     validator_pot: int = VALIDATOR_POT,
 ) -> dict[PeerId, int]:
-    """What a submission pays to each node.
+    """Divide both pots among the nodes.
 
     Args:
         hosters: The score of each hoster.
         validators: The good entries of each validator's list.
-        hoster_pot: What all hosters are paid together.
-        validator_pot: What all validators are paid together.
+        hoster_pot: The pay of all hosters together.
+        validator_pot: The pay of all validators together.
 
     Returns:
         The pay of every author of either role, in order of author: its shares of both pots. All are
@@ -301,7 +301,7 @@ def compute_shares(weights: Mapping[PeerId, int], pot: int) -> dict[PeerId, int]
 
     Args:
         weights: By author, none of them negative.
-        pot: What is divided.
+        pot: The units to divide.
 
     Returns:
         Each author's share, in order of author. Units that are left after rounding down go to the
@@ -333,7 +333,7 @@ class ScoreList(msgspec.Struct, frozen=True):
     On the wire a score is four bytes, big-endian. A payload decodes to a tuple of integers.
 
     Attributes:
-        max_entries: How many scores a list has at most.
+        max_entries: The largest number of scores in a list.
 
     >>> ScoreList().encode((1_000_000, 0)).hex()
     '000f424000000000'
@@ -362,8 +362,8 @@ class ScoreList(msgspec.Struct, frozen=True):
         return scores
 
     def encode(self, value: object) -> bytes:
-        """The payload of a tuple or list of scores. Raises Malformed for what no replica would
-        accept.
+        """The payload of a tuple or list of scores. Raises Malformed for a list that no replica
+        would accept.
         """
         if not isinstance(value, Sequence):
             raise Malformed(f"expected a list of scores, saw {type(value).__name__}")
@@ -375,5 +375,5 @@ class ScoreList(msgspec.Struct, frozen=True):
         return payload
 
     def describe(self) -> str:
-        """How many scores, and their range."""
+        """The number of scores, and their range."""
         return f"scores[up to {self.max_entries} of 0..{MAX_SCORE}]"

@@ -1,5 +1,5 @@
-"""From the records that count to the scores on the chain: what a submitter computes, and every
-attestor computes again.
+"""From the records that count to the scores on the chain. A submitter computes them, and every
+attestor computes them again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from epochgate.core.scoring import compute_hoster_scores, compute_pay, count_goo
 from epochgate.core.types import Epoch, Hash32, PeerId
 
 NO_CHALLENGE = Hash32(bytes(32))
-"""What openings name in a subnet without challenges."""
+"""Openings name it in a subnet without challenges."""
 
 
 class HosterOutcome(msgspec.Struct, frozen=True):
@@ -29,8 +29,8 @@ class HosterOutcome(msgspec.Struct, frozen=True):
 
     Attributes:
         scores: 0 to 10^6 for each hoster on the roster, in order of author.
-        score_list: What a validator's list must say: the same scores without their authors. It is
-            empty, and no list fits it, when no hoster's commitment counts.
+        score_list: The list that a validator must commit to: the same scores without their authors.
+            It is empty, and no list fits it, when no hoster's commitment counts.
         committed: The authors whose commitments count.
         opened: The authors whose openings fit them and name the challenge that counted.
         challenge_digest: Names that challenge; None where the publisher chooses it and no opening
@@ -45,7 +45,7 @@ class HosterOutcome(msgspec.Struct, frozen=True):
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """What a submission says, and what it came from.
+    """The pay that a submission states, and the scores and lists that it follows from.
 
     Attributes:
         epoch: The epoch in which the submission is made.
@@ -63,7 +63,7 @@ class Settlement(msgspec.Struct, frozen=True):
 def compute_deciding(
     policy: Policy, epoch: Epoch, *, is_attested: bool
 ) -> tuple[tuple[Rule, Epoch], ...]:
-    """Which records a submission rests on.
+    """The records that a submission rests on.
 
     Args:
         policy: The subnet's policy. It must have rules for outputs and scores.
@@ -99,7 +99,7 @@ def compute_expected_challenge(policy: Policy, context: EpochContext) -> Hash32 
 
     Args:
         policy: The subnet's policy.
-        context: What the chain says of the epoch.
+        context: The chain's facts about the epoch.
 
     Returns:
         The digest of the derived challenge, or `NO_CHALLENGE` in a subnet without challenges; None
@@ -185,8 +185,8 @@ def compute_settlement(
     epoch: Epoch,
     attested_list: tuple[int, ...] | None,
 ) -> Settlement:
-    """Compute what a submission must say: the pay for the hosters of the epoch before, and for the
-    validators' lists about the epoch before that one.
+    """Compute the pay that a submission must state: for the hosters of the epoch before, and for
+    the validators' lists about the epoch before that one.
 
     Args:
         policy: The subnet's policy.
@@ -201,7 +201,7 @@ def compute_settlement(
     """
     before = Epoch(epoch - 1)
     outcome = compute_hoster_outcome(policy, schedule, records, before)
-    # silence may never earn: who opens no list weighs nothing
+    # silence may never earn: a validator that opens no list weighs 0
     weights = dict.fromkeys(schedule.get_context(before).roster.validators, 0)
     list_epoch = policy.protocol.require_scores().compute_commit_epoch(before)
     if list_epoch >= 0:

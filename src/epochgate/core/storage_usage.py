@@ -1,4 +1,4 @@
-"""How much is stored: per author and epoch, per key, and in total."""
+"""The number and bytes of stored records: per author and epoch, per key, and in total."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ _TOTAL = None
 
 
 class StorageUsage:
-    """Counts what is added and removed, each in constant time.
+    """Counts records as they are stored and removed, each in constant time.
 
-    What has come down to no record is forgotten, so it holds no more counts than there are records.
+    A count that has come down to 0 is forgotten, so there are never more counts than three times
+    the records.
     """
 
     def __init__(self) -> None:
@@ -40,7 +41,7 @@ class StorageUsage:
             key: The key that they are stored under.
             author: Their author.
             epoch: The epoch in which they were stored.
-            entries: How many more there are; negative where they were removed.
+            entries: Their number; negative where they were removed.
             value_bytes: The bytes of their values together, with the same sign.
         """
         for place in (_TOTAL, key, (author, epoch)):
@@ -52,13 +53,13 @@ class StorageUsage:
                 del self._usage[place]
 
     def get_authors(self, author: PeerId, epoch: Epoch) -> Usage:
-        """What `author` stored in `epoch`, under all keys together."""
+        """The records that `author` stored in `epoch`, under all keys."""
         return self._usage.get((author, epoch), _NOTHING)
 
     def get_keys(self, key: RecordKey) -> Usage:
-        """What all authors together have stored under `key`."""
+        """The records of all authors under `key`."""
         return self._usage.get(key, _NOTHING)
 
     def get_all(self) -> Usage:
-        """What is stored in total: by all authors, under all keys."""
+        """All records."""
         return self._usage.get(_TOTAL, _NOTHING)

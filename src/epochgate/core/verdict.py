@@ -100,8 +100,8 @@ class Denied(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         reason: Why, from the closed list.
         rule: The name of the key, where it is known.
-        expected: What would have been accepted; `describe_fact` puts it into words.
-        observed: What was seen; likewise.
+        expected: A fact that would have been accepted; `describe_fact` puts it into words.
+        observed: The fact that was seen instead.
         wait_blocks: In how many blocks the same record would be admitted, where waiting helps.
         wait_seconds: In how many seconds; with or without `wait_blocks`.
 
@@ -142,8 +142,8 @@ Verdict = Admitted | Denied
 
 
 def describe_fact(fact: object) -> str:
-    """A fact of a verdict in words: peers in their text form, other bytes in hex, all else as its
-    own text says it.
+    """A fact of a verdict in words: peers in text form, other bytes in hex, all else as its own text
+    says it.
     """
     if isinstance(fact, bytes):
         return describe_bytes(fact)
@@ -151,7 +151,7 @@ def describe_fact(fact: object) -> str:
 
 
 class Lifetime(msgspec.Struct, frozen=True, gc=False):
-    """How long a record still lives, as a verdict holds it: a range, or one length twice."""
+    """The remaining lifetime of a record, as a verdict holds it: a range, or one length twice."""
 
     shortest_seconds: float
     longest_seconds: float
@@ -198,7 +198,7 @@ class AtMost(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         limit: The largest that is allowed; its text says it with its unit.
-        scope: What the limit counts, such as `per author and epoch`; empty where that is clear.
+        scope: The unit that is counted, such as `per author and epoch`; empty where that is clear.
     """
 
     limit: object

@@ -1,4 +1,4 @@
-"""Heartbeats: what a node says of itself while it serves (SPEC section 8)."""
+"""Heartbeats: a node's statement about itself while it serves (SPEC section 8)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Version = Annotated[str, Field(max_length=32, pattern=PRINTABLE)]
 
 
 class Heartbeat(BaseModel):
-    """What a node says of itself. A subnet that wants to say more subclasses it.
+    """A node's statement about itself. A subnet that needs more fields subclasses it.
 
     Attributes:
         state: Whether it is joining, online or offline.

@@ -1,4 +1,4 @@
-"""Where one tensor lies in a file, found before any array is made of it."""
+"""The position of one tensor in a file, found before any array is made of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STORAGE = {
     "float32": np.dtype("<f4"),
     "float64": np.dtype("<f8"),
 }
-"""How each dtype lies in memory. numpy has no bfloat16: its bits come as uint16."""
+"""The memory layout of each dtype. numpy has no bfloat16: its bits come as uint16."""
 
 
 class Layout(msgspec.Struct, frozen=True, gc=False):

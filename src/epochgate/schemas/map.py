@@ -68,8 +68,8 @@ class Map(msgspec.Struct, frozen=True):
         return model
 
     def encode(self, value: object) -> bytes:
-        """The payload of an instance of the model. Raises Malformed for what no replica would
-        accept.
+        """The payload of an instance of the model. Raises Malformed for a value that no replica
+        would accept.
         """
         if not isinstance(value, BaseModel):
             raise Malformed(f"expected a {self.model.__name__}, saw {type(value).__name__}")
@@ -144,8 +144,8 @@ def _get_inner(entry: Any) -> list[Any]:
 
 
 def _explain(error: ValidationError) -> str:
-    """Where the map is wrong and why, for three faults at most; never the input, which is as long
-    and as odd as a stranger likes.
+    """The place and cause of up to three faults; never the input, which a stranger may make as long
+    and as odd as it likes.
     """
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     explanations = (

@@ -17,7 +17,7 @@ from epochgate.schemas import safetensors_file, torch_file
 from epochgate.schemas.layout import MAX_DIMENSIONS, STORAGE, Layout
 
 Side = int | tuple[int, int]
-"""How long a tensor is along one axis: exactly so, or from the first to the second with both
+"""The length of a tensor along one axis: exactly so, or from the first to the second with both
 inside.
 """
 

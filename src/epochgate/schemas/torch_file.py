@@ -1,4 +1,4 @@
-"""What `torch.save` made of one plain tensor, read without unpickling anything.
+"""One plain tensor that `torch.save` wrote, read without unpickling anything.
 
 The file is a zip of stored members (APPNOTE.TXT 4.3): `data.pkl` says what the tensor is, `data/0`
 holds its elements. The pickle of one plain tensor has one form, so it is matched as text. No
@@ -90,9 +90,9 @@ _INTEGERS = re.compile(rb"K(.)|M(..)|J(....)", re.DOTALL)
 def find_tensor(data: bytes) -> Layout:
     """Find the tensor of a `torch.save` file.
 
-    Accepted is what `torch.save(tensor.detach().cpu().contiguous().clone(), file)` writes: one
-    contiguous tensor that covers its storage exactly, without a gradient. A module, a dictionary, a
-    subclass, a strided or shared view is refused.
+    It accepts the files that `torch.save(tensor.detach().cpu().contiguous().clone(), file)` writes:
+    one contiguous tensor that covers its storage exactly, without a gradient. A module, a
+    dictionary, a subclass, a strided or shared view is refused.
 
     Args:
         data: The whole file, by anybody.
