@@ -210,9 +210,7 @@ class LocalChain:
 
     def register(self, author: PeerId, roles: int, stake: int = 100) -> int:
         """From the next block on, which it returns, `author` is a member. Registering again changes
-        roles and stake.
-
-        Raises ValueError.
+        roles and stake. Raises ValueError.
         """
         if not is_author(author):
             raise ValueError("a node registers with its Ed25519 peer id, 38 bytes")

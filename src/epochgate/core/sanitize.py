@@ -12,7 +12,9 @@ _UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
 """C0 and C1 controls, DEL, line and paragraph separators, and Unicode's bidirectional controls."""
 
 PRINTABLE = rf"^[^{_UNPRINTABLE}]*$"
-"""A regular expression that matches text without such characters, for schemas that refuse them."""
+"""Matches text without such characters, for pydantic models, which refuse any other."""
+PRINTABLE_IN_PYTHON = rf"^[^{_UNPRINTABLE}]*\Z"
+"""The same for Python's own regular expressions, whose `$` lets a line break at the end through."""
 _UNPRINTABLE_CHARACTER = re.compile(f"[{_UNPRINTABLE}]")
 
 

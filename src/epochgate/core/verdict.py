@@ -142,9 +142,7 @@ Verdict = Admitted | Denied
 
 
 def describe_fact(fact: object) -> str:
-    """A fact of a verdict in words: peers in text form, other bytes in hex, all else as its own text
-    says it.
-    """
+    """A fact in words: peers in text form, other bytes in hex, and all else by its own text."""
     if isinstance(fact, bytes):
         return describe_bytes(fact)
     return str(fact)

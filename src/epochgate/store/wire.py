@@ -13,7 +13,7 @@ import msgspec
 from epochgate.core.peer_id import AUTHOR_BYTES
 from epochgate.core.receipt import Entry, Proof, Receipt
 from epochgate.core.record import KEY_BYTES, Record
-from epochgate.core.sanitize import PRINTABLE, sanitize_for_terminal
+from epochgate.core.sanitize import PRINTABLE_IN_PYTHON, sanitize_for_terminal
 from epochgate.core.types import NOBODY, PeerId, RecordKey
 from epochgate.core.verdict import Denied, Reason, describe_fact
 
@@ -31,7 +31,7 @@ terminals.
 
 Key = Annotated[RecordKey, msgspec.Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
 Author = Annotated[PeerId, msgspec.Meta(max_length=AUTHOR_BYTES)]
-Words = Annotated[str, msgspec.Meta(max_length=MAX_WORDS, pattern=PRINTABLE)]
+Words = Annotated[str, msgspec.Meta(max_length=MAX_WORDS, pattern=PRINTABLE_IN_PYTHON)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 

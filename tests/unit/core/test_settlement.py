@@ -189,6 +189,26 @@ def test_a_list_is_paid_by_the_entries_that_fit_the_recomputed_one() -> None:
     assert [weights[v.author] for v in (victor, vera, vito)] == [3, 2, 0]
 
 
+@pytest.mark.parametrize("what", ["committed to nothing", "never opened"])
+def test_a_silent_validator_earns_nothing(what: str) -> None:
+    book = make_usual_book()
+    del book.included["validator-reveal", 8][vito.author]
+    if what == "committed to nothing":
+        del book.included["validator-commit", 7][vito.author]
+    settlement = book.settle()
+    assert settlement.list_weights[vito.author] == 0
+    assert settlement.pay[vito.author] == 0
+    assert settlement.pay[victor.author] == settlement.pay[vera.author] == VALIDATOR_POT // 2
+
+
+def test_where_all_validators_are_silent_nobody_is_paid() -> None:
+    book = make_usual_book()
+    del book.included["validator-reveal", 8]
+    settlement = book.settle()
+    assert set(settlement.list_weights.values()) == {0}
+    assert set(settlement.pay.values()) == {0}
+
+
 def test_nobody_is_paid_for_lists_about_an_epoch_in_which_no_commitment_counted() -> None:
     settlement = make_usual_book().settle(attested_list=())
     assert set(settlement.list_weights.values()) == {0}

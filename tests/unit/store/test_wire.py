@@ -149,7 +149,9 @@ def test_a_liar_fills_no_log() -> None:
         decode_reply(encode(Refused("early", "x" * (MAX_WORDS + 1))))
 
 
-@pytest.mark.parametrize("words", ["\x1b]0;title\x07", "two\nlines", "\x9b2J", "left\u202etfel"])
+@pytest.mark.parametrize(
+    "words", ["\x1b]0;title\x07", "two\nlines", "a line\n", "\x9b2J", "left\u202etfel"]
+)
 def test_a_liar_moves_no_cursor(words: str) -> None:
     """What a replica says is shown to people. An honest one that quotes such a thing shows it as it
     is not.
