@@ -468,6 +468,12 @@ def test_only_what_replicas_take_is_encoded(scores: list[int]) -> None:
         ScoreList(max_entries=3).encode(scores)
 
 
+@pytest.mark.parametrize("value", [None, 7, {1, 2}, "12", object()])
+def test_only_a_sequence_of_scores_is_a_list(value: object) -> None:
+    with pytest.raises(Malformed):
+        ScoreList().encode(value)
+
+
 def test_a_list_describes_itself() -> None:
     assert ScoreList().describe() == "scores[up to 16000 of 0..1000000]"
 

@@ -223,3 +223,9 @@ def test_what_python_calls_equal_is_still_another_value(bent: dict[str, object])
     )
     with pytest.raises(Malformed, match="in its own type"):
         Map(Heartbeat).decode(msgspec.msgpack.encode(heartbeat.model_dump() | bent))
+
+
+@pytest.mark.parametrize("value", [None, {"value": 1}, ALICE.to_bytes()])
+def test_only_a_model_is_encoded(value: object) -> None:
+    with pytest.raises(Malformed, match="expected a Heartbeat"):
+        HEARTBEAT.encode(value)
