@@ -18,8 +18,9 @@ import msgspec
 from benchmarks.timing import Row
 from epochgate.chain.local import LocalChain
 from epochgate.core.limits import Allowance, Limits, Rate
+from epochgate.core.peer_id import PEER_ID_PREFIX
 from epochgate.core.policy import Policy
-from epochgate.core.record import PEER_ID_PREFIX, Record
+from epochgate.core.record import Record
 from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Rule
 from epochgate.core.schedule import EpochSchedule

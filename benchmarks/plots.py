@@ -61,12 +61,15 @@ def draw_score_by_distance() -> Figure:
     norm = 10**12
     tolerance_ppm = 1000
     scores = [
-        compute_score(round((d * tolerance_ppm / 1e6) ** 2 * norm), norm, tolerance_ppm)
+        compute_score(
+            round((d * tolerance_ppm / 1e6) ** 2 * norm), norm=norm, tolerance_ppm=tolerance_ppm
+        )
         for d in distances
     ]
     axes.plot(distances, scores, color=GOOD, linewidth=2)
     for at in (1, 1.5, 2, 4):
-        score = compute_score(round((at * tolerance_ppm / 1e6) ** 2 * norm), norm, tolerance_ppm)
+        distance = round((at * tolerance_ppm / 1e6) ** 2 * norm)
+        score = compute_score(distance, norm=norm, tolerance_ppm=tolerance_ppm)
         axes.plot([at], [score], "o", color=GOOD)
         axes.annotate(f"{score:,}", (at, score), textcoords="offset points", xytext=(8, 6))
     axes.set(

@@ -2,7 +2,7 @@
 for how long.
 
 The public API on one screen. Names are imported when they are first used, so `import epochgate`
-stays light.
+stays light. The examples in docstrings assume `from epochgate import *`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ if TYPE_CHECKING:  # for type checkers; __getattr__ serves the same names when t
     from epochgate.core.epoch import EpochData, Timing, Window, compute_epoch_data, epochs, percent
     from epochgate.core.evaluation import EvaluationContext
     from epochgate.core.limits import Allowance, Limits, Quota, Rate
-    from epochgate.core.policy import Policy, Scoring
+    from epochgate.core.policy import Policy
     from epochgate.core.policy_lint import PolicyError, check_policy
     from epochgate.core.record import Record, compute_key, compute_network_id
     from epochgate.core.roster import HOSTER, VALIDATOR, Member, Role, Roster
     from epochgate.core.rule import Rule
     from epochgate.core.schedule import EpochSchedule
     from epochgate.core.schema import Digest, EpochContext, Malformed
-    from epochgate.core.scoring import ScoreList
+    from epochgate.core.scoring import ScoreList, Scoring
+    from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, PeerId, RecordKey
     from epochgate.core.verdict import Admitted, Denied, Reason, Verdict
     from epochgate.keys import SigningKey
     from epochgate.policies.inference import INFERENCE_POLICY
@@ -41,13 +42,14 @@ _HOMES = {
     "core.epoch": ("EpochData", "Timing", "Window", "compute_epoch_data", "epochs", "percent"),
     "core.limits": ("Allowance", "Limits", "Quota", "Rate"),
     "core.evaluation": ("EvaluationContext",),
-    "core.policy": ("Policy", "Scoring"),
+    "core.policy": ("Policy",),
     "core.policy_lint": ("PolicyError", "check_policy"),
     "core.record": ("Record", "compute_key", "compute_network_id"),
     "core.roster": ("HOSTER", "VALIDATOR", "Member", "Role", "Roster"),
     "core.rule": ("Rule",),
     "core.schema": ("Digest", "EpochContext", "Malformed"),
-    "core.scoring": ("ScoreList",),
+    "core.scoring": ("ScoreList", "Scoring"),
+    "core.types": ("BlockNumber", "Epoch", "Hash32", "NetworkId", "PeerId", "RecordKey"),
     "core.verdict": ("Admitted", "Denied", "Reason", "Verdict"),
     "policies.inference": ("INFERENCE_POLICY",),
     "keys": ("SigningKey",),
@@ -56,38 +58,44 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 _FORMER_NAMES = {"Calendar": "EpochSchedule", "Moment": "EvaluationContext"}
-"""Names that users import since the first release, and what each is called now."""
+"""Names that users import since the first release, and the present name of each."""
 
-# spelled out, for a type checker takes no computed list as a promise
+# spelled out, since a type checker does not read a computed list
 __all__ = [
     "HOSTER",
     "INFERENCE_POLICY",
     "VALIDATOR",
     "Admitted",
     "Allowance",
+    "BlockNumber",
     "Calendar",
     "Chosen",
     "Denied",
     "Derived",
     "Digest",
+    "Epoch",
     "EpochContext",
     "EpochData",
     "EpochSchedule",
     "EvaluationContext",
+    "Hash32",
     "Heartbeat",
     "Limits",
     "Malformed",
     "Map",
     "Member",
     "Moment",
+    "NetworkId",
     "Opening",
     "OpeningOf",
+    "PeerId",
     "Policy",
     "PolicyError",
     "Quota",
     "Rate",
     "Reason",
     "Record",
+    "RecordKey",
     "Role",
     "Roster",
     "Rule",

@@ -7,22 +7,29 @@ and cannot disagree.
 
 from __future__ import annotations
 
-import functools
 import os
 import stat
 from pathlib import Path
 
 import nacl.signing
 
-from epochgate.core.record import (
-    PEER_ID_PREFIX,
-    Record,
-    compute_signed_bytes,
-    compute_signing_prefix,
-    is_author,
-)
+from epochgate.core.peer_id import PEER_ID_PREFIX, format_peer_id, parse_peer_id
+from epochgate.core.record import Record, compute_signed_bytes, compute_signing_prefix
 from epochgate.core.types import NetworkId, PeerId, RecordKey, Signature
 from epochgate.errors import EpochgateError
+
+__all__ = [
+    "FILE_BYTES",
+    "FILE_PREFIX",
+    "MAX_FILE_BYTES",
+    "RSA_FILE_PREFIX",
+    "KeyFileError",
+    "SigningKey",
+    "format_peer_id",
+    "parse_peer_id",
+    "read_secret_file",
+    "write_secret_file",
+]
 
 SEED_BYTES = 32
 PUBLIC_KEY_BYTES = 32
@@ -33,12 +40,6 @@ MAX_FILE_BYTES = 1 << 16
 
 RSA_FILE_PREFIX = bytes.fromhex("0800")
 """Key type 0, RSA. hivemind writes such a file where it makes the identity itself."""
-
-_ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-MAX_TEXT_CHARACTERS = 60
-"""A peer id of 38 bytes has 52. Longer text is refused before it is decoded."""
-MAX_REMEMBERED_NAMES = 1 << 12
-"""Every event names its peers in text, and base58 is slow to write."""
 
 
 class KeyFileError(EpochgateError, RuntimeError):
@@ -105,15 +106,11 @@ class SigningKey:
     Attributes:
         author: The key's peer id, 38 bytes.
 
-    Example:
-        >>> from epochgate import SigningKey, compute_key, compute_network_id
-        >>> key = SigningKey.from_seed(bytes(32))
-        >>> key
-        SigningKey(12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN)
-        >>> network = compute_network_id("a genesis hash", 1)
-        >>> record = key.sign_record(network, compute_key("hoster"), b"payload", 1_700_000_600.0)
-        >>> record.author == key.author
-        True
+    >>> alice = SigningKey.from_seed(bytes(32))
+    >>> alice
+    SigningKey(12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN)
+    >>> len(alice.sign(b"a message"))
+    64
     """
 
     def __init__(self, key: nacl.signing.SigningKey) -> None:
@@ -217,41 +214,3 @@ class SigningKey:
 
     def __repr__(self) -> str:
         return f"SigningKey({format_peer_id(self.author)})"
-
-
-@functools.lru_cache(MAX_REMEMBERED_NAMES)
-def format_peer_id(peer_id: PeerId) -> str:
-    """A peer id as text, as libp2p writes it: 12D3KooW..., base58 with Bitcoin's alphabet."""
-    number = int.from_bytes(peer_id, "big")
-    text = ""
-    while number:
-        number, digit = divmod(number, 58)
-        text = _ALPHABET[digit] + text
-    return "1" * (len(peer_id) - len(peer_id.lstrip(b"\0"))) + text
-
-
-def parse_peer_id(text: str) -> PeerId:
-    """Read a peer id in text.
-
-    Args:
-        text: The id as `format_peer_id` writes it, 12D3KooW...
-
-    Returns:
-        The peer id, 38 bytes.
-
-    Raises:
-        ValueError: The text is not the peer id of an Ed25519 key.
-    """
-    if len(text) > MAX_TEXT_CHARACTERS:
-        raise ValueError(f"{text[:MAX_TEXT_CHARACTERS]!r}... is too long for a peer id")
-    number = 0
-    for character in text:
-        digit = _ALPHABET.find(character)
-        if digit < 0:
-            raise ValueError(f"{text!r} is not a peer id: {character!r} does not belong to base58")
-        number = number * 58 + digit
-    zeros = len(text) - len(text.lstrip("1"))
-    peer_id = b"\0" * zeros + number.to_bytes((number.bit_length() + 7) // 8, "big")
-    if not is_author(peer_id):
-        raise ValueError(f"{text!r} is not the peer id of an Ed25519 key (12D3KooW...)")
-    return PeerId(peer_id)

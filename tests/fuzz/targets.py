@@ -14,7 +14,7 @@ from contextlib import suppress
 import msgspec
 import numpy as np
 
-from epochgate.core.commitment import OpeningOf
+from epochgate.core.commitment import Opened, OpeningOf
 from epochgate.core.record import Record
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Malformed
@@ -104,6 +104,7 @@ def decode_heartbeat(data: bytes) -> None:
 def decode_opening(data: bytes) -> None:
     with suppress(Malformed):
         opened = OPENING(data)
+        assert isinstance(opened, Opened)
         assert opened.opening.to_bytes() == data
         assert ScoreList().encode(opened.value) == opened.opening.payload
 

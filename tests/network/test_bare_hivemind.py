@@ -576,8 +576,8 @@ async def test_ours_takes_none(cluster: StoreCluster) -> None:
 async def test_ours_says_how_far_a_clock_is_off(cluster: StoreCluster) -> None:
     alice, bob = cluster.nodes[:2]
     for percent, words in (
-        (5, "expected blocks 11 to 61; saw 6; opens in 5 blocks, about 30 s"),
-        (70, "expected blocks 11 to 61; saw 71"),
+        (5, "expected blocks 11 to 61; saw block 6; opens in 5 blocks, about 30 s"),
+        (70, "expected blocks 11 to 61; saw block 71"),
     ):
         await cluster.advance_to(percent)
         (refused,) = await alice.post_to([bob], alice.write(NOTE))

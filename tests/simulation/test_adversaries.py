@@ -21,12 +21,12 @@ from epochgate.core.challenge import TensorSpec, compute_challenge
 from epochgate.core.commitment import Opening, compute_commitment
 from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.limits import Allowance, Limits, Rate
-from epochgate.core.policy import Policy, Scoring
+from epochgate.core.policy import Policy
 from epochgate.core.receipt import ReceiptRule, Standing
 from epochgate.core.record import Record, compute_key
 from epochgate.core.record_set import RecordSet, RuleReading, compute_set
 from epochgate.core.roster import HOSTER, Member, ReplicaSet, Roster
-from epochgate.core.scoring import MAX_SCORE
+from epochgate.core.scoring import MAX_SCORE, Scoring
 from epochgate.core.types import Epoch, NetworkId, PeerId, RecordKey
 from epochgate.core.verdict import Verdict
 from epochgate.engine.virtual_time import run_virtually

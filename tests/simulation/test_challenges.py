@@ -290,9 +290,8 @@ def test_of_two_proven_values_of_one_publisher_all_take_that_of_the_smaller_dige
             (proof.record for proof in proofs),
             key=lambda record: compute_value_digest(record.value),
         )
-        expected = compute_challenge_digest(
-            rule_reading.readings[0].key_rule.decode(smaller.payload)
-        )
+        challenge = rule_reading.readings[0].key_rule.decode(smaller.payload)
+        expected = compute_challenge_digest(np.asarray(challenge))
         await subnet.run_until(Epoch(2), 50)
         await assert_complete(subnet, Epoch(1))
         opening = (

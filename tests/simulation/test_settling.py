@@ -14,6 +14,7 @@ import pytest
 
 from epochgate.core import settlement
 from epochgate.core.commitment import Opening
+from epochgate.core.peer_id import format_peer_id
 from epochgate.core.receipt import Proof, Receipt, compute_receipt_bytes, compute_record_id
 from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, RuleReading, read_bitmap
@@ -340,7 +341,7 @@ def test_a_submission_with_a_record_below_f_plus_1_receipts_is_refused_by_all(
         for sim_node in subnet.nodes.values():
             if sim_node is not submitter:
                 (refusal,) = sim_node.get(AttestationRefused, Epoch(2))
-                name = subnet["dave"].key.author.hex()
+                name = format_peer_id(subnet["dave"].key.author)
                 assert refusal.differences == [
                     f"hoster-commit of epoch 1: {name} is included, but its record is not proven"
                 ]

@@ -125,7 +125,7 @@ def test_while_the_chain_stands_still_nothing_is_stored_and_then_all_goes_on(
             assert (failed.epoch, failed.duty) == (1, duty)
             assert (
                 f"chain-stale; by rule {rule}_epoch_1; expected a fresh chain head; saw"
-                f" {last_block}" in failed.why
+                f" block {last_block}" in failed.why
             )
             assert [
                 "chain-stale; by rule" in trouble.what for trouble in sim_node.get(NodeWarning)

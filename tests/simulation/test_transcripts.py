@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from epochgate.cli import run_command
-from epochgate.core.policy import Policy, Scoring
+from epochgate.core.policy import Policy
+from epochgate.core.scoring import Scoring
 from epochgate.core.types import Epoch
 from epochgate.core.verdict import Reason
 from epochgate.keys import format_peer_id

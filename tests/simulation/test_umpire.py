@@ -383,7 +383,7 @@ def name_fewer_rules(patch: Patch) -> None:
 
 
 def pay_one_too_much(patch: Patch) -> None:
-    patch.setattr(settlement, "compute_pay", lambda hosters, *_: dict.fromkeys(hosters, 1))
+    patch.setattr(settlement, "compute_pay", lambda hosters, *_, **_pots: dict.fromkeys(hosters, 1))
 
 
 @pytest.mark.parametrize(

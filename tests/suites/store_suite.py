@@ -118,7 +118,9 @@ async def what_is_late_is_refused_for_good(cluster: StoreCluster) -> None:
     await cluster.advance_to(61)
     posting = await alice.post(NOTE, alice.write(NOTE))
     assert not posting.is_proven
-    assert "denied, late; by rule note_epoch_0; expected blocks 11 to 61; saw 62" in str(posting)
+    assert "denied, late; by rule note_epoch_0; expected blocks 11 to 61; saw block 62" in str(
+        posting
+    )
 
 
 async def f_silent_replicas_change_nothing(cluster: StoreCluster) -> None:

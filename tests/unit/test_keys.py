@@ -7,13 +7,11 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from epochgate.core.peer_id import is_author
 from epochgate.core.record import (
     SIGNATURE_BYTES,
     compute_key,
-    is_author,
     is_record_signed,
     is_signed,
 )
@@ -23,8 +21,6 @@ from epochgate.keys import (
     FILE_PREFIX,
     KeyFileError,
     SigningKey,
-    format_peer_id,
-    parse_peer_id,
 )
 from tests.support.identities import NETWORK, alice, bob
 
@@ -152,38 +148,3 @@ def test_the_secret_shows_in_no_text() -> None:
         assert text.strip("[]") == f"SigningKey({PEER_ID})"
     assert SEED.hex() not in repr(vars(key))
     assert repr(SEED)[2:-1] not in repr(vars(key))
-
-
-def test_peer_ids_read_as_libp2p_writes_them() -> None:
-    # made once with libp2p's own daemon from the file of this seed
-    assert format_peer_id(SigningKey.from_seed(SEED).author) == PEER_ID
-    assert parse_peer_id(PEER_ID) == SigningKey.from_seed(SEED).author
-
-
-@given(st.binary(min_size=32, max_size=32))
-def test_every_peer_id_comes_back_from_its_text(seed: bytes) -> None:
-    author = SigningKey.from_seed(seed).author
-    assert format_peer_id(author).startswith("12D3KooW")
-    assert parse_peer_id(format_peer_id(author)) == author
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("", "not the peer id"),
-        ("alice", "'l' does not belong to base58"),
-        (PEER_ID[:-1], "not the peer id"),
-        ("1" + PEER_ID, "not the peer id"),
-        (PEER_ID + " ", "' ' does not belong"),
-        ("QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N", "not the peer id"),
-        ("2" * 1_000_000, "too long"),
-    ],
-)
-def test_text_that_is_no_peer_id_is_refused(text: str, why: str) -> None:
-    with pytest.raises(ValueError, match=why):
-        parse_peer_id(text)
-
-
-def test_zeros_in_front_stay() -> None:
-    assert format_peer_id(b"\0\0\x01") == "112"
-    assert format_peer_id(b"") == ""

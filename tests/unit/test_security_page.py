@@ -4,7 +4,11 @@ that exist.
 
 from __future__ import annotations
 
+import ast
+import io
 import re
+import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,8 @@ import pytest
 from epochgate.adversaries import ADVERSARIES
 
 TESTS = Path(__file__).parents[1]
+SOURCE = TESTS.parent / "src" / "epochgate"
+CORE = sorted((SOURCE / "core").glob("*.py"))
 PAGE = (TESTS.parent / "docs" / "security.md").read_text()
 LINES = PAGE.partition("## Every threat")[2].partition("\n## ")[0].splitlines()
 ROWS = [
@@ -135,3 +141,65 @@ def test_a_named_test_is_there(file: str, name: str) -> None:
 def test_the_page_names_every_adversary_and_no_other() -> None:
     named = {name for row in ROWS for name in row[-1].split(", ") if name != "adversary"}
     assert {name for name in named if re.fullmatch(r"[a-z-]+", name)} == set(ADVERSARIES)
+
+
+STOPS = re.compile(r'Stops ("[^"]+"(?:(?:, and|,| and) "[^"]+")*)')
+"""How a comment in the source names the threats that the code below it stops."""
+
+
+def find_comments(module: Path) -> Iterator[tuple[int, str]]:
+    """The comments of a module, those of consecutive lines as one: its first line, and its text."""
+    first = last = 0
+    text = ""
+    for token in tokenize.generate_tokens(io.StringIO(module.read_text()).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        line = token.start[0]
+        if line != last + 1:
+            yield first, text
+            first = line
+            text = ""
+        last = line
+        text = f"{text} {token.string.lstrip('# ')}"
+    yield first, text
+
+
+def find_named_threats() -> Iterator[tuple[str, str]]:
+    for module in sorted(SOURCE.rglob("*.py")):
+        for line, text in find_comments(module):
+            for names in STOPS.findall(text):
+                for threat in re.findall('"([^"]+)"', names):
+                    yield f"{module.relative_to(SOURCE)}:{line}", threat
+
+
+def test_a_threat_that_the_code_names_has_its_row() -> None:
+    known = THREATS.strip().splitlines()
+    named = list(find_named_threats())
+    assert len(named) > 30
+    assert [(place, threat) for place, threat in named if threat not in known] == []
+
+
+def find_refusals(module: Path) -> Iterator[tuple[str, int, int]]:
+    """Where records and payloads of others are refused: the function, its first line, and the line
+    of the refusal. What `encode` refuses is the node's own, and a `deny_` is called by the check.
+    """
+    tree = ast.parse(module.read_text())
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        if function.name == "encode" or function.name.startswith("deny_"):
+            continue
+        for call in ast.walk(function):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) in ("Denied", "Malformed"):
+                yield function.name, function.lineno, call.lineno
+
+
+@pytest.mark.parametrize("module", CORE, ids=lambda module: module.name)
+def test_every_refusal_in_the_core_stands_under_its_threat(module: Path) -> None:
+    stops = [line for line, text in find_comments(module) if STOPS.search(text)]
+    bare = [
+        f"{name}, line {line}"
+        for name, first, line in find_refusals(module)
+        if not any(first < stop < line for stop in stops)
+    ]
+    assert bare == []

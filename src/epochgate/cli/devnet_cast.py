@@ -47,14 +47,17 @@ class DevnetOptions(msgspec.Struct, frozen=True):
 
 
 def get_late(cast: Cast) -> Actor:
+    """The node that a devnet with `--late-node` starts late."""
     return get_honest_hosters(cast)[-1]
 
 
 def get_honest_hosters(cast: Cast) -> list[Actor]:
+    """The hosters that play no adversary."""
     return [actor for actor in cast.actors if actor.role == "hoster" and actor.adversary is None]
 
 
 def plan_outages(options: DevnetOptions, cast: Cast, chain: LocalChain) -> Iterator[Outage]:
+    """When each node that is to be away is taken away, and when it comes back."""
     faults = options.faults
     hosters = [actor.peer_id for actor in get_honest_hosters(cast)]
     if faults.restart_at is not None:

@@ -1,5 +1,6 @@
-"""What a replica answers to a POST: the judge's verdict, and what only this replica can say. Pure,
-so it can be replayed.
+"""A replica's answer to a POST: the judge's verdict, and the checks that only it can make.
+
+All of it is pure, so that every answer in a transcript can be replayed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from epochgate.core.epoch import Blocks
 from epochgate.core.evaluation import NOTHING_HELD, EvaluationContext, StoredEntry
 from epochgate.core.limits import Limits
 from epochgate.core.policy import Judge
@@ -17,12 +19,16 @@ from epochgate.core.record import Record, compute_value_digest
 from epochgate.core.rule import KeyRule
 from epochgate.core.storage_usage import StorageUsage, Usage
 from epochgate.core.types import Epoch, PeerId, RecordKey
-from epochgate.core.verdict import Denied, Reason, Verdict
+from epochgate.core.verdict import AtMost, Denied, Reason, Size, Verdict
 
 
 class Capacity(msgspec.Struct, frozen=True):
-    """What a replica has room for: the longest value it can hand out again, and what its policy
-    lets it store.
+    """The limits of a replica's storage.
+
+    Attributes:
+        value_bytes: The longest value that it can send again in one message.
+        limits: The policy's limits.
+        held_epochs: In how many epochs the records were stored that it holds at once.
     """
 
     value_bytes: int
@@ -31,71 +37,118 @@ class Capacity(msgspec.Struct, frozen=True):
 
 
 class StoredEntries(Protocol):
-    """What a replica holds: its ledger, or a replay of it."""
+    """The entries that a replica stores: its node database, or a replay of it."""
 
     @property
-    def held(self) -> Mapping[tuple[RecordKey, PeerId], StoredEntry]: ...
+    def held(self) -> Mapping[tuple[RecordKey, PeerId], StoredEntry]:
+        """The entries by key and author."""
+        ...
 
     @property
-    def usage(self) -> StorageUsage: ...
+    def usage(self) -> StorageUsage:
+        """Their number and bytes, counted."""
+        ...
 
-    def get_receipts(self, record_id: RecordId) -> tuple[Receipt, ...]: ...
+    def get_receipts(self, record_id: RecordId) -> tuple[Receipt, ...]:
+        """The receipts that are stored for a record, its own among them."""
+        ...
 
 
 def judge_post(
     judge: Judge,
     key_rule: KeyRule | None,
-    sender: PeerId,
     record: Record,
     now: EvaluationContext,
+    *,
+    sender: PeerId,
     replica: PeerId,
     stored: StoredEntries,
     capacity: Capacity,
 ) -> Receipt | Verdict:
-    """The receipt that `replica` gave for this very record before, or whether it is to store it
-    now.
+    """Decide what a replica answers to a POST.
 
-    `key_rule` is what the judge finds for the record's key.
+    Args:
+        judge: The policy, or the judge that the subnet composed of it and predicates.
+        key_rule: The rule that the judge finds for the record's key; None where it finds none.
+        record: The record that was sent.
+        now: The moment's key tables, block and time.
+        sender: The authenticated peer that sent it.
+        replica: The replica that answers.
+        stored: The entries that it stores.
+        capacity: Its limits.
+
+    Returns:
+        The receipt that the replica gave for this very record before; or the verdict, Admitted if
+        it is to store the record now.
     """
-    if sender != record.author:
-        return Denied(Reason.NOT_AUTHOR, key_rule.name if key_rule else None, record.author, sender)
-    if key_rule is not None and replica not in key_rule.replica_set.replicas:
-        return Denied(
-            Reason.NOT_REPLICA,
-            key_rule.name,
-            f"one of the key's {key_rule.replica_set.k} replicas",
-            replica,
-        )
-    if key_rule is None and now.is_stale:
-        return Denied(
-            Reason.CHAIN_STALE, None, "a fresh chain head and its epoch's roster", now.block
-        )
+    denied = _check_place(key_rule, record, now, sender=sender, replica=replica)
+    if denied is not None:
+        return denied
     held = stored.held.get((record.key, record.author))
     if held is not None and _is_same(held, record):
-        if own := find_own_receipt(replica, stored.get_receipts(compute_record_id(record))):
-            return own
-        now = msgspec.structs.replace(
-            now, held=NOTHING_HELD
-        )  # a repaired copy: it is judged as if it came first
+        receipt = find_own_receipt(replica, stored.get_receipts(compute_record_id(record)))
+        if receipt is not None:
+            return receipt
+        # A copy that repair brought: it is judged as if it came first.
+        now = msgspec.structs.replace(now, held=NOTHING_HELD)
     verdict = judge.admit(record, now)
     if isinstance(verdict, Denied):
         return verdict
     if key_rule is None:
         raise AssertionError("a judge admitted a key for which it finds no rule")
-    if len(record.value) > capacity.value_bytes:
-        return Denied(Reason.TOO_LARGE, key_rule.name, capacity.value_bytes, len(record.value))
+    # Stops "a reply too large to send".
+    size = len(record.value)
+    if size > capacity.value_bytes:
+        expected = AtMost(Size(capacity.value_bytes))
+        return Denied(Reason.TOO_LARGE, key_rule.name, expected, Size(size))
     denied = find_excess(record, held, key_rule, now.data.epoch, stored.usage, capacity)
-    return verdict if denied is None else denied
+    if denied is not None:
+        return denied
+    return verdict
+
+
+def _check_place(
+    key_rule: KeyRule | None,
+    record: Record,
+    now: EvaluationContext,
+    *,
+    sender: PeerId,
+    replica: PeerId,
+) -> Denied | None:
+    """Whether the record came from its author, to a replica of its key."""
+    name = None if key_rule is None else key_rule.name
+    # Stops "records under another's subkey".
+    if sender != record.author:
+        return Denied(Reason.NOT_AUTHOR, name, record.author, sender)
+    if key_rule is None:
+        # Stops "a stale chain head": the key may belong to an epoch that is not known yet.
+        if now.is_stale:
+            return Denied(
+                Reason.CHAIN_STALE,
+                None,
+                "a fresh chain head and its epoch's roster",
+                Blocks(now.block, now.block),
+            )
+        return None
+    # Stops "a receipt of a node that is not the key's replica".
+    replica_set = key_rule.replica_set
+    if replica not in replica_set.replicas:
+        expected = f"one of the key's {replica_set.k} replicas"
+        return Denied(Reason.NOT_REPLICA, name, expected, replica)
+    return None
 
 
 def compute_receipt_epoch(key_rule: KeyRule | None, now: EvaluationContext) -> Epoch:
-    """What a receipt given now says: the key's epoch, or for a key without one the current
+    """The epoch to put into a receipt issued now: the key's, or for a key without one the current
     epoch.
     """
-    return now.data.epoch if key_rule is None or key_rule.epoch is None else key_rule.epoch
+    if key_rule is None or key_rule.epoch is None:
+        return now.data.epoch
+    return key_rule.epoch
 
 
 def find_own_receipt(replica: PeerId, receipts: tuple[Receipt, ...]) -> Receipt | None:
+    """The receipt by `replica`; None where there is none."""
     return next((receipt for receipt in receipts if receipt.replica == replica), None)
 
 
@@ -107,46 +160,58 @@ def find_excess(
     usage: StorageUsage,
     capacity: Capacity,
 ) -> Denied | None:
-    """Which limit `record`, stored in `epoch` in the place of what is `held`, goes beyond; None
-    where it fits.
+    """Find the limit that a record would exceed.
 
-    While all keep to their shares, neither a key's bound nor that of all is ever reached.
+    While every author keeps to its share, neither a key's limit nor the total is ever reached.
+
+    Args:
+        record: The record that is about to be stored.
+        held: The entry whose place it takes; None where there is none.
+        key_rule: The rule for its key.
+        epoch: The epoch in which it is stored.
+        usage: The records and bytes that are stored.
+        capacity: The limits.
+
+    Returns:
+        The refusal by the first limit that is exceeded; None where the record fits.
     """
     limits = capacity.limits
     authors = len(key_rule.roles)
+    share = limits.compute_author_share(authors, held_epochs=capacity.held_epochs)
+    scope = "per author and epoch"
+    if share != limits.author:
+        scope += ", its part of the total"
+    replaced = Usage()
+    replaced_in_epoch = Usage()
+    if held is not None:
+        replaced = Usage(1, held.value_bytes)
+        if held.epoch == epoch:
+            replaced_in_epoch = replaced
     size = len(record.value)
-    share = limits.compute_author_share(authors, capacity.held_epochs)
-    part = "" if share == limits.author else ", its part of the total"
-    replaced = Usage(1, held.value_bytes) if held is not None else Usage()
-    replaced_in_epoch = replaced if held is not None and held.epoch == epoch else Usage()
-    for used, gone, quota, whose in (
-        (
-            usage.get_authors(record.author, epoch),
-            replaced_in_epoch,
-            share,
-            f"an author in an epoch{part}",
-        ),
-        (usage.get_keys(record.key), replaced, limits.key, "under a key"),
-        (usage.get_all(), replaced, limits.total, "in all"),
+    # Stops "a flood from a peer or an author": each author fills its own share only.
+    used_by_author = usage.get_authors(record.author, epoch)
+    # Stops "a flood with many keys": a key, and all keys together, have their limit too.
+    for used, gone, quota, counted in (
+        (used_by_author, replaced_in_epoch, share, scope),
+        (usage.get_keys(record.key), replaced, limits.key, "per key"),
+        (usage.get_all(), replaced, limits.total, "in total"),
     ):
         after = Usage(used.entries + 1 - gone.entries, used.value_bytes + size - gone.value_bytes)
         if after.entries > quota.entries or after.value_bytes > quota.value_bytes:
-            return Denied(Reason.QUOTA, key_rule.name, f"at most {quota} {whose}", str(after))
-    longest = limits.compute_key_share_bytes(
-        key_rule.rule.compute_writers(authors, capacity.held_epochs)
-    )
+            return Denied(Reason.QUOTA, key_rule.name, AtMost(quota, counted), after)
+    # Stops "a flood from a peer or an author": no author takes the others' room under a key.
+    writers = key_rule.rule.compute_writers(authors, held_epochs=capacity.held_epochs)
+    longest = limits.compute_key_share_bytes(writers)
     if size > longest:
-        return Denied(
-            Reason.QUOTA,
-            key_rule.name,
-            f"at most {longest} bytes an author under a key",
-            f"{size} bytes",
-        )
+        expected = AtMost(Size(longest), "per author and key")
+        return Denied(Reason.QUOTA, key_rule.name, expected, Size(size))
     return None
 
 
 def _is_same(held: StoredEntry, record: Record) -> bool:
-    """Lengths come first, so that a flood of other values is seldom hashed."""
-    return held.value_bytes == len(record.value) and held.value_digest == compute_value_digest(
-        record.value
-    )
+    """Whether the record is the stored one. Lengths come first: a flood of other values is seldom
+    hashed.
+    """
+    if held.value_bytes != len(record.value):
+        return False
+    return held.value_digest == compute_value_digest(record.value)

@@ -1,5 +1,5 @@
-"""What every replica grants, as its policy declares it: how fast a sender may ask, and how much is
-stored for whom.
+"""The limits that a policy declares and every replica keeps: request rates of senders, and storage
+of authors.
 """
 
 from __future__ import annotations
@@ -8,10 +8,22 @@ import math
 
 import msgspec
 
+DEFAULT_MAX_MESSAGE_BYTES = 4 << 20
+"""The longest message that a network carries, where nothing else is said."""
+
 
 class Rate(msgspec.Struct, frozen=True):
-    """So many a second in the long run, so many at once. Raises ValueError where that is not finite
-    or nothing ever comes.
+    """A token bucket: it refills by `per_second`, and holds at most `burst`.
+
+    Attributes:
+        per_second: The rate in the long run.
+        burst: The amount that may be used at once, after a pause.
+
+    Raises:
+        ValueError: A number is not finite, or nothing would ever refill it.
+
+    >>> Rate(per_second=50, burst=400)
+    Rate(per_second=50, burst=400)
     """
 
     per_second: float
@@ -25,21 +37,39 @@ class Rate(msgspec.Struct, frozen=True):
             )
 
     def describe(self) -> str:
+        """Both numbers, for the policy's digest."""
         return f"{float(self.per_second)!r}/{float(self.burst)!r}"
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """Requests, and bytes of requests and replies together."""
+    """The rates of a sender.
+
+    Attributes:
+        requests: The rate of requests.
+        bytes: The rate of bytes, of requests and replies together.
+
+    >>> Allowance(requests=Rate(2.0, 10.0), bytes=Rate(0.25e6, 8e6)).requests.burst
+    10.0
+    """
 
     requests: Rate
     bytes: Rate
 
     def describe(self) -> str:
+        """Both rates, for the policy's digest."""
         return f"{self.requests.describe()},{self.bytes.describe()}"
 
 
 class Quota(msgspec.Struct, frozen=True):
-    """So many records, and so many bytes of their values."""
+    """A limit of storage.
+
+    Attributes:
+        entries: The number of records.
+        value_bytes: The bytes of their values together.
+
+    >>> print(Quota(1024, 64 << 20))
+    1024 records and 67108864 bytes
+    """
 
     entries: int
     value_bytes: int
@@ -48,20 +78,30 @@ class Quota(msgspec.Struct, frozen=True):
         return f"{self.entries} records and {self.value_bytes} bytes"
 
     def describe(self) -> str:
+        """Both numbers, for the policy's digest."""
         return f"{self.entries}/{self.value_bytes}"
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What a replica grants, and to whom.
+    """Everything that a replica grants.
 
-    Every member of the roster has `member` for itself, and beyond that a part of `spare`, which all
-    members share. A stranger has `stranger`, and all strangers together `strangers`.
+    An author's fair share of `total` and of a key belongs to it alone (`compute_author_share`,
+    `compute_key_share_bytes`): within its share, no record is ever refused because of others.
+    Values are on disk; in memory an entry takes 1 to 4 KiB with its receipts, so the default total
+    bounds the memory by half a GiB.
 
-    An author may add `author` in an epoch, all authors together have `key` under one key, and a
-    replica never holds more than `total`. An author's fair share of `total` and of a key is nobody
-    else's (`compute_author_share`, `compute_key_share_bytes`): within it a record is never refused
-    because of others. Values are on disk; in memory an entry takes 1 to 4 KiB, with its receipts,
-    so the default total bounds it by half a GiB.
+    Attributes:
+        member: The rates of each member of the roster.
+        spare: The rates that all members share beyond that.
+        stranger: The rates of each peer that is not on the roster. It may only read.
+        strangers: The rates of all such peers together.
+        author: The records that an author may add per epoch.
+        key: The records that all authors together may have stored under one key.
+        total: The records that a replica stores at most.
+
+    >>> limits = Limits(total=Quota(3000, 30_000_000))
+    >>> limits.compute_author_share(10, held_epochs=3)
+    Quota(entries=100, value_bytes=1000000)
     """
 
     member: Allowance = Allowance(Rate(50.0, 400.0), Rate(4e6, 64e6))
@@ -72,14 +112,20 @@ class Limits(msgspec.Struct, frozen=True):
     key: Quota = Quota(4096, 64 << 20)
     total: Quota = Quota(1 << 17, 4 << 30)
 
-    def compute_author_share(self, authors: int, held_epochs: int) -> Quota:
-        """What each of a roster's `authors` may add in an epoch, where records are held for
-        `held_epochs`.
+    def compute_author_share(self, authors: int, *, held_epochs: int) -> Quota:
+        """The quota of each author of a roster per epoch.
 
-        Where `total` is the narrower, it is parted evenly among the epochs that are held at a time,
-        and an epoch's part among its roster. So all that is held is at most the sum of these
-        shares, and that is at most `total`, whatever the rosters do from epoch to epoch: it is
-        never reached, and nobody is refused because of it.
+        Where `total` is narrower than `author`, it is divided evenly among the epochs that are held
+        at once, and an epoch's part among its roster. So the sum of all shares is at most `total`,
+        however the rosters change from epoch to epoch: the total is never reached, and nobody is
+        refused because of it.
+
+        Args:
+            authors: The size of the roster.
+            held_epochs: In how many epochs the records were stored that a replica holds at once.
+
+        Returns:
+            `author`, or the author's part of `total` where that is less.
         """
         parts = authors * held_epochs
         return Quota(
@@ -88,8 +134,13 @@ class Limits(msgspec.Struct, frozen=True):
         )
 
     def compute_key_share_bytes(self, writers: int) -> int:
-        """How long a value each of a key's `writers` may have, so that all of them find room; an
-        author has one a key.
+        """The longest value that each author of a key may store, so that there is room for all.
+
+        Args:
+            writers: The number of authors that may write the key, each one record.
+
+        Returns:
+            Bytes of a value.
         """
         return self.key.value_bytes // writers
 

@@ -1,7 +1,7 @@
-"""Which rules of a policy make its subnet's protocol: the challenge, the outputs, and the scores.
+"""The rules of a policy that make its subnet's protocol: the challenge, the outputs, the scores.
 
-A policy is a list of rules. What nodes do in an epoch follows from a few of them, which are
-resolved once, here, and read from `policy.protocol` everywhere else.
+A policy is a list of rules. A few of them decide the duties of nodes in an epoch. They are resolved
+once, here, and read from `policy.protocol` everywhere else.
 """
 
 from __future__ import annotations
@@ -19,9 +19,13 @@ from epochgate.core.types import Epoch
 
 
 class CommitReveal(msgspec.Struct, frozen=True):
-    """Two rules that belong together: authors commit by `commit`, and open by `reveal`.
+    """Two rules that belong together.
 
-    `payload` is the schema of what is committed to: the opening without its salt and challenge.
+    Attributes:
+        commit: The rule by which authors commit.
+        reveal: The rule by which they open their commitments.
+        payload: The schema of the output or list that is committed to: the opening without its salt
+            and challenge.
     """
 
     commit: Rule
@@ -36,8 +40,13 @@ class CommitReveal(msgspec.Struct, frozen=True):
 class SubnetProtocol(msgspec.Struct, frozen=True):
     """The rules that an epoch is made of. Each is None where the policy has none.
 
-    `challenge` is written first, by the elected validator. Hosters commit to `outputs` and open
-    them; validators do so with their lists of `scores`.
+    Attributes:
+        challenge: The rule under which the elected validator, or a stand-in, writes the challenge.
+        outputs: The rules by which hosters commit to their outputs and open them.
+        scores: The rules by which validators do so with their lists of scores.
+
+    >>> INFERENCE_POLICY.protocol.require_scores().reveal.kind
+    'validator-reveal'
     """
 
     challenge: Rule | None
@@ -46,33 +55,39 @@ class SubnetProtocol(msgspec.Struct, frozen=True):
 
     @property
     def derived(self) -> Derived | None:
-        """The schema of a challenge that everybody can compute; None for any other policy."""
+        """The schema of a challenge that every node can compute; None for any other policy."""
         if self.challenge is None or not isinstance(self.challenge.schema, Derived):
             return None
         return self.challenge.schema
 
     def require_challenge(self) -> Rule:
-        """Raises LookupError where the policy has no challenge."""
+        """The challenge's rule. Raises LookupError where the policy has no challenge."""
         if self.challenge is None:
             raise LookupError("the policy has no rule with elected_until, so no challenge")
         return self.challenge
 
     def require_outputs(self) -> CommitReveal:
-        """Raises LookupError where hosters commit to nothing."""
+        """The outputs' rules. Raises LookupError where hosters commit to nothing."""
         if self.outputs is None:
             raise LookupError("the policy has no rules by which hosters commit and open outputs")
         return self.outputs
 
     def require_scores(self) -> CommitReveal:
-        """Raises LookupError where validators commit to nothing."""
+        """The scores' rules. Raises LookupError where validators commit to nothing."""
         if self.scores is None:
             raise LookupError("the policy has no rules by which validators commit and open scores")
         return self.scores
 
 
 def resolve_protocol(rules: Iterable[Rule]) -> SubnetProtocol:
-    """The first rule that only the elected node may write at first, and each role's first pair of
-    a rule that opens and the rule that it opens.
+    """Find the rules that make the protocol.
+
+    Args:
+        rules: A policy's rules, in their order.
+
+    Returns:
+        The first rule that has `elected_until`, and for each role the first pair of a rule that
+        opens and the rule that it opens.
     """
     rules = tuple(rules)
     challenge = next((rule for rule in rules if rule.elected_until is not None), None)

@@ -1,8 +1,7 @@
-"""Records: what is stored, its key's digest, and the bytes that its author signs.
+"""Records, the digests of their keys, and the bytes that their authors sign.
 
-An author is named by its libp2p peer id, 38 bytes that end in its Ed25519 public key, and by
-nothing else: one author has one encoding. A value is the signature (64 bytes) followed by the
-payload.
+An author is named by its peer id (`epochgate.core.peer_id`). A value is the author's signature, 64
+bytes, followed by the payload.
 """
 
 from __future__ import annotations
@@ -14,21 +13,40 @@ import msgspec
 from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
-from epochgate.core.types import Hash32, NetworkId, PeerId, RecordKey, Signature
+from epochgate.core.peer_id import get_public_key, is_author
+from epochgate.core.types import (
+    Hash32,
+    NetworkId,
+    PeerId,
+    RecordKey,
+    Signature,
+    SigningPrefix,
+)
 
 KEY_BYTES = 20
 SIGNATURE_BYTES = 64
-AUTHOR_BYTES = 38
-PEER_ID_PREFIX = bytes.fromhex("002408011220")
-"""Identity multihash of a protobuf public key of type Ed25519 (libp2p peer id specification)."""
 
 RECORD_DOMAIN = b"epochgate/record/1\0"
+NETWORK_DOMAIN = b"epochgate/network/1\0"
 _pack_seconds = struct.Struct(">d").pack
 
 
 class Record(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """`key` is a digest of 20 bytes, `author` a peer id, `expiration_time` absolute Unix
-    seconds.
+    """One record as it travels and is stored. `SigningKey.sign_record` makes a signed one.
+
+    Attributes:
+        key: SHA-1 of the key's name, 20 bytes: `compute_key(name)`.
+        author: The peer id of the author, 38 bytes.
+        value: The author's signature, 64 bytes, and the payload behind it.
+        expiration_time: Unix seconds after which the record may be let go.
+
+    >>> alice = SigningKey.from_seed(bytes(32))
+    >>> network = compute_network_id("my-chain", 1)
+    >>> record = alice.sign_record(network, compute_key("hoster"), b"a payload", 1_800_000_000.0)
+    >>> record.payload, len(record.value)
+    (b'a payload', 73)
+    >>> Record(record.key, record.author, record.value, record.expiration_time) == record
+    True
     """
 
     key: RecordKey
@@ -38,25 +56,45 @@ class Record(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     @property
     def payload(self) -> bytes:
+        """The value without its signature."""
         return self.value[SIGNATURE_BYTES:]
 
 
 def compute_key(name: str) -> RecordKey:
-    """SHA-1 of the MessagePack encoding of the name: the same as hivemind's
-    `DHTID.generate(source=name).to_bytes()`.
+    """The digest that names a key on the wire.
+
+    It is the same as hivemind's `DHTID.generate(source=name).to_bytes()`, so a record has the same
+    key on a plain hivemind DHT.
+
+    Args:
+        name: The key's name, `hoster-commit_epoch_7` for example.
+
+    Returns:
+        SHA-1 of the name's MessagePack encoding, 20 bytes.
+
+    >>> compute_key("hoster").hex()
+    'f2711850d7105406b1b8d2946be127b0234ce3b5'
     """
     return RecordKey(hashlib.sha1(msgspec.msgpack.encode(name), usedforsecurity=False).digest())
 
 
 def compute_network_id(chain: str, subnet_id: int) -> NetworkId:
-    """32 bytes that tell this chain and subnet from every other; `chain` is the hash of its
-    genesis, or its name.
+    """32 bytes that tell this chain and subnet from every other.
+
+    Every signature covers them, so that none counts in another subnet.
+
+    Args:
+        chain: The hash of the chain's genesis block, or the chain's name.
+        subnet_id: The subnet's number on the chain, from 0 to 2^64 - 1.
+
+    Returns:
+        SHA-256 over domain, `chain` behind its length and `subnet_id` as eight bytes, big-endian.
+
+    >>> compute_network_id("my-chain", 1) == compute_network_id("my-chain", 2)
+    False
     """
-    return NetworkId(
-        hashlib.sha256(
-            b"epochgate/network/1\0" + pack_field(chain.encode()) + struct.pack(">Q", subnet_id)
-        ).digest()
-    )
+    message = NETWORK_DOMAIN + pack_field(chain.encode()) + struct.pack(">Q", subnet_id)
+    return NetworkId(hashlib.sha256(message).digest())
 
 
 def pack_field(field: bytes) -> bytes:
@@ -65,48 +103,55 @@ def pack_field(field: bytes) -> bytes:
 
 
 def compute_value_digest(value: bytes) -> Hash32:
+    """SHA-256 of a value: signature and payload."""
     return Hash32(hashlib.sha256(value).digest())
 
 
-def compute_signing_prefix(network: NetworkId, key: RecordKey) -> bytes:
-    """The part of the signed bytes that all records of a key share, so that it is made once an
-    epoch.
-    """
-    return RECORD_DOMAIN + pack_field(network) + key
+def compute_signing_prefix(network: NetworkId, key: RecordKey) -> SigningPrefix:
+    """The part of the signed bytes that all records of a key share; it is made once per epoch."""
+    return SigningPrefix(RECORD_DOMAIN + pack_field(network) + key)
 
 
 def compute_signed_bytes(
-    prefix: bytes, author: PeerId, expiration_time: float, payload: bytes
+    prefix: SigningPrefix, author: PeerId, expiration_time: float, payload: bytes
 ) -> bytes:
-    """Domain, network id, key, author, expiry and SHA-256 of the payload; all behind the prefix has
-    a fixed width.
+    """The bytes that an author signs (docs/spec.md#1-records).
+
+    Args:
+        prefix: Domain, network id and key, from `compute_signing_prefix`.
+        author: The author's peer id.
+        expiration_time: Unix seconds.
+        payload: The value without its signature.
+
+    Returns:
+        The prefix, and behind it author (38 bytes), expiry (float64, big-endian) and SHA-256 of the
+        payload. All of them have a fixed width, so no length is needed between them.
     """
     return prefix + author + _pack_seconds(expiration_time) + hashlib.sha256(payload).digest()
 
 
-def is_author(name: bytes) -> bool:
-    """Whether `name` is a peer id that carries an Ed25519 public key."""
-    return len(name) == AUTHOR_BYTES and name.startswith(PEER_ID_PREFIX)
-
-
 def is_signed(author: PeerId, message: bytes, signature: Signature) -> bool:
-    """Whether `author`'s key made `signature` of `message`. libsodium refuses small-order keys and
-    malleable signatures.
+    """Whether `author`'s key made `signature` of `message`.
+
+    libsodium refuses keys of small order and malleable signatures.
     """
     try:
-        crypto_sign_open(signature + message, author[6:])
+        # Stops "small-order keys, malleable signatures".
+        crypto_sign_open(signature + message, get_public_key(author))
     except (BadSignatureError, ValueError):
         return False
     return True
 
 
 def is_record_signed(network: NetworkId, record: Record) -> bool:
+    """Whether the record's value begins with its author's signature for this network."""
+    # Stops "one key in many encodings": a peer id contains the key, and has one form.
+    if not is_author(record.author):
+        return False
     message = compute_signed_bytes(
         compute_signing_prefix(network, record.key),
         record.author,
         record.expiration_time,
         record.payload,
     )
-    return is_author(record.author) and is_signed(
-        record.author, message, Signature(record.value[:SIGNATURE_BYTES])
-    )
+    return is_signed(record.author, message, Signature(record.value[:SIGNATURE_BYTES]))

@@ -1,7 +1,8 @@
-"""Which records count: what was read, what of it is proven, and the set that a submission names.
+"""The records that count: readings of keys, the proven records in them, and the set that a
+submission names.
 
-A submission includes exactly what is proven; an attestor insists that all included is proven and
-that all it sees complete is included, or excluded with evidence
+A submission includes exactly the proven records. An attestor insists that every included record is
+proven, and that every record it sees complete is included, or excluded with evidence
 (docs/spec.md#5-which-records-count).
 """
 
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
+from epochgate.core.peer_id import describe_bytes
 from epochgate.core.receipt import Proof, RecordId, Standing, compute_record_id
 from epochgate.core.roster import Roster
 from epochgate.core.rule import KeyRule, Rule
@@ -22,8 +24,13 @@ NODE_DOMAIN = b"\1epochgate/node/1"
 
 
 class KeyReading(msgspec.Struct, frozen=True):
-    """What the replicas of one key answered: recognised records with the replicas that vouch for
-    each, and who answered.
+    """The answers of the replicas of one key.
+
+    Attributes:
+        key_rule: The rule for the key.
+        proofs: The recognised records whose values are at hand, with their receipts.
+        signers: For each record, the replicas whose receipts hold.
+        answered: The replicas that answered at all.
     """
 
     key_rule: KeyRule
@@ -33,27 +40,37 @@ class KeyReading(msgspec.Struct, frozen=True):
 
     @property
     def is_enough(self) -> bool:
-        """Whether so many answered that no complete record can have been missed, and all that is
-        proven is at hand.
+        """Whether so many answered that no complete record can have been missed, and the value of
+        every proven one is at hand.
         """
-        judge = self.key_rule.receipt_rule.judge_count
-        at_hand = all(
+        # Stops "a replica that lies on reads or withholds".
+        if len(self.answered) < self.key_rule.replica_set.quorum:
+            return False
+        judge_count = self.key_rule.receipt_rule.judge_count
+        return all(
             record_id in self.proofs
-            for record_id, who in self.signers.items()
-            if judge(len(who)) >= Standing.PROVEN
+            for record_id, replicas in self.signers.items()
+            if judge_count(len(replicas)) >= Standing.PROVEN
         )
-        return at_hand and len(self.answered) >= self.key_rule.replica_set.quorum
 
     def get_record_ids(self, standing: Standing) -> Iterator[RecordId]:
-        """The stamps of at least that standing whose values are at hand, in order."""
-        judge = self.key_rule.receipt_rule.judge_count
+        """The records of at least that standing whose values are at hand, in order."""
+        judge_count = self.key_rule.receipt_rule.judge_count
         for record_id in sorted(self.proofs, key=_order):
-            if judge(len(self.signers.get(record_id, ()))) >= standing:
+            replicas = self.signers.get(record_id, frozenset())
+            if judge_count(len(replicas)) >= standing:
                 yield record_id
 
 
 class RuleReading(msgspec.Struct, frozen=True):
-    """All keys of one rule in one epoch: one, or one an author."""
+    """All keys of one rule in one epoch: one, or one for each author.
+
+    Attributes:
+        rule: The rule.
+        epoch: The epoch of the keys.
+        roster: The epoch's roster.
+        readings: The reading of each key.
+    """
 
     rule: Rule
     epoch: Epoch
@@ -62,11 +79,12 @@ class RuleReading(msgspec.Struct, frozen=True):
 
     @property
     def is_enough(self) -> bool:
+        """Whether each key's reading is."""
         return all(reading.is_enough for reading in self.readings)
 
     def get_proofs(self, standing: Standing) -> dict[PeerId, list[Proof]]:
-        """By author, in order of author, every value of at least that standing; two under a
-        once-key are equivocation.
+        """Every value of at least that standing, by author and in order of author. An author with
+        two of them under a once-key has equivocated.
         """
         found: dict[PeerId, list[Proof]] = {}
         for reading in self.readings:
@@ -76,8 +94,13 @@ class RuleReading(msgspec.Struct, frozen=True):
 
 
 class RecordSet(msgspec.Struct, frozen=True):
-    """The records that count for a submission: by (kind, epoch), then by author; and the evidence
-    for who was left out.
+    """The records that count for a submission.
+
+    Attributes:
+        included: By kind and epoch, and then by author: the records that count.
+        excluded: Likewise: the evidence for each author that was left out.
+        bitmaps: Over the roster, one for each kind and epoch: the authors that are included.
+        root: The Merkle root over all that is included.
     """
 
     included: dict[tuple[str, Epoch], dict[PeerId, Proof]]
@@ -86,26 +109,36 @@ class RecordSet(msgspec.Struct, frozen=True):
     root: Hash32
 
     def get_records(self, kind: str, epoch: Epoch) -> Mapping[PeerId, Proof]:
+        """The records of one kind and epoch that count, by author."""
         return self.included.get((kind, epoch), {})
 
 
 def compute_set(rule_readings: Sequence[RuleReading]) -> RecordSet:
-    """Exactly what is proven; an author with two proven values under a once-key is left out, with
-    both as evidence.
+    """The set that a submission names: exactly the proven records.
+
+    Args:
+        rule_readings: This node's readings, in the order of the submission's bitmaps.
+
+    Returns:
+        The set. An author with two proven values under a once-key is left out, with both as
+        evidence.
     """
     included: dict[tuple[str, Epoch], dict[PeerId, Proof]] = {}
     excluded: dict[tuple[str, Epoch], dict[PeerId, tuple[Proof, ...]]] = {}
     bitmaps = []
     for rule_reading in rule_readings:
+        records: dict[PeerId, Proof] = {}
+        evidence: dict[PeerId, tuple[Proof, ...]] = {}
+        for author, proofs in rule_reading.get_proofs(Standing.PROVEN).items():
+            # Stops "a second, different commitment".
+            if len(proofs) == 1:
+                records[author] = proofs[0]
+            else:
+                evidence[author] = tuple(proofs)
         name = (rule_reading.rule.kind, rule_reading.epoch)
-        proven = rule_reading.get_proofs(Standing.PROVEN)
-        included[name] = {
-            author: proofs[0] for author, proofs in proven.items() if len(proofs) == 1
-        }
-        excluded[name] = {
-            author: tuple(proofs) for author, proofs in proven.items() if len(proofs) > 1
-        }
-        bitmaps.append(compute_bitmap(rule_reading.roster, included[name]))
+        included[name] = records
+        excluded[name] = evidence
+        bitmaps.append(compute_bitmap(rule_reading.roster, records))
     leaves = [
         compute_record_id(proof.record)
         for records in included.values()
@@ -114,11 +147,22 @@ def compute_set(rule_readings: Sequence[RuleReading]) -> RecordSet:
     return RecordSet(included, excluded, tuple(bitmaps), compute_root(leaves))
 
 
+def compute_bitmap_bytes(roster: Roster) -> int:
+    """The length of a bitmap over `roster`: one bit for each author, in whole bytes."""
+    return (len(roster.authors) + 7) // 8
+
+
 def compute_bitmap(roster: Roster, authors: Iterable[PeerId]) -> bytes:
-    """Bit i (least significant first in byte i // 8) is member i of the roster, in order of
-    author.
+    """Name some authors of a roster.
+
+    Args:
+        roster: The roster.
+        authors: Some of its authors, in any order.
+
+    Returns:
+        A bitmap: bit i, the least significant first in byte i // 8, is the roster's author i.
     """
-    bits = bytearray((len(roster.authors) + 7) // 8)
+    bits = bytearray(compute_bitmap_bytes(roster))
     chosen = set(authors)
     for index, author in enumerate(roster.authors):
         if author in chosen:
@@ -127,12 +171,25 @@ def compute_bitmap(roster: Roster, authors: Iterable[PeerId]) -> bytes:
 
 
 def read_bitmap(roster: Roster, bitmap: bytes) -> tuple[PeerId, ...]:
-    """The authors a bitmap names. Raises ValueError when it does not fit the roster."""
-    size = len(roster.authors)
-    if len(bitmap) != (size + 7) // 8 or int.from_bytes(bitmap, "little") >> size:
+    """The authors that a bitmap names, in order.
+
+    Args:
+        roster: The roster that the bitmap is over.
+        bitmap: A bitmap by a stranger; it may be any bytes.
+
+    Returns:
+        The authors.
+
+    Raises:
+        ValueError: The bitmap has another length, or a bit beyond the roster.
+    """
+    authors = len(roster.authors)
+    length = compute_bitmap_bytes(roster)
+    # Stops "a submitter that leaves out or takes in what it should not".
+    if len(bitmap) != length or int.from_bytes(bitmap, "little") >> authors:
         raise ValueError(
-            f"a bitmap over a roster of {size} has {(size + 7) // 8} bytes and no bit beyond, saw"
-            f" {bitmap.hex()}"
+            f"a bitmap over a roster of {authors} has {length} bytes and no bit beyond, saw"
+            f" {describe_bytes(bitmap)}"
         )
     return tuple(
         author for index, author in enumerate(roster.authors) if bitmap[index // 8] >> index % 8 & 1
@@ -140,10 +197,15 @@ def read_bitmap(roster: Roster, bitmap: bytes) -> tuple[PeerId, ...]:
 
 
 def compute_root(record_ids: Iterable[RecordId]) -> Hash32:
-    """The Merkle root over the sorted leaves (key, author, value digest); leaves and inner nodes
-    have different domains.
+    """The Merkle root that names a set of records.
 
-    An odd node moves up unpaired (RFC 6962, section 2.1), so no two different lists share a root.
+    Args:
+        record_ids: The records, in any order.
+
+    Returns:
+        The root of a tree of SHA-256 digests. The leaves are key, author and value digest, sorted;
+        leaves and inner nodes have different domains. An odd node moves up unpaired (RFC 6962,
+        section 2.1), so no two different sets share a root.
     """
     layer = [
         hashlib.sha256(
@@ -155,8 +217,8 @@ def compute_root(record_ids: Iterable[RecordId]) -> Hash32:
         return Hash32(hashlib.sha256(LEAF_DOMAIN).digest())
     while len(layer) > 1:
         pairs = [
-            hashlib.sha256(NODE_DOMAIN + a + b).digest()
-            for a, b in zip(layer[::2], layer[1::2], strict=False)
+            hashlib.sha256(NODE_DOMAIN + left + right).digest()
+            for left, right in zip(layer[::2], layer[1::2], strict=False)
         ]
         layer = pairs + layer[len(pairs) * 2 :]
     return Hash32(layer[0])

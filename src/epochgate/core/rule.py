@@ -1,5 +1,5 @@
-"""A rule as a user declares it, and the same rule bound to one epoch, when everything in it is a
-plain number.
+"""A rule as a user declares it, and the same rule for one key of one epoch, when everything in it
+is a plain number.
 """
 
 from __future__ import annotations
@@ -10,29 +10,49 @@ from fractions import Fraction
 
 import msgspec
 
-from epochgate.core.epoch import Blocks, Window, compute_seconds
+from epochgate.core.epoch import Blocks, Timing, Window, compute_seconds
 from epochgate.core.receipt import ReceiptRule
 from epochgate.core.record import compute_key, compute_signing_prefix
 from epochgate.core.roster import ReplicaSet
 from epochgate.core.schema import Decoder, EpochContext, Schema
-from epochgate.core.types import BlockNumber, Epoch, PeerId, RecordKey
+from epochgate.core.types import BlockNumber, Epoch, PeerId, RecordKey, SigningPrefix
 
 ALWAYS = Blocks(BlockNumber(-(1 << 62)), BlockNumber(1 << 62))
+"""The window of a key without an epoch."""
 LAG_BLOCKS = 2
-"""What a deciding block may lag behind the author's clock: one block of margin and one of
-extrapolation.
-"""
+"""Blocks that a replica may lag behind the author's clock: one of margin, one of extrapolation."""
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """Who may write a family of keys, when in the epoch, for how long, and what the value is.
+    """A family of keys: its authors, window, lifetime, and the schema of its values.
 
-    `name` is the key's name with `{epoch}` and, where every author has a key of its own, `{author}`
-    (the peer id in hex). `ttl` is the longest lifetime in epochs; `kept_until` says until how many
-    epochs after its own epoch began a record that decides something is read, so it must not expire
-    sooner. Until `elected_until` of the epoch only the elected node may write. `opens` names the
-    rule whose commitments these records open, made `epochs_ago` epochs before. `max_bytes` bounds
-    the value: 64 bytes of signature and the payload.
+    Attributes:
+        name: The key's name. `{epoch}` in it stands for the epoch's number, and `{author}` for the
+            author's peer id in hex, where every author has a key of its own.
+        by: The roles that may write, as bits of `Role`: `HOSTER`, `VALIDATOR`, or both with `|`.
+        ttl: The longest lifetime of a record, in epochs: `epochs("1.1")`.
+        schema: The schema of the payload.
+        during: The part of the key's epoch in which a record may be stored; None for all of it.
+        once: An author may write the key once; else it may replace its record by one that expires
+            later.
+        max_bytes: The longest value: 64 bytes of signature and the payload.
+        kept_until: Until when a record must live, in epochs after the beginning of its own one,
+            because something is still decided by it; None where nothing is.
+        elected_until: Until when only the elected validator may write, in epochs after the epoch's
+            beginning; other validators may write after it. A rule that has it makes the challenge.
+        opens: The kind of the rule whose commitments these records open; None for all others.
+        epochs_ago: The number of epochs between such a commitment and its opening.
+
+    >>> rule = Rule(
+    ...     "answer-commit_epoch_{epoch}",
+    ...     by=HOSTER,
+    ...     during=percent("[0, 50]"),
+    ...     ttl=epochs(2),
+    ...     schema=Digest(),
+    ...     once=True,
+    ... )
+    >>> rule.kind, rule.is_of_an_epoch, rule.is_of_an_author
+    ('answer-commit', True, False)
     """
 
     name: str
@@ -49,10 +69,12 @@ class Rule(msgspec.Struct, frozen=True):
 
     @property
     def is_of_an_epoch(self) -> bool:
+        """Whether each epoch has a key of its own."""
         return "{epoch}" in self.name
 
     @property
     def is_of_an_author(self) -> bool:
+        """Whether each author has a key of its own."""
         return "{author}" in self.name
 
     @property
@@ -62,23 +84,34 @@ class Rule(msgspec.Struct, frozen=True):
         """
         return re.split(r"[-_]epoch_|[-_]?\{", self.name)[0]
 
-    def compute_writers(self, authors: int, held_epochs: int) -> int:
-        """How many authors may have a record under one key at a time, when there are `authors` on
-        the roster.
+    def compute_writers(self, authors: int, *, held_epochs: int) -> int:
+        """The number of authors that may have a record under one key at a time.
 
-        A key without an epoch outlives rosters, and so, for a while, do the records of those who
-        left.
+        Args:
+            authors: The size of a roster.
+            held_epochs: In how many epochs the records were stored that a replica holds at once. A
+                key without an epoch outlives rosters, and so, for a while, do the records of
+                authors that left.
+
+        Returns:
+            1 for a key that belongs to an author, else the number of all who may have written it.
         """
         if self.is_of_an_author:
             return 1
-        return authors if self.is_of_an_epoch else authors * held_epochs
+        if self.is_of_an_epoch:
+            return authors
+        return authors * held_epochs
 
     def describe(self) -> str:
+        """One line that says all, for the policy's digest."""
+        during = "always"
+        if self.during is not None:
+            during = self.during.describe()
         facts = [
             self.name,
             f"by={int(self.by)}",
             f"ttl={self.ttl}",
-            f"during={self.during.describe() if self.during else 'always'}",
+            f"during={during}",
             f"once={self.once}",
             f"max_bytes={self.max_bytes}",
             f"kept_until={self.kept_until}",
@@ -89,20 +122,48 @@ class Rule(msgspec.Struct, frozen=True):
         return " ".join(facts)
 
     def bind(self, context: EpochContext, epoch: Epoch) -> Iterator[KeyRule]:
-        """The rule's keys in `epoch`: one, or one an author."""
+        """The rule's keys in one epoch.
+
+        Args:
+            context: The chain's facts about the epoch. Its roster decides whose keys there are.
+            epoch: The epoch that the keys name.
+
+        Yields:
+            The rule's one key, or for a rule with `{author}` a key for each author in its roles.
+        """
         decode = self.schema.bind(context)
-        authors: tuple[PeerId | None, ...] = (
-            context.roster.get_authors(self.by) if self.is_of_an_author else (None,)
-        )
-        for author in authors:
-            name = self.name.format(epoch=epoch, author=author.hex() if author else "")
-            yield KeyRule.build(
-                self, name, epoch if self.is_of_an_epoch else None, author, context, decode
-            )
+        if not self.is_of_an_author:
+            yield KeyRule.build(self, epoch, None, context, decode)
+            return
+        for author in context.roster.get_authors(self.by):
+            yield KeyRule.build(self, epoch, author, context, decode)
 
 
 class KeyRule(msgspec.Struct, frozen=True, gc=False):
-    """A rule in one epoch, with nothing left to compute. Blocks are absolute, both ends inside."""
+    """A rule for one key of one epoch, with nothing left to compute.
+
+    Attributes:
+        rule: The rule that the key stands under.
+        name: The key's name, `hoster-commit_epoch_7` for example.
+        key: Its digest.
+        epoch: The key's epoch; None for a key without one.
+        context: The chain's facts about the epoch.
+        blocks: The blocks at which a record may be stored.
+        first: The first block of `blocks`.
+        last: The last block of `blocks`.
+        stand_ins_first: From this block on other validators than the elected one may write.
+        keep_block: A record must not expire before this block; None where nothing depends on it.
+        longest_seconds: The longest lifetime.
+        block_seconds: Seconds between two blocks.
+        role: The roles that may write, as bits of `Role`.
+        roles: The roles of each author on the roster.
+        author: The only author that may write; None where all in the role may.
+        elected: The elected validator; None where there is none.
+        once: An author may write once.
+        max_bytes: The longest value.
+        prefix: The part of the signed bytes that all records of the key share.
+        decode: The schema's decoder.
+    """
 
     rule: Rule
     name: str
@@ -122,45 +183,34 @@ class KeyRule(msgspec.Struct, frozen=True, gc=False):
     elected: PeerId | None
     once: bool
     max_bytes: int
-    prefix: bytes
+    prefix: SigningPrefix
     decode: Decoder
 
     @staticmethod
     def build(
-        rule: Rule,
-        name: str,
-        epoch: Epoch | None,
-        author: PeerId | None,
-        context: EpochContext,
-        decode: Decoder,
+        rule: Rule, epoch: Epoch, author: PeerId | None, context: EpochContext, decode: Decoder
     ) -> KeyRule:
+        """The rule for the key of `epoch`, and of `author` where every author has its own."""
         timing = context.timing
+        name = rule.name.format(epoch=epoch, author="" if author is None else author.hex())
         key = compute_key(name)
-        blocks = (
-            ALWAYS
-            if epoch is None
-            else Blocks(
-                timing.compute_first_block(epoch),
-                BlockNumber(timing.compute_first_block(Epoch(epoch + 1)) - 1),
-            )
-        )
-        stand_ins_first = blocks.first
+        blocks = ALWAYS
+        stand_ins_first = ALWAYS.first
         keep_block = None
-        if epoch is not None:
-            start = blocks.first
-            if rule.during is not None:
-                blocks = rule.during.bind(epoch, timing)
+        if rule.is_of_an_epoch:
+            start = timing.compute_first_block(epoch)
+            blocks = _compute_window(rule, epoch, timing)
+            stand_ins_first = start
             if rule.elected_until is not None:
-                stand_ins_first = BlockNumber(
-                    start + int(rule.elected_until * timing.blocks_per_epoch) + 1
-                )
+                elected_blocks = int(rule.elected_until * timing.blocks_per_epoch)
+                stand_ins_first = BlockNumber(start + elected_blocks + 1)
             if rule.kept_until is not None:
                 keep_block = BlockNumber(start + int(rule.kept_until * timing.blocks_per_epoch))
         return KeyRule(
             rule=rule,
             name=name,
             key=key,
-            epoch=epoch,
+            epoch=epoch if rule.is_of_an_epoch else None,
             context=context,
             blocks=blocks,
             first=blocks.first,
@@ -181,22 +231,33 @@ class KeyRule(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def replica_set(self) -> ReplicaSet:
-        """The key's replicas; a key without an epoch has no seed of its own, so the network id
-        stands in.
+        """The key's replicas.
+
+        A key without an epoch has no seed of its own, so the network id stands in for it.
         """
-        return self.context.roster.get_replica_set(
-            self.key, None if self.epoch is not None else self.context.network
-        )
+        roster = self.context.roster
+        if self.epoch is None:
+            return roster.get_replica_set(self.key, self.context.network)
+        return roster.get_replica_set(self.key)
 
     @property
     def receipt_rule(self) -> ReceiptRule:
-        blocks = None if self.epoch is None else self.blocks
+        """The conditions that receipts for the key must meet."""
+        blocks = self.blocks if self.epoch is not None else None
         return ReceiptRule(self.context.network, self.replica_set, self.epoch, blocks)
 
     def compute_shortest_seconds(self, block: BlockNumber) -> float:
-        """The least time a record stored at `block` must still live, so that it is there when it is
-        last read.
+        """The shortest lifetime of a record stored at `block`, so that it is there when it is last
+        read.
         """
         if self.keep_block is None:
             return 0.0
         return max(0, self.keep_block - block - LAG_BLOCKS) * self.block_seconds
+
+
+def _compute_window(rule: Rule, epoch: Epoch, timing: Timing) -> Blocks:
+    """The rule's blocks in `epoch`: its window, or the whole epoch."""
+    if rule.during is not None:
+        return rule.during.bind(epoch, timing)
+    next_first = timing.compute_first_block(Epoch(epoch + 1))
+    return Blocks(timing.compute_first_block(epoch), BlockNumber(next_first - 1))

@@ -1,6 +1,7 @@
-"""Text that somebody else wrote and that a terminal or a page will show: without control
-characters, which would run there, and without changes of direction, which would make it read as
-something else.
+"""Text by others, made safe to show on a terminal or a page.
+
+Control characters would run there, and changes of direction would make a text read as something
+else; both are removed.
 """
 
 from __future__ import annotations
@@ -8,12 +9,16 @@ from __future__ import annotations
 import re
 
 _UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+"""C0 and C1 controls, DEL, line and paragraph separators, and Unicode's bidirectional controls."""
 
 PRINTABLE = rf"^[^{_UNPRINTABLE}]*$"
-"""A regular expression that showable text matches, for schemas that refuse any other."""
+"""Matches text without such characters, for pydantic models, which refuse any other."""
+PRINTABLE_IN_PYTHON = rf"^[^{_UNPRINTABLE}]*\Z"
+"""The same for Python's own regular expressions, whose `$` lets a line break at the end through."""
 _UNPRINTABLE_CHARACTER = re.compile(f"[{_UNPRINTABLE}]")
 
 
 def sanitize_for_terminal(text: str) -> str:
-    """The text with a replacement character for each that is not to be shown."""
+    """`text` with a replacement character, U+FFFD, for each character that must not be shown."""
+    # Stops "a screen that runs what it is shown".
     return _UNPRINTABLE_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text)

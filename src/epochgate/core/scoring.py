@@ -2,8 +2,8 @@
 has the same set.
 
 One rounding puts outputs on a grid of integers; every later step is integer arithmetic, so neither
-the machine nor the order of a sum can show in a score. The formulas are those of
-docs/spec.md#7-scores-and-pay; docs/scoring.md says what they are good for.
+the machine nor the order of a sum can show in a score. The formulas are
+docs/spec.md#7-scores-and-pay's; docs/scoring.md explains them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Collection, Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -23,12 +22,13 @@ from epochgate.core.types import PeerId
 
 MAX_SCORE = 10**6
 MAX_ELEMENTS = 1 << 20
-"""Of an output: then a sum of squares stays below 2^63."""
+"""Elements of an output at most, so that a sum of squares on the grid stays below 2^63."""
 MIN_HOSTERS = 3
-"""Within tolerance, or there is no consensus: two can never say which of them is wrong."""
+"""Outputs within tolerance that a consensus needs: two can never say which of them is wrong."""
 LIST_TOLERANCE = 10**4
-"""How far an entry of a validator's list may lie from the recomputed one."""
+"""The largest difference between a good entry of a validator's list and the recomputed one."""
 TOTAL_PAY = 10**18
+"""The pay of all nodes together: 1 in the chain's fixed-point numbers."""
 HOSTER_POT = TOTAL_PAY * 4 // 10
 VALIDATOR_POT = TOTAL_PAY * 6 // 10
 
@@ -42,12 +42,38 @@ CHUNK_ELEMENTS = 2048
 """Coordinates at a time: 64 hosters' share of the grid then stays in the cache."""
 
 
-class Consensus(msgspec.Struct, frozen=True):
-    """Scores 0 to `MAX_SCORE` of all who committed, in order of author, and what explains them.
+class Scoring(msgspec.Struct, frozen=True):
+    """The tolerance by which outputs are scored, and the pots that are paid.
 
-    `distances_ppm` holds, for each output that counted, its distance from the centre relative to
-    the centre's own length, rounded down. `centre` is on the grid, flat, int32; None when no output
-    counted.
+    Attributes:
+        tolerance_ppm: An output has the full score up to this relative distance from the centre of
+            all outputs, in parts per million. Three times the honest noise of the model, or more.
+        hoster_pot: The pay of all hosters together, in units of the chain's score.
+        validator_pot: The pay of all validators together. By default both make 10^18.
+
+    >>> Scoring(tolerance_ppm=48).describe()
+    'tolerance=48ppm pots=400000000000000000:600000000000000000'
+    """
+
+    tolerance_ppm: int = 1000
+    hoster_pot: int = HOSTER_POT
+    validator_pot: int = VALIDATOR_POT
+
+    def describe(self) -> str:
+        """One line that says all, for the policy's digest."""
+        return f"tolerance={self.tolerance_ppm}ppm pots={self.hoster_pot}:{self.validator_pot}"
+
+
+class Consensus(msgspec.Struct, frozen=True):
+    """The scores of an epoch's hosters, and the distances that explain them.
+
+    Attributes:
+        scores: 0 to `MAX_SCORE` for each author that committed, in order of author.
+        is_reached: Enough outputs were within tolerance. If not, all scores are 0.
+        distances_ppm: For each output that counted, its distance from the centre relative to the
+            centre's own length, in parts per million, rounded down.
+        exponent: The grid's step is 2^(exponent - GRID_BITS) in the outputs' own unit.
+        centre: The centre on the grid, flat; None when no output counted.
     """
 
     scores: dict[PeerId, int]
@@ -57,11 +83,12 @@ class Consensus(msgspec.Struct, frozen=True):
     centre: NDArray[np.int32] | None
 
     def compute_centre_values(self) -> NDArray[np.float64]:
-        """The centre in the outputs' own unit, for a person to read. Empty when no output
+        """The centre in the outputs' own unit, flat, for a person to read; empty when no output
         counted.
         """
-        grid = np.empty(0, np.int32) if self.centre is None else self.centre
-        return np.ldexp(grid.astype(np.float64), self.exponent - GRID_BITS)
+        if self.centre is None:
+            return np.empty(0, np.float64)
+        return np.ldexp(self.centre.astype(np.float64), self.exponent - GRID_BITS)
 
 
 def compute_hoster_scores(
@@ -74,78 +101,98 @@ def compute_hoster_scores(
 def compute_consensus(
     outputs: Mapping[PeerId, object], committed: Collection[PeerId], tolerance_ppm: int
 ) -> Consensus:
-    """Score every author in `committed` by how near its output is to the centre of all
-    (docs/spec.md#7-scores-and-pay).
+    """Score every author that committed by how near its output is to the centre of all (SPEC
+    section 7).
 
-    An output that is no array of finite numbers, is empty, has more than `MAX_ELEMENTS`, or not the
-    shape that most have (the smallest shape among equals), scores 0 and moves nothing; so does one
-    whose author did not commit. Without `MIN_HOSTERS` and more than half of `committed` within
-    tolerance all scores are 0.
+    An output counts when it is a numpy array of bools, integers or floats of at most 64 bits, all
+    of them finite, with 1 to `MAX_ELEMENTS` elements, in the shape that most outputs have (the
+    smallest shape among equals), by an author that committed. Any other scores 0 and moves nothing.
+    The centre is the lower median of each coordinate.
+
+    Args:
+        outputs: The verified outputs by author, as the schema decoded them: arrays of any shape and
+            dtype, or anything else.
+        committed: All authors whose commitments count, whether or not they opened.
+        tolerance_ppm: The relative distance at full score, in parts per million.
+
+    Returns:
+        The consensus. All its scores are 0 unless the outputs within tolerance are at least
+        `MIN_HOSTERS`, and more than half of `committed`.
     """
     authors = sorted(set(committed))
-    arrays = _select_shape(
-        {author: array for author in authors if (array := _read(outputs.get(author))) is not None}
-    )
+    # Stops "one NaN that spoils all, a wrong shape".
+    arrays = _select_shape(_find_arrays(outputs, authors))
+    no_scores = dict.fromkeys(authors, 0)
     if not arrays:
-        return Consensus(dict.fromkeys(authors, 0), False, {}, 0, None)
+        return Consensus(no_scores, False, {}, 0, None)
     exponent = get_lower_median([_compute_exponent(array) for array in arrays.values()])
-    centre, distances = _compare(list(arrays.values()), exponent)
+    centre, squares = _compare(list(arrays.values()), exponent)
     norm = centre.size + int(np.square(centre, dtype=np.int64).sum())
-    scores = dict.fromkeys(authors, 0)
-    for author, distance in zip(arrays, distances, strict=True):
-        scores[author] = compute_score(distance, norm, tolerance_ppm)
+    scores = dict(no_scores)
+    distances_ppm = {}
+    for author, distance in zip(arrays, squares, strict=True):
+        scores[author] = compute_score(distance, norm=norm, tolerance_ppm=tolerance_ppm)
+        distances_ppm[author] = math.isqrt(distance * 10**12 // norm)
     within = sum(score == MAX_SCORE for score in scores.values())
+    # Stops "two that disagree and are both paid", and "openings held back so that a minority is
+    # most of what is left": half of the commitments, not of the openings.
     is_reached = within >= MIN_HOSTERS and 2 * within > len(authors)
-    return Consensus(
-        scores=scores if is_reached else dict.fromkeys(authors, 0),
-        is_reached=is_reached,
-        distances_ppm={
-            a: math.isqrt(d * 10**12 // norm) for a, d in zip(arrays, distances, strict=True)
-        },
-        exponent=exponent,
-        centre=centre,
-    )
+    if not is_reached:
+        scores = no_scores
+    return Consensus(scores, is_reached, distances_ppm, exponent, centre)
 
 
-def compute_score(distance: int, norm: int, tolerance_ppm: int) -> int:
-    """`MAX_SCORE` within tolerance, from there falling with the fourth power of the distance, 0
-    beyond four tolerances.
+def compute_score(distance: int, *, norm: int, tolerance_ppm: int) -> int:
+    """Score one output.
 
-    `distance` is the sum of squared differences from the centre, `norm` the number of coordinates
-    plus the centre's own sum of squares.
+    Args:
+        distance: The sum of squared differences from the centre, on the grid.
+        norm: The number of coordinates plus the centre's own sum of squares.
+        tolerance_ppm: The relative distance at full score, in parts per million.
+
+    Returns:
+        `MAX_SCORE` within tolerance; from there a score that falls with the fourth power of the
+        distance; 0 beyond four tolerances.
     """
     a = distance * 10**12
     b = tolerance_ppm**2 * norm
     if a <= b:
         return MAX_SCORE
-    return MAX_SCORE * b**2 // a**2 if a <= 16 * b else 0
+    if a <= 16 * b:
+        return MAX_SCORE * b**2 // a**2
+    return 0
 
 
 def get_lower_median(values: Sequence[int]) -> int:
-    """An element, never an average. Raises IndexError when there is none."""
+    """The lower median: an element, never an average. Raises IndexError when there is none."""
     return sorted(values)[(len(values) - 1) // 2]
 
 
-def _read(output: object) -> NDArray[Any] | None:
-    """The output, when it is an array of numbers that convert to float64 alike everywhere, and all
-    of them finite.
-    """
-    if (
-        not isinstance(output, np.ndarray)
-        or output.dtype.kind not in "fiub"
-        or output.dtype.itemsize > 8
-    ):
-        return None
-    if not 1 <= output.size <= MAX_ELEMENTS:
-        return None
-    return (
-        output if math.isfinite(output.min()) and math.isfinite(output.max()) else None
-    )  # NaN spreads to both
+def _find_arrays(
+    outputs: Mapping[PeerId, object], authors: Sequence[PeerId]
+) -> dict[PeerId, NDArray[Any]]:
+    """The outputs of `authors` that can be scored, of any shape."""
+    arrays = {}
+    for author in authors:
+        output = outputs.get(author)
+        if isinstance(output, np.ndarray) and _is_scorable(output):
+            arrays[author] = output
+    return arrays
+
+
+def _is_scorable(array: NDArray[Any]) -> bool:
+    """Whether the numbers convert to float64 alike on every machine, and all are finite."""
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        return False
+    if not 1 <= array.size <= MAX_ELEMENTS:
+        return False
+    # NaN spreads to both extremes
+    return math.isfinite(array.min()) and math.isfinite(array.max())
 
 
 def _select_shape(arrays: dict[PeerId, NDArray[Any]]) -> dict[PeerId, NDArray[Any]]:
     """The arrays of the commonest shape, flat. A policy's schema mostly allows one; where it allows
-    more, most decide.
+    more, most outputs decide.
     """
     shapes = [array.shape for array in arrays.values()]
     shape = min(shapes, key=lambda shape: (-shapes.count(shape), shape), default=())
@@ -153,32 +200,35 @@ def _select_shape(arrays: dict[PeerId, NDArray[Any]]) -> dict[PeerId, NDArray[An
 
 
 def _compute_exponent(array: NDArray[Any]) -> int:
-    """The least e with max|x| < 2^e. Zero has the least there is: it is what ever smaller outputs
-    tend to.
+    """The least e with max|x| < 2^e, and not below `MIN_EXPONENT`, which an array of zeros has too:
+    it is what ever smaller outputs tend to.
     """
     peak = max(abs(float(array.min())), abs(float(array.max())))
-    return max(math.frexp(peak)[1], MIN_EXPONENT) if peak else MIN_EXPONENT
+    if not peak:
+        return MIN_EXPONENT
+    return max(math.frexp(peak)[1], MIN_EXPONENT)
 
 
 def _compare(arrays: Sequence[NDArray[Any]], exponent: int) -> tuple[NDArray[np.int32], list[int]]:
-    """The coordinate-wise lower median on the grid, and every array's sum of squared differences
+    """The lower median of each coordinate on the grid, and every array's sum of squared differences
     from it.
     """
     size = arrays[0].size
     middle = (len(arrays) - 1) // 2
     centre = np.empty(size, np.int32)
-    distances = np.zeros(len(arrays), np.int64)
+    squares = np.zeros(len(arrays), np.int64)
     for start in range(0, size, CHUNK_ELEMENTS):
         part = slice(start, start + CHUNK_ELEMENTS)
         grid = _quantise([array[part] for array in arrays], exponent)
         centre[part] = np.partition(np.ascontiguousarray(grid.T), middle, axis=1)[:, middle]
-        distances += np.square(grid - centre[part], dtype=np.int64).sum(axis=1)
-    return centre, distances.tolist()
+        squares += np.square(grid - centre[part], dtype=np.int64).sum(axis=1)
+    return centre, squares.tolist()
 
 
 def _quantise(rows: Sequence[NDArray[Any]], exponent: int) -> NDArray[np.int32]:
-    """x * 2^(18 - E), rounded half to even and clipped: the one rounding. To scale by a power of
-    two is exact, or so far out that it is clipped or rounds to zero.
+    """x * 2^(18 - E), rounded half to even and clipped: the one rounding.
+
+    Scaling by a power of two is exact, except where the result is clipped or rounds to zero anyway.
     """
     scaled = np.empty((len(rows), rows[0].size), np.float64)
     scale = math.ldexp(1.0, GRID_BITS - exponent)
@@ -191,12 +241,18 @@ def _quantise(rows: Sequence[NDArray[Any]], exponent: int) -> NDArray[np.int32]:
 
 
 def count_good_entries(entries: Sequence[int], reference: Sequence[int]) -> int:
-    """What a validator's list is worth: how many entries lie within `LIST_TOLERANCE` of the
-    recomputed list.
+    """Weigh a validator's list.
 
-    Both hold one integer a roster hoster, in order of author. A list of another length, or with an
-    entry outside 0 to `MAX_SCORE`, is worth nothing.
+    Args:
+        entries: The list that the validator opened: one score for each hoster on the roster, in
+            order of author.
+        reference: The recomputed list, likewise.
+
+    Returns:
+        How many entries lie within `LIST_TOLERANCE` of the recomputed ones; 0 for a list of another
+        length, or with an entry outside 0 to `MAX_SCORE`.
     """
+    # Stops "a list that is empty, of unknown peers, or all equal".
     if len(entries) != len(reference) or not all(0 <= entry <= MAX_SCORE for entry in entries):
         return 0
     return sum(
@@ -208,54 +264,92 @@ def count_good_entries(entries: Sequence[int], reference: Sequence[int]) -> int:
 def compute_pay(
     hosters: Mapping[PeerId, int],
     validators: Mapping[PeerId, int],
+    *,
     hoster_pot: int = HOSTER_POT,
     validator_pot: int = VALIDATOR_POT,
 ) -> dict[PeerId, int]:
-    """The submitted score of every author of either role, in order of author: its shares of both
-    pots.
+    """Divide both pots among the nodes.
 
-    All are 0 when a pot has nobody to pay. The chain divides by the sum, so an unpaid pot would
-    fall to the other role and breaking consensus would pay. Raises ValueError for a negative weight
-    or pot.
+    Args:
+        hosters: The score of each hoster.
+        validators: The good entries of each validator's list.
+        hoster_pot: The pay of all hosters together.
+        validator_pot: The pay of all validators together.
+
+    Returns:
+        The pay of every author of either role, in order of author: its shares of both pots. All are
+        0 when a pot has nobody to pay.
+
+    Raises:
+        ValueError: A weight or a pot is negative.
     """
     pay = dict.fromkeys(sorted(hosters.keys() | validators.keys()), 0)
-    pots = ((hosters, hoster_pot), (validators, validator_pot))
-    shares = [compute_shares(weights, pot) for weights, pot in pots]
-    if all(sum(parts.values()) == pot for parts, (_, pot) in zip(shares, pots, strict=True)):
-        for author, share in chain.from_iterable(parts.items() for parts in shares):
+    hoster_shares = compute_shares(hosters, hoster_pot)
+    validator_shares = compute_shares(validators, validator_pot)
+    # Stops "one role's pay broken for the other's gain": the chain divides by the sum of all pay,
+    # so a pot that nobody gets would fall to the other role.
+    if sum(hoster_shares.values()) != hoster_pot or sum(validator_shares.values()) != validator_pot:
+        return pay
+    for shares in (hoster_shares, validator_shares):
+        for author, share in shares.items():
             pay[author] += share
     return pay
 
 
 def compute_shares(weights: Mapping[PeerId, int], pot: int) -> dict[PeerId, int]:
-    """`pot` in proportion to the weights, in order of author: the largest remainders, ties to the
-    smaller author, get the units that are left, so it is paid out exactly; not at all when every
-    weight is 0.
+    """Divide a pot in proportion to weights, to the last unit.
+
+    Args:
+        weights: By author, none of them negative.
+        pot: The units to divide.
+
+    Returns:
+        Each author's share, in order of author. Units that are left after rounding down go to the
+        largest remainders, and among equals to the smaller author. All shares are 0 when all
+        weights are.
+
+    Raises:
+        ValueError: A weight or the pot is negative.
     """
     if pot < 0 or any(weight < 0 for weight in weights.values()):
         raise ValueError("weights and pots must not be negative")
+    authors = sorted(weights)
     whole = sum(weights.values())
     if not whole:
-        return dict.fromkeys(sorted(weights), 0)
-    parts = {author: divmod(weights[author] * pot, whole) for author in sorted(weights)}
-    left = pot - sum(share for share, _ in parts.values())
-    favoured = set(
-        sorted(parts, key=lambda author: -parts[author][1])[:left]
-    )  # stable, so equals stay in order of author
-    return {author: share + (author in favoured) for author, (share, _) in parts.items()}
+        return dict.fromkeys(authors, 0)
+    shares = {author: weights[author] * pot // whole for author in authors}
+    # Stops "totals that lose units".
+    left = pot - sum(shares.values())
+    # a stable sort: equal remainders stay in order of author
+    by_remainder = sorted(authors, key=lambda author: -(weights[author] * pot % whole))
+    for author in by_remainder[:left]:
+        shares[author] += 1
+    return shares
 
 
 class ScoreList(msgspec.Struct, frozen=True):
-    """The schema of a validator's list: each score four bytes, big-endian. Decodes to a tuple of
-    integers.
+    """The schema of a validator's list: a score for each hoster on the roster, in order of author.
+
+    On the wire a score is four bytes, big-endian. A payload decodes to a tuple of integers.
+
+    Attributes:
+        max_entries: The largest number of scores in a list.
+
+    >>> ScoreList().encode((1_000_000, 0)).hex()
+    '000f424000000000'
+    >>> ScoreList().decode(bytes.fromhex("000f424000000000"))
+    (1000000, 0)
     """
 
     max_entries: int = 16_000
 
     def bind(self, context: EpochContext) -> Decoder:
+        """The decoder, which is the same in every epoch."""
         return self.decode
 
     def decode(self, payload: bytes) -> tuple[int, ...]:
+        """The scores. Raises Malformed, and nothing else."""
+        # Stops "truncated and bit-flipped records".
         count, rest = divmod(len(payload), 4)
         if rest or count > self.max_entries:
             raise Malformed(
@@ -267,14 +361,19 @@ class ScoreList(msgspec.Struct, frozen=True):
             raise Malformed(f"expected scores up to {MAX_SCORE}, saw {max(scores)}")
         return scores
 
-    def encode(self, scores: Sequence[int]) -> bytes:
-        """Raises Malformed for what no replica would take."""
+    def encode(self, value: object) -> bytes:
+        """The payload of a tuple or list of scores. Raises Malformed for a list that no replica
+        would accept.
+        """
+        if not isinstance(value, Sequence):
+            raise Malformed(f"expected a list of scores, saw {type(value).__name__}")
         try:
-            payload = struct.pack(f">{len(scores)}I", *scores)
+            payload = struct.pack(f">{len(value)}I", *value)
         except struct.error as error:
             raise Malformed(f"expected integers from 0 to {MAX_SCORE}: {error}") from None
         self.decode(payload)
         return payload
 
     def describe(self) -> str:
+        """The number of scores, and their range."""
         return f"scores[up to {self.max_entries} of 0..{MAX_SCORE}]"

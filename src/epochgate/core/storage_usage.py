@@ -1,4 +1,4 @@
-"""How much is stored: of an author in an epoch, under a key, and in all."""
+"""The number and bytes of stored records: per author and epoch, per key, and in total."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from epochgate.core.types import Epoch, PeerId, RecordKey
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Records, and bytes of their values."""
+    """A number of records, and the bytes of their values together."""
 
     entries: int = 0
     value_bytes: int = 0
@@ -18,22 +18,33 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 _NOTHING = Usage()
-_ALL = None
+_TOTAL = None
+"""Names the sum over all records, where others are named by a key, or by author and epoch."""
 
 
 class StorageUsage:
-    """Counts what is added and removed, in constant time. It forgets whoever has nothing."""
+    """Counts records as they are stored and removed, each in constant time.
+
+    A count that has come down to 0 is forgotten, so there are never more counts than three times
+    the records.
+    """
 
     def __init__(self) -> None:
-        self._usage: dict[RecordKey | tuple[PeerId, int] | None, Usage] = {}
+        self._usage: dict[RecordKey | tuple[PeerId, Epoch] | None, Usage] = {}
 
     def count(
-        self, key: RecordKey, author: PeerId, epoch: Epoch, entries: int, value_bytes: int
+        self, key: RecordKey, author: PeerId, epoch: Epoch, *, entries: int, value_bytes: int
     ) -> None:
-        """`entries` more, or fewer, that `author` stored under `key` in `epoch`, of so many bytes
-        together.
+        """Count records that were stored, or removed.
+
+        Args:
+            key: The key that they are stored under.
+            author: Their author.
+            epoch: The epoch in which they were stored.
+            entries: Their number; negative where they were removed.
+            value_bytes: The bytes of their values together, with the same sign.
         """
-        for place in (_ALL, key, (author, epoch)):
+        for place in (_TOTAL, key, (author, epoch)):
             before = self._usage.get(place, _NOTHING)
             after = Usage(before.entries + entries, before.value_bytes + value_bytes)
             if after.entries:
@@ -42,12 +53,13 @@ class StorageUsage:
                 del self._usage[place]
 
     def get_authors(self, author: PeerId, epoch: Epoch) -> Usage:
-        """What `author` stored in `epoch`."""
+        """The records that `author` stored in `epoch`, under all keys."""
         return self._usage.get((author, epoch), _NOTHING)
 
     def get_keys(self, key: RecordKey) -> Usage:
-        """What all authors have under `key`."""
+        """The records of all authors under `key`."""
         return self._usage.get(key, _NOTHING)
 
     def get_all(self) -> Usage:
-        return self._usage.get(_ALL, _NOTHING)
+        """All records."""
+        return self._usage.get(_TOTAL, _NOTHING)

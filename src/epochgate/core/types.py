@@ -1,7 +1,8 @@
-"""Names for bytes and integers that would be swapped unseen otherwise: a type checker tells them
+"""Names for bytes and integers that could be swapped unseen otherwise: a type checker tells them
 apart.
 
-At run time each is the plain value, so nothing is converted; whoever makes one says what it is.
+At run time each name is the plain value, so a conversion costs nothing. Code that makes a value
+from raw bytes or integers names its type once; everything behind it is checked.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ encoding.
 """
 
 NOBODY = PeerId(b"")
-"""Comes before every peer id: a listing begins beyond it."""
+"""Sorts before every peer id: the cursor of a listing that starts with the first author."""
 
 NetworkId = NewType("NetworkId", bytes)
 """Chain and subnet: 32 bytes."""
@@ -27,6 +28,9 @@ Hash32 = NewType("Hash32", bytes)
 
 Signature = NewType("Signature", bytes)
 """Ed25519, 64 bytes."""
+
+SigningPrefix = NewType("SigningPrefix", bytes)
+"""The first of the bytes that an author signs, the same for all records of a key."""
 
 Epoch = NewType("Epoch", int)
 """An epoch's number, 0 for the subnet's first."""

@@ -18,7 +18,7 @@ from typing import Any
 from hivemind.p2p import P2PDaemonError
 from hivemind.utils.multiaddr import Multiaddr
 
-from epochgate.core.policy_lint import USUAL_MESSAGE_BYTES
+from epochgate.core.limits import DEFAULT_MAX_MESSAGE_BYTES
 from epochgate.core.types import PeerId
 from epochgate.engine.answer import check_size, get_answer
 from epochgate.engine.connections import ConnectionTrimmer
@@ -91,7 +91,7 @@ class Libp2pNetwork:
         listen: str = "/ip4/127.0.0.1/tcp/0",
         announce: Sequence[str] = (),
         initial_peers: Sequence[str] = (),
-        max_message_bytes: int = USUAL_MESSAGE_BYTES,
+        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
         is_behind_nat: bool = False,
         watch_seconds: float = DEFAULT_WATCH_SECONDS,
         emit: Emit = log_event,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable
 
 import msgspec
 
-from epochgate.core.policy_lint import USUAL_MESSAGE_BYTES
+from epochgate.core.limits import DEFAULT_MAX_MESSAGE_BYTES
 from epochgate.core.types import PeerId
 from epochgate.engine.answer import check_size, get_answer
 from epochgate.keys import format_peer_id
@@ -61,7 +61,7 @@ class Hub:
         rng: random.Random | None = None,
         latency_seconds: float = 0.0,
         loss: float = 0.0,
-        max_message_bytes: int = USUAL_MESSAGE_BYTES,
+        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
     ) -> None:
         """Connect nobody yet.
 

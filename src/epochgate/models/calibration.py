@@ -194,9 +194,11 @@ def make_reader(policy: Policy) -> Read:
 
     def read(output: Array) -> Array:
         try:
-            seen: Array = decode(payload.encode(output))
+            seen = decode(payload.encode(output))
         except Malformed as error:
             raise CalibrationError(f"the output does not fit the policy: {error}") from None
+        if not isinstance(seen, np.ndarray):
+            raise CalibrationError("the policy's outputs are not arrays, so none can be compared")
         return seen
 
     return read

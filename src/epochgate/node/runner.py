@@ -168,7 +168,10 @@ class Node:
         await self._epochs.learn_first(epoch)
         roster = self.schedule.get_context(epoch).roster
         check_policy(
-            self._policy, self._chain.timing, len(roster.members), self.network.max_message_bytes
+            self._policy,
+            self._chain.timing,
+            len(roster.members),
+            max_message_bytes=self.network.max_message_bytes,
         )
         self._note_begun(epoch, self.context.get_unix_seconds(), None)
         await self.network.serve(self.handler or self.replica.handle)

@@ -1,0 +1,1 @@
+"""Policies that come with epochgate: `INFERENCE_POLICY` is the default one."""

@@ -1,5 +1,5 @@
-"""Bytes to checked values: maps by pydantic models, tensors by safetensors or `torch.save` bytes.
-Nothing is ever unpickled.
+"""Schemas from bytes to checked values: maps by pydantic models, tensors from safetensors or
+`torch.save` bytes. Nothing is ever unpickled.
 """
 
 from epochgate.core.schema import Malformed

@@ -1,13 +1,14 @@
-"""Heartbeats: what a node says of itself while it serves (docs/spec.md#8-heartbeats)."""
+"""Heartbeats: a node's statement about itself while it serves (docs/spec.md#8-heartbeats)."""
 
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
+from epochgate.core.roster import RoleName
 from epochgate.core.sanitize import PRINTABLE
 
 
@@ -24,17 +25,35 @@ Version = Annotated[str, Field(max_length=32, pattern=PRINTABLE)]
 
 
 class Heartbeat(BaseModel):
-    """A subnet that wants to say more subclasses it: `class MyHeartbeat(Heartbeat): model_name:
-    Name = ""`.
+    """A node's statement about itself. A subnet that needs more fields subclasses it.
 
-    `role` is the key it stands under (a node in both roles has two), `throughput` requests a
-    second, `policy_digest` is `Policy.digest` in hex.
+    Attributes:
+        state: Whether it is joining, online or offline.
+        role: The role, and with it the key, that it stands under; a node in both roles has two.
+        throughput: Requests a second that it can answer, finite and not negative.
+        public_name: A name for people, up to 64 printable characters.
+        version: The version of its software, up to 32 printable characters.
+        policy_digest: `Policy.digest` in hex, 64 characters.
+
+    >>> class MyHeartbeat(Heartbeat):
+    ...     model_name: str = ""
+    >>> heartbeat = MyHeartbeat(
+    ...     state=2,
+    ...     role="hoster",
+    ...     throughput=1.5,
+    ...     public_name="alice",
+    ...     version="1.0",
+    ...     policy_digest="00" * 32,
+    ...     model_name="tiny",
+    ... )
+    >>> Map(MyHeartbeat).decode(heartbeat.to_bytes()) == heartbeat
+    True
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     state: ServerState
-    role: Literal["hoster", "validator"]
+    role: RoleName
     throughput: Annotated[float, Field(ge=0)]
     public_name: Name
     version: Version

@@ -1,4 +1,4 @@
-"""Where one tensor lies in a file, found before any array is made of it."""
+"""The position of one tensor in a file, found before any array is made of it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,16 @@ STORAGE = {
     "float32": np.dtype("<f4"),
     "float64": np.dtype("<f8"),
 }
-"""How each dtype lies in memory. numpy has no bfloat16: its bits come as uint16."""
+"""The memory layout of each dtype. numpy has no bfloat16: its bits come as uint16."""
 
 
 class Layout(msgspec.Struct, frozen=True, gc=False):
-    """A contiguous, row-major tensor: dtype by name, shape, and the byte at which its data
-    begin.
+    """A contiguous, row-major tensor.
+
+    Attributes:
+        dtype: One of the names in `STORAGE`.
+        shape: Its sides.
+        first_byte: Where in the file its elements begin.
     """
 
     dtype: str
@@ -39,23 +43,31 @@ class Layout(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def size_bytes(self) -> int:
+        """The length of its elements."""
         return math.prod(self.shape) * STORAGE[self.dtype].itemsize
 
     def read_bits(self, data: bytes) -> NDArray[Any]:
-        """A read-only view of the tensor in `data`. Raises Malformed for a bool that is neither 0
-        nor 1.
+        """A read-only view of the tensor.
+
+        Args:
+            data: The whole file.
+
+        Returns:
+            The elements as `STORAGE` says they lie in memory.
+
+        Raises:
+            Malformed: A bool is neither 0 nor 1, or no array has this shape.
         """
         count = math.prod(self.shape)
+        storage = STORAGE[self.dtype]
+        if count:
+            array = np.frombuffer(data, storage, count, self.first_byte)
+        else:
+            array = np.empty(0, storage)
+        # Stops "10^12 elements in 1.5 KB": zero elements can have a side of 2^62, say.
         try:
-            array = (
-                np.frombuffer(data, STORAGE[self.dtype], count, self.first_byte)
-                if count
-                else np.empty(0, STORAGE[self.dtype])
-            )
             array = array.reshape(self.shape)
-        except (
-            ValueError
-        ) as error:  # no numpy array has this shape: zero elements with a side of 2^62, say
+        except ValueError as error:
             raise Malformed(f"shape {self.shape}: {error}") from None
         if self.dtype == "bool" and count and array.view(np.uint8).max() > 1:
             raise Malformed("expected bools of 0 and 1, saw other bytes")

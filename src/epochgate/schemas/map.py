@@ -1,6 +1,4 @@
-"""Maps: MessagePack that a pydantic model accepts, and nothing that the model would have to bend
-first.
-"""
+"""Maps: MessagePack that a pydantic model accepts as it is, without converting anything."""
 
 from __future__ import annotations
 
@@ -26,21 +24,31 @@ _NAMED_SCHEMAS = frozenset({"properties", "$defs"})
 
 
 class Map(msgspec.Struct, frozen=True):
-    """The schema of a MessagePack map with text keys that `model` accepts; decodes to an instance
-    of it.
+    """The schema of a MessagePack map that a pydantic model accepts. It decodes to an instance.
 
-    The model must say the same value back, so nothing is converted (neither `"2"` nor `true` nor
-    2.0 is 2), no field is dropped, and fields that a model would ignore are refused. At most
-    MAX_DEPTH levels and MAX_ITEMS values; numbers are finite.
+    Keys are text, numbers are finite, and there are at most `MAX_DEPTH` levels and `MAX_ITEMS`
+    values. The model must say the same value back, so nothing is converted (neither `"2"` nor
+    `true` nor 2.0 is 2), no field is dropped, and a field that the model would ignore is refused.
+
+    Attributes:
+        model: A subclass of pydantic's `BaseModel`.
+
+    >>> import pydantic
+    >>> class Offer(pydantic.BaseModel):
+    ...     price: int
+    >>> Map(Offer).decode(Map(Offer).encode(Offer(price=7)))
+    Offer(price=7)
     """
 
     model: type[BaseModel]
 
     def bind(self, _context: EpochContext) -> Decoder:
+        """The decoder, which is the same in every epoch."""
         return self.decode
 
     def decode(self, payload: bytes) -> BaseModel:
-        """Raises Malformed, and nothing else."""
+        """The model's instance. Raises Malformed, and nothing else."""
+        # Stops "malformed MessagePack" and "deep nesting".
         try:
             value = _decode_map(payload)
             _check_bounds(value)
@@ -59,19 +67,23 @@ class Map(msgspec.Struct, frozen=True):
             )
         return model
 
-    def encode(self, value: BaseModel) -> bytes:
-        """Raises Malformed for what no replica would take."""
+    def encode(self, value: object) -> bytes:
+        """The payload of an instance of the model. Raises Malformed for a value that no replica
+        would accept.
+        """
+        if not isinstance(value, BaseModel):
+            raise Malformed(f"expected a {self.model.__name__}, saw {type(value).__name__}")
         payload = msgspec.msgpack.encode(value.model_dump())
         self.decode(payload)
         return payload
 
     def describe(self) -> str:
-        """The model's name and a digest of its JSON schema without titles, descriptions and
+        """The model's name, and a digest of its JSON schema without titles, descriptions and
         examples.
 
-        A validator that is written in code is no part of a JSON schema: state its rule as a
-        constraint of the field, or give the model another name, and the policy's digest tells the
-        two apart.
+        A JSON schema does not show validators that are written in code. State their rules as
+        constraints of the fields, or give the model another name, so that the policy's digest tells
+        the two apart.
         """
         return _describe(self.model)
 
@@ -91,9 +103,8 @@ def _strip_annotations(schema: Any) -> Any:
         return schema
     stripped = {}
     for key, entry in schema.items():
-        if (
-            key in _NAMED_SCHEMAS
-        ):  # here the keys are the user's names, and a field may well be called `title`
+        # here the keys are the user's names, and a field may well be called `title`
+        if key in _NAMED_SCHEMAS:
             stripped[key] = {name: _strip_annotations(field) for name, field in entry.items()}
         elif key not in _ANNOTATIONS:
             stripped[key] = _strip_annotations(entry)
@@ -101,7 +112,9 @@ def _strip_annotations(schema: Any) -> Any:
 
 
 def _check_bounds(value: dict[str, Any]) -> None:
-    """Level by level, so that no nesting is too deep for it."""
+    """Raise Malformed for too many levels or values. It goes level by level, so no nesting is too
+    deep for it.
+    """
     level: list[Any] = [value]
     items = 0
     for _ in range(MAX_DEPTH):
@@ -131,9 +144,11 @@ def _get_inner(entry: Any) -> list[Any]:
 
 
 def _explain(error: ValidationError) -> str:
-    """Where and why; never the input, which is as long and as odd as a stranger likes."""
+    """The place and cause of up to three faults; never the input, which a stranger may make as long
+    and as odd as it likes.
+    """
     faults = error.errors(include_url=False, include_context=False, include_input=False)
-    words = (
+    explanations = (
         f"{'.'.join(map(str, fault['loc']))[:60] or 'map'}: {fault['msg']}" for fault in faults[:3]
     )
-    return "; ".join(words)[:MAX_REASON_CHARACTERS]
+    return "; ".join(explanations)[:MAX_REASON_CHARACTERS]

@@ -1,8 +1,8 @@
-"""What `torch.save` made of one plain tensor, read without unpickling anything.
+"""One plain tensor that `torch.save` wrote, read without unpickling anything.
 
 The file is a zip of stored members (APPNOTE.TXT 4.3): `data.pkl` says what the tensor is, `data/0`
-holds its elements. The pickle of one plain tensor has one form, so it is matched as text; whatever
-else it might tell an unpickler to do, nobody listens.
+holds its elements. The pickle of one plain tensor has one form, so it is matched as text. No
+pickle is ever run, so one that would make an unpickler do something else is refused like any other.
 """
 
 from __future__ import annotations
@@ -88,12 +88,22 @@ _INTEGERS = re.compile(rb"K(.)|M(..)|J(....)", re.DOTALL)
 
 
 def find_tensor(data: bytes) -> Layout:
-    """The tensor of a `torch.save` file. Raises Malformed, and nothing else.
+    """Find the tensor of a `torch.save` file.
 
-    Taken is what `torch.save(tensor.detach().cpu().contiguous().clone(), file)` writes: one
-    contiguous tensor that covers its storage exactly, without a gradient. A module, a dictionary, a
-    subclass, a strided or shared view is refused.
+    It accepts the files that `torch.save(tensor.detach().cpu().contiguous().clone(), file)` writes:
+    one contiguous tensor that covers its storage exactly, without a gradient. A module, a
+    dictionary, a subclass, a strided or shared view is refused.
+
+    Args:
+        data: The whole file, by anybody.
+
+    Returns:
+        Where the tensor lies in it.
+
+    Raises:
+        Malformed: The file is anything else. Nothing else is raised.
     """
+    # Stops "pickle anywhere" and "truncated and bit-flipped records".
     try:
         members = dict(_find_members(data))
         pickle = members[b"data.pkl"]
@@ -119,7 +129,9 @@ def find_tensor(data: bytes) -> Layout:
 
 def _parse_pickle(pickle: bytes, first_byte: int) -> Layout:
     match = _match_pickle(pickle)
-    dtype = _KINDS.get(match[1]) if match else None
+    dtype = None
+    if match is not None:
+        dtype = _KINDS.get(match[1])
     if match is None or dtype is None:
         raise Malformed(
             "expected torch.save of one plain tensor: detached, on the CPU, of a common dtype; saw"
@@ -157,7 +169,31 @@ def _find_members(data: bytes) -> Iterator[tuple[bytes, _Member]]:
     """Names, without their common folder, and members. The central directory decides; nothing is
     read that it does not name.
     """
-    signature, _, _, entries, entries_in_all, _, at, comment = _END.unpack_from(
+    offset, entries = _find_directory(data)
+    folder = None
+    seen = set()
+    for _ in range(entries):
+        fields = _ENTRY.unpack_from(data, offset)
+        offset += _ENTRY.size
+        path = data[offset : offset + fields[10]]
+        offset += sum(fields[10:13])
+        root, _, name = path.partition(b"/")
+        if folder is None:
+            folder = root
+        if root != folder or name not in _MEMBERS or name in seen:
+            raise Malformed("expected the members of torch.save, each once, in one folder")
+        is_plain = not fields[3] & ~_KNOWN_FLAGS and not fields[4] and fields[8] == fields[9]
+        if fields[0] != b"PK\x01\x02" or not is_plain:
+            raise Malformed(
+                "expected members that are stored as they are: neither compressed nor encrypted"
+            )
+        seen.add(name)
+        yield name, _locate(data, fields[16], size_bytes=fields[9], crc=fields[7])
+
+
+def _find_directory(data: bytes) -> tuple[int, int]:
+    """The offset of the central directory, and how many entries it has."""
+    signature, _, _, entries, entries_in_all, _, offset, comment = _END.unpack_from(
         data, len(data) - _END.size
     )
     if (
@@ -167,33 +203,13 @@ def _find_members(data: bytes) -> Iterator[tuple[bytes, _Member]]:
         or not 0 < entries <= MAX_MEMBERS
     ):
         raise Malformed(f"expected the end of a zip of at most {MAX_MEMBERS} members")
-    folder = None
-    seen = set()
-    for _ in range(entries):
-        fields = _ENTRY.unpack_from(data, at)
-        name = data[at + _ENTRY.size : at + _ENTRY.size + fields[10]]
-        at += _ENTRY.size + sum(fields[10:13])
-        root, _, name = name.partition(b"/")
-        folder = root if folder is None else folder
-        if root != folder or name not in _MEMBERS or name in seen:
-            raise Malformed("expected the members of torch.save, each once, in one folder")
-        if (
-            fields[0] != b"PK\x01\x02"
-            or fields[3] & ~_KNOWN_FLAGS
-            or fields[4]
-            or fields[8] != fields[9]
-        ):
-            raise Malformed(
-                "expected members that are stored as they are: neither compressed nor encrypted"
-            )
-        seen.add(name)
-        yield name, _locate(data, fields[16], fields[9], fields[7])
+    return offset, entries
 
 
-def _locate(data: bytes, local: int, size_bytes: int, crc: int) -> _Member:
-    """The local header is asked only for how long it is."""
-    signature, *_, name_bytes, extra_bytes = _LOCAL.unpack_from(data, local)
-    first_byte = local + _LOCAL.size + name_bytes + extra_bytes
+def _locate(data: bytes, local_offset: int, *, size_bytes: int, crc: int) -> _Member:
+    """The member behind a local header, which is only asked for its own length."""
+    signature, *_, name_bytes, extra_bytes = _LOCAL.unpack_from(data, local_offset)
+    first_byte = local_offset + _LOCAL.size + name_bytes + extra_bytes
     if signature != MAGIC or first_byte + size_bytes > len(data):
         raise Malformed("expected each member inside the file, behind its header")
     return _Member(first_byte, size_bytes, crc)

@@ -253,7 +253,7 @@ class NodeDatabase:
                 connection.execute(f"DELETE FROM {table} WHERE epoch < ?", (oldest_epoch,))  # noqa: S608 - one of four literals
         for key, author in gone:
             held = self.held.pop((key, author))
-            self.usage.count(key, author, held.epoch, -1, -held.value_bytes)
+            self.usage.count(key, author, held.epoch, entries=-1, value_bytes=-held.value_bytes)
             self._listed.pop(key, None)
             self._by_key[key].discard(author)
             if not self._by_key[key]:
@@ -278,12 +278,12 @@ class NodeDatabase:
 
     def _remember(self, key: RecordKey, author: PeerId, held: ReceiptedEntry) -> None:
         before = self.held.get((key, author))
-        self.usage.count(key, author, held.epoch, 1, held.value_bytes)
+        self.usage.count(key, author, held.epoch, entries=1, value_bytes=held.value_bytes)
         self._listed.pop(key, None)
         if before is None:
             self._by_key.setdefault(key, set()).add(author)
         else:
-            self.usage.count(key, author, before.epoch, -1, -before.value_bytes)
+            self.usage.count(key, author, before.epoch, entries=-1, value_bytes=-before.value_bytes)
         self.held[key, author] = held
 
     def _read_accused(self) -> set[tuple[RecordKey, PeerId]]:

@@ -178,12 +178,12 @@ class Replica:
         answer = judge_post(
             self.judge,
             key_rule,
-            sender,
             record,
             now,
-            PeerId(self.author),
-            self.database,
-            self.capacity,
+            sender=sender,
+            replica=self.author,
+            stored=self.database,
+            capacity=self.capacity,
         )
         is_new = not isinstance(answer, Denied | Receipt)
         if isinstance(answer, Denied):

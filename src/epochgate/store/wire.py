@@ -10,11 +10,12 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from epochgate.core.peer_id import AUTHOR_BYTES
 from epochgate.core.receipt import Entry, Proof, Receipt
-from epochgate.core.record import AUTHOR_BYTES, KEY_BYTES, Record
-from epochgate.core.sanitize import PRINTABLE, sanitize_for_terminal
+from epochgate.core.record import KEY_BYTES, Record
+from epochgate.core.sanitize import PRINTABLE_IN_PYTHON, sanitize_for_terminal
 from epochgate.core.types import NOBODY, PeerId, RecordKey
-from epochgate.core.verdict import Denied, Reason
+from epochgate.core.verdict import Denied, Reason, describe_fact
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ terminals.
 
 Key = Annotated[RecordKey, msgspec.Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
 Author = Annotated[PeerId, msgspec.Meta(max_length=AUTHOR_BYTES)]
-Words = Annotated[str, msgspec.Meta(max_length=MAX_WORDS, pattern=PRINTABLE)]
+Words = Annotated[str, msgspec.Meta(max_length=MAX_WORDS, pattern=PRINTABLE_IN_PYTHON)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
@@ -176,10 +177,7 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
 def _to_words(fact: object) -> str | None:
     if fact is None:
         return None
-    if isinstance(fact, bytes):
-        words = fact[:MAX_WORDS].hex()
-    else:
-        words = sanitize_for_terminal(str(fact))
+    words = sanitize_for_terminal(describe_fact(fact))
     if len(words) <= MAX_WORDS:
         return words
     return words[: MAX_WORDS - 3] + "..."

@@ -203,12 +203,12 @@ class Replay:
         answer = judge_post(
             self._judge,
             key_rule,
-            line.sender,
             record,
             now,
-            self._begun.node,
-            self._stored,
-            capacity,
+            sender=line.sender,
+            replica=self._begun.node,
+            stored=self._stored,
+            capacity=capacity,
         )
         if isinstance(answer, Receipt):
             verdict = REPEATED

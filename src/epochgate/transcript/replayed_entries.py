@@ -64,4 +64,6 @@ class ReplayedEntries:
         self.held[it.key, it.author] = it
 
     def _count(self, it: HeldRecord, entries: int) -> None:
-        self.usage.count(it.key, it.author, it.epoch, entries, entries * it.value_bytes)
+        self.usage.count(
+            it.key, it.author, it.epoch, entries=entries, value_bytes=entries * it.value_bytes
+        )

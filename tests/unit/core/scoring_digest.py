@@ -68,7 +68,8 @@ def score_vectors(vectors: dict[str, Any]) -> list[bytes]:
             {PeerId(name.encode()): weight for name, weight in case[role].items()}
             for role in ("hosters", "validators")
         )
-        pay = compute_pay(hosters, validators, *case["pots"])
+        hoster_pot, validator_pot = case["pots"]
+        pay = compute_pay(hosters, validators, hoster_pot=hoster_pot, validator_pot=validator_pot)
         described.append(repr(list(pay.items())).encode())
     return described
 

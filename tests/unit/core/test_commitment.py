@@ -163,3 +163,10 @@ def test_no_text_of_an_opening_shows_what_it_will_show() -> None:
         assert b"c".hex() * 32 in text
         assert "sss" not in text
         assert "secret" not in text
+
+
+@pytest.mark.parametrize("value", [b"bytes", None, OPENING.to_bytes()])
+def test_only_an_opening_is_encoded_as_one(value: object) -> None:
+    assert OpeningOf(Digest()).encode(OPENING) == OPENING.to_bytes()
+    with pytest.raises(Malformed, match="expected an Opening"):
+        OpeningOf(Digest()).encode(value)

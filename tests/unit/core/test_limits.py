@@ -49,8 +49,8 @@ def test_a_rate_that_grants_nothing_or_everything_is_refused(numbers: tuple[floa
 
 def test_a_small_roster_is_bound_by_the_authors_quota_and_a_large_one_by_its_share() -> None:
     limits = Limits()
-    assert limits.compute_author_share(13, 3) == limits.author
-    share = limits.compute_author_share(1000, 3)
+    assert limits.compute_author_share(13, held_epochs=3) == limits.author
+    share = limits.compute_author_share(1000, held_epochs=3)
     assert share == Quota(43, 1_431_655)
     assert share.entries * 1000 * 3 <= limits.total.entries
     assert share.value_bytes * 1000 * 3 <= limits.total.value_bytes

@@ -16,6 +16,7 @@ from epochgate.core.commitment import Opening
 from epochgate.core.epoch import Timing, epochs, percent
 from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.limits import Allowance, Limits, Quota, Rate
+from epochgate.core.peer_id import format_peer_id
 from epochgate.core.policy import Policy
 from epochgate.core.record import Record, compute_value_digest
 from epochgate.core.roster import HOSTER, VALIDATOR
@@ -463,7 +464,41 @@ def test_a_refusal_says_when_it_would_be_admitted() -> None:
     words = str(INFERENCE_POLICY.admit(make_record("hoster-commit", Epoch(EPOCH), now), now))
     assert (
         words == f"denied, early; by rule {COMMIT_KEY}; expected blocks {FIRST_BLOCK + 16} to"
-        f" {FIRST_BLOCK + 50}; saw {FIRST_BLOCK + 2}; opens in 14 blocks, about 84 s"
+        f" {FIRST_BLOCK + 50}; saw block {FIRST_BLOCK + 2}; opens in 14 blocks, about 84 s"
+    )
+
+
+def test_an_unknown_key_is_refused_with_the_names_of_those_that_exist() -> None:
+    now = at(20)
+    stray = sign(alice, "hoster-comit_epoch_7", bytes(32), now.time_seconds + 60.0)
+    verdict = INFERENCE_POLICY.admit(stray, now)
+    assert isinstance(verdict, Denied)
+    assert verdict is now.no_such_key, "a flood of them allocates nothing"
+    assert "hoster, validator, consensus-epoch_7, hoster-commit_epoch_7, " in str(verdict)
+    read = INFERENCE_POLICY.recognise(stray, now)
+    assert isinstance(read, Denied)
+    assert read.reason is Reason.UNKNOWN_KEY
+
+
+def test_a_refusal_names_roles_peers_and_blocks() -> None:
+    now = at(20)
+    verdicts = {
+        "role": make_record("hoster-commit", Epoch(EPOCH), now, author=victor),
+        "stranger": make_record("hoster-commit", Epoch(EPOCH), now, author=dave),
+    }
+    words = {what: str(INFERENCE_POLICY.admit(record, now)) for what, record in verdicts.items()}
+    assert words == {
+        "role": f"denied, wrong-role; by rule {COMMIT_KEY}; expected hoster; saw validator",
+        "stranger": (
+            f"denied, not-on-roster; by rule {COMMIT_KEY}; expected an author on the epoch's"
+            f" roster; saw {format_peer_id(dave.author)}"
+        ),
+    }
+    early = make_record("consensus", Epoch(EPOCH), at(4), author=vera)
+    assert str(INFERENCE_POLICY.admit(early, at(4))) == (
+        f"denied, not-elected; by rule consensus-epoch_{EPOCH}; expected"
+        f" {format_peer_id(victor.author)}; saw {format_peer_id(vera.author)}; opens in 7 blocks,"
+        " about 42 s"
     )
 
 

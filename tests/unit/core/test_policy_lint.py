@@ -49,7 +49,7 @@ def test_the_default_policy_has_no_problem_on_a_usual_chain() -> None:
             (COMMIT, msgspec.structs.replace(OPEN, during=percent("[50, 60]"))),
             "an opening could be copied",
         ),
-        ((OPEN,), "opens 'commit', which is no rule with a window"),
+        ((OPEN,), "opens 'commit', but no rule of that kind has a window"),
         ((COMMIT, COMMIT), "two rules are of the kind commit"),
         (
             (msgspec.structs.replace(COMMIT, max_bytes=1 << 20),),

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from epochgate.core.epoch import Blocks
+from epochgate.core.peer_id import PEER_ID_PREFIX
 from epochgate.core.receipt import (
     Receipt,
     ReceiptRule,
@@ -20,7 +21,7 @@ from epochgate.core.receipt import (
     compute_record_id,
     is_receipt_signed,
 )
-from epochgate.core.record import PEER_ID_PREFIX, compute_network_id, compute_value_digest
+from epochgate.core.record import compute_network_id, compute_value_digest
 from epochgate.core.roster import ReplicaSet
 from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, PeerId, RecordKey, Signature
 from epochgate.keys import SigningKey

@@ -14,10 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nacl.bindings import crypto_sign_BYTES
 
+from epochgate.core.peer_id import PEER_ID_PREFIX
 from epochgate.core.record import (
-    AUTHOR_BYTES,
     KEY_BYTES,
-    PEER_ID_PREFIX,
     SIGNATURE_BYTES,
     Record,
     compute_key,
@@ -25,7 +24,6 @@ from epochgate.core.record import (
     compute_signed_bytes,
     compute_signing_prefix,
     compute_value_digest,
-    is_author,
     is_record_signed,
     is_signed,
     pack_field,
@@ -207,19 +205,3 @@ def test_a_key_of_small_order_signs_nothing(public_key: bytes) -> None:
 @pytest.mark.parametrize("length", [0, 1, 63, 65])
 def test_a_signature_of_another_length_is_none(length: int) -> None:
     assert not is_signed(alice.author, b"words", Signature((alice.sign(b"words") + b"\0")[:length]))
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        (alice.author, True),
-        (PEER_ID_PREFIX + bytes(32), True),
-        (alice.author[:-1], False),
-        (alice.author + b"\0", False),
-        (b"\x12\x20" + bytes(36), False),  # the peer id of another type of key: a hash of it
-        (b"", False),
-    ],
-)
-def test_an_author_is_a_peer_id_with_an_ed25519_key(name: bytes, expected: bool) -> None:
-    assert is_author(name) == expected
-    assert len(alice.author) == AUTHOR_BYTES

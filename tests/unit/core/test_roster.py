@@ -7,9 +7,19 @@ import random
 
 import pytest
 
+from epochgate.core.peer_id import format_peer_id
 from epochgate.core.record import compute_key
-from epochgate.core.roster import HOSTER, MAX_REPLICAS, VALIDATOR, Member, ReplicaSet, Roster
-from epochgate.core.types import Epoch
+from epochgate.core.roster import (
+    HOSTER,
+    MAX_REPLICAS,
+    VALIDATOR,
+    Member,
+    ReplicaSet,
+    Roles,
+    Roster,
+    describe_roles,
+)
+from epochgate.core.types import Epoch, PeerId
 from tests.support.identities import (
     NETWORK,
     alice,
@@ -119,8 +129,39 @@ def test_roles_are_in_order_of_author() -> None:
     assert roster.roles[bob.author] == HOSTER | VALIDATOR
 
 
+@pytest.mark.parametrize(
+    "author",
+    [
+        alice.author[:-1],
+        alice.author + b"\0",
+        b"\x12\x20" + bytes(32),  # the peer id of an RSA key: a hash of it
+        b"\1" + alice.author[1:],
+        b"",
+    ],
+)
+def test_a_member_is_named_by_an_ed25519_peer_id(author: bytes) -> None:
+    members = [Member(bob.author, int(HOSTER)), Member(PeerId(author), int(HOSTER))]
+    with pytest.raises(ValueError, match="Ed25519 peer ids of 38 bytes"):
+        Roster(Epoch(0), SEED, members)
+
+
+@pytest.mark.parametrize(
+    ("roles", "words"),
+    [
+        (0, "no role"),
+        (HOSTER, "hoster"),
+        (VALIDATOR, "validator"),
+        (HOSTER | VALIDATOR, "hoster or validator"),
+        (4, "no role"),
+    ],
+)
+def test_roles_are_said_by_name(roles: int, words: str) -> None:
+    assert describe_roles(roles) == words
+    assert str(Roles(int(roles))) == words
+
+
 def test_an_author_counts_once() -> None:
-    with pytest.raises(ValueError, match="twice"):
+    with pytest.raises(ValueError, match=f"names {format_peer_id(alice.author)} twice"):
         Roster(
             Epoch(0), SEED, [Member(alice.author, HOSTER, 1), Member(alice.author, VALIDATOR, 2)]
         )

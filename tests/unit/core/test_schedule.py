@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from epochgate.core.epoch import epochs
+from epochgate.core.peer_id import format_peer_id
 from epochgate.core.policy import Policy
 from epochgate.core.record import compute_key
 from epochgate.core.roster import HOSTER, Member, Roster
@@ -21,6 +22,7 @@ from tests.support.identities import (
     compute_unix_seconds,
     make_context,
     make_roster,
+    victor,
 )
 
 DATED = Rule("work_epoch_{epoch}", by=HOSTER, ttl=epochs(2), schema=Digest())
@@ -92,3 +94,32 @@ def test_an_author_has_a_key_of_its_own() -> None:
 def test_an_empty_calendar_says_what_it_lacks() -> None:
     with pytest.raises(LookupError, match="add the first one's context"):
         make_schedule().compute_evaluation_context(BlockNumber(0), 0.0)
+
+
+def test_an_unknown_key_is_told_the_names_of_those_that_exist_now() -> None:
+    schedule = make_schedule(5, 6, 7)
+    schedule.add(make_context(Epoch(8)))
+    now = schedule.compute_evaluation_context(TIMING.compute_first_block(Epoch(7)), 0.0)
+    assert str(now.no_such_key) == (
+        "denied, unknown-key; expected one of work_epoch_7, beat, out-{author}_epoch_7"
+    )
+
+
+def test_before_the_first_block_only_keys_without_an_epoch_are_named() -> None:
+    schedule = EpochSchedule(Policy(DATED, UNDATED, PERSONAL))
+    schedule.add(make_context(Epoch(0)))
+    now = schedule.compute_evaluation_context(BlockNumber(999), 0.0)
+    assert str(now.no_such_key) == "denied, unknown-key; expected one of beat"
+    assert set(now.postable) == set(now.readable) == {compute_key("beat")}
+
+
+def test_a_policy_without_keys_has_none_to_name() -> None:
+    schedule = EpochSchedule(Policy())
+    schedule.add(make_context(Epoch(0)))
+    now = schedule.compute_evaluation_context(BlockNumber(1000), 0.0)
+    assert str(now.no_such_key) == "denied, unknown-key"
+
+
+def test_an_author_without_a_key_of_its_own_is_named_as_libp2p_does() -> None:
+    with pytest.raises(KeyError, match=f"for {format_peer_id(victor.author)}"):
+        make_schedule(7).get_key_rule(PERSONAL, Epoch(7), victor.author)

@@ -184,7 +184,9 @@ def test_a_minority_of_liars_moves_nobody_further_than_the_honest_spread(
     assert (grid.min(axis=0) <= consensus.centre).all()
     assert (consensus.centre <= grid.max(axis=0)).all()
     for name in honest:
-        assert consensus.scores[PeerId(name)] >= compute_score(spread, norm, 5000)
+        assert consensus.scores[PeerId(name)] >= compute_score(
+            spread, norm=norm, tolerance_ppm=5000
+        )
 
 
 def test_one_huge_outlier_neither_flattens_nor_shifts_the_rest() -> None:
@@ -477,6 +479,12 @@ def test_only_what_replicas_take_is_encoded(scores: list[int]) -> None:
         ScoreList(max_entries=3).encode(scores)
 
 
+@pytest.mark.parametrize("value", [None, 7, {1, 2}, "12", object()])
+def test_only_a_sequence_of_scores_is_a_list(value: object) -> None:
+    with pytest.raises(Malformed):
+        ScoreList().encode(value)
+
+
 def test_a_list_describes_itself() -> None:
     assert ScoreList().describe() == "scores[up to 16000 of 0..1000000]"
 
@@ -491,7 +499,8 @@ def test_the_fixed_pay_holds(case: dict[str, Any]) -> None:
         for role in ("hosters", "validators")
     )
 
-    pay = compute_pay(hosters, validators, *case["pots"])
+    hoster_pot, validator_pot = case["pots"]
+    pay = compute_pay(hosters, validators, hoster_pot=hoster_pot, validator_pot=validator_pot)
 
     assert {author.decode(): score for author, score in pay.items()} == case["pay"]
 
@@ -546,7 +555,8 @@ def test_the_largest_remainder_wins_and_ties_go_to_the_smaller_author() -> None:
 
 
 def test_a_pot_of_nothing_need_not_be_paid() -> None:
-    assert compute_pay({ALICE: 3}, {VICTOR: 0}, 100, 0) == {ALICE: 100, VICTOR: 0}
+    pay = compute_pay({ALICE: 3}, {VICTOR: 0}, hoster_pot=100, validator_pot=0)
+    assert pay == {ALICE: 100, VICTOR: 0}
 
 
 @pytest.mark.parametrize(("weights", "pot"), [({ALICE: -1, BOB: 2}, 10), ({ALICE: 1}, -10)])

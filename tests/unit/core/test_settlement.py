@@ -12,6 +12,7 @@ from epochgate.core.policy import Policy
 from epochgate.core.receipt import Proof
 from epochgate.core.record import Record, compute_key
 from epochgate.core.record_set import RecordSet
+from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.scoring import HOSTER_POT, MAX_SCORE, TOTAL_PAY, VALIDATOR_POT, ScoreList
 from epochgate.core.settlement import (
@@ -25,7 +26,17 @@ from epochgate.core.types import Epoch, Hash32, PeerId
 from epochgate.keys import SigningKey
 from epochgate.policies.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
 from epochgate.schemas import Tensor
-from tests.support.identities import NETWORK, alice, bob, carol, make_context, vera, victor, vito
+from tests.support.identities import (
+    NETWORK,
+    alice,
+    bob,
+    carol,
+    make_context,
+    make_roster,
+    vera,
+    victor,
+    vito,
+)
 
 EPOCH = 9
 """The epoch in which the submission is made: about the hosters of 8 and the lists about 7."""
@@ -183,6 +194,57 @@ def test_a_list_is_paid_by_the_entries_that_fit_the_recomputed_one() -> None:
     book.list_scores(vito, (MAX_SCORE,) * 4)
     weights = book.settle().list_weights
     assert [weights[v.author] for v in (victor, vera, vito)] == [3, 2, 0]
+
+
+@pytest.mark.parametrize("what", ["committed to nothing", "never opened"])
+def test_a_silent_validator_earns_nothing(what: str) -> None:
+    book = make_usual_book()
+    del book.included["validator-reveal", Epoch(8)][vito.author]
+    if what == "committed to nothing":
+        del book.included["validator-commit", Epoch(7)][vito.author]
+    settlement = book.settle()
+    assert settlement.list_weights[vito.author] == 0
+    assert settlement.pay[vito.author] == 0
+    assert settlement.pay[victor.author] == settlement.pay[vera.author] == VALIDATOR_POT // 2
+
+
+def test_where_all_validators_are_silent_nobody_is_paid() -> None:
+    book = make_usual_book()
+    del book.included["validator-reveal", Epoch(8)]
+    settlement = book.settle()
+    assert set(settlement.list_weights.values()) == {0}
+    assert set(settlement.pay.values()) == {0}
+
+
+def test_a_validator_that_joined_after_the_lists_epoch_earns_nothing_yet() -> None:
+    book = make_usual_book()
+    hosters = {hoster: int(HOSTER) for hoster in (alice, bob, carol)}
+    for epoch, validators in ((EPOCH - 2, [victor, vera]), (EPOCH - 1, [victor, vera, vito])):
+        roles = hosters | {validator: int(VALIDATOR) for validator in validators}
+        book.schedule.add(make_context(Epoch(epoch), make_roster(Epoch(epoch), roles)))
+    for key in (
+        ("validator-commit", Epoch(EPOCH - 2)),
+        ("validator-reveal", Epoch(EPOCH - 1)),
+    ):
+        del book.included[key][vito.author]
+    settlement = book.settle()
+    assert settlement.pay[vito.author] == 0
+    assert settlement.pay[victor.author] == settlement.pay[vera.author] == VALIDATOR_POT // 2
+
+
+def test_the_first_epochs_hosters_are_not_paid_before_there_are_lists() -> None:
+    """The validators' pot would have nobody to pay."""
+    book = Book()
+    book.schedule = EpochSchedule(INFERENCE_POLICY)
+    for epoch in (0, 1):
+        book.schedule.add(make_context(Epoch(epoch)))
+    for hoster in (alice, bob, carol):
+        book.host(hoster, HONEST, epoch=Epoch(0))
+    settlement = compute_settlement(
+        INFERENCE_POLICY, book.schedule, book.records, Epoch(1), attested_list=None
+    )
+    assert set(settlement.outcome.scores.values()) == {MAX_SCORE}
+    assert set(settlement.pay.values()) == {0}
 
 
 def test_nobody_is_paid_for_lists_about_an_epoch_in_which_no_commitment_counted() -> None:

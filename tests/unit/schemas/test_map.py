@@ -50,7 +50,7 @@ def nest(levels: int) -> object:
 def test_a_heartbeat_comes_back_as_it_was_sent() -> None:
     decode = HEARTBEAT.bind(make_context())
     assert decode(ALICE.to_bytes()) == ALICE
-    assert decode(ALICE.to_bytes()).state is ServerState.ONLINE
+    assert ALICE.state is ServerState.ONLINE
 
 
 def test_a_map_is_a_schema() -> None:
@@ -227,3 +227,9 @@ def test_what_python_calls_equal_is_still_another_value(bent: dict[str, object])
     )
     with pytest.raises(Malformed, match="in its own type"):
         Map(Heartbeat).decode(msgspec.msgpack.encode(heartbeat.model_dump() | bent))
+
+
+@pytest.mark.parametrize("value", [None, {"value": 1}, ALICE.to_bytes()])
+def test_only_a_model_is_encoded(value: object) -> None:
+    with pytest.raises(Malformed, match="expected a Heartbeat"):
+        HEARTBEAT.encode(value)

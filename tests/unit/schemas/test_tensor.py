@@ -241,4 +241,4 @@ def test_random_bytes_are_malformed(payload: bytes) -> None:
 
 def test_what_is_no_array_is_refused_in_words() -> None:
     with pytest.raises(Malformed, match="expected a numpy array, saw list"):
-        Tensor("float32", (2,)).encode([1.0, 2.0])  # type: ignore[arg-type]
+        Tensor("float32", (2,)).encode([1.0, 2.0])

@@ -11,6 +11,7 @@ import pytest
 
 from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.limits import Allowance, Limits, Quota, Rate
+from epochgate.core.peer_id import format_peer_id
 from epochgate.core.policy import Policy
 from epochgate.core.receipt import Proof, Receipt, compute_record_id
 from epochgate.core.record import Record, compute_key
@@ -119,7 +120,7 @@ async def test_a_strangers_post_is_turned_away_before_it_is_decoded(
     ):
         reply = decode_reply(await bob.replica.handle(mallory.author, data))
         assert reply == Refused(
-            "not-on-roster", None, "a sender on the roster", mallory.author.hex()
+            "not-on-roster", None, "a sender on the roster", format_peer_id(mallory.author)
         )
     assert bob.replica.denied == {Reason.NOT_ON_ROSTER: 4}
     assert not bob.database.held
@@ -297,7 +298,10 @@ async def test_only_a_keys_replicas_take_it(tmp_path: Path) -> None:
             assert isinstance(reply, Posted)
         else:
             assert reply == Refused(
-                "not-replica", "note_epoch_0", "one of the key's 13 replicas", them.author.hex()
+                "not-replica",
+                "note_epoch_0",
+                "one of the key's 13 replicas",
+                format_peer_id(them.author),
             )
             assert not them.database.held
     await cluster.close()
@@ -337,17 +341,17 @@ async def test_a_receipt_says_when_the_record_came_and_is_the_same_ever_after(
     [
         (
             Limits(author=Quota(2, 1 << 20)),
-            "at most 2 records and 1048576 bytes an author in an epoch",
+            "at most 2 records and 1048576 bytes per author and epoch",
             "3 records and 65792 bytes",
         ),
         (
             Limits(author=Quota(9, 65_700)),
-            "at most 9 records and 65700 bytes an author in an epoch",
+            "at most 9 records and 65700 bytes per author and epoch",
             "3 records and 65792 bytes",
         ),
         (
             Limits(total=Quota(24, 4 << 20)),
-            "at most 2 records and 349525 bytes an author in an epoch, its part of the total",
+            "at most 2 records and 349525 bytes per author and epoch, its part of the total",
             "3 records and 65792 bytes",
         ),
     ],
@@ -388,7 +392,7 @@ async def test_a_keys_room_is_parted_among_its_authors(
     replica = make_limited(bob, Limits(key=Quota(9, 383)))
     refused = await ask(replica, alice.author, Post(alice.write(NOTE)))
     assert refused == Refused(
-        "quota", "note_epoch_0", "at most 95 bytes an author under a key", "96 bytes"
+        "quota", "note_epoch_0", "at most 95 bytes per author and key", "96 bytes"
     )
     replica = make_limited(bob, Limits(key=Quota(4, 4 * 96)))
     for them in cluster.nodes:
@@ -409,7 +413,7 @@ async def test_what_a_replica_holds_in_all_ends_whatever_the_shares_say(
     assert refused == Refused(
         "quota",
         "hoster",
-        "at most 12 records and 1048576 bytes in all",
+        "at most 12 records and 1048576 bytes in total",
         "13 records and 1248 bytes",
     )
 
@@ -425,7 +429,7 @@ async def test_a_key_takes_no_more_records_than_its_limit(
     assert refused == Refused(
         "quota",
         "note_epoch_0",
-        "at most 1 records and 1048576 bytes under a key",
+        "at most 1 records and 1048576 bytes per key",
         "2 records and 192 bytes",
     )
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from epochgate.core.peer_id import format_peer_id
 from epochgate.core.receipt import Entry, Proof, Receipt
 from epochgate.core.record import Record
 from epochgate.core.types import BlockNumber, Epoch, Hash32, PeerId, RecordKey, Signature
@@ -129,10 +130,10 @@ def test_the_author_sees_the_same_facts_as_the_replica(reason: Reason) -> None:
     assert reply.to_denied().reason is reason
 
 
-def test_peer_ids_are_told_in_hex() -> None:
+def test_peer_ids_are_told_as_libp2p_writes_them() -> None:
     assert Refused.from_denied(
         Denied(Reason.NOT_AUTHOR, None, alice.author, bob.author)
-    ) == Refused("not-author", None, alice.author.hex(), bob.author.hex())
+    ) == Refused("not-author", None, format_peer_id(alice.author), format_peer_id(bob.author))
 
 
 @given(st.one_of(st.text(), st.binary(), st.integers(), st.text(min_size=MAX_WORDS)), st.text())
@@ -148,7 +149,9 @@ def test_a_liar_fills_no_log() -> None:
         decode_reply(encode(Refused("early", "x" * (MAX_WORDS + 1))))
 
 
-@pytest.mark.parametrize("words", ["\x1b]0;title\x07", "two\nlines", "\x9b2J", "left\u202etfel"])
+@pytest.mark.parametrize(
+    "words", ["\x1b]0;title\x07", "two\nlines", "a line\n", "\x9b2J", "left\u202etfel"]
+)
 def test_a_liar_moves_no_cursor(words: str) -> None:
     """What a replica says is shown to people. An honest one that quotes such a thing shows it as it
     is not.

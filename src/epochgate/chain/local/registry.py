@@ -12,7 +12,8 @@ from pathlib import Path
 from epochgate.chain.local.file import ChainFacts, ChainFile, ChainFileError, create_chain_file
 from epochgate.chain.rounds import SNAPSHOT_BLOCKS
 from epochgate.core.epoch import Head, Timing
-from epochgate.core.record import compute_network_id, is_author
+from epochgate.core.peer_id import is_author
+from epochgate.core.record import compute_network_id
 from epochgate.core.roster import HOSTER, VALIDATOR, Member, Roster
 from epochgate.core.types import BlockNumber, Epoch, NetworkId, PeerId
 from epochgate.keys import format_peer_id
