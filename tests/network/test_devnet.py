@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,17 +16,21 @@ from pathlib import Path
 import pytest
 
 from tests.support.listening_sockets import find_listening_sockets, is_loopback
-from tests.support.machine import scale_seconds
+from tests.support.machine import measure_start_seconds, scale_seconds, with_interrupts
 
 pytestmark = pytest.mark.network
 
+STARTS = 2.5
+"""So many times as long as its imports take may a killed node take until it is ready again."""
 LEAVE_SECONDS = 10.0
 """A libp2p daemon whose node was killed notices it within 2 s."""
 
 
 @contextmanager
 def run_devnet(folder: Path, *options: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "epochgate", "devnet", "--dir", f"{folder / 'run'}", *options]
+    command = with_interrupts(
+        [sys.executable, "-m", "epochgate", "devnet", "--dir", f"{folder / 'run'}", *options]
+    )
     environment = os.environ | variables
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -187,6 +192,8 @@ def test_a_node_killed_between_commitment_and_opening_goes_on_when_it_is_started
 ) -> None:
     """Everything that opens its commitment lies in its folder."""
     summary_file = tmp_path / "summary.json"
+    # a third of the epoch lies between the kill and the end of the window for openings
+    epoch_seconds = math.ceil(3 * STARTS * measure_start_seconds())
     options = (
         "--hosters",
         "3",
@@ -195,12 +202,12 @@ def test_a_node_killed_between_commitment_and_opening_goes_on_when_it_is_started
         "--epochs",
         "1",
         "--epoch-seconds",
-        f"{scale_seconds(24)}",
+        f"{epoch_seconds}",
         "--restart-node-at",
         "25%",
     )
     with run_devnet(tmp_path, *options, "--json", f"{summary_file}") as process:
-        out, err = process.communicate(timeout=scale_seconds(150))
+        out, err = process.communicate(timeout=4 * epoch_seconds + scale_seconds(60))
         assert process.returncode == 0, out + err
     lines = [line for line in out.splitlines() if "hoster-3 " in line]
     moments = (

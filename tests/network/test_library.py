@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.machine import scale_seconds
+from tests.support.machine import scale_seconds, with_interrupts
 
 pytestmark = pytest.mark.network
 
@@ -28,7 +28,10 @@ def test_the_pages_program_runs_a_node_until_it_is_interrupted(tmp_path: Path) -
         arguments = command.removeprefix("epochgate ").split()
         subprocess.run([sys.executable, "-m", "epochgate", *arguments], cwd=tmp_path, check=True)
     process = subprocess.Popen(
-        [sys.executable, "my_node.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        with_interrupts([sys.executable, "my_node.py"]),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stderr is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import shutil
 import subprocess
 import sys
 import time
@@ -23,12 +24,19 @@ MOST_SLOWNESS = 10.0
 """A machine that is slower still fails its tests, instead of keeping them for hours."""
 
 
-def measure_slowness() -> float:
-    """How many times slower than a quiet machine this one starts a process now: 1 to 10."""
+def measure_start_seconds() -> float:
+    """How long a node's process takes to import what it needs, now: never less than on a quiet
+    machine, and never more than ten times as long.
+    """
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", START], check=True, capture_output=True)
     taken_seconds = time.monotonic() - began
-    return min(MOST_SLOWNESS, max(1.0, taken_seconds / QUIET_START_SECONDS))
+    return min(MOST_SLOWNESS * QUIET_START_SECONDS, max(QUIET_START_SECONDS, taken_seconds))
+
+
+def measure_slowness() -> float:
+    """How many times slower than a quiet machine this one starts a process now: 1 to 10."""
+    return measure_start_seconds() / QUIET_START_SECONDS
 
 
 @functools.cache
@@ -36,6 +44,13 @@ def get_slowness() -> float:
     """Measured twice, once for all tests of this process; the first reads files into memory."""
     measure_slowness()
     return measure_slowness()
+
+
+def with_interrupts(command: list[str]) -> list[str]:
+    """`command`, with Ctrl-C as it is in a terminal: a shell ignores it for what it runs in the
+    background, and processes inherit that.
+    """
+    return [shutil.which("env") or "env", "--default-signal=INT", *command]
 
 
 def scale_seconds(quiet_seconds: float) -> int:

@@ -101,8 +101,8 @@ def compute_hoster_scores(
 def compute_consensus(
     outputs: Mapping[PeerId, object], committed: Collection[PeerId], tolerance_ppm: int
 ) -> Consensus:
-    """Score every author that committed by how near its output is to the centre of all (SPEC
-    section 7).
+    """Score every author that committed by how near its output is to the centre of all
+    (docs/spec.md#7-scores-and-pay).
 
     An output counts when it is a numpy array of bools, integers or floats of at most 64 bits, all
     of them finite, with 1 to `MAX_ELEMENTS` elements, in the shape that most outputs have (the
