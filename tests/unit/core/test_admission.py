@@ -300,6 +300,17 @@ def test_a_replaced_record_makes_room_in_the_epoch_in_which_it_was_stored(
     assert (denied is None) is fits
 
 
+@pytest.mark.parametrize(("entries", "fits"), [(3, True), (2, False)])
+def test_a_replaced_record_makes_room_for_one(entries: int, fits: bool) -> None:
+    note = make_note()
+    usage = StorageUsage()
+    usage.count(note.key, alice.author, Epoch(7), entries=3, value_bytes=288)
+    held = ReceiptedEntry(compute_value_digest(b""), 0.0, Epoch(7), 96, ())
+    capacity = msgspec.structs.replace(CAPACITY, limits=Limits(author=Quota(entries, 1 << 20)))
+    denied = find_excess(note, held, find_key_rule(note, make_now()), Epoch(7), usage, capacity)
+    assert (denied is None) is fits
+
+
 def test_a_receipt_names_the_keys_epoch_or_else_the_current_one() -> None:
     now = make_now()
     beat = find_key_rule(sign(alice, "beat", bytes(32), 0.0), now)

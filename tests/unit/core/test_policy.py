@@ -502,6 +502,24 @@ def test_a_refusal_names_roles_peers_and_blocks() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "blocks_per_epoch", "blocks"),
+    [
+        ("hoster", 100, 1.0),  # it has no window
+        ("hoster-reveal", 100, 1.0),
+        ("hoster-reveal", 20, 0.5),  # a quarter of its own two blocks
+        ("consensus", 20, 0.75),  # a quarter of its own three blocks
+        ("hoster-commit", 20, 0.5),  # a quarter of the two blocks behind it
+    ],
+)
+def test_authors_stay_a_block_from_the_edges_or_a_quarter_of_the_shorter_window(
+    kind: str, blocks_per_epoch: int, blocks: float
+) -> None:
+    timing = Timing(BlockNumber(0), blocks_per_epoch, 6.0)
+    rule = INFERENCE_POLICY.get_rule(kind)
+    assert INFERENCE_POLICY.compute_margin_seconds(rule, timing) == pytest.approx(6.0 * blocks)
+
+
 def test_the_digest_changes_with_every_fact_of_the_policy() -> None:
     rule = Rule(
         "a_epoch_{epoch}", by=HOSTER, ttl=epochs(1), schema=Digest(), during=percent("[0, 50]")
@@ -544,15 +562,6 @@ def test_the_digest_changes_with_every_fact_of_the_policy() -> None:
         Policy(rule, limits=limits[0]).digest
         == Policy(rule, limits=Limits(Allowance(Rate(9.0, 9.0), Rate(9.0, 9.0)))).digest
     )
-
-
-def test_margins_are_a_block_or_a_quarter_of_the_shorter_adjoining_window() -> None:
-    reveal = INFERENCE_POLICY.get_rule("hoster-reveal")
-    commit = INFERENCE_POLICY.get_rule("hoster-commit")
-    assert INFERENCE_POLICY.compute_margin_seconds(reveal, TIMING) == TIMING.block_seconds
-    short = Timing(slot=BlockNumber(0), blocks_per_epoch=20, block_seconds=6.0)
-    assert INFERENCE_POLICY.compute_margin_seconds(reveal, short) == pytest.approx(3.0)
-    assert INFERENCE_POLICY.compute_margin_seconds(commit, short) == pytest.approx(3.0)
 
 
 def test_what_is_read_again_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,3 +123,26 @@ def test_a_policy_without_keys_has_none_to_name() -> None:
 def test_an_author_without_a_key_of_its_own_is_named_as_libp2p_does() -> None:
     with pytest.raises(KeyError, match=f"for {format_peer_id(victor.author)}"):
         make_schedule(7).get_key_rule(PERSONAL, Epoch(7), victor.author)
+
+
+def test_members_are_those_of_the_epoch_and_of_the_next_one_where_it_is_known() -> None:
+    schedule = EpochSchedule(Policy(DATED))
+    for epoch, person in ((7, alice), (8, bob), (9, carol)):
+        schedule.add(make_context(Epoch(epoch), make_roster(Epoch(epoch), {person: HOSTER})))
+    assert schedule.get_members(Epoch(7)) == {alice.author, bob.author}
+    assert schedule.get_members(Epoch(9)) == {carol.author}
+    assert schedule.get_members(Epoch(6)) == {alice.author}
+    assert schedule.get_members(Epoch(12)) == frozenset()
+
+
+def test_the_newest_roster_may_be_an_earlier_epochs_as_long_as_that_can_be_read() -> None:
+    schedule = make_schedule(5)
+    roster = schedule.get_context(Epoch(5)).roster
+    assert [schedule.find_newest_roster(Epoch(epoch)) for epoch in (4, 5, 7, 8)] == [
+        None,
+        roster,
+        roster,
+        None,
+    ]
+    assert schedule.get_roster(Epoch(5)) is roster
+    assert schedule.get_roster(Epoch(6)) is None
