@@ -10,7 +10,7 @@ import typer
 
 from epochgate.cli.adversaries import load_adversaries
 from epochgate.cli.node import run_node
-from epochgate.cli.options import add_node_options
+from epochgate.cli.options import NodeOptions, add_node_options
 from epochgate.node.runner import Node
 from epochgate.runtime.loading import InputError
 from epochgate.runtime.settings import load_settings
@@ -19,7 +19,7 @@ AdversaryName = Annotated[str, typer.Argument(help="What it plays.")]
 
 
 @add_node_options()
-def adversary(options: dict[str, object], name: AdversaryName) -> int:
+def adversary(options: NodeOptions, name: AdversaryName) -> int:
     """Run one adversary; its options are those of `epochgate node`."""
     adversaries = load_adversaries()
     played = adversaries.get(name)

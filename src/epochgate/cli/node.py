@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from epochgate.cli.options import add_node_options
+from epochgate.cli.options import NodeOptions, add_node_options
 from epochgate.engine.listening import is_loopback
 from epochgate.engine.system import SystemClock, ThreadCompute, exit_immediately
 from epochgate.keys import SigningKey, format_peer_id
@@ -34,9 +34,7 @@ PrintConfig = Annotated[
 
 
 @add_node_options()
-def node(
-    options: dict[str, object], config: ConfigFile = None, print_config: PrintConfig = False
-) -> int:
+def node(options: NodeOptions, config: ConfigFile = None, print_config: PrintConfig = False) -> int:
     """Run one node until SIGTERM or Ctrl-C. It then says OFFLINE in a last heartbeat and leaves; a
     second signal ends it at once.
 
