@@ -228,7 +228,7 @@ def refuse_a_second_key_of_a_name(place: Place) -> int:
         (lambda _: run_command(["attack", "--only", "nobody"]), "there are copier, latecomer"),
         (
             lambda place: run_command(["attack", "--page", f"{place.folder}/no.md"]),
-            "put them where the table goes",
+            "cannot be read: No such file",
         ),
         (lambda _: run_command(["policy", "--policy", "INFERENCE_POLICY"]), "write module:NAME"),
         (lambda _: run_command(["policy", "--roster", "0"]), "--roster"),
