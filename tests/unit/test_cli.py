@@ -186,7 +186,7 @@ def refuse_a_second_key_of_a_name(place: Place) -> int:
         (refuse_a_role_that_the_chain_does_not_know, "start it with --role validator"),
         (refuse_a_policy_that_does_not_fit_the_chain, "a window needs 2"),
         (refuse_an_unknown_policy, "there is no module 'nowhere'"),
-        (refuse_a_policy_that_is_none, "no epochgate.Policy"),
+        (refuse_a_policy_that_is_none, "not an epochgate.Policy"),
         (refuse_an_unknown_model, "there is no module 'nowhere'"),
         (refuse_a_busy_port, "choose another port"),
         (refuse_a_malformed_address, "like /ip4/127.0.0.1/tcp/0"),
@@ -228,7 +228,7 @@ def refuse_a_second_key_of_a_name(place: Place) -> int:
         (lambda _: run_command(["attack", "--only", "nobody"]), "there are copier, latecomer"),
         (
             lambda place: run_command(["attack", "--page", f"{place.folder}/no.md"]),
-            "put them where the table goes",
+            "cannot be read: No such file",
         ),
         (lambda _: run_command(["policy", "--policy", "INFERENCE_POLICY"]), "write module:NAME"),
         (lambda _: run_command(["policy", "--roster", "0"]), "--roster"),

@@ -1,7 +1,7 @@
-"""The command line: the one place where parts are wired together.
+"""The command line: reads what a user asks for, and calls the library.
 
-What each command imports it imports late, so that `epochgate policy` brings neither torch nor
-hivemind.
+Commands import late what only they need, so that `epochgate policy` brings neither torch nor
+hivemind, and `epochgate node` no devnet.
 """
 
 from __future__ import annotations
@@ -62,21 +62,17 @@ def describe(
 
 
 def run_command(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0 done, 1 done but not well, 2 wrong input, said in one line on
-    standard error.
+    """Run the command that `arguments` name; those of the process for None.
+
+    What cannot be done is said in one line on standard error.
+
+    Returns:
+        The exit code: 0 done; 1 done but not well, or not possible; 2 wrong input; 130 interrupted.
     """
     try:
         code = app(args=arguments, prog_name="epochgate", standalone_mode=False)
     except typer.TyperException as error:
-        context = getattr(error, "ctx", None)
-        if context:
-            command = context.command_path
-        else:
-            command = "epochgate"
-        words = error.format_message()  # none where the help was shown instead
-        if words:
-            return _refuse(f"{words.rstrip('.')}; see `{command} --help`")
-        return WRONG_INPUT
+        return _refuse_usage(error)
     except EpochgateError as error:
         return _refuse(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
@@ -84,6 +80,18 @@ def run_command(arguments: list[str] | None = None) -> int:
     if isinstance(code, int):
         return code
     return 0
+
+
+def _refuse_usage(error: typer.TyperException) -> int:
+    """An option or a command that there is not, or a value that Typer does not take."""
+    context = getattr(error, "ctx", None)
+    command = "epochgate"
+    if context:
+        command = context.command_path
+    message = error.format_message()
+    if not message:  # the help was shown instead
+        return WRONG_INPUT
+    return _refuse(f"{message.rstrip('.')}; see `{command} --help`")
 
 
 def _refuse(message: str, exit_code: int = WRONG_INPUT) -> int:

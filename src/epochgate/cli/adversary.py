@@ -1,27 +1,25 @@
-"""`epochgate adversary`: a node with bad intentions, for devnets that are to be attacked. Hidden
-from the help.
+"""`epochgate adversary`: a node that breaks the rules, in a devnet that is attacked. Hidden from
+the help.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from epochgate.cli.adversaries import load_adversaries
 from epochgate.cli.node import run_node
-from epochgate.cli.options import add_node_options
+from epochgate.cli.options import NodeOptions, add_node_options
+from epochgate.node.runner import Node
 from epochgate.runtime.loading import InputError
 from epochgate.runtime.settings import load_settings
-
-if TYPE_CHECKING:
-    from epochgate.node.runner import Node
 
 AdversaryName = Annotated[str, typer.Argument(help="What it plays.")]
 
 
 @add_node_options()
-def adversary(options: dict[str, object], name: AdversaryName) -> int:
+def adversary(options: NodeOptions, name: AdversaryName) -> int:
     """Run one adversary; its options are those of `epochgate node`."""
     adversaries = load_adversaries()
     played = adversaries.get(name)
@@ -29,8 +27,6 @@ def adversary(options: dict[str, object], name: AdversaryName) -> int:
         raise InputError(f"there is no adversary {name!r}; there are {', '.join(adversaries)}")
 
     def make_node(**parts: Any) -> Node:
-        from epochgate.node.runner import Node  # noqa: PLC0415 - only here one is made
-
         node = Node(**parts)
         played.corrupt(node)
         return node

@@ -1,6 +1,4 @@
-"""`epochgate calibrate`: what honest noise is on this machine, and the tolerance that a policy
-needs for it.
-"""
+"""`epochgate calibrate`: measure the honest noise on this machine, and propose a tolerance."""
 
 from __future__ import annotations
 
@@ -27,18 +25,15 @@ from epochgate.models.calibration import (
 from epochgate.models.variants import BFLOAT16, CHEAPER, OnThreads
 from epochgate.ports import Model
 from epochgate.runtime.loading import DEFAULT_POLICY, load_policy
+from epochgate.runtime.settings import explain
 
 BATCHES = (2, 8, 32)
 COLUMNS = 100
 
 
 def calibrate_model(
-    model: Annotated[
-        str | None, typer.Option(help="The model that hosters serve, as module:factory.")
-    ] = None,
-    policy: Annotated[
-        str, typer.Option(help="The subnet's policy, as module:NAME.")
-    ] = DEFAULT_POLICY,
+    model: Annotated[str | None, typer.Option(help=explain("model"))] = None,
+    policy: Annotated[str, typer.Option(help=explain("policy"))] = DEFAULT_POLICY,
     runs: Annotated[
         int, typer.Option(min=1, help="On how many challenges each variation is measured.")
     ] = 8,
@@ -72,14 +67,13 @@ def calibrate_model(
 def _make_variations(
     served: Model, load: Callable[[], Model], others: Sequence[tuple[str, Model]]
 ) -> Iterator[Variation]:
-    """Honest ones ask the model that is served; a cheaper one is made by changing a model of its
-    own.
+    """Honest variations share the model that is served; a cheaper one changes a copy of its own,
+    which `load` makes.
     """
     for threads in sorted({1, 2, 4, os.cpu_count() or 1}):
+        name = "1 thread"
         if threads > 1:
             name = f"{threads} threads"
-        else:
-            name = "1 thread"
         yield Variation(name, functools.partial(OnThreads, served, threads), is_honest=True)
     for rows in BATCHES:
         yield Variation(
@@ -109,10 +103,9 @@ def _render(seen: Calibration) -> Table:
         title_justify="left",
         title_style="bold",
     )
-    for heading, width in (("served as", 20), ("median", 8), ("largest", 8), ("score", 10)):
-        table.add_column(
-            heading, width=width, justify="left" if heading == "served as" else "right"
-        )
+    table.add_column("served as", width=20)
+    for heading, width in (("median", 8), ("largest", 8), ("score", 10)):
+        table.add_column(heading, width=width, justify="right")
     table.add_column("", width=46)
     for measurement in seen.measurements:
         table.add_row(*_describe(measurement))
@@ -123,32 +116,31 @@ def _render(seen: Calibration) -> Table:
 
 
 def _describe(measurement: Measurement) -> Iterator[Text]:
+    """The cells of its row."""
     if measurement.why_not:
-        yield from (
-            Text(words, "dim")
-            for words in (measurement.name, "", "", "", f"not measured: {measurement.why_not}")
-        )
-        return
-    if measurement.is_honest:
-        style = "green"
+        style = "dim"
+        cells = [measurement.name, "", "", "", f"not measured: {measurement.why_not}"]
     else:
         style = "yellow"
-    cells = (
-        f"{measurement.median_ppm:,}",
-        f"{measurement.largest_ppm:,}",
-        f"{min(measurement.scores):,}",
-    )
-    yield from (
-        Text(cell, style)
-        for cell in (measurement.name, *cells, "honest" if measurement.is_honest else "cheaper")
-    )
+        kind = "cheaper"
+        if measurement.is_honest:
+            style = "green"
+            kind = "honest"
+        cells = [
+            measurement.name,
+            f"{measurement.median_ppm:,}",
+            f"{measurement.largest_ppm:,}",
+            f"{min(measurement.scores):,}",
+            kind,
+        ]
+    yield from (Text(cell, style) for cell in cells)
 
 
 def _conclude(seen: Calibration) -> Iterator[str]:
+    """The sentences below the table."""
+    noise = "not measured"
     if seen.honest_ppm is not None:
         noise = f"{seen.honest_ppm:,} ppm"
-    else:
-        noise = "not measured"
     yield (
         f"\nhonest noise: {noise} on this machine. Measure on other hosters' machines too, and take"
         " the largest."
@@ -163,12 +155,10 @@ def _conclude(seen: Calibration) -> Iterator[str]:
             f"The policy's {seen.tolerance_ppm:,} ppm is less than that: honest hosters may lose"
             " by it."
         )
-    for words, tolerance_ppm in (
-        ("the policy's", seen.tolerance_ppm),
-        ("the proposed", seen.proposed_ppm),
-    ):
+    tolerances = {"the policy's": seen.tolerance_ppm, "the proposed": seen.proposed_ppm}
+    for name, tolerance_ppm in tolerances.items():
         passing = ", ".join(seen.get_unpunished(tolerance_ppm)) or "none of them"
-        yield f"Cheaper models with full marks at {words} {tolerance_ppm:,} ppm: {passing}."
+        yield f"Cheaper models with full marks at {name} {tolerance_ppm:,} ppm: {passing}."
     for measurement in seen.measurements:
         if measurement.name == BFLOAT16 and measurement.distances_ppm:
             needed = compute_tolerance_ppm(measurement.largest_ppm)

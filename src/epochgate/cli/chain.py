@@ -6,20 +6,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from epochgate.chain.hypertensor.units import UNIT
 from epochgate.core.types import PeerId
-from epochgate.keys import SigningKey, format_peer_id, parse_peer_id
-from epochgate.ports import ChainRefused
+from epochgate.keys import SigningKey, parse_peer_id
 from epochgate.runtime.chains import require_hypertensor
 from epochgate.runtime.loading import DEFAULT_POLICY, InputError, load_policy
-from epochgate.runtime.settings import COLDKEY_VARIABLE, HOTKEY_VARIABLE
+from epochgate.runtime.settings import COLDKEY_VARIABLE, HOTKEY_VARIABLE, RoleName, explain
 
 if TYPE_CHECKING:
     from epochgate.chain.hypertensor.account import Account
@@ -62,8 +61,11 @@ def keygen(
 
 @app.command()
 def status(chain: Url, subnet_id: SubnetId) -> None:
-    """Where the chain, the subnet and its nodes stand."""
-    _run(_show_status(chain, subnet_id))
+    """Show where the chain, the subnet and its nodes stand."""
+    require_hypertensor()
+    from epochgate.cli.chain_status import show_status  # noqa: PLC0415 - needs the extra
+
+    asyncio.run(show_status(chain, subnet_id))
 
 
 @app.command()
@@ -111,7 +113,7 @@ def register_subnet(
         if await _confirm_and_send(rpc, steps, dry_run=dry_run, yes=yes):
             typer.echo(f"subnet {await find_subnet(rpc, owner.address)}")
 
-    _run(_with_rpc(chain, work))
+    asyncio.run(_with_rpc(chain, work))
 
 
 @app.command()
@@ -123,45 +125,41 @@ def register_node(
         str, typer.Option(help="The file of the node's key on the chain, or its address, 0x...")
     ],
     role: Annotated[
-        str,
-        typer.Option(
-            help="hoster, validator or both; written into the field that the policy names."
-        ),
-    ] = "both",
+        RoleName,
+        typer.Option(help="What the node does; written into the field that the policy names."),
+    ] = RoleName.BOTH,
     stake: Annotated[str, typer.Option(help="The node's stake, in TENSOR.")] = "100",
     max_burn: Annotated[str, typer.Option(help="What registering may burn, in TENSOR.")] = "100",
     hotkey_balance: Annotated[
         str, typer.Option(help="What a hotkey without a balance is sent, in TENSOR.")
     ] = "1",
-    policy: Annotated[
-        str, typer.Option(help="The subnet's policy, as module:NAME.")
-    ] = DEFAULT_POLICY,
+    policy: Annotated[str, typer.Option(help=explain("policy"))] = DEFAULT_POLICY,
     coldkey: Coldkey = None,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Register a node in a subnet, and give its hotkey something to be taken seriously with."""
+    """Register a node in a subnet, and send its hotkey the balance without which it cannot act."""
     payer = _find_account(coldkey, COLDKEY_VARIABLE)
     from epochgate.chain.hypertensor.registration import (  # noqa: PLC0415 - of an extra
         NewNode,
         plan_node,
     )
 
-    if role not in ("hoster", "validator", "both"):
-        raise InputError(f"--role {role!r}: write hoster, validator or both")
+    hotkey_address = hotkey
+    if not hotkey.startswith("0x"):
+        hotkey_address = _find_account(Path(hotkey), HOTKEY_VARIABLE).address
+    role_text = ""  # a field that is left empty means both
+    if role != RoleName.BOTH:
+        role_text = role.value
     node = NewNode(
         subnet_id=subnet_id,
         author=PeerId(SigningKey.load(identity).author),
-        hotkey=(
-            hotkey
-            if hotkey.startswith("0x")
-            else _find_account(Path(hotkey), HOTKEY_VARIABLE).address
-        ),
+        hotkey=hotkey_address,
         stake=_parse_tensor(stake, "--stake"),
         max_burn=_parse_tensor(max_burn, "--max-burn"),
         hotkey_balance=_parse_tensor(hotkey_balance, "--hotkey-balance"),
         role_field=load_policy(policy).role_field,
-        role_text="" if role == "both" else role,
+        role_text=role_text,
     )
 
     async def work(rpc: Rpc) -> None:
@@ -172,7 +170,7 @@ def register_node(
         ):
             steps = await plan_node(rpc, payer, node)
 
-    _run(_with_rpc(chain, work))
+    asyncio.run(_with_rpc(chain, work))
 
 
 @app.command()
@@ -183,7 +181,7 @@ def activate(
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Activate a subnet that has nodes enough: from its next epoch on the chain elects one
+    """Activate a subnet that has enough nodes: from its next epoch on the chain elects one
     of them.
     """
     owner = _find_account(coldkey, COLDKEY_VARIABLE)
@@ -194,63 +192,7 @@ def activate(
     async def work(rpc: Rpc) -> None:
         await _confirm_and_send(rpc, plan_activation(owner, subnet_id), dry_run=dry_run, yes=yes)
 
-    _run(_with_rpc(chain, work))
-
-
-async def _show_status(url: str, subnet_id: int) -> None:
-    from epochgate.chain.hypertensor.chain import HypertensorChain  # noqa: PLC0415 - of the extra
-    from epochgate.engine.system import SystemClock  # noqa: PLC0415 - only this command needs it
-
-    chain = await HypertensorChain.open(url, subnet_id, SystemClock())
-    try:
-        facts = chain.facts
-        timing = chain.timing
-        block = chain.get_head().block
-        if facts is None:
-            return
-        typer.echo(
-            f"chain      block {block}, {timing.blocks_per_epoch} blocks of"
-            f" {timing.block_seconds:g} s an epoch"
-        )
-        typer.echo(
-            f"subnet     {subnet_id} {facts.name!r}, {facts.state.lower()}, epochs begin at block"
-            f" {facts.slot} of each"
-        )
-        if timing.slot is None:
-            first = facts.slot + facts.start_epoch * timing.blocks_per_epoch
-            if facts.is_active:
-                when = f"in its epoch {facts.start_epoch}, at block {first}"
-            else:
-                when = "after `epochgate chain activate`"
-            typer.echo(f"epoch      none yet: the first node is elected {when}")
-        else:
-            epoch = timing.compute_epoch(block)
-            elected = await chain.get_elected(epoch)
-            on_chain = await chain.get_submission(epoch)
-            typer.echo(
-                f"epoch      {epoch}, elected {format_peer_id(elected) if elected else 'nobody'}"
-            )
-            if on_chain:
-                attested = (
-                    f"attested by {len(on_chain.attested_by)},"
-                    f" {'enough' if on_chain.is_attested else 'not enough'}"
-                )
-            else:
-                attested = "none yet"
-            typer.echo(f"submission {attested}")
-        typer.echo(f"nodes      {len(chain.nodes)}")
-        for node in chain.nodes:
-            if node.author:
-                peer = format_peer_id(node.author)
-            else:
-                peer = "no Ed25519 peer id, so it can take no part"
-            roles = node.fields.get("non_unique", "")
-            typer.echo(
-                f"  {node.node_id:>4}  {peer}  {node.class_name:<10}  {node.stake / UNIT:>12,.4f}"
-                f" TENSOR  {roles}"
-            )
-    finally:
-        await chain.close()
+    asyncio.run(_with_rpc(chain, work))
 
 
 async def _with_rpc(url: str, work: Callable[[Rpc], Awaitable[T]]) -> T:
@@ -264,7 +206,10 @@ async def _with_rpc(url: str, work: Callable[[Rpc], Awaitable[T]]) -> T:
 
 
 async def _confirm_and_send(rpc: Rpc, steps: list[Step], *, dry_run: bool, yes: bool) -> bool:
-    """Whether it was sent. Raises typer.Abort where the answer is no."""
+    """Say what would be sent, ask, send it, and tell whether it was sent.
+
+    Raises typer.Abort where the answer is no.
+    """
     from epochgate.chain.hypertensor.registration import (  # noqa: PLC0415 - of an extra
         get_balance,
         send,
@@ -287,19 +232,6 @@ async def _confirm_and_send(rpc: Rpc, steps: list[Step], *, dry_run: bool, yes: 
     return True
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """What the chain refuses and where it is not reached is told in one line."""
-    require_hypertensor()
-
-    async def run() -> T:
-        try:
-            return await work
-        except (ChainRefused, ConnectionError, LookupError) as error:
-            raise InputError(str(error)) from None
-
-    return asyncio.run(run())
-
-
 def _find_account(file: Path | None, variable: str) -> Account:
     require_hypertensor()
     from epochgate.chain.hypertensor.account import find_account  # noqa: PLC0415 - of the extra
@@ -311,7 +243,9 @@ def _parse_tensor(text: str, option: str) -> int:
     try:
         amount = Decimal(text) * UNIT
     except InvalidOperation:
-        raise InputError(f"{option} {text!r}: write a number of TENSOR, as in 100 or 0.5") from None
+        raise InputError(
+            f"{option} {text!r}", "write a number of TENSOR, as in 100 or 0.5"
+        ) from None
     if not amount.is_finite() or amount < 0 or amount != amount.to_integral_value():
         raise InputError(f"{option} {text!r}: an amount is 0 or more, with at most 18 decimals")
     return int(amount)
@@ -321,7 +255,8 @@ def _parse_coldkey(text: str) -> tuple[str, int]:
     address, _, count = text.partition("=")
     if not (address.startswith("0x") and len(address) == 42 and (count or "1").isdigit()):
         raise InputError(
-            f"--initial-coldkey {text!r}: write an address of 0x and 40 digits, and perhaps =COUNT"
+            f"--initial-coldkey {text!r}",
+            "write an address of 0x and 40 digits, and perhaps =COUNT",
         )
     return address, int(count or 1)
 
@@ -336,6 +271,6 @@ def _parse_bootnode(text: str) -> tuple[str, bytes]:
         return peer, Multiaddr(text).to_bytes()
     except (Error, ValueError) as error:
         raise InputError(
-            f"--bootnode {text!r} ({error}): write it like"
-            " /ip4/203.0.113.5/tcp/31330/p2p/12D3KooW..."
+            f"--bootnode {text!r} ({error})",
+            "write it like /ip4/203.0.113.5/tcp/31330/p2p/12D3KooW...",
         ) from None

@@ -1,20 +1,17 @@
-"""Who takes part in a devnet: nodes are registered, cast in roles, and given command lines."""
+"""The nodes of a devnet: each gets a key, a place on the chain, and a command line."""
 
 from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-import msgspec
 
 from epochgate.chain.local import LocalChain
 from epochgate.cli.adversaries import load_adversaries
-from epochgate.core.roster import HOSTER, VALIDATOR
-from epochgate.core.types import PeerId
+from epochgate.cli.devnet_options import BOOTSTRAP_NODES, DevnetOptions
+from epochgate.core.roster import HOSTER
 from epochgate.devnet.faults import (
-    Faults,
     Outage,
     choose_absent_epoch,
     plan_absent_elected,
@@ -23,149 +20,133 @@ from epochgate.devnet.faults import (
 )
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.observe.cast import Actor, Cast
+from epochgate.runtime.settings import ROLE_BITS, RoleName, make_arguments
 
-BLOCKS_PER_EPOCH = 100
-BOOTSTRAP_NODES = 2
 LOOPBACK = "127.0.0.1"
-ROLES = {"hoster": HOSTER, "validator": VALIDATOR}
+
+Commands = dict[str, list[str]]
+"""Command lines by the node's name."""
 
 
-class DevnetOptions(msgspec.Struct, frozen=True):
-    """What to run, and where its files go."""
+def register_cast(options: DevnetOptions, folder: Path, chain: LocalChain) -> Cast:
+    """Make every node's key in `folder`, and register it on the chain."""
+    actors = [
+        _join(folder, chain, f"hoster-{number}", RoleName.HOSTER, SigningKey.generate())
+        for number in range(1, options.hosters + 1)
+    ]
+    actors += [
+        _join(folder, chain, f"validator-{number}", RoleName.VALIDATOR, SigningKey.generate())
+        for number in range(1, options.validators + 1)
+    ]
+    return Cast((*actors, *_register_adversaries(options, folder, chain)))
 
-    hosters: int
-    validators: int
-    epochs: int
-    epoch_seconds: float
-    model: str | None
-    challenger: str | None
-    policy: str
-    faults: Faults
-    adversaries: tuple[str, ...]
-    attack_json: Path | None
-    folder: Path
+
+def _register_adversaries(
+    options: DevnetOptions, folder: Path, chain: LocalChain
+) -> Iterator[Actor]:
+    if not options.adversaries:
+        return
+    adversaries = load_adversaries()
+    for index, name in enumerate(options.adversaries, 1):
+        adversary = adversaries[name]
+        number = options.adversaries[:index].count(name)
+        role = RoleName.VALIDATOR
+        if adversary.role == HOSTER:
+            role = RoleName.HOSTER
+        yield _join(folder, chain, f"{name}-{number}", role, adversary.make_key(), name)
+
+
+def _join(
+    folder: Path,
+    chain: LocalChain,
+    name: str,
+    role: RoleName,
+    key: SigningKey,
+    adversary: str | None = None,
+) -> Actor:
+    SigningKey.create(_get_identity(folder, name), key)
+    chain.register(key.author, ROLE_BITS[role])
+    return Actor(name, role.value, format_peer_id(key.author), adversary)
 
 
 def get_late(cast: Cast) -> Actor:
-    """The node that a devnet with `--late-node` starts late."""
-    return get_honest_hosters(cast)[-1]
-
-
-def get_honest_hosters(cast: Cast) -> list[Actor]:
-    """The hosters that play no adversary."""
-    return [actor for actor in cast.actors if actor.role == "hoster" and actor.adversary is None]
+    """The hoster that starts late, where a late node is asked for."""
+    return _get_honest_hosters(cast)[-1]
 
 
 def plan_outages(options: DevnetOptions, cast: Cast, chain: LocalChain) -> Iterator[Outage]:
-    """When each node that is to be away is taken away, and when it comes back."""
+    """Choose the nodes that the faults meet. The chain's subnet has its first block by now."""
     faults = options.faults
-    hosters = [actor.peer_id for actor in get_honest_hosters(cast)]
+    hosters = [actor.peer_id for actor in _get_honest_hosters(cast)]
+    if faults.has_late_node:
+        yield plan_late_node(hosters.pop())
     if faults.restart_at is not None:
-        yield plan_restart(
-            hosters[-2 if faults.has_late_node else -1], options.epochs, faults.restart_at
-        )
+        yield plan_restart(hosters[-1], options.epochs, faults.restart_at)
     if faults.has_absent_elected:
         epoch = choose_absent_epoch(options.epochs)
         elected = chain.predict_elected(epoch)
         if elected is not None:
             yield plan_absent_elected(format_peer_id(elected), epoch)
-    if faults.has_late_node:
-        yield plan_late_node(get_late(cast).peer_id)
 
 
-def register_cast(options: DevnetOptions, chain: LocalChain) -> Cast:
-    """Make everybody's key and put them on the chain."""
-    roles = [("hoster", number + 1) for number in range(options.hosters)]
-    roles += [("validator", number + 1) for number in range(options.validators)]
-    actors = [
-        _join(options, chain, f"{role}-{number}", role, SigningKey.generate())
-        for role, number in roles
-    ]
-    return Cast((*actors, *_cast_adversaries(options, chain)))
+def _get_honest_hosters(cast: Cast) -> list[Actor]:
+    return [actor for actor in cast.actors if actor.role == "hoster" and actor.adversary is None]
 
 
-def _cast_adversaries(options: DevnetOptions, chain: LocalChain) -> Iterator[Actor]:
-    if not options.adversaries:
-        return
-    adversaries = load_adversaries()
-    for number, name in enumerate(options.adversaries):
-        adversary = adversaries[name]
-        count = options.adversaries[: number + 1].count(name)
-        if adversary.role == HOSTER:
-            role = "hoster"
-        else:
-            role = "validator"
-        yield _join(options, chain, f"{name}-{count}", role, adversary.make_key(), name)
+def make_waves(
+    options: DevnetOptions, folder: Path, cast: Cast, chain_file: Path
+) -> tuple[Commands, Commands]:
+    """The command lines of the bootstrap nodes, and of all others.
 
-
-def _join(
-    options: DevnetOptions,
-    chain: LocalChain,
-    name: str,
-    role: str,
-    key: SigningKey,
-    adversary: str | None = None,
-) -> Actor:
-    SigningKey.create(_get_identity(options.folder, name), key)
-    chain.register(PeerId(key.author), ROLES[role])
-    return Actor(name, role, format_peer_id(key.author), adversary)
-
-
-def make_waves(options: DevnetOptions, cast: Cast, chain_file: Path) -> list[dict[str, list[str]]]:
-    """Everybody's command line; first those of the bootstrap nodes, whose ports are chosen here so
-    that all know them.
+    The ports of the bootstrap nodes are chosen here, so that all others know them from the start.
     """
     count = min(BOOTSTRAP_NODES, len(cast.actors) - 1)
+    bootstrap = cast.actors[:count]
+    others = cast.actors[count:]
     addresses = [f"/ip4/{LOOPBACK}/tcp/{port}" for port in _find_free_ports(count)]
-    known = [
+    peers = [
         f"{address}/p2p/{actor.peer_id}"
-        for address, actor in zip(addresses, cast.actors, strict=False)
+        for address, actor in zip(addresses, bootstrap, strict=True)
     ]
     first = {
-        actor.name: _make_command(options, actor, chain_file, ["--listen", address])
-        for address, actor in zip(addresses, cast.actors, strict=False)
+        actor.name: _make_command(options, folder, actor, chain_file, {"listen": address})
+        for address, actor in zip(addresses, bootstrap, strict=True)
     }
-    peers = [part for address in known for part in ("--initial-peers", address)]
     rest = {
-        actor.name: _make_command(options, actor, chain_file, peers)
-        for actor in cast.actors[count:]
+        actor.name: _make_command(options, folder, actor, chain_file, {"initial_peers": peers})
+        for actor in others
     }
-    return [first, rest]
+    return first, rest
 
 
 def _make_command(
-    options: DevnetOptions, actor: Actor, chain_file: Path, network: list[str]
+    options: DevnetOptions,
+    folder: Path,
+    actor: Actor,
+    chain_file: Path,
+    network: Mapping[str, object],
 ) -> list[str]:
-    if actor.adversary is None:
-        program = ["node"]
-    else:
-        program = ["adversary", actor.adversary]
-    command = [
-        sys.executable,
-        "-m",
-        "epochgate",
-        *program,
-        "--role",
-        actor.role,
-        "--chain",
-        f"local:{chain_file}",
-    ]
-    command += [
-        "--identity",
-        str(_get_identity(options.folder, actor.name)),
-        "--data",
-        str(options.folder / actor.name),
-    ]
-    command += ["--events", "-", "--policy", options.policy, *network]
-    if options.model is not None and actor.role == "hoster":
-        command += ["--model", options.model]
-    if options.challenger is not None and actor.role == "validator":
-        command += ["--challenger", options.challenger]
-    return command
+    settings: dict[str, object] = {
+        "role": actor.role,
+        "chain": f"local:{chain_file}",
+        "identity": _get_identity(folder, actor.name),
+        "data": folder / actor.name,
+        "events": "-",
+        **options.settings,
+        **network,
+    }
+    if actor.role != RoleName.HOSTER:
+        settings.pop("model", None)
+    if actor.role != RoleName.VALIDATOR:
+        settings.pop("challenger", None)
+    command = ["node"]
+    if actor.adversary is not None:
+        command = ["adversary", actor.adversary]
+    return [sys.executable, "-m", "epochgate", *command, *make_arguments(settings)]
 
 
 def _find_free_ports(count: int) -> list[int]:
-    """All held at once, so that no two are the same."""
+    """Different ones: all are held until the last is found."""
     sockets = [socket.create_server((LOOPBACK, 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:

@@ -1,6 +1,4 @@
-"""`epochgate local-chain`: make a chain in one file, put nodes on it, start its subnet, see what it
-holds.
-"""
+"""`epochgate local-chain`: make a chain in one file, register nodes, start its subnet, show it."""
 
 from __future__ import annotations
 
@@ -12,13 +10,14 @@ import typer
 
 from epochgate.chain.local import LocalChain
 from epochgate.core.roster import Role
-from epochgate.core.types import BlockNumber, PeerId
+from epochgate.core.types import BlockNumber
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id
+from epochgate.ports import OnChain
 from epochgate.runtime.settings import ROLE_BITS, RoleName
 
 FIRST_BLOCKS = 2
-"""From now to the subnet's first block: nodes that run look for it once a block."""
+"""Blocks from now to the subnet's first one: running nodes look for it once per block."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,14 +58,14 @@ def register(
     author = SigningKey.load(identity).author
     chain = LocalChain(file, None, SystemClock())
     try:
-        chain.register(PeerId(author), ROLE_BITS[role])
+        chain.register(author, ROLE_BITS[role])
     finally:
         asyncio.run(chain.close())
     typer.echo(f"{format_peer_id(author)} is registered as {role}")
 
 
 @app.command()
-def start(file: ChainFile) -> int:
+def start(file: ChainFile) -> None:
     """Set the subnet's first block, once: from then on epochs follow each other."""
     chain = LocalChain(file, None, SystemClock())
     try:
@@ -77,40 +76,43 @@ def start(file: ChainFile) -> int:
     typer.echo(
         f"epoch 0 begins at block {slot}, in {FIRST_BLOCKS * chain.timing.block_seconds:g} s"
     )
-    return 0
 
 
 @app.command()
 def show(file: ChainFile) -> None:
-    """Where the chain stands, who is on it, and what was submitted."""
+    """Show where the chain stands, who is on it, and what was submitted."""
     asyncio.run(_show(LocalChain(file, None, SystemClock())))
 
 
 async def _show(chain: LocalChain) -> None:
     try:
-        block = chain.get_head().block
-        timing = chain.timing
-        if timing.is_started(block):
-            where = f"epoch {timing.compute_epoch(block)}"
-        else:
-            where = "the subnet has not started"
-        typer.echo(f"block {block}, {where}")
+        typer.echo(_describe_head(chain))
         for member in chain.get_waiting_roster().members:
-            roles = " and ".join(
-                role.name.lower() for role in Role if role.name and role & member.roles
-            )
-            typer.echo(f"  {format_peer_id(member.author)}  {roles}")
+            typer.echo(f"  {format_peer_id(member.author)}  {_name_roles(member.roles)}")
         for on_chain in await chain.get_submissions():
-            if on_chain.is_attested:
-                standing = "attested"
-            else:
-                standing = "not attested"
-            paid = sum(score > 0 for score in on_chain.submission.scores.values())
-            epoch = on_chain.submission.epoch
-            typer.echo(
-                f"epoch {epoch}: scores of epoch {epoch - 1} by"
-                f" {format_peer_id(on_chain.submitter)}, {standing} by {len(on_chain.attested_by)},"
-                f" {paid} nodes paid"
-            )
+            typer.echo(_describe_submission(on_chain))
     finally:
         await chain.close()
+
+
+def _describe_head(chain: LocalChain) -> str:
+    block = chain.get_head().block
+    if chain.timing.is_started(block):
+        return f"block {block}, epoch {chain.timing.compute_epoch(block)}"
+    return f"block {block}, the subnet has not started"
+
+
+def _name_roles(roles: int) -> str:
+    return " and ".join(role.name.lower() for role in Role if role.name and role & roles)
+
+
+def _describe_submission(on_chain: OnChain) -> str:
+    epoch = on_chain.submission.epoch
+    standing = "not attested"
+    if on_chain.is_attested:
+        standing = "attested"
+    paid = sum(score > 0 for score in on_chain.submission.scores.values())
+    return (
+        f"epoch {epoch}: scores of epoch {epoch - 1} by {format_peer_id(on_chain.submitter)},"
+        f" {standing} by {len(on_chain.attested_by)}, {paid} nodes paid"
+    )

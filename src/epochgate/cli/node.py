@@ -12,10 +12,11 @@ from typing import Annotated
 
 import typer
 
-from epochgate.cli.options import add_node_options
+from epochgate.cli.options import NodeOptions, add_node_options
 from epochgate.engine.listening import is_loopback
 from epochgate.engine.system import SystemClock, ThreadCompute, exit_immediately
 from epochgate.keys import SigningKey, format_peer_id
+from epochgate.node.runner import Node
 from epochgate.observe.cast import Cast
 from epochgate.observe.describe import describe_fact
 from epochgate.observe.events import AnyEvent, Emit, Line, encode_line
@@ -33,11 +34,9 @@ PrintConfig = Annotated[
 
 
 @add_node_options()
-def node(
-    options: dict[str, object], config: ConfigFile = None, print_config: PrintConfig = False
-) -> int:
-    """Run one node until SIGTERM or Ctrl-C, which it leaves with an OFFLINE heartbeat; a second one
-    ends it at once.
+def node(options: NodeOptions, config: ConfigFile = None, print_config: PrintConfig = False) -> int:
+    """Run one node until SIGTERM or Ctrl-C. It then says OFFLINE in a last heartbeat and leaves; a
+    second signal ends it at once.
 
     Each option may also be a variable (EPOCHGATE_LISTEN) or a line of the file (listen = "...").
     Options come first, then variables, then the file.
@@ -47,14 +46,12 @@ def node(
         typer.echo(loaded.render())
         return 0
     for variable in find_unknown_variables():
-        _warn(f"{variable} is set and is no setting of a node: see `epochgate node --help`")
+        _warn(f"{variable} is set and is not a setting of a node: see `epochgate node --help`")
     return run_node(loaded.settings)
 
 
-def run_node(settings: NodeSettings, *, make_node: MakeNode | None = None) -> int:
-    """Run the node that `settings` describe until it is asked to leave. `make_node` takes the place
-    of `Node`.
-    """
+def run_node(settings: NodeSettings, *, make_node: MakeNode = Node) -> int:
+    """Run the node that `settings` describe until a signal ends it, and return the exit code."""
     compute = ThreadCompute()
     try:
         asyncio.run(_run(settings, compute, make_node))
@@ -65,8 +62,8 @@ def run_node(settings: NodeSettings, *, make_node: MakeNode | None = None) -> in
     return 0
 
 
-async def _run(settings: NodeSettings, compute: Compute, make_node: MakeNode | None) -> None:
-    """Serve until a signal comes. One that comes before the node has started ends the start."""
+async def _run(settings: NodeSettings, compute: Compute, make_node: MakeNode) -> None:
+    """Serve until a signal comes. One that comes before the node has started cancels the start."""
     leaving = _listen_to_signals()
     started = asyncio.Event()
     serving = asyncio.create_task(_serve(settings, compute, make_node, leaving, started))
@@ -84,7 +81,7 @@ async def _run(settings: NodeSettings, compute: Compute, make_node: MakeNode | N
 async def _serve(
     settings: NodeSettings,
     compute: Compute,
-    make_node: MakeNode | None,
+    make_node: MakeNode,
     leaving: asyncio.Event,
     started: asyncio.Event,
 ) -> None:
@@ -106,8 +103,8 @@ async def _serve(
 
 
 def _listen_to_signals() -> asyncio.Event:
-    """Set by the first SIGTERM or Ctrl-C; a second one ends the process where it stands, which the
-    node's database survives.
+    """An event that the first SIGTERM or Ctrl-C sets. A second one ends the process at once; the
+    node's database survives that.
     """
     leaving = asyncio.Event()
 
@@ -123,7 +120,7 @@ def _listen_to_signals() -> asyncio.Event:
 
 
 def _make_emit(node_name: str, clock: Clock, leave: Callable[[], None], *, is_json: bool) -> Emit:
-    """Write each fact to standard output; when nobody reads it any more the node leaves."""
+    """What writes each fact to standard output, and leaves when nobody reads it any more."""
 
     def emit(fact: AnyEvent) -> None:
         data = _encode(fact, node_name, clock, is_json=is_json)
@@ -137,7 +134,7 @@ def _make_emit(node_name: str, clock: Clock, leave: Callable[[], None], *, is_js
 
 
 def _encode(fact: AnyEvent, node_name: str, clock: Clock, *, is_json: bool) -> bytes:
-    """A line; empty for a fact that has no words."""
+    """The fact as one line; empty for a fact that has no words."""
     if is_json:
         return encode_line(Line(node_name, clock.get_unix_seconds(), fact))
     message = describe_fact(fact, Cast(()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -14,30 +14,35 @@ from pydantic.fields import FieldInfo
 from epochgate.runtime.settings import NodeSettings, RoleName
 
 Command = Callable[..., int]
+NodeOptions = dict[str, object]
+"""By field of NodeSettings; None where an option was not given."""
+PARAMETER = "options"
 PLAIN_TYPES = (bool, int, float, str, Path)
 
 
 def add_node_options(names: Iterable[str] | None = None) -> Callable[[Command], Command]:
-    """Give a command the options of `epochgate node`, as its first argument, a dictionary.
+    """Give a command the options of `epochgate node`, in the place of its parameter `options`.
+
+    The command gets what was given to them in that one parameter, as NodeOptions.
+
+        @add_node_options()
+        def node(options: NodeOptions, config: ConfigFile = None) -> int: ...
 
     Args:
         names: fields of NodeSettings; all of them where it is None.
 
     Returns:
-        A decorator. The command's own parameters, but for the first one, stay its options; an
-        option that was not given is None in the dictionary.
+        A decorator, which makes a function of the kind that Typer reads.
     """
-    chosen = tuple(NodeSettings.model_fields if names is None else names)
+    chosen = tuple(names or NodeSettings.model_fields)
 
     def decorate(command: Command) -> Command:
-        own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-
         def run(**arguments: Any) -> int:
             options = {name: arguments.pop(name) for name in chosen}
-            return command(options, **arguments)
+            return command(options=options, **arguments)
 
-        parameters = [*map(_make_parameter, chosen), *map(_as_keyword, own)]
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # read by Typer
+        parameters = list(_expand(command, chosen))
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # Typer reads it
         run.__annotations__ = {each.name: each.annotation for each in parameters}
         run.__doc__ = command.__doc__
         run.__name__ = command.__name__
@@ -46,20 +51,24 @@ def add_node_options(names: Iterable[str] | None = None) -> Callable[[Command], 
     return decorate
 
 
+def _expand(command: Command, names: Iterable[str]) -> Iterator[inspect.Parameter]:
+    """The command's parameters, with one for each of `names` where `options` stands."""
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        if parameter.name == PARAMETER:
+            yield from map(_make_parameter, names)
+        else:
+            yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+
+
 def _make_parameter(name: str) -> inspect.Parameter:
     field = NodeSettings.model_fields[name]
-    option = typer.Option(help=field.description)
     kind = _find_type(field)
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
-        annotation=Annotated[kind | None, option],
+        annotation=Annotated[kind | None, typer.Option(help=field.description)],
     )
-
-
-def _as_keyword(parameter: inspect.Parameter) -> inspect.Parameter:
-    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
 
 
 def _find_type(field: FieldInfo) -> Any:

@@ -1,10 +1,10 @@
-"""`epochgate peers`: whom a node knows, who is on the chain, and who answers now."""
+"""`epochgate peers`: the peers that a node knows, the chain's roster, and which of them answer."""
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from epochgate.core.roster import Role, Roster
+from epochgate.core.roster import Member, Role, Roster
 from epochgate.engine.peerstore import FILE_NAME, MAX_PEERS, PeerStore
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id, parse_peer_id
@@ -24,12 +24,18 @@ from epochgate.runtime.settings import explain
 
 PING_SECONDS = 5.0
 PING = b""
-"""No request at all: every node refuses it, and so shows that it answers."""
+"""Not a request: every node refuses it, and shows by that that it answers."""
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """What is known of one peer. `roles` are bits of `Role`, None without a chain; `answers` None
-    where nobody asked.
+    """One row of the table.
+
+    Attributes:
+        peer_id: in text form, 12D3KooW...
+        roles: bits of `Role`, 0 for one that is not on the roster; None without a chain.
+        stake: in the chain's unit; None without a chain, or for one that is not on the roster.
+        addresses: multiaddresses at which it was seen, the latest first.
+        answers: whether it answered a ping; None where none was sent.
     """
 
     peer_id: str
@@ -65,19 +71,12 @@ def peers(
     """Show the peers in a node's peerstore, with the chain's roster and whether each answers
     now, where asked.
     """
-    if not data.is_dir():
-        raise InputError(
-            f"--data {data}: there is no such folder: name the one that the node was started with"
-        )
+    _check_folder(data)
     chain_identity = ChainIdentity(subnet_id, role_field=load_policy(policy).role_field)
     found = asyncio.run(_find_peers(data, chain, chain_identity, is_pinging=ping))
     if addresses:
-        for peer in found:
-            if peer.answers is not False:
-                typer.echo(
-                    "\n".join(f"{address}/p2p/{peer.peer_id}" for address in peer.addresses[:1]),
-                    nl=bool(peer.addresses),
-                )
+        for line in _list_addresses(found):
+            typer.echo(line)
     elif found:
         _make_console().print(_render(found))
     else:
@@ -87,25 +86,41 @@ def peers(
     return 0
 
 
+def _check_folder(data: Path) -> None:
+    try:
+        is_folder = data.is_dir()
+    except OSError as error:
+        raise InputError(f"--data {data}: {error.strerror}") from None
+    if not is_folder:
+        raise InputError(
+            f"--data {data}: there is no such folder", "name the one that the node was started with"
+        )
+
+
+def _list_addresses(found: Iterable[Peer]) -> Iterator[str]:
+    """The latest address of each peer, without those that did not answer."""
+    for peer in found:
+        if peer.addresses and peer.answers is not False:
+            yield f"{peer.addresses[0]}/p2p/{peer.peer_id}"
+
+
 async def _find_peers(
     data: Path, chain: str | None, chain_identity: ChainIdentity, *, is_pinging: bool
 ) -> list[Peer]:
     known: dict[str, list[str]] = {}
     for peer, address in PeerStore(data / FILE_NAME).get_recent(MAX_PEERS):
         known.setdefault(peer, []).append(address)
-    if chain is None:
-        roster = None
-    else:
+    roster = None
+    if chain is not None:
         roster = await _read_roster(chain, chain_identity)
+    answering: dict[str, bool] = {}
     if is_pinging:
         answering = await _ping_all(known)
-    else:
-        answering = {}
     return list(_merge(known, roster, answering))
 
 
 async def _read_roster(url: str, chain_identity: ChainIdentity) -> Roster:
-    """Who is registered now."""
+    """The nodes that are registered now."""
     opened = await open_chain(url, author=None, clock=SystemClock(), chain_identity=chain_identity)
     try:
         return opened.chain.get_waiting_roster()
@@ -114,8 +129,8 @@ async def _read_roster(url: str, chain_identity: ChainIdentity) -> Roster:
 
 
 async def _ping_all(known: Mapping[str, Iterable[str]]) -> dict[str, bool]:
-    """From a network of a moment with a key of its own: the node's key may be in use, and two under
-    one name confuse all.
+    """Whether each peer answers, asked by a network that is opened for this with a new key: the
+    node's own key may be in use, and two networks with one key confuse the others.
     """
     from epochgate.engine.libp2p import Libp2pNetwork  # noqa: PLC0415 - brings hivemind and torch
 
@@ -145,27 +160,21 @@ async def _ping(network: Network, peer: str) -> bool:
 
 def _merge(
     known: Mapping[str, list[str]], roster: Roster | None, answering: Mapping[str, bool]
-) -> Iterable[Peer]:
+) -> Iterator[Peer]:
     """Those on the roster first, then others that were met."""
-    if roster is None:
-        members = {}
-    else:
+    members: dict[str, Member] = {}
+    if roster is not None:
         members = {format_peer_id(member.author): member for member in roster.members}
     for peer in dict.fromkeys([*members, *known]):
-        member = members.get(peer)
-        if roster is None:
-            roles = None
-        elif member:
-            roles = member.roles
-        else:
+        roles = None
+        if roster is not None:
             roles = 0
-        yield Peer(
-            peer,
-            roles,
-            member.stake if member else None,
-            tuple(known.get(peer, ())),
-            answering.get(peer),
-        )
+        stake = None
+        member = members.get(peer)
+        if member is not None:
+            roles = member.roles
+            stake = member.stake
+        yield Peer(peer, roles, stake, tuple(known.get(peer, ())), answering.get(peer))
 
 
 def _render(found: Iterable[Peer]) -> Table:
@@ -173,24 +182,24 @@ def _render(found: Iterable[Peer]) -> Table:
     for name in ("peer", "role", "stake", "answers", "address"):
         table.add_column(name, no_wrap=True, overflow="fold")
     for peer in found:
-        names = [
-            role.name.lower() for role in Role if role.name and peer.roles and role & peer.roles
-        ]
-        if peer.roles is None:
-            role = ""
-        else:
-            role = "+".join(names) or "not on the roster"
-        answers = {None: "", True: "yes", False: "no"}[peer.answers]
-        if peer.stake is None:
-            stake = ""
-        else:
+        stake = ""
+        if peer.stake is not None:
             stake = str(peer.stake)
-        table.add_row(peer.peer_id, role, stake, answers, ", ".join(peer.addresses) or "never met")
+        answers = {None: "", True: "yes", False: "no"}[peer.answers]
+        addresses = ", ".join(peer.addresses) or "never met"
+        table.add_row(peer.peer_id, _name_roles(peer.roles), stake, answers, addresses)
     return table
 
 
+def _name_roles(roles: int | None) -> str:
+    if roles is None:
+        return ""
+    names = [role.name.lower() for role in Role if role.name and role & roles]
+    return "+".join(names) or "not on the roster"
+
+
 def _make_console() -> Console:
-    """Lines of any length where no terminal cuts them."""
+    """Lines are cut at a terminal's width, and never in a file or a pipe."""
     console = Console(highlight=False)
     if console.is_terminal:
         return console

@@ -1,4 +1,4 @@
-"""`epochgate policy` and `epochgate keygen`: what needs no network."""
+"""`epochgate policy` and `epochgate keygen`, which need no network."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from epochgate.core.epoch import Timing
 from epochgate.core.policy_lint import find_problems
 from epochgate.keys import SigningKey, format_peer_id
 from epochgate.runtime.loading import DEFAULT_POLICY, load_policy
+from epochgate.runtime.settings import explain
 
 
 def keygen(
@@ -21,9 +22,7 @@ def keygen(
 
 
 def policy(
-    name: Annotated[
-        str, typer.Option("--policy", help="The policy, as module:NAME.")
-    ] = DEFAULT_POLICY,
+    name: Annotated[str, typer.Option("--policy", help=explain("policy"))] = DEFAULT_POLICY,
     timeline: Annotated[bool, typer.Option("--timeline", help="Draw the epoch as well.")] = False,
     blocks_per_epoch: Annotated[
         int, typer.Option(min=1, help="The chain's epoch length in blocks.")
@@ -33,9 +32,7 @@ def policy(
     ] = 6.0,
     roster: Annotated[int, typer.Option(min=1, help="How many nodes the subnet has.")] = 64,
 ) -> int:
-    """Print a policy as a table, its digest, and what would go wrong with it on a chain; exit 1 if
-    anything would.
-    """
+    """Print a policy as a table, its digest, and its problems on a chain; exit 1 if it has any."""
     found = load_policy(name)
     typer.echo(f"{found}\n")
     if timeline:

@@ -1,19 +1,20 @@
-"""`epochgate replay`: decide again, offline, what a node's transcript says it decided."""
+"""`epochgate replay`: decide again, offline, what a node has decided, from its transcript."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from epochgate.core.types import Epoch
+from epochgate.core.policy import Judge
+from epochgate.core.schedule import EpochSchedule
 from epochgate.runtime.loading import DEFAULT_POLICY, InputError, load_object, load_policy
 from epochgate.transcript.comparison import compare_epochs, compute_scores_digest
-from epochgate.transcript.lines import EpochStarted
-from epochgate.transcript.reader import TranscriptError, find_transcript, read_transcript
-from epochgate.transcript.replay import EpochReplay, Replay, replay_files
+from epochgate.transcript.lines import DecisionMade, EpochStarted
+from epochgate.transcript.reader import find_transcript, read_transcript
+from epochgate.transcript.replay import EpochReplay, MakeJudge, Replay, replay_files
 
 
 def replay(
@@ -42,10 +43,11 @@ def replay(
 ) -> int:
     """Recompute a transcript's verdicts, proofs and scores, offline; exit 1 if anything differs."""
     ours = _replay(folder, policy, judge, epoch)
-    differs = _print(ours)
+    _print(ours)
+    differs = _differ(ours)
     if against is not None:
-        theirs = {it.epoch: it for it in _replay(against, policy, judge, epoch)}
-        differs |= any(it.differences for it in theirs.values())
+        theirs = _replay(against, policy, judge, epoch)
+        differs |= _differ(theirs)
         differs |= _print_comparison(ours, theirs, against)
     if differs:
         return 1
@@ -55,30 +57,22 @@ def replay(
 def _replay(
     folder: Path, policy_name: str | None, judge_name: str | None, epoch: int | None
 ) -> list[EpochReplay]:
-    try:
-        files = find_transcript(folder)
-        if epoch is not None:
-            if epoch in files:
-                files = {epoch: files[epoch]}
-            else:
-                files = {}
-        begun = next(
-            (
-                it
-                for path in files.values()
-                for _, it in read_transcript(path)
-                if isinstance(it, EpochStarted)
-            ),
-            None,
-        )
-        if begun is None:
-            raise InputError(
-                f"{folder}: no epoch begins in it: it has"
-                f" {', '.join(map(str, find_transcript(folder)))}"
-            )
-        return list(replay_files(_make_replay(begun, policy_name, judge_name), files))
-    except TranscriptError as error:
-        raise InputError(str(error)) from None
+    """The epochs of a transcript, judged again; only `epoch` where it is given."""
+    found = find_transcript(folder)
+    files = {number: path for number, path in found.items() if epoch in (None, number)}
+    begun = _find_start(files.values())
+    if begun is None:
+        raise InputError(f"{folder}: no epoch begins in it: it has {', '.join(map(str, found))}")
+    return list(replay_files(_make_replay(begun, policy_name, judge_name), files))
+
+
+def _find_start(files: Iterable[Path]) -> EpochStarted | None:
+    """The first line that tells the policy and the judge."""
+    for path in files:
+        for _, line in read_transcript(path):
+            if isinstance(line, EpochStarted):
+                return line
+    return None
 
 
 def _make_replay(begun: EpochStarted, policy_name: str | None, judge_name: str | None) -> Replay:
@@ -87,70 +81,93 @@ def _make_replay(begun: EpochStarted, policy_name: str | None, judge_name: str |
     is_backtest = policy.digest.hex() != begun.policy_digest
     if is_backtest and policy_name is None:
         raise InputError(
-            f"it was written under the policy {begun.policy} of digest {begun.policy_digest}: give"
-            f" --policy {begun.policy} to replay it, or another one to backtest that"
+            f"it was written under the policy {begun.policy} of digest {begun.policy_digest}",
+            f"give --policy {begun.policy} to replay it, or another one to backtest that",
         )
     if begun.judge and judge_name is None:
         raise InputError(
-            f"its node had a judge of its own, a {begun.judge}: give --judge module:factory, which"
-            " makes it from an EpochSchedule"
+            f"its node had a judge of its own, a {begun.judge}",
+            "give --judge module:factory, which makes it from an EpochSchedule",
         )
     if is_backtest:
         typer.echo(
             f"backtest: {policy_name}, digest {policy.digest.hex()}, on what was judged by"
             f" {begun.policy_digest}"
         )
-    make_judge: Any = None
-    if judge_name:
-        make_judge = load_object(judge_name, "--judge")
+    make_judge = None
+    if judge_name is not None:
+        make_judge = _load_judge(judge_name)
     return Replay(policy, make_judge, is_backtest=is_backtest)
 
 
-def _print(replays: list[EpochReplay]) -> bool:
-    for it in replays:
-        if it.differences:
-            differences = f"{len(it.differences)} differences"
-        else:
-            differences = "agrees"
-        typer.echo(f"epoch {it.epoch}: {'; '.join([*_describe(it), differences])}")
-        for words in it.gaps:
-            typer.echo(f"  gap: {words}")
-        for words in it.differences:
-            typer.echo(f"  {words}")
-    return any(it.differences for it in replays)
+def _load_judge(name: str) -> MakeJudge:
+    """A factory whose errors are told like those of the other things that options name."""
+    factory = load_object(name, "--judge")
+
+    def make_judge(schedule: EpochSchedule) -> Judge:
+        try:
+            judge: Judge = factory(schedule)
+        except Exception as error:  # noqa: BLE001 - somebody else's factory may raise anything
+            raise InputError(
+                f"--judge {name}: calling it failed: {type(error).__name__}: {error}"
+            ) from None
+        return judge
+
+    return make_judge
 
 
-def _describe(it: EpochReplay) -> Iterator[str]:
-    counts = [f"{count} {verdict}" for verdict, count in sorted(it.counts.items())]
+def _differ(replays: Iterable[EpochReplay]) -> bool:
+    return any(replayed.differences for replayed in replays)
+
+
+def _print(replays: Iterable[EpochReplay]) -> None:
+    for replayed in replays:
+        typer.echo(f"epoch {replayed.epoch}: {'; '.join(_describe(replayed))}")
+        for gap in replayed.gaps:
+            typer.echo(f"  gap: {gap}")
+        for difference in replayed.differences:
+            typer.echo(f"  {difference}")
+
+
+def _describe(replayed: EpochReplay) -> Iterator[str]:
+    counts = [f"{count} {verdict}" for verdict, count in sorted(replayed.counts.items())]
     yield ", ".join(counts) or "nothing judged"
-    if it.scored is not None:
-        yield (
-            f"scored: root {it.scored.set.root}, scores"
-            f" {compute_scores_digest(it.scored.outcome.scores).hex()}"
-        )
-    if it.decision is not None:
-        made = it.decision.settled
-        if made:
-            words = f": root {made.set.root}, scores {compute_scores_digest(made.pay).hex()}"
-        else:
-            words = ""
-        yield f"{it.decision.decided}, about epoch {it.decision.epoch - 1}{words}"
+    if replayed.scored is not None:
+        scores = compute_scores_digest(replayed.scored.outcome.scores)
+        yield f"scored: root {replayed.scored.set.root}, scores {scores.hex()}"
+    if replayed.decision is not None:
+        yield _describe_decision(replayed.decision)
+    if replayed.differences:
+        yield f"{len(replayed.differences)} differences"
+    else:
+        yield "agrees"
+
+
+def _describe_decision(decision: DecisionMade) -> str:
+    message = f"{decision.decided}, about epoch {decision.epoch - 1}"
+    settled = decision.settled
+    if settled is None:
+        return message
+    scores = compute_scores_digest(settled.pay)
+    return f"{message}: root {settled.set.root}, scores {scores.hex()}"
 
 
 def _print_comparison(
-    ours: list[EpochReplay], theirs: dict[Epoch, EpochReplay], against: Path
+    ours: Iterable[EpochReplay], theirs: Iterable[EpochReplay], against: Path
 ) -> bool:
-    shared = [it for it in ours if it.epoch in theirs]
+    """Print where two nodes differ in the epochs that both have, and tell whether they do."""
+    theirs_by_epoch = {replayed.epoch: replayed for replayed in theirs}
+    shared = [replayed for replayed in ours if replayed.epoch in theirs_by_epoch]
     if not shared:
         raise InputError(
-            f"--against {against}: it has no epoch in common with the other: name a node of the"
-            " same subnet"
+            f"--against {against}: it has no epoch in common with the other",
+            "name a node of the same subnet",
         )
     found = [
-        f"epoch {it.epoch}: {words}"
-        for it in shared
-        for words in compare_epochs(it, theirs[it.epoch])
+        f"epoch {replayed.epoch}: {difference}"
+        for replayed in shared
+        for difference in compare_epochs(replayed, theirs_by_epoch[replayed.epoch])
     ]
-    for words in found or [f"both give the same in {len(shared)} epochs"]:
-        typer.echo(words)
+    for line in found or [f"both give the same in {len(shared)} epochs"]:
+        typer.echo(line)
     return bool(found)

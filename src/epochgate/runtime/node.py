@@ -13,80 +13,90 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from epochgate.core.policy import Policy
 from epochgate.core.roster import HOSTER
 from epochgate.engine.system import SystemClock, SystemEntropy, ThreadCompute
-from epochgate.keys import SigningKey
+from epochgate.keys import SigningKey, format_peer_id
 from epochgate.models import load_model
+from epochgate.node.runner import Node
 from epochgate.observe.cast import Cast
-from epochgate.observe.describe import describe_fact
+from epochgate.observe.describe import describe_fact, is_bad
 from epochgate.observe.events import AnyEvent, Emit
-from epochgate.ports import Compute, Network
-from epochgate.runtime.chains import ChainIdentity, OpenedChain, check_node, open_chain
+from epochgate.ports import Chain, Clock, Compute, Model, Network
+from epochgate.runtime.chains import ChainIdentity, check_node, open_chain
 from epochgate.runtime.loading import InputError, load_challenger, load_policy
 from epochgate.runtime.settings import NodeSettings
 from epochgate.store.database import NodeDatabase
 from epochgate.transcript.writer import TranscriptWriter
 
-if TYPE_CHECKING:
-    from epochgate.node.runner import Node
-
-MakeNode = Callable[..., "Node"]
+MakeNode = Callable[..., Node]
 """Makes the node from its parts, by the names that `Node` has for them; `Node` itself is one."""
 
 DATABASE_NAME = "ledger.sqlite"
 """The file of the node's database in its folder: a name that nodes have since the first release."""
 TRANSCRIPT_NAME = "transcript"
 
+logger = logging.getLogger("epochgate.node")
+
+
+def log_fact(fact: AnyEvent) -> None:
+    """Log a fact in words, by the logger `epochgate.node`.
+
+    Args:
+        fact: any event of a node. Trouble is logged at level WARNING, all else at INFO; facts that
+            have no words are not logged.
+    """
+    message = describe_fact(fact, Cast(()))
+    if message is None:
+        return
+    level = logging.INFO
+    if is_bad(fact):
+        level = logging.WARNING
+    logger.log(level, "%s", message)
+
 
 @asynccontextmanager
 async def open_node(
     settings: NodeSettings,
     *,
-    emit: Emit | None = None,
+    emit: Emit = log_fact,
     compute: Compute | None = None,
     network: Network | None = None,
-    make_node: MakeNode | None = None,
+    make_node: MakeNode = Node,
 ) -> AsyncIterator[Node]:
     """Start the node that `settings` describe, and let it do its duties while the block lasts.
 
-    When the block is left the node says OFFLINE, ends its tasks, and closes what was opened here:
-    network, database, transcript and chain. `node.stopped` is set when it ends by itself before.
+    When the block is left, by an error or a cancellation too, the node says OFFLINE, ends its
+    tasks, and closes what was opened here: network, transcript, database and chain.
 
     Args:
         settings: what the node is made from; `load_settings` reads them from a file and variables.
-        emit: hears every fact about the node (`epochgate.observe.events`); it is called in the
-            event loop and must neither wait nor raise. Without it facts are logged.
-        compute: where the model runs. Without it a thread is started, and ended with the node; a
-            model that hangs keeps its thread.
-        network: takes the place of the libp2p daemon that is started otherwise; the caller closes
-            it.
-        make_node: takes the place of `Node`, for a subnet whose nodes do a duty their own way.
+        emit: hears every fact about the node (`epochgate.observe.events`). It is called in the
+            event loop and must neither wait nor raise.
+        compute: where the model runs; None for a thread, which is ended with the node. A model that
+            hangs keeps its thread.
+        network: how it talks to its peers, opened with the node's key; the caller closes it, after
+            the block. None for a libp2p daemon, started as `settings` say and ended with the node.
+        make_node: makes the node from its parts, for a subnet whose nodes do a duty their own way.
 
     Yields:
-        The node, which listens and has heard from its chain.
+        The node. It listens, knows the roster, and follows the chain. `node.stopped` is set when
+        it has ended.
 
     Raises:
-        EpochgateError: anything that its operator has to mend, in words: settings, files, keys,
-            the policy on this chain, a chain that does not answer, a port that is in use.
+        EpochgateError: something that the operator has to correct: a setting, a file, a key, a
+            policy that does not fit the chain, a chain that does not answer, a port that is in use.
     """
     clock = SystemClock()
-    emit = emit or log_fact
+    policy = load_policy(settings.policy)
+    key = SigningKey.load(settings.identity)
+    if network is not None:
+        _check_network(network, key)
     async with AsyncExitStack() as closing:
-        policy = load_policy(settings.policy)
-        key = SigningKey.load(settings.identity)
-        opened = await _open_chain(settings, key, policy, clock, emit)
-        closing.push_async_callback(opened.chain.close)
-        check_node(opened, key.author, settings.roles, policy)
-        _make_folder(settings.data)
-        database = NodeDatabase(settings.data / DATABASE_NAME)
-        closing.callback(database.close)
-        if settings.roles & HOSTER:
-            model = load_model(settings.model)
-        else:
-            model = None
+        chain = await _open_chain(settings, key, policy, clock, emit, closing)
+        database = _open_database(settings.data, closing)
+        model = _load_model(settings)
         challenger = load_challenger(settings.challenger)
         if compute is None:
             compute = ThreadCompute()
@@ -96,9 +106,8 @@ async def open_node(
         addresses: list[str] = []
         if network is None:
             network, addresses = await _start_network(settings, emit, closing)
-        make = make_node or _get_node_class()
-        node = make(
-            chain=opened.chain,
+        node = make_node(
+            chain=chain,
             network=network,
             database=database,
             key=key,
@@ -115,41 +124,64 @@ async def open_node(
             recorder=recorder,
         )
         await node.start()
-        running = asyncio.create_task(node.run(), name="node")
-        try:
+        async with _run(node):
             yield node
-        finally:
-            node.stop()
-            await running
 
 
-def _get_node_class() -> MakeNode:
-    """Imported late: settings and chains are looked at first, and a node brings much more."""
-    from epochgate.node.runner import Node  # noqa: PLC0415 - as the docstring says
-
-    return Node
-
-
-def log_fact(fact: AnyEvent) -> None:
-    """Log a fact in words at level INFO, by the logger `epochgate.node`; some have none."""
-    message = describe_fact(fact, Cast(()))
-    if message is not None:
-        logging.getLogger("epochgate.node").info(message)
+@asynccontextmanager
+async def _run(node: Node) -> AsyncIterator[None]:
+    """Let `node` run while the block lasts, and wait for its end, whose error is raised here."""
+    running = asyncio.create_task(node.run(), name="node")
+    try:
+        yield
+    finally:
+        node.stop()
+        await running
 
 
 async def _open_chain(
-    settings: NodeSettings, key: SigningKey, policy: Policy, clock: SystemClock, emit: Emit
-) -> OpenedChain:
+    settings: NodeSettings,
+    key: SigningKey,
+    policy: Policy,
+    clock: Clock,
+    emit: Emit,
+    closing: AsyncExitStack,
+) -> Chain:
+    """The settings' chain, on which the node may start."""
     identity = ChainIdentity(
         settings.subnet_id, settings.hotkey, policy.role_field, settings.block_seconds, emit
     )
-    return await open_chain(settings.chain, author=key.author, clock=clock, chain_identity=identity)
+    opened = await open_chain(
+        settings.chain, author=key.author, clock=clock, chain_identity=identity
+    )
+    closing.push_async_callback(opened.chain.close)
+    check_node(opened, key.author, settings.roles, policy)
+    return opened.chain
+
+
+def _open_database(folder: Path, closing: AsyncExitStack) -> NodeDatabase:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--data {folder} cannot be made ({error.strerror})", "choose another folder"
+        ) from None
+    database = NodeDatabase(folder / DATABASE_NAME)
+    closing.callback(database.close)
+    return database
+
+
+def _load_model(settings: NodeSettings) -> Model | None:
+    """Hosters run a model, validators do not."""
+    if settings.roles & HOSTER:
+        return load_model(settings.model)
+    return None
 
 
 async def _start_network(
     settings: NodeSettings, emit: Emit, closing: AsyncExitStack
 ) -> tuple[Network, list[str]]:
-    """The libp2p daemon, and the multiaddresses at which it can be reached."""
+    """A libp2p daemon, and the multiaddresses at which others reach it."""
     from epochgate.engine.libp2p import Libp2pNetwork  # noqa: PLC0415 - brings hivemind and torch
 
     network = await Libp2pNetwork.start(
@@ -165,10 +197,11 @@ async def _start_network(
     return network, network.get_listen_addresses()
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+def _check_network(network: Network, key: SigningKey) -> None:
+    """A network under another name would send records whose author its peers do not expect."""
+    if network.peer_id != key.author:
         raise InputError(
-            f"--data {folder} cannot be made ({error.strerror}): choose another folder"
-        ) from None
+            f"the network is that of {format_peer_id(network.peer_id)}, and --identity is the key"
+            f" of {format_peer_id(key.author)}",
+            "open it with the node's key",
+        )

@@ -34,12 +34,12 @@ PREFIX = "EPOCHGATE_"
 CONFIG_VARIABLE = "EPOCHGATE_CONFIG"
 HOTKEY_VARIABLE = "EPOCHGATE_HOTKEY_SECRET"
 COLDKEY_VARIABLE = "EPOCHGATE_COLDKEY_SECRET"
-"""Keys of the chain may come from the environment; they are no settings, which are shown."""
+"""Keys of the chain may come from the environment. They are not settings, for those are shown."""
 DEFAULT_LISTEN = "/ip4/127.0.0.1/tcp/0"
 
 
 class RoleName(enum.StrEnum):
-    """What `role` takes."""
+    """The values of the setting `role`."""
 
     HOSTER = "hoster"
     VALIDATOR = "validator"
@@ -54,16 +54,14 @@ ROLE_BITS = {
 
 
 def _split(value: object) -> object:
-    """A list may be written as one text, its items set apart by commas or spaces: a variable holds
-    nothing else.
-    """
+    """Split a text at commas and spaces: a variable can hold a list in no other way."""
     if isinstance(value, str):
         return re.split(r"[,\s]+", value.strip(", \t\n"))
     return value
 
 
 def _split_facts(value: object) -> object:
-    """NAME=VALUE, many of them; their types are the heartbeat model's business."""
+    """Read NAME=VALUE pairs. The values stay text here; the heartbeat's model knows their types."""
     parts = _split(value)
     if not isinstance(parts, list | tuple):
         return parts
@@ -79,10 +77,22 @@ Facts = Annotated[dict[str, str | int | float | bool], NoDecode, BeforeValidator
 
 
 class NodeSettings(BaseSettings):
-    """What one node is made from.
+    """What a node is made from.
 
-    A field's name is its key in the file; in capitals behind EPOCHGATE_ it is a variable, and with
-    dashes an option.
+    A field is written here once. Its name is also its key in the settings file, `--name` its option
+    and `EPOCHGATE_NAME` its variable; its description is the option's help.
+
+    A program may make the settings itself. Wrong values raise pydantic's ValidationError then, and
+    an InputError from `load_settings`.
+
+    >>> settings = NodeSettings(
+    ...     role=(RoleName.HOSTER,),
+    ...     chain="local:chain.sqlite",
+    ...     identity=Path("node.key"),
+    ...     data=Path("node"),
+    ... )
+    >>> settings.listen
+    '/ip4/127.0.0.1/tcp/0'
     """
 
     model_config = SettingsConfigDict(
@@ -98,7 +108,9 @@ class NodeSettings(BaseSettings):
         None, description="The node's key on the chain, made by `epochgate chain keygen`."
     )
     block_seconds: float | None = Field(
-        None, gt=0, description="Only for a development chain that keeps a pace of its own."
+        None,
+        gt=0,
+        description="Seconds per block, for a development chain that runs at a pace of its own.",
     )
     identity: Path = Field(description="The node's key, made by `epochgate keygen`.")
     data: Path = Field(description="The node's folder: its database and peerstore.")
@@ -106,11 +118,11 @@ class NodeSettings(BaseSettings):
         DEFAULT_LISTEN, description="The multiaddress to listen on; port 0 takes any."
     )
     announce: Texts = Field(
-        (), description="The multiaddress at which others reach this node, where it is another one."
+        (), description="The multiaddress at which others reach this node, if it is not --listen."
     )
     behind_nat: bool = Field(False, description="Ask the router for a port, and use relays.")
     initial_peers: Texts = Field(
-        (), description="A peer to begin with, as a full multiaddress; give two or more."
+        (), description="A peer to connect to first, as a full multiaddress; give two or more."
     )
     model: str | None = Field(
         None,
@@ -123,7 +135,7 @@ class NodeSettings(BaseSettings):
     policy: str = Field(DEFAULT_POLICY, description="The subnet's policy, as module:NAME.")
     public_name: Name = Field("", description="What the node calls itself in its heartbeats.")
     heartbeat_facts: Facts = Field(
-        {}, description="What the subnet's heartbeat holds besides, as NAME=VALUE."
+        {}, description="A field of the subnet's own heartbeat model, as NAME=VALUE."
     )
     events: Literal["-"] | None = Field(
         None, description="'-' writes each event as a line of JSON."
@@ -131,7 +143,7 @@ class NodeSettings(BaseSettings):
 
     @property
     def roles(self) -> int:
-        """As bits of `Role`."""
+        """The roles as bits of `epochgate.Role`."""
         bits = 0
         for name in self.role:
             bits |= ROLE_BITS[name]
@@ -146,26 +158,31 @@ class NodeSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """`load_settings` asks the sources itself, one by one: so it knows where each value came
-        from.
+        """Read nothing but the arguments: `load_settings` asks the other sources one by one, since
+        it tells where each value came from.
         """
         return (init_settings,)
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """Settings in force, and where each came from by the name of its field: an option, a variable,
-    a line, the default.
+    """The settings in force, and where each came from.
+
+    Attributes:
+        settings: the merged settings.
+        origins: by field, an option (`--chain`), a variable (`EPOCHGATE_CHAIN`), a line of the file
+            (`node.toml line 3`) or `default`.
     """
 
     settings: NodeSettings
     origins: Mapping[str, str]
 
     def render(self) -> str:
-        """As a file that holds the same settings, each below the place it came from. Tables come
-        last, as TOML wants.
+        """The settings as a TOML file, which `load_settings` reads back. A comment above each says
+        what it is and where it came from.
         """
         dumped = self.settings.model_dump(mode="json")
         blocks = []
+        # tables come last: in TOML what follows a table's head belongs to it
         for name in sorted(dumped, key=lambda name: isinstance(dumped[name], dict)):
             value = dumped[name]
             if value in (None, {}):
@@ -179,10 +196,18 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 def load_settings(options: Mapping[str, object], config: Path | None = None) -> Loaded:
-    """Merge `options` (by field; None where it was not given), the environment and the file. Raises
-    InputError.
+    """Merge options, the environment's variables and a file; the first one that has a value wins.
 
-    The file is `config`, or what EPOCHGATE_CONFIG names.
+    Args:
+        options: values by field of NodeSettings. None counts as not given.
+        config: a TOML file; None for the one that the variable EPOCHGATE_CONFIG names, if any.
+
+    Returns:
+        The settings, and where each came from.
+
+    Raises:
+        InputError: a setting is missing, unknown or cannot have its value, or the file cannot be
+            read. The message says where each wrong value was written.
     """
     given = {name: value for name, value in options.items() if value is not None}
     variables = EnvSettingsSource(NodeSettings)()
@@ -205,22 +230,55 @@ def load_settings(options: Mapping[str, object], config: Path | None = None) -> 
         raise InputError("; ".join(dict.fromkeys(wrong))) from None
 
 
+def make_arguments(values: Mapping[str, object]) -> list[str]:
+    """Write settings as a command line, for a node in a process of its own.
+
+    >>> make_arguments({"role": "hoster", "model": None, "initial_peers": ["/ip4/1", "/ip4/2"]})
+    ['--role', 'hoster', '--initial-peers', '/ip4/1', '--initial-peers', '/ip4/2']
+
+    Args:
+        values: texts, paths, or lists of them, by field of NodeSettings. None is left out.
+
+    Returns:
+        The arguments behind `epochgate node`.
+
+    Raises:
+        KeyError: NodeSettings has no such field.
+    """
+    arguments = []
+    for name, value in values.items():
+        if name not in NodeSettings.model_fields:
+            raise KeyError(f"NodeSettings has no field {name!r}")
+        option = get_option(name)
+        if value is None:
+            continue
+        if isinstance(value, list | tuple):
+            for each in value:
+                arguments += [option, str(each)]
+        else:
+            arguments += [option, str(value)]
+    return arguments
+
+
 def explain(name: str) -> str:
-    """What the setting `name` is, for its option's help."""
+    """The description of the field `name`, which is its option's help."""
     return NodeSettings.model_fields[name].description or ""
 
 
 def get_option(name: str) -> str:
+    """The option of the field `name`, such as `--subnet-id`."""
     return f"--{name.replace('_', '-')}"
 
 
 def get_variable(name: str) -> str:
+    """The variable of the field `name`, such as `EPOCHGATE_SUBNET_ID`."""
     return f"{PREFIX}{name.upper()}"
 
 
 def find_unknown_variables() -> tuple[str, ...]:
-    """Variables that look like a setting and are none: a typing error, or put there by somebody
-    else's platform.
+    """The environment's variables that begin with EPOCHGATE_ and are not a setting, in order.
+
+    Each is a typing error, or was set by the platform that the node runs on.
     """
     known = {
         CONFIG_VARIABLE,
@@ -234,33 +292,35 @@ def find_unknown_variables() -> tuple[str, ...]:
 
 
 def _read_file(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """The file's settings, and the line on which each one's key stands."""
+    """The file's settings, and the number of the line that has each one's key."""
     try:
         text = file.read_text()
         written: dict[str, Any] = TomlConfigSettingsSource(NodeSettings, file)()
     except OSError as error:
         raise InputError(
-            f"{file} cannot be read ({error.strerror}): look at --config and {CONFIG_VARIABLE}"
+            f"{file} cannot be read ({error.strerror})",
+            f"look at --config and {CONFIG_VARIABLE}",
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{file} is no TOML: {error}: write NAME = VALUE, texts in quotation marks"
+            f"{file} is not TOML: {error}", "write NAME = VALUE, texts in quotation marks"
         ) from None
     return written, {name: _find_line(text, name) for name in written}
 
 
 def _find_line(text: str, key: str) -> int:
-    """1 for a key that is written in a way of its own, with quotation marks say: the advice names
-    it anyway.
+    """The line of `key`, from 1; 1 for a key that is written in another way, in quotation marks
+    say. The error names the key as well.
     """
     pattern = re.compile(rf"\s*\[?\s*{re.escape(key)}\s*[\].=]")
-    return next(
-        (number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1
-    )
+    for number, line in enumerate(text.splitlines(), 1):
+        if pattern.match(line):
+            return number
+    return 1
 
 
 def _explain(details: ErrorDetails, origins: Mapping[str, str]) -> str:
-    """What is wrong, where it was written, and what to write."""
+    """One sentence: where the value was written, what is wrong with it, and what to write."""
     name = str(details["loc"][0])
     if details["type"] == "missing":
         return (

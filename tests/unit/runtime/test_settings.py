@@ -73,7 +73,7 @@ def test_lists_in_a_variable_are_set_apart_by_commas_or_spaces(
         ("\n# a comment\nbehind_nat = 3", "node.toml line 3", "behind_nat cannot be 3"),
         ('role = "king"', "node.toml line 1", "'hoster', 'validator' or 'both'"),
         ("[heartbeat_facts]\ngpus = [1]", "node.toml line 1", "heartbeat_facts cannot be"),
-        ("public_name = Ulm", "node.toml is no TOML", "line 1"),
+        ("public_name = Ulm", "node.toml is not TOML", "line 1"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_named_with_its_line(
