@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 import epochgate as eg
 from epochgate.chain.local import LocalChain
+from epochgate.core.commitment import Opened
 from epochgate.core.receipt import Standing
 from epochgate.core.scoring import TOTAL_PAY, compute_consensus
 from epochgate.engine.memory import Hub
@@ -49,7 +50,9 @@ class Price(msgspec.Struct, frozen=True):
             raise eg.Malformed("expected eight bytes, a finite price above zero")
         return np.array([price])
 
-    def encode(self, value: NDArray[Any]) -> bytes:
+    def encode(self, value: object) -> bytes:
+        if not isinstance(value, np.ndarray) or value.size != 1:
+            raise eg.Malformed(f"expected an array of one price, saw {type(value).__name__}")
         payload = struct.pack(">d", value.item())
         self.decode(payload)
         return payload
@@ -120,7 +123,7 @@ class Feed:
         return np.array([self._price * self._rng.gauss(1, 0.0003)])
 
 
-class Town:
+class Subnet:
     """Four honest reporters, one that lies, three validators: production nodes on one machine's
     memory and virtual time.
     """
@@ -139,7 +142,7 @@ class Town:
             for name in (*self.feeds, "val", "vic", "viv")
         }
         self.nodes = [self._make_node(name, hub, rng) for name in self.keys]
-        self.chain.start(10)
+        self.chain.start(eg.BlockNumber(10))
 
     def _make_node(self, name: str, hub: Hub, rng: random.Random) -> Node:
         key = self.keys[name]
@@ -157,25 +160,27 @@ class Town:
             model=self.feeds.get(name),
         )
 
-    async def live_through(self, epoch: int) -> tuple[int, float, dict[str, int]]:
+    async def live_through(self, epoch: eg.Epoch) -> tuple[int, float, dict[str, int]]:
         """How many prices of `epoch` are proven, their robust median, and what the submission about
         it pays.
         """
-        settled_block = self.chain.timing.compute_first_block(epoch + 1) + 50
+        paid_epoch = eg.Epoch(epoch + 1)
+        paid_block = eg.BlockNumber(self.chain.timing.compute_first_block(paid_epoch) + 50)
         await asyncio.sleep(
-            self.chain.compute_unix_seconds(settled_block) - self.clock.get_unix_seconds()
+            self.chain.compute_unix_seconds(paid_block) - self.clock.get_unix_seconds()
         )
         rule = POLICY.get_rule("price-reveal")
-        section = await self.nodes[0].store.read_all(rule, epoch)
-        decode = section.readings[0].key_rule.decode
-        proven = section.get_proofs(Standing.PROVEN)
-        prices = {
-            author: decode(proof.record.payload).value for author, (proof, *_) in proven.items()
-        }
+        reading = await self.nodes[0].store.read_all(rule, epoch)
+        decode = reading.readings[0].key_rule.decode
+        prices = {}
+        for author, (proof, *_) in reading.get_proofs(Standing.PROVEN).items():
+            opened = decode(proof.record.payload)
+            if isinstance(opened, Opened):
+                prices[author] = opened.value
         agreed = compute_consensus(
             prices, tuple(prices), POLICY.scoring.tolerance_ppm
         ).compute_centre_values()
-        on_chain = await self.chain.get_submission(epoch + 1)
+        on_chain = await self.chain.get_submission(paid_epoch)
         pay = (
             {name: on_chain.submission.scores[key.author] for name, key in self.keys.items()}
             if on_chain
@@ -185,15 +190,15 @@ class Town:
 
 
 async def watch(rng: random.Random, folder: Path) -> None:
-    town = Town(rng, folder)
-    for node in town.nodes:
+    subnet = Subnet(rng, folder)
+    for node in subnet.nodes:
         await node.start()
-    lives = [asyncio.create_task(node.run()) for node in town.nodes]
+    lives = [asyncio.create_task(node.run()) for node in subnet.nodes]
     for epoch in range(3):
-        count, price, pay = await town.live_through(epoch)
+        count, price, pay = await subnet.live_through(eg.Epoch(epoch))
         shares = ", ".join(f"{name} {units / TOTAL_PAY:.2f}" for name, units in pay.items())
         print(f"epoch {epoch}: {count} prices, the median is {price:.2f}; paid: {shares}")
-    for node in town.nodes:
+    for node in subnet.nodes:
         node.stop()
     await asyncio.gather(*lives)
 

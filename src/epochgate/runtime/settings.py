@@ -102,43 +102,49 @@ class NodeSettings(BaseSettings):
     role: Roles = Field(description="What the node does: hoster, validator or both.")
     chain: str = Field(description="The chain, as local:FILE, ws://HOST:PORT or wss://HOST.")
     subnet_id: int | None = Field(
-        None, ge=0, description="The subnet's number, on a chain with many."
+        default=None, ge=0, description="The subnet's number, on a chain with many."
     )
     hotkey: Path | None = Field(
-        None, description="The node's key on the chain, made by `epochgate chain keygen`."
+        default=None, description="The node's key on the chain, made by `epochgate chain keygen`."
     )
     block_seconds: float | None = Field(
-        None,
+        default=None,
         gt=0,
         description="Seconds per block, for a development chain that runs at a pace of its own.",
     )
     identity: Path = Field(description="The node's key, made by `epochgate keygen`.")
     data: Path = Field(description="The node's folder: its database and peerstore.")
     listen: str = Field(
-        DEFAULT_LISTEN, description="The multiaddress to listen on; port 0 takes any."
+        default=DEFAULT_LISTEN, description="The multiaddress to listen on; port 0 takes any."
     )
     announce: Texts = Field(
-        (), description="The multiaddress at which others reach this node, if it is not --listen."
+        default=(),
+        description="The multiaddress at which others reach this node, if it is not --listen.",
     )
-    behind_nat: bool = Field(False, description="Ask the router for a port, and use relays.")
+    behind_nat: bool = Field(
+        default=False, description="Ask the router for a port, and use relays."
+    )
     initial_peers: Texts = Field(
-        (), description="A peer to connect to first, as a full multiaddress; give two or more."
+        default=(),
+        description="A peer to connect to first, as a full multiaddress; give two or more.",
     )
     model: str | None = Field(
-        None,
+        default=None,
         description="The model to serve: module:factory, export:FILE.pt2 or transformers:FOLDER.",
     )
     challenger: str | None = Field(
-        None,
+        default=None,
         description="Who chooses the challenge, where the policy leaves it open: module:factory.",
     )
-    policy: str = Field(DEFAULT_POLICY, description="The subnet's policy, as module:NAME.")
-    public_name: Name = Field("", description="What the node calls itself in its heartbeats.")
+    policy: str = Field(default=DEFAULT_POLICY, description="The subnet's policy, as module:NAME.")
+    public_name: Name = Field(
+        default="", description="What the node calls itself in its heartbeats."
+    )
     heartbeat_facts: Facts = Field(
-        {}, description="A field of the subnet's own heartbeat model, as NAME=VALUE."
+        default={}, description="A field of the subnet's own heartbeat model, as NAME=VALUE."
     )
     events: Literal["-"] | None = Field(
-        None, description="'-' writes each event as a line of JSON."
+        default=None, description="'-' writes each event as a line of JSON."
     )
 
     @property
