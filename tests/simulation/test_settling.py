@@ -630,7 +630,7 @@ def test_a_hoster_whose_ledger_was_lost_keeps_to_the_commitment_that_is_there(
             for fact in subnet["dave"].get(DutyMissed, Epoch(1))
             if fact.duty == "open-output"
         ]
-        assert "ledger knows nothing" in failed
+        assert "database knows nothing" in failed
         key = subnet["alice"].get_live_node().context.schedule.get_key_rule(COMMIT, Epoch(1)).key
         for sim_node in subnet.nodes.values():
             assert not sim_node.get_live_node().context.database.has_evidence(

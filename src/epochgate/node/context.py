@@ -160,7 +160,7 @@ class NodeContext:
         )
         self.emit(
             NodeWarning(
-                "ledger",
+                "database",
                 what,
                 "it keeps to that record and cannot open a commitment: keep the file ledger.sqlite",
             )
