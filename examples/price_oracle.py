@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 import epochgate as eg
 from epochgate.chain.local import LocalChain
+from epochgate.core.commitment import Opened
 from epochgate.core.receipt import Standing
 from epochgate.core.scoring import TOTAL_PAY, compute_consensus
 from epochgate.engine.memory import Hub
@@ -49,7 +50,9 @@ class Price(msgspec.Struct, frozen=True):
             raise eg.Malformed("expected eight bytes, a finite price above zero")
         return np.array([price])
 
-    def encode(self, value: NDArray[Any]) -> bytes:
+    def encode(self, value: object) -> bytes:
+        if not isinstance(value, np.ndarray) or value.size != 1:
+            raise eg.Malformed("expected an array of one price")
         payload = struct.pack(">d", value.item())
         self.decode(payload)
         return payload
@@ -139,7 +142,7 @@ class Town:
             for name in (*self.feeds, "val", "vic", "viv")
         }
         self.nodes = [self._make_node(name, hub, rng) for name in self.keys]
-        self.chain.start(10)
+        self.chain.start(eg.BlockNumber(10))
 
     def _make_node(self, name: str, hub: Hub, rng: random.Random) -> Node:
         key = self.keys[name]
@@ -157,30 +160,29 @@ class Town:
             model=self.feeds.get(name),
         )
 
-    async def live_through(self, epoch: int) -> tuple[int, float, dict[str, int]]:
-        """How many prices of `epoch` are proven, their robust median, and what the submission about
-        it pays.
-        """
-        settled_block = self.chain.timing.compute_first_block(epoch + 1) + 50
+    async def live_through(self, epoch: eg.Epoch) -> tuple[int, float, dict[str, int]]:
+        """The number of proven prices of `epoch`, their robust median, and the pay for it."""
+        next_epoch = eg.Epoch(epoch + 1)
+        settled_block = eg.BlockNumber(self.chain.timing.compute_first_block(next_epoch) + 50)
         await asyncio.sleep(
             self.chain.compute_unix_seconds(settled_block) - self.clock.get_unix_seconds()
         )
         rule = POLICY.get_rule("price-reveal")
-        section = await self.nodes[0].store.read_all(rule, epoch)
-        decode = section.readings[0].key_rule.decode
-        proven = section.get_proofs(Standing.PROVEN)
-        prices = {
-            author: decode(proof.record.payload).value for author, (proof, *_) in proven.items()
-        }
+        reading = await self.nodes[0].store.read_all(rule, epoch)
+        decode = reading.readings[0].key_rule.decode
+        prices = {}
+        for author, (proof, *_) in reading.get_proofs(Standing.PROVEN).items():
+            opened = decode(proof.record.payload)
+            if isinstance(opened, Opened):
+                prices[author] = opened.value
         agreed = compute_consensus(
             prices, tuple(prices), POLICY.scoring.tolerance_ppm
         ).compute_centre_values()
-        on_chain = await self.chain.get_submission(epoch + 1)
-        pay = (
-            {name: on_chain.submission.scores[key.author] for name, key in self.keys.items()}
-            if on_chain
-            else {}
-        )
+        pay = {}
+        on_chain = await self.chain.get_submission(next_epoch)
+        if on_chain is not None:
+            scores = on_chain.submission.scores
+            pay = {name: scores[key.author] for name, key in self.keys.items()}
         return len(prices), agreed.item(), pay
 
 
@@ -190,7 +192,7 @@ async def watch(rng: random.Random, folder: Path) -> None:
         await node.start()
     lives = [asyncio.create_task(node.run()) for node in town.nodes]
     for epoch in range(3):
-        count, price, pay = await town.live_through(epoch)
+        count, price, pay = await town.live_through(eg.Epoch(epoch))
         shares = ", ".join(f"{name} {units / TOTAL_PAY:.2f}" for name, units in pay.items())
         print(f"epoch {epoch}: {count} prices, the median is {price:.2f}; paid: {shares}")
     for node in town.nodes:
