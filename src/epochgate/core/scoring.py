@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epochgate.core.schema import EpochContext, Malformed
-from epochgate.core.types import PeerId
+from epochgate.core.types import FIXED_POINT_ONE, PeerId
 
 MAX_SCORE = 10**6
 MAX_ELEMENTS = 1 << 20
@@ -27,8 +27,8 @@ MIN_HOSTERS = 3
 """Outputs within tolerance that a consensus needs: two can never say which of them is wrong."""
 LIST_TOLERANCE = 10**4
 """The largest difference between a good entry of a validator's list and the recomputed one."""
-TOTAL_PAY = 10**18
-"""The pay of all nodes together: 1 in the chain's fixed-point numbers."""
+TOTAL_PAY = FIXED_POINT_ONE
+"""The pay of all nodes together."""
 HOSTER_POT = TOTAL_PAY * 4 // 10
 VALIDATOR_POT = TOTAL_PAY * 6 // 10
 
