@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from epochgate.chain.local import LocalChain
-from epochgate.core.roster import Role
+from epochgate.core.roster import get_role_names
 from epochgate.core.types import BlockNumber
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id
@@ -88,7 +88,8 @@ async def _show(chain: LocalChain) -> None:
     try:
         typer.echo(_describe_head(chain))
         for member in chain.get_waiting_roster().members:
-            typer.echo(f"  {format_peer_id(member.author)}  {_name_roles(member.roles)}")
+            roles = " and ".join(get_role_names(member.roles))
+            typer.echo(f"  {format_peer_id(member.author)}  {roles}")
         for on_chain in await chain.get_submissions():
             typer.echo(_describe_submission(on_chain))
     finally:
@@ -100,10 +101,6 @@ def _describe_head(chain: LocalChain) -> str:
     if chain.timing.is_started(block):
         return f"block {block}, epoch {chain.timing.compute_epoch(block)}"
     return f"block {block}, the subnet has not started"
-
-
-def _name_roles(roles: int) -> str:
-    return " and ".join(role.name.lower() for role in Role if role.name and role & roles)
 
 
 def _describe_submission(on_chain: OnChain) -> str:

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from epochgate.core.roster import Member, Role, Roster
+from epochgate.core.roster import Member, Roster, get_role_names
 from epochgate.engine.peerstore import FILE_NAME, MAX_PEERS, PeerStore
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id, parse_peer_id
@@ -194,8 +194,7 @@ def _render(found: Iterable[Peer]) -> Table:
 def _name_roles(roles: int | None) -> str:
     if roles is None:
         return ""
-    names = [role.name.lower() for role in Role if role.name and role & roles]
-    return "+".join(names) or "not on the roster"
+    return "+".join(get_role_names(roles)) or "not on the roster"
 
 
 def _make_console() -> Console:

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import math
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epochgate.core.record import pack_field
-from epochgate.core.schema import Decoder, EpochContext, Malformed, Schema, get_longest_bytes
+from epochgate.core.schema import EpochContext, Malformed, Schema, get_longest_bytes
 from epochgate.core.types import Epoch, Hash32, NetworkId
 
 CHALLENGE_DOMAIN = b"epochgate/challenge/1\0"
@@ -175,7 +176,7 @@ class Derived(msgspec.Struct, frozen=True):
         """The longest payload, as its schema declares it."""
         return get_longest_bytes(self.payload)
 
-    def bind(self, context: EpochContext) -> Decoder:
+    def bind(self, context: EpochContext) -> Callable[[bytes], NDArray[Any]]:
         """The decoder of the epoch's challenge: it takes a payload and returns the array."""
         decode_payload = self.payload.bind(context)
 
@@ -229,7 +230,7 @@ class Chosen(msgspec.Struct, frozen=True):
 
     payload: Schema
 
-    def bind(self, context: EpochContext) -> Decoder:
+    def bind(self, context: EpochContext) -> Callable[[bytes], NDArray[Any]]:
         """The decoder: it takes a payload and returns the array."""
         decode_payload = self.payload.bind(context)
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
+from collections.abc import Callable
 
 import msgspec
 
 from epochgate.core.record import pack_field
-from epochgate.core.schema import Decoder, EpochContext, Malformed, Schema, get_longest_bytes
+from epochgate.core.schema import EpochContext, Malformed, Schema, get_longest_bytes
 from epochgate.core.types import Epoch, Hash32, NetworkId, PeerId
 
 SALT_BYTES = 32
@@ -143,7 +144,7 @@ class OpeningOf(msgspec.Struct, frozen=True):
         """Salt, challenge digest, and the longest payload that its schema declares."""
         return SALT_BYTES + DIGEST_BYTES + get_longest_bytes(self.payload)
 
-    def bind(self, context: EpochContext) -> Decoder:
+    def bind(self, context: EpochContext) -> Callable[[bytes], Opened]:
         """The decoder: it takes the bytes of an opening and returns an `Opened`."""
         decode_payload = self.payload.bind(context)
 

@@ -16,9 +16,7 @@ import msgspec
 from epochgate.core.types import BlockNumber, Epoch
 
 MAX_EXTRAPOLATED_BLOCKS = 3
-"""Blocks that local time may move the last head on before it counts as stale
-(docs/spec.md#3-time).
-"""
+"""Blocks that local time may move a head on before it counts as stale (docs/spec.md#3-time)."""
 
 
 class Timing(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import hashlib
 import heapq
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -38,15 +38,18 @@ HOSTER = Role.HOSTER
 VALIDATOR = Role.VALIDATOR
 
 RoleName = Literal["hoster", "validator"]
-ROLE_NAMES: Mapping[RoleName, Role] = {"hoster": HOSTER, "validator": VALIDATOR}
-"""The one place where roles have names: settings, registrations and messages take them from here.
-"""
+"""The names of roles: registrations, heartbeats and messages take them from here."""
+ROLE_NAMES: Mapping[str, Role] = {name: Role[name.upper()] for name in get_args(RoleName)}
+
+
+def get_role_names(roles: int) -> list[str]:
+    """The names of the roles in `roles`, bits of `Role`."""
+    return [name for name, role in ROLE_NAMES.items() if roles & role]
 
 
 def describe_roles(roles: int) -> str:
     """`hoster`, `validator`, `hoster or validator`, or `no role` for the bits of `roles`."""
-    names = [name for name, role in ROLE_NAMES.items() if roles & role]
-    return " or ".join(names) or "no role"
+    return " or ".join(get_role_names(roles)) or "no role"
 
 
 class Roles(msgspec.Struct, frozen=True, gc=False):

@@ -156,7 +156,7 @@ class Digest(msgspec.Struct, frozen=True):
         """The length of every payload."""
         return self.length_bytes
 
-    def bind(self, context: EpochContext) -> Decoder:
+    def bind(self, context: EpochContext) -> Callable[[bytes], bytes]:
         """The decoder, which is the same in every epoch."""
         return self.decode
 

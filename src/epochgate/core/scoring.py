@@ -2,23 +2,23 @@
 has the same set.
 
 One rounding puts outputs on a grid of integers; every later step is integer arithmetic, so neither
-the machine nor the order of a sum can show in a score. The formulas are
-docs/spec.md#7-scores-and-pay's; docs/scoring.md explains them.
+the machine nor the order of a sum can show in a score. The formulas are those of
+docs/spec.md#7-scores-and-pay; docs/scoring.md explains them.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from epochgate.core.schema import Decoder, EpochContext, Malformed
-from epochgate.core.types import PeerId
+from epochgate.core.schema import EpochContext, Malformed
+from epochgate.core.types import FIXED_POINT_ONE, PeerId
 
 MAX_SCORE = 10**6
 MAX_ELEMENTS = 1 << 20
@@ -27,8 +27,8 @@ MIN_HOSTERS = 3
 """Outputs within tolerance that a consensus needs: two can never say which of them is wrong."""
 LIST_TOLERANCE = 10**4
 """The largest difference between a good entry of a validator's list and the recomputed one."""
-TOTAL_PAY = 10**18
-"""The pay of all nodes together: 1 in the chain's fixed-point numbers."""
+TOTAL_PAY = FIXED_POINT_ONE
+"""The pay of all nodes together."""
 HOSTER_POT = TOTAL_PAY * 4 // 10
 VALIDATOR_POT = TOTAL_PAY * 6 // 10
 
@@ -343,7 +343,7 @@ class ScoreList(msgspec.Struct, frozen=True):
 
     max_entries: int = 16_000
 
-    def bind(self, context: EpochContext) -> Decoder:
+    def bind(self, context: EpochContext) -> Callable[[bytes], tuple[int, ...]]:
         """The decoder, which is the same in every epoch."""
         return self.decode
 

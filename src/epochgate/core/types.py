@@ -37,3 +37,6 @@ Epoch = NewType("Epoch", int)
 
 BlockNumber = NewType("BlockNumber", int)
 """A block's number on the chain."""
+
+FIXED_POINT_ONE = 10**18
+"""One in the chains' numbers, which have 18 decimals: one token, a whole, a submission's pay."""

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
+from epochgate.core.scoring import TOTAL_PAY
 from epochgate.core.types import Epoch
 from epochgate.devnet.summary import Chronicle, EpochSummary
 from epochgate.observe.cast import shorten
 
-UNIT = 10**18
-"""The chain's scores are shares of this."""
 EPOCHS_PER_TABLE = 3
 """So many fit into 100 columns."""
 
@@ -61,7 +60,10 @@ def _render_cells(chronicle: Chronicle, summary: EpochSummary, peer_id: str) -> 
     else:
         output = None
     pay = summary.scores.get(peer_id)
-    return ("" if output is None else f"{output:,}", "-" if pay is None else f"{pay / UNIT:.4f}")
+    return (
+        "" if output is None else f"{output:,}",
+        "-" if pay is None else f"{pay / TOTAL_PAY:.4f}",
+    )
 
 
 def _say_why_unpaid(chronicle: Chronicle, epoch: Epoch) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from epochgate._version import __version__
 from epochgate.core.epoch import compute_seconds
-from epochgate.core.roster import HOSTER
+from epochgate.core.roster import get_role_names
 from epochgate.core.rule import Rule
 from epochgate.core.types import Epoch
 from epochgate.node.context import NodeContext
@@ -108,7 +108,8 @@ class HeartbeatPublisher:
         assert isinstance(rule.schema, Map)  # noqa: S101 - _get_rules chose it for that
         fields = {
             "state": self.state,
-            "role": "hoster" if rule.by == HOSTER else "validator",
+            # of a rule for both roles, the validator's
+            "role": get_role_names(rule.by)[-1],
             "throughput": self._node.latency.throughput,
             "public_name": self._public_name,
             "version": __version__,

@@ -12,7 +12,7 @@ from typing import Any
 from epochgate.core.evaluation import READABLE_EPOCHS
 from epochgate.core.policy import Judge, Policy
 from epochgate.core.policy_lint import check_policy
-from epochgate.core.roster import Role
+from epochgate.core.roster import get_role_names
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import EpochContext
 from epochgate.core.types import Epoch, PeerId
@@ -176,7 +176,7 @@ class Node:
         self._note_begun(epoch, self.context.get_unix_seconds(), None)
         await self.network.serve(self.handler or self.replica.handle)
         self._tasks.keep("heartbeat", self._heartbeat.run, self.context.block_seconds)
-        roles = name_roles(roster.roles.get(self._author, 0))
+        roles = get_role_names(roster.roles.get(self._author, 0))
         self._emit(NodeReady(roles, self._addresses, self._policy.digest.hex()))
 
     async def run(self) -> None:
@@ -277,8 +277,3 @@ class Node:
         else:
             advice = ""
         self._emit(NodeWarning(name, f"{type(error).__name__}: {error}", advice))
-
-
-def name_roles(roles: int) -> list[str]:
-    """The names of the roles in `roles`, bits of `Role`, in lower case."""
-    return [role.name.lower() for role in Role if role.name and roles & role]

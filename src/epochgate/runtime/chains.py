@@ -10,7 +10,7 @@ import msgspec
 from epochgate.chain.local import LocalChain
 from epochgate.core.policy import Policy
 from epochgate.core.policy_lint import check_policy
-from epochgate.core.roster import Role
+from epochgate.core.roster import get_role_names
 from epochgate.core.types import PeerId
 from epochgate.keys import format_peer_id
 from epochgate.observe.events import Emit
@@ -119,9 +119,7 @@ def check_node(opened: OpenedChain, author: PeerId, roles: int, policy: Policy) 
             opened.how_to_register,
         )
     if registered != roles:
-        names = " ".join(
-            f"--role {role.name.lower()}" for role in Role if role.name and role & registered
-        )
+        names = " ".join(f"--role {name}" for name in get_role_names(registered))
         raise InputError(
             f"{opened.where} has this node in another role",
             f"start it with {names}, or register it anew",

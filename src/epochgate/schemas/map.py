@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from pydantic import BaseModel, ValidationError
 
-from epochgate.core.schema import Decoder, EpochContext, Malformed
+from epochgate.core.schema import EpochContext, Malformed
 
 MAX_DEPTH = 8
 MAX_ITEMS = 4096
@@ -42,7 +43,7 @@ class Map(msgspec.Struct, frozen=True):
 
     model: type[BaseModel]
 
-    def bind(self, _context: EpochContext) -> Decoder:
+    def bind(self, _context: EpochContext) -> Callable[[bytes], BaseModel]:
         """The decoder, which is the same in every epoch."""
         return self.decode
 

@@ -222,11 +222,8 @@ def test_a_validator_that_joined_after_the_lists_epoch_earns_nothing_yet() -> No
     for epoch, validators in ((EPOCH - 2, [victor, vera]), (EPOCH - 1, [victor, vera, vito])):
         roles = hosters | {validator: int(VALIDATOR) for validator in validators}
         book.schedule.add(make_context(Epoch(epoch), make_roster(Epoch(epoch), roles)))
-    for key in (
-        ("validator-commit", Epoch(EPOCH - 2)),
-        ("validator-reveal", Epoch(EPOCH - 1)),
-    ):
-        del book.included[key][vito.author]
+    for kind, epoch in (("validator-commit", EPOCH - 2), ("validator-reveal", EPOCH - 1)):
+        del book.included[kind, Epoch(epoch)][vito.author]
     settlement = book.settle()
     assert settlement.pay[vito.author] == 0
     assert settlement.pay[victor.author] == settlement.pay[vera.author] == VALIDATOR_POT // 2

@@ -49,8 +49,10 @@ def nest(levels: int) -> object:
 
 def test_a_heartbeat_comes_back_as_it_was_sent() -> None:
     decode = HEARTBEAT.bind(make_context())
-    assert decode(ALICE.to_bytes()) == ALICE
-    assert ALICE.state is ServerState.ONLINE
+    heartbeat = decode(ALICE.to_bytes())
+    assert heartbeat == ALICE
+    assert isinstance(heartbeat, Heartbeat)
+    assert heartbeat.state is ServerState.ONLINE
 
 
 def test_a_map_is_a_schema() -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from epochgate.chain.hypertensor.calls import read_bytes
 from epochgate.chain.hypertensor.units import BlockHash
-from epochgate.core.roster import HOSTER, VALIDATOR, Member
+from epochgate.core.roster import HOSTER, ROLE_NAMES, VALIDATOR, Member
 from epochgate.core.types import Epoch, PeerId
 from epochgate.keys import parse_peer_id
 
@@ -20,7 +20,6 @@ SCORED_CLASS = CLASSES.index("Included")
 """The lowest class for which the chain takes scores; a node rises only while it is scored."""
 ATTESTING_CLASS = CLASSES.index("Validator")
 SEED_DOMAIN = b"epochgate/hypertensor/seed/1\0"
-ROLE_NAMES = {"hoster": HOSTER, "validator": VALIDATOR}
 
 
 class ChainNode(msgspec.Struct, frozen=True, kw_only=True):

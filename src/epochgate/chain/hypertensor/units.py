@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NewType
 
-UNIT = 10**18
+from epochgate.core.types import FIXED_POINT_ONE
+
+UNIT = FIXED_POINT_ONE
 """One TENSOR in the chain's smallest unit, and the whole of which the chain's shares are parts."""
 
 BlockHash = NewType("BlockHash", str)
