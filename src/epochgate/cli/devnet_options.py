@@ -46,6 +46,7 @@ class DevnetOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def block_seconds(self) -> float:
+        """How long each block is."""
         return self.epoch_seconds / BLOCKS_PER_EPOCH
 
     @property
