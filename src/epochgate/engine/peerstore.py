@@ -49,7 +49,7 @@ class PeerStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._addresses: dict[str, list[str]] = {}
-        with suppress(OSError, msgspec.DecodeError):
+        with suppress(OSError, UnicodeDecodeError, msgspec.DecodeError):
             self._addresses = msgspec.json.decode(path.read_bytes(), type=dict[str, list[str]])
 
     def note(self, seen: Mapping[str, Sequence[str]]) -> None:

@@ -17,6 +17,7 @@ import msgspec
 
 PRIMARY_CODE_MASK = 0xFF
 """SQLite's error codes have the kind of error in the low byte, and details above it."""
+WRONG_CONTENT = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class FileFormat(msgspec.Struct, frozen=True):
@@ -140,5 +141,16 @@ def transaction(
 
 def is_locked(error: sqlite3.Error) -> bool:
     """Whether `error` says that another process holds the file's lock."""
-    code = getattr(error, "sqlite_errorcode", 0)  # Python's own errors have none
-    return bool(code & PRIMARY_CODE_MASK == sqlite3.SQLITE_BUSY)
+    return _get_primary_code(error) == sqlite3.SQLITE_BUSY
+
+
+def has_wrong_content(error: sqlite3.Error) -> bool:
+    """Whether `error` says that the file's content is not what it has to be: it is damaged, lacks a
+    table, or is not a database. The others say that the system does not let it be used.
+    """
+    return _get_primary_code(error) in WRONG_CONTENT
+
+
+def _get_primary_code(error: sqlite3.Error) -> int:
+    code: int = getattr(error, "sqlite_errorcode", 0)  # Python's own errors have none
+    return code & PRIMARY_CODE_MASK

@@ -74,7 +74,12 @@ class DatabaseFile:
         self._path = path
         if path is not None:
             _ensure_private(path)
-        self._connection = connect(path)
+        try:
+            self._connection = connect(path)
+        except sqlite3.OperationalError as error:
+            raise NodeDatabaseError(
+                f"{path} cannot be opened ({error})", "see that its owner starts the node"
+            ) from None
         try:
             self._prepare()
         except BaseException:
@@ -93,7 +98,7 @@ class DatabaseFile:
         try:
             return self._connection.execute(query, arguments).fetchall()
         except sqlite3.Error as error:
-            raise NodeDatabaseError(f"{self._path} cannot be read ({error}): {ADVICE}") from None
+            raise NodeDatabaseError(f"{self._path} cannot be read ({error})", ADVICE) from None
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -107,13 +112,13 @@ class DatabaseFile:
                 yield connection
         except sqlite3.Error as error:
             raise NodeDatabaseError(
-                f"{self._path} cannot be written ({error}): see that its disk has room and is"
-                " writable"
+                f"{self._path} cannot be written ({error})",
+                "see that its disk has room and is writable",
             ) from None
 
     def make_damage_error(self, reason: object) -> NodeDatabaseError:
         """The error for content that cannot be what a node has written."""
-        return NodeDatabaseError(f"{self._path} is damaged ({reason}): {ADVICE}")
+        return NodeDatabaseError(f"{self._path} is damaged ({reason})", ADVICE)
 
     def _prepare(self) -> None:
         """Lock the file, lay out a new one, and refuse one that is not a sound node's database."""
@@ -131,20 +136,20 @@ class DatabaseFile:
         except sqlite3.DatabaseError as error:
             if is_locked(error):
                 raise NodeDatabaseError(
-                    f"{self._path} is in use by another process: it belongs to one node, stop the"
-                    " other first"
+                    f"{self._path} is in use by another process",
+                    "it belongs to one node, stop the other first",
                 ) from None
             raise NodeDatabaseError(
-                f"{self._path} cannot be read as a node's database ({error}): {ADVICE}"
+                f"{self._path} cannot be read as a node's database ({error})", ADVICE
             ) from None
         if header.application_id != FORMAT.application_id:
             raise NodeDatabaseError(
-                f"{self._path} is another program's database: name another file"
+                f"{self._path} is another program's database", "name another file"
             )
         if header.version != FORMAT.version:
             raise NodeDatabaseError(
-                f"{self._path} has version {header.version}, this program reads {FORMAT.version}:"
-                f" {ADVICE}"
+                f"{self._path} has version {header.version}, this program reads {FORMAT.version}",
+                ADVICE,
             )
         if damage is not None:
             raise self.make_damage_error(damage)
@@ -159,12 +164,15 @@ def _ensure_private(path: Path) -> None:
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             create_private_file(path)
-        mode = stat.S_IMODE(path.stat().st_mode)
+        mode = path.stat().st_mode
     except OSError as error:
         raise NodeDatabaseError(
-            f"{path} cannot be made ({error.strerror}): choose a folder that is writable"
+            f"{path} cannot be made ({error.strerror})", "choose a folder that is writable"
         ) from None
+    if not stat.S_ISREG(mode):
+        raise NodeDatabaseError(f"{path} is not a file", "move it away and start again")
     if mode & 0o077:
         raise NodeDatabaseError(
-            f"{path} can be read by others (mode {mode:o}): run `chmod 600 {path}`"
+            f"{path} can be read by others (mode {stat.S_IMODE(mode):o})",
+            f"run `chmod 600 {path}`",
         )

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -18,6 +19,8 @@ from epochgate.storage.sqlite_file import (
     FileHeader,
     connect,
     create_private_file,
+    has_wrong_content,
+    is_locked,
     read_header,
     transaction,
     use_write_ahead_log,
@@ -41,6 +44,11 @@ FORMAT = FileFormat(
         "epoch INTEGER, author BLOB, block INTEGER, PRIMARY KEY (epoch, author)) WITHOUT ROWID",
     ),
 )
+
+
+MISTAKES = (sqlite3.IntegrityError, sqlite3.ProgrammingError)
+"""What SQLite raises for a mistake in the program, not in the file: it is not put into words."""
+ANOTHER_FILE = "name another one, or make one anew"
 
 
 class ChainFileError(EpochgateError, RuntimeError):
@@ -83,7 +91,7 @@ def create_chain_file(path: Path, facts: ChainFacts) -> None:
         create_private_file(path)
     except FileExistsError:
         raise ChainFileError(
-            f"{path} exists already: a chain is never overwritten, choose another name"
+            f"{path} exists already", "a chain is never overwritten, choose another name"
         ) from None
     except OSError as error:
         raise ChainFileError(f"{path} cannot be written: {error.strerror}") from None
@@ -94,6 +102,8 @@ def create_chain_file(path: Path, facts: ChainFacts) -> None:
             FORMAT.create_tables(database)
             row = (*msgspec.structs.astuple(facts), None, 0)
             database.execute("INSERT INTO subnet VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    except sqlite3.DatabaseError as error:
+        raise _explain_write(path, error) from None
     finally:
         database.close()
 
@@ -102,19 +112,21 @@ class ChainFile:
     """An open file. Each call takes well under a millisecond, so all run in the event loop.
 
     A change belongs into `write`, which keeps other processes from changing the file meanwhile.
+    Every call raises ChainFileError for a file that is damaged or that the system does not let it
+    use, and ChainRefused for one that another process holds for longer than LOCK_SECONDS.
     """
 
     def __init__(self, path: Path) -> None:
         """Raise ChainFileError where `path` holds no chain of this version."""
-        if not path.is_file():
-            raise ChainFileError(
-                f"{path} does not exist: `epochgate devnet` makes one, or LocalChain.create"
-            )
-        self._database = connect(path, LOCK_SECONDS)
+        self._path = path
+        _check_there(path)
+        with self._explaining():
+            self._database = connect(path, LOCK_SECONDS)
         try:
-            _check_format(path, self._database)
-            use_write_ahead_log(self._database)
-            self.facts = _read_facts(path, self._database)
+            self._check_format()
+            with self._explaining():
+                use_write_ahead_log(self._database)
+            self.facts = self._read_facts()
         except BaseException:
             self._database.close()
             raise
@@ -125,26 +137,27 @@ class ChainFile:
 
         Raises:
             ChainRefused: Another process holds the lock for longer than LOCK_SECONDS.
+            ChainFileError: The file cannot be written, or is damaged.
         """
         try:
             with transaction(self._database, is_immediate=True):
                 yield
-        except sqlite3.OperationalError as error:
-            raise ChainRefused(
-                f"the chain file cannot be written now ({error}): try again"
-            ) from None
+        except MISTAKES:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise _explain_write(self._path, error) from None
 
     def close(self) -> None:
         self._database.close()
 
     def read_version(self) -> tuple[int, int]:
         """Two numbers: one changes with each write of another connection, one with each of this."""
-        others_writes: int = self._database.execute("PRAGMA data_version").fetchone()[0]
+        others_writes: int = self._read("PRAGMA data_version")[0][0]
         return others_writes, self._database.total_changes
 
     def read_slot(self) -> BlockNumber | None:
         """The subnet's first block, None until it is set."""
-        slot: BlockNumber | None = self._database.execute("SELECT slot FROM subnet").fetchone()[0]
+        slot: BlockNumber | None = self._read("SELECT slot FROM subnet")[0][0]
         return slot
 
     def set_slot(self, slot: BlockNumber) -> None:
@@ -152,8 +165,7 @@ class ChainFile:
 
     def read_fixed_block(self) -> BlockNumber:
         """The newest block whose members somebody has read: they change no more."""
-        fixed_block: BlockNumber
-        (fixed_block,) = self._database.execute("SELECT fixed_block FROM subnet").fetchone()
+        fixed_block: BlockNumber = self._read("SELECT fixed_block FROM subnet")[0][0]
         return fixed_block
 
     def fix_block(self, block: BlockNumber) -> None:
@@ -165,7 +177,7 @@ class ChainFile:
             "SELECT author, roles, stake FROM nodes"
             " WHERE joined <= ? AND (left_at IS NULL OR left_at > ?)"
         )
-        return [Member(*row) for row in self._database.execute(query, (block, block))]
+        return [Member(*row) for row in self._read(query, block, block)]
 
     def add_member(self, member: Member, block: BlockNumber) -> None:
         """Register `member` from `block` on."""
@@ -185,23 +197,25 @@ class ChainFile:
 
     def read_submission(self, epoch: Epoch) -> SubmissionRow | None:
         query = "SELECT content, submitter, block FROM submissions WHERE epoch = ?"
-        row = self._database.execute(query, (epoch,)).fetchone()
-        if row is None:
+        rows = self._read(query, epoch)
+        if not rows:
             return None
-        content, submitter, block = row
-        return SubmissionRow(msgspec.msgpack.decode(content, type=Submission), submitter, block)
+        content, submitter, block = rows[0]
+        try:
+            submission = msgspec.msgpack.decode(content, type=Submission)
+        except msgspec.MsgspecError as error:
+            raise _describe_damage(self._path, error) from None
+        return SubmissionRow(submission, submitter, block)
 
     def read_submitter(self, epoch: Epoch) -> PeerId | None:
         """The node that has submitted in `epoch`, None while nobody has."""
-        query = "SELECT submitter FROM submissions WHERE epoch = ?"
-        row: tuple[PeerId] | None = self._database.execute(query, (epoch,)).fetchone()
-        if row is None:
-            return None
-        return row[0]
+        for (submitter,) in self._read("SELECT submitter FROM submissions WHERE epoch = ?", epoch):
+            return PeerId(submitter)
+        return None
 
     def read_submitted_epochs(self) -> list[Epoch]:
         """The epochs that have a submission, in order."""
-        rows = self._database.execute("SELECT epoch FROM submissions ORDER BY epoch")
+        rows = self._read("SELECT epoch FROM submissions ORDER BY epoch")
         return [epoch for (epoch,) in rows]
 
     def add_submission(self, row: SubmissionRow) -> None:
@@ -214,30 +228,74 @@ class ChainFile:
     def read_attestors(self, epoch: Epoch) -> tuple[PeerId, ...]:
         """The nodes that have attested the submission made in `epoch`, in order of peer id."""
         query = "SELECT author FROM attestations WHERE epoch = ? ORDER BY author"
-        return tuple(author for (author,) in self._database.execute(query, (epoch,)))
+        return tuple(author for (author,) in self._read(query, epoch))
 
     def add_attestation(self, epoch: Epoch, author: PeerId, block: BlockNumber) -> None:
         self._database.execute("INSERT INTO attestations VALUES (?, ?, ?)", (epoch, author, block))
 
+    def _check_format(self) -> None:
+        """Raise ChainFileError for a file of another program or version."""
+        try:
+            header = read_header(self._database)
+        except sqlite3.DatabaseError as error:
+            if has_wrong_content(error):
+                message = f"{self._path} is not a local chain ({error})"
+                raise ChainFileError(message, ANOTHER_FILE) from None
+            raise _explain_read(self._path, error) from None
+        if header != FileHeader(FORMAT.application_id, FORMAT.version):
+            raise ChainFileError(
+                f"{self._path} is not a local chain of this version ({header.application_id})",
+                ANOTHER_FILE,
+            )
 
-def _check_format(path: Path, database: sqlite3.Connection) -> None:
-    """Raise ChainFileError for a file of another program or version, or with a damaged header."""
-    advice = "name another one, or make one anew"
+    def _read_facts(self) -> ChainFacts:
+        rows = self._read(f"SELECT {', '.join(ChainFacts.__struct_fields__)} FROM subnet")  # noqa: S608 - our own names
+        if len(rows) != 1:
+            raise _describe_damage(self._path, f"it has {len(rows)} subnets")
+        return ChainFacts(**dict(zip(ChainFacts.__struct_fields__, rows[0], strict=True)))
+
+    def _read(self, query: str, *arguments: object) -> list[Any]:
+        with self._explaining():
+            return self._database.execute(query, arguments).fetchall()
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """Put SQLite's errors while the file is read into words."""
+        try:
+            yield
+        except MISTAKES:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise _explain_read(self._path, error) from None
+
+
+def _check_there(path: Path) -> None:
     try:
-        header = read_header(database)
-    except sqlite3.DatabaseError as error:
-        raise ChainFileError(f"{path} is not a local chain ({error}): {advice}") from None
-    if header != FileHeader(FORMAT.application_id, FORMAT.version):
+        is_there = path.is_file()
+    except OSError as error:
+        raise ChainFileError(f"{path} cannot be read: {error.strerror}") from None
+    if not is_there:
         raise ChainFileError(
-            f"{path} is not a local chain of this version ({header.application_id}): {advice}"
+            f"{path} does not exist", "`epochgate devnet` makes one, or LocalChain.create"
         )
 
 
-def _read_facts(path: Path, database: sqlite3.Connection) -> ChainFacts:
-    """Raise ChainFileError for a file whose header is right and whose content is not."""
-    query = "SELECT genesis, genesis_ms, period_ms, blocks_per_epoch, subnet_id FROM subnet"
-    try:
-        (row,) = database.execute(query)
-    except (sqlite3.DatabaseError, ValueError) as error:
-        raise ChainFileError(f"{path} is damaged ({error}): make another chain") from None
-    return ChainFacts(**dict(zip(ChainFacts.__struct_fields__, row, strict=True)))
+def _explain_read(path: Path, error: sqlite3.DatabaseError) -> EpochgateError:
+    if is_locked(error):
+        return ChainRefused(f"{path} is held by another process ({error})", "try again")
+    if has_wrong_content(error):
+        return _describe_damage(path, error)
+    return ChainFileError(f"{path} cannot be read ({error})", "see that its folder is writable")
+
+
+def _explain_write(path: Path, error: sqlite3.DatabaseError) -> EpochgateError:
+    if is_locked(error):
+        return ChainRefused(f"the chain file cannot be written now ({error})", "try again")
+    if has_wrong_content(error):
+        return _describe_damage(path, error)
+    advice = "see that its disk has room and is writable"
+    return ChainFileError(f"{path} cannot be written ({error})", advice)
+
+
+def _describe_damage(path: Path, reason: object) -> ChainFileError:
+    return ChainFileError(f"{path} is damaged ({reason})", "make another chain")
