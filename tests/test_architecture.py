@@ -158,6 +158,13 @@ def test_the_core_never_waits(module: Path) -> None:
     )
 
 
+def test_at_the_top_stand_packages_and_what_all_of_them_share() -> None:
+    modules = {path.stem for path in ROOT.glob("*.py")}
+    assert modules == {"__init__", "__main__", "_version", "errors", "keys", "ports"}
+    packages = [path for path in ROOT.iterdir() if path.is_dir() and path.name != "__pycache__"]
+    assert [path.name for path in packages if not (path / "__init__.py").is_file()] == []
+
+
 @pytest.mark.parametrize("module", MODULES, ids=get_name)
 def test_a_module_has_one_idea(module: Path) -> None:
     assert len(module.read_text().splitlines()) <= MAX_LINES
