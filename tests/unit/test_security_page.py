@@ -68,6 +68,7 @@ a peer id ground towards a known key
 a late commitment, shown to some readers
 a replica that hides an honest record
 a forged or back-dated receipt
+a signature with a tail
 a receipt of a node that is not the key's replica
 a store that reached too few
 a submitter that leaves out or takes in what it should not

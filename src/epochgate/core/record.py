@@ -131,10 +131,14 @@ def compute_signed_bytes(
 
 
 def is_signed(author: PeerId, message: bytes, signature: Signature) -> bool:
-    """Whether `author`'s key made `signature` of `message`.
+    """Whether `author`'s key made `signature` of `message`, and it has the length of one.
 
     libsodium refuses keys of small order and malleable signatures.
     """
+    # Stops "a signature with a tail": whoever signed tail + message could show signature + tail,
+    # and make every honest reply that repeats it too long to send.
+    if len(signature) != SIGNATURE_BYTES:
+        return False
     try:
         # Stops "small-order keys, malleable signatures".
         crypto_sign_open(signature + message, get_public_key(author))

@@ -266,3 +266,29 @@ def test_receipts_of_one_value_do_not_prove_another() -> None:
     assert make_rule().compute_standing(STAMP, receipts) == Standing.PROVEN
     assert make_rule().compute_standing(OTHER_STAMP, receipts) == Standing.PROVEN
     assert len(make_rule().compute_signers(OTHER_STAMP, receipts)) == 3
+
+
+@pytest.mark.parametrize("tail_bytes", [1, 1000])
+def test_a_signature_with_a_tail_is_none(tail_bytes: int) -> None:
+    """A dishonest replica signs a tail before the receipt, and shows the tail behind the signature:
+    libsodium, which reads both end to end, finds what was signed.
+    """
+    replica = REPLICAS[0]
+    tail = bytes(tail_bytes)
+    message = compute_receipt_bytes(NETWORK, STAMP, Epoch(7), BlockNumber(1720))
+    long_signature = Signature(replica.sign(tail + message) + tail)
+    honest = Receipt(replica.author, Epoch(7), BlockNumber(1720), replica.sign(message))
+    assert is_receipt_signed(NETWORK, STAMP, honest)
+    assert not is_receipt_signed(
+        NETWORK, STAMP, Receipt(replica.author, Epoch(7), BlockNumber(1720), long_signature)
+    )
+
+
+@pytest.mark.parametrize("length", [0, 63])
+def test_a_signature_that_is_cut_short_is_none(length: int) -> None:
+    replica = REPLICAS[0]
+    message = compute_receipt_bytes(NETWORK, STAMP, Epoch(7), BlockNumber(1720))
+    short = Signature(replica.sign(message)[:length])
+    assert not is_receipt_signed(
+        NETWORK, STAMP, Receipt(replica.author, Epoch(7), BlockNumber(1720), short)
+    )
