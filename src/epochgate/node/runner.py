@@ -113,6 +113,7 @@ class Node:
             self.chain_clock,
             timeout_seconds=timeout_seconds,
             suspect_timeout_seconds=suspect_seconds,
+            tell_failure=self._tell_failure,
         )
         self.context = NodeContext(
             chain=chain,

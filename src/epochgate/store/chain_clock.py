@@ -6,12 +6,26 @@ All checks of a judgement then see the same moment, however long it takes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
-from epochgate.core.epoch import compute_deciding_block
+from epochgate.core.epoch import Head, Timing, compute_deciding_block
 from epochgate.core.evaluation import EvaluationContext, StoredEntry
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.types import BlockNumber, PeerId, RecordKey
-from epochgate.ports import Chain, Clock
+from epochgate.ports import Clock
+
+
+class HeadSource(Protocol):
+    """As much of a `Chain` as it takes to tell its time."""
+
+    @property
+    def timing(self) -> Timing:
+        """The subnet's first block, the length of an epoch, and the block time."""
+        ...
+
+    def get_head(self) -> Head:
+        """The newest head that is known, at once."""
+        ...
 
 
 class ChainClock:
@@ -26,12 +40,12 @@ class ChainClock:
 
     def __init__(
         self,
-        chain: Chain,
+        chain: HeadSource,
         clock: Clock,
         schedule: EpochSchedule,
         held: Mapping[tuple[RecordKey, PeerId], StoredEntry],
     ) -> None:
-        self.chain = chain
+        self._chain = chain
         self.clock = clock
         self.schedule = schedule
         self._held = held
@@ -43,7 +57,7 @@ class ChainClock:
             The block, and whether the chain's head is too old to trust it.
         """
         return compute_deciding_block(
-            self.chain.get_head(), self.clock.get_unix_seconds(), self.chain.timing.block_seconds
+            self._chain.get_head(), self.clock.get_unix_seconds(), self._chain.timing.block_seconds
         )
 
     def compute_unix_seconds(self, block: float) -> float:
@@ -55,8 +69,8 @@ class ChainClock:
         Returns:
             Unix time in seconds.
         """
-        head = self.chain.get_head()
-        return head.seen_seconds + (block - head.block) * self.chain.timing.block_seconds
+        head = self._chain.get_head()
+        return head.seen_seconds + (block - head.block) * self._chain.timing.block_seconds
 
     def get_evaluation_context(self) -> EvaluationContext:
         """Get all that a verdict depends on now, besides the record.
