@@ -310,6 +310,12 @@ _line_decoder = msgspec.json.Decoder(Line)
 def decode_line(data: bytes) -> Line:
     """Decode a line.
 
+    Args:
+        data: Any bytes.
+
+    Returns:
+        The line.
+
     Raises:
         msgspec.DecodeError: It is not a line of an event.
     """

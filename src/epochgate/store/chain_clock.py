@@ -75,6 +75,9 @@ class ChainClock:
     def get_evaluation_context(self) -> EvaluationContext:
         """Get all that a verdict depends on now, besides the record.
 
+        Returns:
+            The key tables, the block and the time of one moment, and the stored entries.
+
         Raises:
             LookupError: No epoch's roster is known yet.
         """

@@ -39,7 +39,11 @@ class EntryIndex:
         self._listings.pop(key, None)
 
     def remove(self, key: RecordKey, author: PeerId) -> None:
-        """Remove the author's entry under `key`.
+        """Remove an entry.
+
+        Args:
+            key: Its key.
+            author: Its author.
 
         Raises:
             KeyError: There is none.

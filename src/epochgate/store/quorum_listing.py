@@ -76,6 +76,9 @@ class QuorumListing:
 
         Args:
             missing: How many replicas have not answered yet.
+
+        Returns:
+            Whether it is settled.
         """
         if len(self.answered) < self._rule.replica_set.quorum:
             return False

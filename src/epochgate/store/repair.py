@@ -128,6 +128,10 @@ class Repair:
     def _take_copy(self, proof: Proof, key_rule: KeyRule) -> bool:
         """Store a proven record if it may be, or add its receipts to those that are stored.
 
+        Args:
+            proof: The record, and the receipts that prove it.
+            key_rule: Its key.
+
         Returns:
             Whether the record was missing and is stored now.
         """

@@ -166,6 +166,12 @@ def encode(message: Request | Reply) -> bytes:
 def decode_request(data: bytes) -> Request:
     """Decode what a client sent.
 
+    Args:
+        data: Any bytes.
+
+    Returns:
+        The request.
+
     Raises:
         msgspec.MsgspecError: It is not a request, or a field is beyond its bound.
     """
@@ -174,6 +180,12 @@ def decode_request(data: bytes) -> Request:
 
 def decode_reply(data: bytes) -> Reply:
     """Decode what a replica sent.
+
+    Args:
+        data: Any bytes.
+
+    Returns:
+        The reply.
 
     Raises:
         msgspec.MsgspecError: It is not a reply, or a field is beyond its bound.

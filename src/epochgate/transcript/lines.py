@@ -210,6 +210,12 @@ def encode_line(line: AnyLine) -> bytes:
 def decode_line(data: bytes) -> AnyLine:
     """Decode a line.
 
+    Args:
+        data: Any bytes.
+
+    Returns:
+        The line.
+
     Raises:
         msgspec.MsgspecError: It is not a line of a transcript.
     """

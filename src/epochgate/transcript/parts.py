@@ -53,6 +53,9 @@ class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def to_core(self) -> EpochContext:
         """Read it.
 
+        Returns:
+            The context.
+
         Raises:
             ValueError: Its members are not those of a roster.
         """

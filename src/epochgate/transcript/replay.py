@@ -14,7 +14,7 @@ from epochgate.core.admission import (
 )
 from epochgate.core.evaluation import EvaluationContext
 from epochgate.core.policy import Judge, Policy
-from epochgate.core.receipt import Proof, Receipt, RecordId, Standing, is_receipt_signed
+from epochgate.core.receipt import Receipt, RecordId, Standing, is_receipt_signed
 from epochgate.core.record import Record, compute_value_digest
 from epochgate.core.rule import KeyRule
 from epochgate.core.schedule import EpochSchedule
@@ -23,6 +23,7 @@ from epochgate.core.verdict import Denied, Reason
 from epochgate.keys import format_peer_id
 from epochgate.transcript import lines
 from epochgate.transcript.epoch_replay import EpochReplay
+from epochgate.transcript.file_contents import FileContents
 from epochgate.transcript.lines import ADMITTED, REPEATED, AnyLine, DecisionMade, Scored
 from epochgate.transcript.parts import Context, HeldRecord, Reasons
 from epochgate.transcript.reader import Damage, Place, read_transcript
@@ -61,8 +62,7 @@ class Replay:
         self._started: lines.EpochStarted | None = None
         """The newest line of this kind: all that the lines behind it rest on."""
         self._stored = ReplayedEntries()
-        self._values: dict[Hash32, bytes] = {}
-        self._proofs: dict[RecordId, Proof] = {}
+        self._contents = FileContents()
         self._muted: set[PeerId] = set()
         self._counted: Counter[str] = Counter()
         self._contexts: dict[Epoch, Context] = {}
@@ -85,8 +85,7 @@ class Replay:
         """
         result = EpochReplay(epoch)
         self._result = result
-        self._values = {}
-        self._proofs = {}
+        self._contents = FileContents()
         for place, line in read_transcript(path):
             try:
                 self._take(place, line)
@@ -119,7 +118,8 @@ class Replay:
             case lines.SenderMuted(sender):
                 self._muted.add(sender)
             case lines.Proven():
-                self._take_proof(place, line)
+                value = self._take_value(place, line.value_digest, line.value)
+                self._contents.add_proof(line, value)
             case lines.Copied():
                 self._check_copy(place, line, started)
             case lines.Scored() | lines.ScoreListRebuilt() | lines.DecisionMade():
@@ -165,14 +165,10 @@ class Replay:
             return
         if line.oldest_epoch is not None:
             self._stored.forget(line.time_seconds, line.oldest_epoch)
-        ours = self._stored.held
-        theirs = {(record.key, record.author): record for record in line.held}
-        changed = [
-            entry for entry in ours.keys() | theirs.keys() if ours.get(entry) != theirs.get(entry)
-        ]
-        if not changed:
+        changes = self._stored.count_changes(line.held)
+        if not changes:
             return
-        message = f"{len(changed)} records held are not as the lines before make them"
+        message = f"{changes} records held are not as the lines before make them"
         if line.why == "start":
             reason = "the node was killed, or its database changed"
             self._result.add_gap(place, f"{message}: {reason}")
@@ -274,30 +270,14 @@ class Replay:
             self._result.add_difference(place, message)
 
     def _take_value(self, place: Place, digest: Hash32, value: bytes | None) -> bytes:
-        """The value of a line, which may stand in a line before.
-
-        Raises:
-            LookupError: It stands in no line before.
-        """
-        if value is None:
-            if digest not in self._values:
-                raise LookupError(f"no line before it has the value {digest.hex()}")
-            return self._values[digest]
-        if compute_value_digest(value) != digest:
+        if value is not None and compute_value_digest(value) != digest:
             message = f"the value has not the digest {digest.hex()}"
             self._result.add_difference(place, message)
-        self._values[digest] = value
-        return value
-
-    def _take_proof(self, place: Place, line: lines.Proven) -> None:
-        value = self._take_value(place, line.value_digest, line.value)
-        record = Record(line.key, line.author, value, line.expiration_time)
-        record_id = RecordId(line.key, line.author, line.value_digest)
-        self._proofs[record_id] = Proof(record, line.receipts)
+        return self._contents.take_value(digest, value)
 
     def _check_copy(self, place: Place, line: lines.Copied, started: lines.EpochStarted) -> None:
         record_id = RecordId(line.key, line.author, line.value_digest)
-        proof = self._proofs[record_id]
+        proof = self._contents.proofs[record_id]
         now = self._compute_context(line.block, line.time_seconds)
         key_rule = self._judge.find_key_rule(line.key, now)
         standing = Standing.UNPROVEN
@@ -325,7 +305,8 @@ class Replay:
         started: lines.EpochStarted,
     ) -> None:
         now = self._compute_context(line.block, line.time_seconds)
-        resettlement = Resettlement(self._policy, self._judge, self._schedule, now, self._proofs)
+        proofs = self._contents.proofs
+        resettlement = Resettlement(self._policy, self._judge, self._schedule, now, proofs)
         match line:
             case Scored():
                 self._result.scored = line

@@ -80,6 +80,20 @@ class ReplayedEntries:
             del self.held[record.key, record.author]
             self._count(record, -1)
 
+    def count_changes(self, held: Iterable[HeldRecord]) -> int:
+        """Compare what is stored with what the replica says that it stores.
+
+        Args:
+            held: What it says.
+
+        Returns:
+            The number of keys and authors at which both differ.
+        """
+        ours = self.held
+        theirs = {(record.key, record.author): record for record in held}
+        places = ours.keys() | theirs.keys()
+        return sum(ours.get(place) != theirs.get(place) for place in places)
+
     def _put(self, record: HeldRecord) -> None:
         self._count(record, 1)
         before = self.held.get((record.key, record.author))
