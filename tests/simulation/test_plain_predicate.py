@@ -28,11 +28,13 @@ from epochgate.observe.events import AnyEvent
 from epochgate.observe.recorder import Situation
 from epochgate.predicate import HypertensorPredicateValidator, MSGPackSerializer, PlainJudge
 from epochgate.store.chain_clock import ChainClock
-from epochgate.store.client import Posting, Store
+from epochgate.store.client import Store
 from epochgate.store.database import NodeDatabase
+from epochgate.store.posting import Posting
 from epochgate.store.replica import Replica
+from epochgate.transcript.epoch_replay import EpochReplay
 from epochgate.transcript.reader import find_transcript
-from epochgate.transcript.replay import EpochReplay, Replay, replay_files
+from epochgate.transcript.replay import Replay, replay_files
 from epochgate.transcript.writer import TranscriptWriter
 from tests.support.identities import key_of
 from tests.support.upstream import make_upstream_predicate
@@ -79,7 +81,7 @@ class Subnet:
             replica = Replica(
                 key, self.judge, database, chain_clock, network.max_message_bytes, recorder=recorder
             )
-            recorder.note_begun(
+            recorder.note_epoch_started(
                 Situation(
                     node=key.author,
                     policy_digest=Policy().digest,

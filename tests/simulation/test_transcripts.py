@@ -22,8 +22,9 @@ from epochgate.keys import format_peer_id
 from epochgate.observe.events import Scored, Submitted, Verdicts
 from epochgate.policies.inference import INFERENCE_POLICY
 from epochgate.transcript.comparison import compare_epochs
+from epochgate.transcript.epoch_replay import EpochReplay
 from epochgate.transcript.reader import find_transcript
-from epochgate.transcript.replay import EpochReplay, Replay, replay_files
+from epochgate.transcript.replay import Replay, replay_files
 from tests.simulation.subnet import BLOCK_SECONDS, VALIDATORS, LyingModel, SimSubnet, live
 
 HALF_TOLERANT = Policy(*INFERENCE_POLICY.rules, scoring=Scoring(tolerance_ppm=10**6))

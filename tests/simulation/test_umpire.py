@@ -24,7 +24,7 @@ from epochgate.core.receipt import (
 from epochgate.core.record import Record, compute_key
 from epochgate.core.record_set import RuleReading
 from epochgate.core.roster import HOSTER, VALIDATOR
-from epochgate.core.rule import Rule
+from epochgate.core.rule import KeyRule, Rule
 from epochgate.core.settlement import HosterOutcome, compute_deciding, compute_hoster_outcome
 from epochgate.core.types import Epoch, NetworkId, PeerId
 from epochgate.core.verdict import Denied, Reason
@@ -44,9 +44,9 @@ from epochgate.node import (
 )
 from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.duties import _Table, compute_duties
-from epochgate.store import repair
 from epochgate.store.chain_clock import ChainClock
 from epochgate.store.database import NodeDatabase
+from epochgate.store.repair import Repair
 from epochgate.store.replica import Replica
 from epochgate.store.wire import is_read
 from tests.simulation import faults
@@ -272,8 +272,7 @@ def test_a_complete_record_that_is_lost(monkeypatch: Patch) -> None:
 
     def lose(self: NodeDatabase, record: Record, receipts: object, epoch: Epoch) -> None:
         keep(self, record, receipts, epoch)  # type: ignore[arg-type]
-        del self.held[record.key, record.author]
-        self._by_key[record.key].discard(record.author)
+        self._index.remove(record.key, record.author)
 
     monkeypatch.setattr(NodeDatabase, "keep", lose)
     assert_seen("is lost")
@@ -324,13 +323,13 @@ NETWORKS: list[bytes] = []
 def test_a_forged_repair(
     monkeypatch: Patch, forge: Callable[[Proof], Proof], complaint: str
 ) -> None:
-    take = repair._take
+    take = Repair._take_copy
 
-    def take_forged(proof: Proof, key_rule: Any, *it: Any) -> bool:
+    def take_forged(self: Repair, proof: Proof, key_rule: KeyRule) -> bool:
         NETWORKS[:] = [key_rule.context.network]
-        return take(forge(proof), key_rule, *it)
+        return take(self, forge(proof), key_rule)
 
-    monkeypatch.setattr(repair, "_take", take_forged)
+    monkeypatch.setattr(Repair, "_take_copy", take_forged)
     assert_seen(complaint, LOST_DISK)
 
 

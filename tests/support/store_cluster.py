@@ -25,8 +25,9 @@ from epochgate.core.types import BlockNumber, Epoch, PeerId
 from epochgate.keys import SigningKey
 from epochgate.ports import Clock, Handler, Network
 from epochgate.store.chain_clock import ChainClock
-from epochgate.store.client import Posting, Store
+from epochgate.store.client import Store
 from epochgate.store.database import NodeDatabase
+from epochgate.store.posting import Posting
 from epochgate.store.repair import Repair
 from epochgate.store.replica import Replica
 from epochgate.store.wire import Fetch, Post, Reply, Request, decode_reply, decode_request, encode

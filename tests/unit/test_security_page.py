@@ -17,7 +17,8 @@ from epochgate.adversaries import ADVERSARIES
 
 TESTS = Path(__file__).parents[1]
 SOURCE = TESTS.parent / "src" / "epochgate"
-CORE = sorted((SOURCE / "core").glob("*.py"))
+REFUSING = sorted(path for wing in ("core", "store") for path in (SOURCE / wing).glob("*.py"))
+"""The modules in which records of others are refused."""
 PAGE = (TESTS.parent / "docs" / "security.md").read_text()
 LINES = PAGE.partition("## Every threat")[2].partition("\n## ")[0].splitlines()
 ROWS = [
@@ -186,7 +187,7 @@ def find_refusals(module: Path) -> Iterator[tuple[str, int, int]]:
     """
     tree = ast.parse(module.read_text())
     for function in ast.walk(tree):
-        if not isinstance(function, ast.FunctionDef):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         if function.name == "encode" or function.name.startswith("deny_"):
             continue
@@ -195,8 +196,8 @@ def find_refusals(module: Path) -> Iterator[tuple[str, int, int]]:
                 yield function.name, function.lineno, call.lineno
 
 
-@pytest.mark.parametrize("module", CORE, ids=lambda module: module.name)
-def test_every_refusal_in_the_core_stands_under_its_threat(module: Path) -> None:
+@pytest.mark.parametrize("module", REFUSING, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_refusal_stands_under_its_threat(module: Path) -> None:
     stops = [line for line, text in find_comments(module) if STOPS.search(text)]
     bare = [
         f"{name}, line {line}"

@@ -12,9 +12,10 @@ from epochgate.core.policy import Judge
 from epochgate.core.schedule import EpochSchedule
 from epochgate.runtime.loading import DEFAULT_POLICY, InputError, load_object, load_policy
 from epochgate.transcript.comparison import compare_epochs, compute_scores_digest
+from epochgate.transcript.epoch_replay import EpochReplay
 from epochgate.transcript.lines import DecisionMade, EpochStarted
 from epochgate.transcript.reader import find_transcript, read_transcript
-from epochgate.transcript.replay import EpochReplay, MakeJudge, Replay, replay_files
+from epochgate.transcript.replay import MakeJudge, Replay, replay_files
 
 
 def replay(

@@ -35,7 +35,7 @@ from epochgate.observe.events import (
     NodeWarning,
     Verdicts,
 )
-from epochgate.observe.recorder import Recorder, Situation, Unrecorded
+from epochgate.observe.recorder import NullRecorder, Recorder, Situation
 from epochgate.ports import Chain, Challenger, Clock, Compute, Entropy, Handler, Model, Network
 from epochgate.store.chain_clock import ChainClock
 from epochgate.store.client import Store
@@ -98,7 +98,7 @@ class Node:
         recorder: Recorder | None = None,
     ) -> None:
         judge = judge or policy
-        recorder = recorder or Unrecorded()
+        recorder = recorder or NullRecorder()
         self.schedule = EpochSchedule(policy)
         self.chain_clock = ChainClock(chain, clock, self.schedule, database.held)
         self.replica = Replica(
@@ -113,6 +113,7 @@ class Node:
             self.chain_clock,
             timeout_seconds=timeout_seconds,
             suspect_timeout_seconds=suspect_seconds,
+            tell_failure=self._tell_failure,
         )
         self.context = NodeContext(
             chain=chain,
@@ -242,7 +243,7 @@ class Node:
             contexts=self.schedule.get_contexts(),
             held=self._database.held,
         )
-        self._recorder.note_begun(situation)
+        self._recorder.note_epoch_started(situation)
 
     async def _repair(self, epoch: Epoch) -> None:
         """Take what this node should store as a replica, and lost or never had.

@@ -71,7 +71,7 @@ async def _rebuild_list(
         compute_hoster_outcome, node.policy, node.schedule, records, epoch
     )
     node.database.keep_score_list(epoch, outcome.score_list)
-    node.recorder.note_list(
+    node.recorder.note_score_list(
         node.chain_clock.get_evaluation_context(),
         epoch,
         rule_readings,

@@ -1,6 +1,4 @@
-"""A fact in a line of words, for people who watch. Facts that the screen shows otherwise
-have none.
-"""
+"""Facts as messages for people: one line each, with names in the place of peer ids."""
 
 from __future__ import annotations
 
@@ -24,30 +22,32 @@ from epochgate.observe.events import (
 )
 
 QUIET_DUTIES = frozenset({"see-challenge", "see-openings", "see-commitments", "submit", "attest"})
-"""Duties that are done for the node alone, or whose outcome is a fact of its own."""
+"""Duties whose end needs no message: they only read, or their outcome is a fact of its own."""
 
 
 def describe_fact(fact: AnyEvent, cast: Cast) -> str | None:
-    """None for a fact that says nothing to somebody who watches the whole subnet."""
-    words = _describe(fact, cast)
-    if words is None:
+    """Describe a fact of one node.
+
+    Args:
+        fact: The fact.
+        cast: The nodes of the devnet; an empty one for a node of another subnet.
+
+    Returns:
+        The message, without the node's name; None for a fact that needs none.
+    """
+    message = _describe(fact, cast)
+    if message is None:
         return None
-    return cast.name_peers(words)
+    return cast.name_peers(message)
 
 
 def _describe(fact: AnyEvent, cast: Cast) -> str | None:
     match fact:
         case NodeReady(addresses=addresses):
-            return " on ".join(["ready", *(address.split("/p2p/")[0] for address in addresses[:1])])
-        case ElectionChanged(epoch=epoch, elected=elected, before=before):
-            if before:
-                instead = cast.get_name(before)
-            else:
-                instead = "nobody"
-            return (
-                f"the chain elects {cast.get_name(elected)} in epoch {epoch} now, in the place of"
-                f" {instead}"
-            )
+            hosts = [address.split("/p2p/")[0] for address in addresses[:1]]
+            return " on ".join(["ready", *hosts])
+        case ElectionChanged():
+            return _describe_election(fact, cast)
         case DutyDone(duty=duty, detail=detail) if duty not in QUIET_DUTIES:
             return f"{duty}: {detail or 'done'}"
         case DutyMissed(duty=duty, why=why):
@@ -66,28 +66,41 @@ def _describe(fact: AnyEvent, cast: Cast) -> str | None:
         case Attested(submitter=submitter):
             return f"attested the submission of {cast.get_name(submitter)}"
         case AttestationRefused(submitter=submitter, differences=differences):
-            return (
-                f"refused to attest the submission of {cast.get_name(submitter)}:"
-                f" {'; '.join(differences)}"
-            )
+            name = cast.get_name(submitter)
+            return f"refused to attest the submission of {name}: {'; '.join(differences)}"
         case Abstained(why=why):
             return f"abstained: {why}"
-        case NodeWarning(where=where, what=what, advice=advice):
-            return f"trouble in {where}: {what}{f' ({advice})' if advice else ''}"
+        case NodeWarning():
+            return _describe_warning(fact)
     return None
 
 
+def _describe_election(fact: ElectionChanged, cast: Cast) -> str:
+    before = "nobody"
+    if fact.before:
+        before = cast.get_name(fact.before)
+    elected = cast.get_name(fact.elected)
+    return f"the chain elects {elected} in epoch {fact.epoch} now, in the place of {before}"
+
+
+def _describe_warning(fact: NodeWarning) -> str:
+    message = f"warning from {fact.where}: {fact.what}"
+    if fact.advice:
+        message += f" ({fact.advice})"
+    return message
+
+
 def describe_challenge(fact: ChallengeSeen, cast: Cast) -> str:
-    return (
-        f"the challenge of epoch {fact.epoch} is proven, published by {cast.get_name(fact.author)}"
-    )
+    """Describe a challenge, which all nodes see alike."""
+    name = cast.get_name(fact.author)
+    return f"the challenge of epoch {fact.epoch} is proven, published by {name}"
 
 
 def describe_epoch(fact: EpochBegan, cast: Cast) -> str:
+    """Describe the begin of an epoch, which all nodes see alike."""
+    elected = "nobody"
     if fact.elected:
         elected = cast.get_name(fact.elected)
-    else:
-        elected = "nobody"
     return (
         f"epoch {fact.epoch} began: {fact.hosters} hosters, {fact.validators} validators, {elected}"
         " elected"
@@ -95,7 +108,7 @@ def describe_epoch(fact: EpochBegan, cast: Cast) -> str:
 
 
 def is_bad(fact: AnyEvent) -> bool:
-    """Whether the fact is one to worry about."""
-    return isinstance(fact, DutyMissed | AttestationRefused | Abstained | NodeWarning) or (
-        isinstance(fact, Stored) and not fact.is_complete
-    )
+    """Whether an operator may have to do something about the fact."""
+    if isinstance(fact, Stored):
+        return not fact.is_complete
+    return isinstance(fact, DutyMissed | AttestationRefused | Abstained | NodeWarning)

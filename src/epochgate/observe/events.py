@@ -1,8 +1,8 @@
-"""The facts that a node emits while it lives. Logs, metrics, the devnet's screen, transcripts and
-tests all read these.
+"""The facts that a node emits while it runs. The devnet's screen and summary, logs and tests read
+them.
 
-Peers are named by their text form (`12D3KooW...`), digests in hex, so that an event can be written
-as one line of JSON.
+Peers are named by their ids as text (`12D3KooW...`), and digests are in hex, so that an event can
+be written as one line of JSON.
 """
 
 from __future__ import annotations
@@ -15,11 +15,17 @@ from epochgate.core.types import Epoch
 
 
 class Event(msgspec.Struct, frozen=True, tag=True, tag_field="event"):
-    """A fact; the field `event` names which."""
+    """A fact. In JSON, the field `event` has the name of its class."""
 
 
 class NodeReady(Event, frozen=True):
-    """The node listens and has heard from the chain; it waits for its next duty."""
+    """The node listens, and knows the chain's newest epoch.
+
+    Attributes:
+        roles: Its roles in that epoch, in lower case.
+        addresses: Where it can be reached, as multiaddresses.
+        policy_digest: SHA-256 of its policy, in hex.
+    """
 
     roles: list[str]
     addresses: list[str]
@@ -27,11 +33,18 @@ class NodeReady(Event, frozen=True):
 
 
 class NodeStopped(Event, frozen=True):
-    """The node has said OFFLINE and left."""
+    """The node has published its last heartbeat, which says OFFLINE, and has stopped."""
 
 
 class EpochBegan(Event, frozen=True):
-    """The node knows the epoch's roster and whom the chain elected."""
+    """An epoch began whose roster the node knows.
+
+    Attributes:
+        epoch: The epoch.
+        elected: The peer that the chain elected; None where the node does not know it yet.
+        hosters: The number of hosters on the roster.
+        validators: The number of validators on the roster.
+    """
 
     epoch: Epoch
     elected: str | None
@@ -40,8 +53,12 @@ class EpochBegan(Event, frozen=True):
 
 
 class ElectionChanged(Event, frozen=True):
-    """The chain elects another node in this epoch: its first block was reorged, or the chain showed
-    its election late.
+    """The chain elects another peer: the epoch's first block was reorged, or seen late.
+
+    Attributes:
+        epoch: The epoch.
+        elected: The peer that is elected now.
+        before: The peer that the node took for elected before; None for none.
     """
 
     epoch: Epoch
@@ -50,14 +67,25 @@ class ElectionChanged(Event, frozen=True):
 
 
 class DutyBegan(Event, frozen=True):
-    """A duty's window is open and the node works on it."""
+    """The time of a duty has come, and the node has begun it.
+
+    Attributes:
+        epoch: The epoch.
+        duty: The duty's name, as in `node/duties.py`.
+    """
 
     epoch: Epoch
     duty: str
 
 
 class DutyDone(Event, frozen=True):
-    """The node has done a duty; `detail` says how, for people."""
+    """The node has done a duty.
+
+    Attributes:
+        epoch: The epoch.
+        duty: The duty's name.
+        detail: The outcome, as a message for people.
+    """
 
     epoch: Epoch
     duty: str
@@ -65,7 +93,13 @@ class DutyDone(Event, frozen=True):
 
 
 class DutyMissed(Event, frozen=True):
-    """A duty was not done in its window, and why."""
+    """A duty was not done in its time.
+
+    Attributes:
+        epoch: The epoch.
+        duty: The duty's name.
+        why: The reason, as a message for people.
+    """
 
     epoch: Epoch
     duty: str
@@ -73,7 +107,16 @@ class DutyMissed(Event, frozen=True):
 
 
 class Stored(Event, frozen=True):
-    """The node's own record has `receipts` of the key's K replicas, of which f may fail."""
+    """The node has posted a record of its own.
+
+    Attributes:
+        epoch: The epoch of its key.
+        rule: The kind of the key's rule.
+        receipts: How many replicas have given receipts.
+        k: How many replicas the key has.
+        f: How many of them may be faulty.
+        is_complete: Whether there are at least k - f receipts.
+    """
 
     epoch: Epoch
     rule: str
@@ -84,15 +127,23 @@ class Stored(Event, frozen=True):
 
 
 class ChallengeSeen(Event, frozen=True):
-    """A proven challenge of this epoch, and who published it."""
+    """The node has read a proven challenge.
+
+    Attributes:
+        epoch: The epoch.
+        author: The peer that published it.
+    """
 
     epoch: Epoch
     author: str
 
 
 class ChallengeMissing(Event, frozen=True):
-    """The time to publish a challenge is over and none is proven; `consequence` says what that
-    means for the epoch.
+    """The time to publish a challenge is over, and none is proven.
+
+    Attributes:
+        epoch: The epoch.
+        consequence: How the epoch goes on, as a message for people.
     """
 
     epoch: Epoch
@@ -100,8 +151,13 @@ class ChallengeMissing(Event, frozen=True):
 
 
 class Scored(Event, frozen=True):
-    """A validator's own scores of an epoch's hosters, 0 to 10^6, and which commitments and openings
-    it counted.
+    """The node, a validator, has scored an epoch's hosters.
+
+    Attributes:
+        epoch: The epoch.
+        scores: By hoster, 0 to 10^6.
+        commitments: The hosters whose commitments counted.
+        openings: The hosters whose openings counted.
     """
 
     epoch: Epoch
@@ -111,8 +167,11 @@ class Scored(Event, frozen=True):
 
 
 class Gathered(Event, frozen=True):
-    """What the node read, after the window closed, of the openings that validators made in
-    `epoch`.
+    """The node has read the validators' openings, after their window closed.
+
+    Attributes:
+        epoch: The epoch in which they were made.
+        validator_openings: The validators whose openings are proven.
     """
 
     epoch: Epoch
@@ -120,7 +179,14 @@ class Gathered(Event, frozen=True):
 
 
 class Submitted(Event, frozen=True):
-    """The elected node put the scores of `scored_epoch` on the chain in `epoch`."""
+    """The node, the elected one, has submitted scores to the chain.
+
+    Attributes:
+        epoch: The epoch in which it did.
+        scored_epoch: The epoch whose work is paid.
+        scores: The submitted scores, by peer.
+        root: The Merkle root of the set that they follow from, in hex.
+    """
 
     epoch: Epoch
     scored_epoch: Epoch
@@ -129,8 +195,11 @@ class Submitted(Event, frozen=True):
 
 
 class Attested(Event, frozen=True):
-    """The node recomputed the submission made in `epoch`, found it equal, and said so on
-    the chain.
+    """The node has recomputed a submission, found it equal, and attested it on the chain.
+
+    Attributes:
+        epoch: The epoch in which the submission was made.
+        submitter: The peer that made it.
     """
 
     epoch: Epoch
@@ -138,7 +207,13 @@ class Attested(Event, frozen=True):
 
 
 class AttestationRefused(Event, frozen=True):
-    """The node recomputed the submission made in `epoch` and found these differences."""
+    """The node has recomputed a submission and found it different.
+
+    Attributes:
+        epoch: The epoch in which the submission was made.
+        submitter: The peer that made it.
+        differences: The differences, as messages for people.
+    """
 
     epoch: Epoch
     submitter: str
@@ -146,14 +221,25 @@ class AttestationRefused(Event, frozen=True):
 
 
 class Abstained(Event, frozen=True):
-    """The node had too few answers to judge the submission made in `epoch`."""
+    """Too few replicas answered for the node to judge a submission.
+
+    Attributes:
+        epoch: The epoch in which the submission was made.
+        why: The keys that could not be read, as a message for people.
+    """
 
     epoch: Epoch
     why: str
 
 
 class Verdicts(Event, frozen=True):
-    """What this node's replica admitted and denied since the last such event."""
+    """What the node's replica has decided since the last such event.
+
+    Attributes:
+        epoch: The epoch in which it did.
+        admitted: The number of records that it stored.
+        denied: The number of refusals by reason.
+    """
 
     epoch: Epoch
     admitted: int
@@ -161,7 +247,13 @@ class Verdicts(Event, frozen=True):
 
 
 class NodeWarning(Event, frozen=True):
-    """Something went wrong that the node survives; `advice` says what its operator can do."""
+    """Something went wrong, and the node goes on.
+
+    Attributes:
+        where: The part of the node.
+        what: The error, as a message for people.
+        advice: What its operator can do, or what the node does itself.
+    """
 
     where: str
     what: str
@@ -190,11 +282,16 @@ AnyEvent = (
 )
 
 Emit = Callable[[AnyEvent], None]
+"""Takes a fact, as it happens. It must return soon, and must not raise."""
 
 
 class Line(msgspec.Struct, frozen=True):
-    """An event as a node process writes it: one line of JSON on its standard output or in its
-    transcript.
+    """An event as a node's process writes it to its standard output: one line of JSON.
+
+    Attributes:
+        node: The node's peer id, as text.
+        time_seconds: Unix time.
+        fact: The event.
     """
 
     node: str
@@ -203,6 +300,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 def encode_line(line: Line) -> bytes:
+    """Encode a line, with its newline."""
     return msgspec.json.encode(line) + b"\n"
 
 
@@ -210,11 +308,19 @@ _line_decoder = msgspec.json.Decoder(Line)
 
 
 def decode_line(data: bytes) -> Line:
-    """Raises msgspec.DecodeError on anything that is no event line."""
+    """Decode a line.
+
+    Args:
+        data: Any bytes.
+
+    Returns:
+        The line.
+
+    Raises:
+        msgspec.DecodeError: It is not a line of an event.
+    """
+    # msgspec lets these two errors through as they are
     try:
         return _line_decoder.decode(data)
-    except (
-        UnicodeDecodeError,
-        RecursionError,
-    ) as error:  # msgspec lets these two through as they are
+    except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(str(error)) from None

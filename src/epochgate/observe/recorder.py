@@ -1,5 +1,8 @@
 """The port through which a node says what it decided and from what, so that it can be decided again
 later.
+
+`transcript/writer.py` implements it with files. Another implementation may derive from
+`NullRecorder` and note what it needs.
 """
 
 from __future__ import annotations
@@ -22,14 +25,23 @@ from epochgate.core.verdict import Denied
 from epochgate.ports import OnChain
 
 Decided = Literal["submitted", "agreed", "refused", "abstained"]
+"""What a node did about a submission: made it, attested it, refused to, or could not judge it."""
 
 
 class Situation(msgspec.Struct, frozen=True):
-    """Who judges, by what, and what it knows and holds: all that the verdicts from here on rest on.
+    """All that the verdicts of a node rest on, when it starts or begins an epoch.
 
-    `judge` names the one that stands in for the policy, empty where none does. At an epoch's begin
-    what expired of epochs before `oldest_epoch` has just been let go; at a node's start nothing
-    has, and it is None.
+    Attributes:
+        node: Its peer id.
+        policy_digest: SHA-256 of its policy.
+        judge: The class of the judge that stands in for the policy; empty where none does.
+        capacity: The limits of its storage.
+        epoch: The epoch.
+        time_seconds: Unix time.
+        oldest_epoch: The oldest epoch that is still needed: expired records of older ones have just
+            been deleted. None at a node's start, where nothing has.
+        contexts: The epochs that it knows, with rosters and elections.
+        held: The entries that it stores, by key and author.
     """
 
     node: PeerId
@@ -44,11 +56,19 @@ class Situation(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """How a node decided about the submission of `epoch`: its own, or another node's.
+    """What a node decided about a submission, its own or another's.
 
-    `attested_list` holds the scores that validators' lists are compared with, None where the
-    submission before was not attested. `records` and `settlement` are what the node computed, None
-    where it stopped earlier.
+    Attributes:
+        epoch: The epoch in which the submission was made.
+        decided: The decision.
+        attested_list: The scores by which validators' lists are judged, one per hoster; None where
+            the submission before was not attested.
+        rule_readings: What it has read of the deciding keys.
+        submission: The submission on the chain.
+        shown: The set that the submitter served; None where it was not asked.
+        records: The set that the node computed; None where it did not come so far.
+        settlement: The scores and pay that it computed from it; None likewise.
+        differences: Why it refused or abstained, as messages for people.
     """
 
     epoch: Epoch
@@ -63,15 +83,25 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Recorder(Protocol):
-    """The port through which a node tells what it decides. No method waits or raises, since a
-    transcript must never harm its node."""
+    """Notes what a node decides. A recorder never harms its node: no method waits or raises.
 
-    def note_begun(self, situation: Situation) -> None:
-        """The node starts, or begins an epoch."""
+    All are called in the node's event loop, in the order in which things happen.
+    """
+
+    def note_epoch_started(self, situation: Situation) -> None:
+        """Note that the node starts, or begins an epoch.
+
+        Args:
+            situation: All that the verdicts from here on rest on.
+        """
         ...
 
     def note_context(self, context: EpochContext) -> None:
-        """An epoch's roster, or its election, has been learnt."""
+        """Note that an epoch's roster, or its election, came from the chain.
+
+        Args:
+            context: The epoch. It may be the same as before.
+        """
         ...
 
     def note_post(
@@ -83,24 +113,41 @@ class Recorder(Protocol):
         *,
         is_new: bool,
     ) -> None:
-        """A record was judged; `is_new` tells a receipt given now from one given before."""
+        """Note that a record was judged.
+
+        Args:
+            sender: The authenticated peer that sent it.
+            record: The record.
+            now: The moment of the judgement.
+            answer: The receipt or the refusal that was sent back.
+            is_new: Whether the record was stored now. A receipt that was given before is not new.
+        """
         ...
 
-    def note_turned_away(
+    def note_request_rejected(
         self, sender: PeerId, now: EvaluationContext, denied: Denied, size_bytes: int
     ) -> None:
-        """A request was refused before it was read as a record."""
+        """Note that a request was refused before it was read as a record.
+
+        Args:
+            sender: The authenticated peer that sent it.
+            now: The moment.
+            denied: The refusal.
+            size_bytes: The length of the request.
+        """
         ...
 
-    def note_put_off(self) -> None:
-        """A sender that was refused for its rate sent another request before the time that it was
-        told to wait was over.
-        """
+    def note_request_deferred(self) -> None:
+        """Note that a sender which was told to wait did not, and was refused for its rate again."""
         ...
 
     def note_copy(self, proof: Proof, now: EvaluationContext, epoch: Epoch) -> None:
-        """A replica that lacked a record, or receipts for it, took what is proven; kept as of
-        `epoch`.
+        """Note that repair has copied a record, or receipts for one that is stored.
+
+        Args:
+            proof: The record, with the receipts that prove it.
+            now: The moment.
+            epoch: The epoch as of which it is stored.
         """
         ...
 
@@ -110,33 +157,57 @@ class Recorder(Protocol):
         epoch: Epoch,
         rule_readings: Sequence[RuleReading],
         records: RecordSet,
-        it: HosterOutcome,
+        outcome: HosterOutcome,
     ) -> None:
-        """A validator scored the hosters of `epoch`."""
+        """Note that the node, a validator, has scored an epoch's hosters.
+
+        Args:
+            now: The moment.
+            epoch: The epoch.
+            rule_readings: What it has read of the deciding keys.
+            records: The set that it computed from them.
+            outcome: The scores that follow.
+        """
         ...
 
-    def note_list(
+    def note_score_list(
         self,
         now: EvaluationContext,
         epoch: Epoch,
         rule_readings: Sequence[RuleReading],
         bitmaps: Sequence[bytes],
-        it: HosterOutcome,
+        outcome: HosterOutcome,
     ) -> None:
-        """The list attested for `epoch` was computed again, from the records that the attested
-        submission named.
+        """Note that the score list of an attested set was recomputed.
+
+        Args:
+            now: The moment.
+            epoch: The epoch that the list is about.
+            rule_readings: What the node has read of the keys that the bitmaps stand for.
+            bitmaps: The authors in the set, as the attested submission names them: a bitmap over
+                the roster per reading.
+            outcome: The scores that follow.
         """
         ...
 
-    def note_decision(self, now: EvaluationContext, decision: Decision) -> None: ...
+    def note_decision(self, now: EvaluationContext, decision: Decision) -> None:
+        """Note what the node decided about a submission.
+
+        Args:
+            now: The moment.
+            decision: The decision, and all that it rests on.
+        """
+        ...
 
 
-class Unrecorded:
-    """Writes nothing down."""
+class NullRecorder:
+    """A recorder that notes nothing."""
 
-    def note_begun(self, situation: Situation) -> None: ...
+    def note_epoch_started(self, situation: Situation) -> None:
+        """Do nothing."""
 
-    def note_context(self, context: EpochContext) -> None: ...
+    def note_context(self, context: EpochContext) -> None:
+        """Do nothing."""
 
     def note_post(
         self,
@@ -146,15 +217,19 @@ class Unrecorded:
         answer: Receipt | Denied,
         *,
         is_new: bool,
-    ) -> None: ...
+    ) -> None:
+        """Do nothing."""
 
-    def note_turned_away(
+    def note_request_rejected(
         self, sender: PeerId, now: EvaluationContext, denied: Denied, size_bytes: int
-    ) -> None: ...
+    ) -> None:
+        """Do nothing."""
 
-    def note_put_off(self) -> None: ...
+    def note_request_deferred(self) -> None:
+        """Do nothing."""
 
-    def note_copy(self, proof: Proof, now: EvaluationContext, epoch: Epoch) -> None: ...
+    def note_copy(self, proof: Proof, now: EvaluationContext, epoch: Epoch) -> None:
+        """Do nothing."""
 
     def note_scores(
         self,
@@ -162,16 +237,19 @@ class Unrecorded:
         epoch: Epoch,
         rule_readings: Sequence[RuleReading],
         records: RecordSet,
-        it: HosterOutcome,
-    ) -> None: ...
+        outcome: HosterOutcome,
+    ) -> None:
+        """Do nothing."""
 
-    def note_list(
+    def note_score_list(
         self,
         now: EvaluationContext,
         epoch: Epoch,
         rule_readings: Sequence[RuleReading],
         bitmaps: Sequence[bytes],
-        it: HosterOutcome,
-    ) -> None: ...
+        outcome: HosterOutcome,
+    ) -> None:
+        """Do nothing."""
 
-    def note_decision(self, now: EvaluationContext, decision: Decision) -> None: ...
+    def note_decision(self, now: EvaluationContext, decision: Decision) -> None:
+        """Do nothing."""

@@ -1,1 +1,1 @@
-"""What the SQLite files of a node and of a local chain have in common."""
+"""What the SQLite files of a node and of a local chain share."""

@@ -51,6 +51,9 @@ def create_private_file(path: Path) -> None:
 
     SQLite gives its journal files the mode of the database, so they are private too.
 
+    Args:
+        path: The file.
+
     Raises:
         FileExistsError: There is a file at `path`.
         OSError: It cannot be made.
@@ -66,6 +69,9 @@ def connect(path: Path | None, lock_seconds: float = 0.0) -> sqlite3.Connection:
     Args:
         path: The file.
         lock_seconds: How long a statement waits for another process's lock.
+
+    Returns:
+        The connection.
 
     Raises:
         sqlite3.OperationalError: The file cannot be opened.
@@ -87,6 +93,12 @@ def use_write_ahead_log(connection: sqlite3.Connection) -> None:
 
 def read_header(connection: sqlite3.Connection) -> FileHeader:
     """Read by which program and in which version the file was laid out.
+
+    Args:
+        connection: A connection to the file.
+
+    Returns:
+        Its header.
 
     Raises:
         sqlite3.DatabaseError: It is not an SQLite file, or another process has locked it.
@@ -123,6 +135,9 @@ def transaction(
         connection: An open connection without a transaction.
         is_immediate: Take the write lock before the first statement, so that nothing which is read
             in the block can be changed by another process before the block writes.
+
+    Yields:
+        The connection.
 
     Raises:
         sqlite3.Error: Another process holds the lock, or the disk does not take what is written.

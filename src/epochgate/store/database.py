@@ -1,14 +1,15 @@
-"""What a node must not forget, in one SQLite file: records and receipts, its own secrets, evidence,
-what it has read.
+"""What must survive a restart of a node, in one SQLite file.
 
-A write-ahead log survives the death of the process at any instruction; `synchronous=NORMAL` may
-lose the last moments when the whole machine loses power, never consistency. A receipt is handed out
-only after its record is committed here.
+These are the records that it stores for others with their receipts, evidence of equivocation, its
+own records and the secrets that open them, and what it has read as proven.
+
+A commit survives the death of the process at any instruction. The write-ahead log is not synced at
+each commit, so a machine that loses power may lose the last commits; the file stays consistent. A
+receipt is sent only after its record is committed.
 """
 
 from __future__ import annotations
 
-import itertools
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,34 +27,42 @@ from epochgate.core.receipt import (
     merge_receipts,
 )
 from epochgate.core.record import Record
-from epochgate.core.storage_usage import StorageUsage
 from epochgate.core.types import NOBODY, Epoch, PeerId, RecordKey
 from epochgate.store.database_file import DatabaseFile
+from epochgate.store.entry_index import EntryIndex
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_record = msgspec.msgpack.Decoder(Record).decode
 _decode_receipts = msgspec.msgpack.Decoder(tuple[Receipt, ...]).decode
 _decode_scores = msgspec.msgpack.Decoder(tuple[int, ...]).decode
 
+_STORED_TABLES = ("held", "contents")
+_EPOCH_TABLES = ("evidence", "own", "proofs", "lists")
+
 
 class NodeDatabase:
-    """One node's database. `path` None keeps it in memory, for simulations.
+    """One node's database.
 
-    `held` maps (key, author) to what is stored there: the judge looks into it for every record;
-    `usage` counts it. All but the values and what is seldom asked for is kept in memory beside the
-    file, so answering costs no query. Methods that write raise NodeDatabaseError when the disk does
-    not take it, and then nothing has changed.
+    Where a method cannot write, it raises NodeDatabaseError, and nothing has changed.
+
+    Args:
+        path: The file, which is made where there is none, and locked until `close`. None keeps the
+            database in memory, for simulations.
+
+    Attributes:
+        held: The entries that are stored, by key and author. Verdicts look into it.
+        usage: Their number and bytes.
+
+    Raises:
+        NodeDatabaseError: The file cannot be used; the message says why and what to do.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self.held: dict[tuple[RecordKey, PeerId], ReceiptedEntry] = {}
-        self._by_key: dict[RecordKey, set[PeerId]] = {}
-        self.usage = StorageUsage()
-        self._listed: dict[RecordKey, tuple[Entry, ...]] = {}
-        """By key, made when it is asked for: every reader of an epoch asks for the same keys, once
-        they change no more.
-        """
+        self._index = EntryIndex()
+        self.held = self._index.held
+        self.usage = self._index.usage
         self._accused: set[tuple[RecordKey, PeerId]] = set()
+        """Of whom evidence is kept, by key and author."""
         self._file = DatabaseFile(path)
         try:
             self._load()
@@ -62,75 +71,79 @@ class NodeDatabase:
             raise
 
     def close(self) -> None:
+        """Close the file, and release its lock."""
         self._file.close()
 
     # What this node stores as a replica.
 
     def keep(self, record: Record, receipts: Iterable[Receipt], epoch: Epoch) -> None:
-        """Store a record that was admitted in `epoch`, with its receipts, in the place of its
-        author's older one.
+        """Store a record in the place of its author's older one.
 
-        The same record again keeps the receipts that were there.
+        Args:
+            record: The record.
+            receipts: Receipts for it. A record with the same value keeps those it has.
+            epoch: The epoch in which it was admitted.
         """
         record_id = compute_record_id(record)
         place = (record.key, record.author)
-        before = self.held.get((record.key, record.author))
-        is_same = before is not None and before.value_digest == record_id.value_digest
-        merged = merge_receipts(before.receipts if before is not None and is_same else (), receipts)
-        held = ReceiptedEntry(
-            record_id.value_digest, record.expiration_time, epoch, len(record.value), merged
+        before = self.get_receipts(record_id)
+        entry = ReceiptedEntry(
+            record_id.value_digest,
+            record.expiration_time,
+            epoch,
+            len(record.value),
+            merge_receipts(before, receipts),
         )
         with self._file.write() as connection:
-            _write_held(connection, place, held)
-            if not is_same:
+            _write_entry(connection, place, entry)
+            if not self._has_value(record_id):
                 connection.execute("REPLACE INTO contents VALUES (?, ?, ?)", (*place, record.value))
-        self._remember(*place, held)
+        self._index.put(*place, entry)
 
     def add_receipts(self, record_id: RecordId, receipts: Iterable[Receipt]) -> None:
-        """Add what other replicas signed for a record that is held; for any other it does
-        nothing.
+        """Add receipts for a stored record.
+
+        Args:
+            record_id: The record. Where another one or none is stored, nothing happens.
+            receipts: What other replicas signed.
         """
-        held = self.held.get((record_id.key, record_id.author))
+        place = (record_id.key, record_id.author)
+        held = self.held.get(place)
         if held is None or held.value_digest != record_id.value_digest:
             return
         merged = merge_receipts(held.receipts, receipts)
-        if merged != held.receipts:
-            held = msgspec.structs.replace(held, receipts=merged)
-            with self._file.write() as connection:
-                _write_held(connection, (record_id.key, record_id.author), held)
-            self._remember(record_id.key, record_id.author, held)
+        if merged == held.receipts:
+            return
+        entry = msgspec.structs.replace(held, receipts=merged)
+        with self._file.write() as connection:
+            _write_entry(connection, place, entry)
+        self._index.put(*place, entry)
 
     def get_receipts(self, record_id: RecordId) -> tuple[Receipt, ...]:
-        """In order of replica; none for a record that is not held."""
-        held = self.held.get((record_id.key, record_id.author))
-        if held is not None and held.value_digest == record_id.value_digest:
-            return held.receipts
-        return ()
+        """Get the receipts for a record, in order of replica; none where it is not stored."""
+        if not self._has_value(record_id):
+            return ()
+        return self.held[record_id.key, record_id.author].receipts
 
     def get_listing(
         self, key: RecordKey, now_seconds: float, after: PeerId = NOBODY
     ) -> Iterator[Entry]:
-        """What is stored under `key` and not expired, in order of author, beyond the author
-        `after`.
-        """
-        listed = self._listed.get(key)
-        if listed is None:
-            listed = self._listed[key] = tuple(
-                map(self._make_entry, itertools.repeat(key), sorted(self._by_key.get(key, ())))
-            )
-        yield from (
-            entry
-            for entry in listed
-            if entry.author > after and entry.expiration_time > now_seconds
-        )
+        """List what is stored under a key.
 
-    def _make_entry(self, key: RecordKey, author: PeerId) -> Entry:
-        held = self.held[key, author]
-        return Entry(
-            author, held.value_digest, held.expiration_time, held.value_bytes, held.receipts
-        )
+        Args:
+            key: The key.
+            now_seconds: Unix time, at which expired records are left out.
+            after: The author after whom the listing starts.
+
+        Yields:
+            The entries, in order of author.
+        """
+        for entry in self._index.get_listing(key):
+            if entry.author > after and entry.expiration_time > now_seconds:
+                yield entry
 
     def get_record(self, key: RecordKey, author: PeerId) -> Record | None:
+        """Get a stored record with its value; None where there is none."""
         held = self.held.get((key, author))
         if held is None:
             return None
@@ -139,9 +152,15 @@ class NodeDatabase:
         )
         return Record(key, author, value, held.expiration_time)
 
+    # What convicts an author.
+
     def keep_evidence(self, first: Record, second: Record, epoch: Epoch) -> None:
-        """Two different signed records of one author under a once-key. Only the first pair
-        is kept.
+        """Keep two different signed records of one author under a once-key.
+
+        Args:
+            first: The record that is stored.
+            second: Another one. Where a pair is kept already, nothing happens.
+            epoch: The epoch of the key.
         """
         row = (first.key, first.author, epoch, _encode(first), _encode(second))
         with self._file.write() as connection:
@@ -149,41 +168,53 @@ class NodeDatabase:
         self._accused.add((first.key, first.author))
 
     def has_evidence(self, key: RecordKey, author: PeerId) -> bool:
+        """Whether a pair of records of `author` under `key` is kept."""
         return (key, author) in self._accused
 
     def get_evidence(self, key: RecordKey) -> tuple[tuple[Record, Record], ...]:
-        """The pairs, in order of author."""
+        """Get the pairs under a key, in order of author."""
         rows = self._file.read(
             "SELECT first, second FROM evidence WHERE key = ? ORDER BY author", key
         )
         return tuple((_decode_record(first), _decode_record(second)) for first, second in rows)
 
-    # What this node has written itself: kept before it is first sent, so that a restart repeats and
-    # never contradicts it.
+    # What this node has written itself. Stops "a restart between commit and reveal": it is kept
+    # before it is first sent, so that a node that is started again sends the same.
 
     def keep_own(
         self, rule: str, epoch: Epoch, record: Record, opening: Opening | None = None
     ) -> Record:
-        """Remember the signed record for `rule` in `epoch`, and what opens it. The first one stays.
+        """Remember this node's own record for a rule in an epoch. The first one stays.
 
-        Returns the one that stays: it is the one to send.
+        Args:
+            rule: The rule's kind.
+            epoch: The epoch.
+            record: The signed record.
+            opening: The secret that opens it, if it is a commitment.
+
+        Returns:
+            The record that stays, which is the one to send.
         """
-        row = (rule, epoch, None if opening is None else opening.to_bytes(), _encode(record))
+        secret = None
+        if opening is not None:
+            secret = opening.to_bytes()
+        row = (rule, epoch, secret, _encode(record))
         with self._file.write() as connection:
-            is_first = connection.execute(
-                "INSERT OR IGNORE INTO own VALUES (?, ?, ?, ?)", row
-            ).rowcount
+            cursor = connection.execute("INSERT OR IGNORE INTO own VALUES (?, ?, ?, ?)", row)
+        is_first = cursor.rowcount > 0
         if is_first:
             return record
         return self.get_own_record(rule, epoch) or record
 
     def get_own_record(self, rule: str, epoch: Epoch) -> Record | None:
+        """Get this node's own record for a rule in an epoch; None where it has made none."""
         rows = self._file.read("SELECT record FROM own WHERE rule = ? AND epoch = ?", rule, epoch)
         if rows:
             return _decode_record(rows[0][0])
         return None
 
     def get_own_opening(self, rule: str, epoch: Epoch) -> Opening | None:
+        """Get what opens this node's own commitment; None where there is none."""
         rows = self._file.read(
             "SELECT opening FROM own WHERE rule = ? AND epoch = ? AND opening NOT NULL", rule, epoch
         )
@@ -191,33 +222,24 @@ class NodeDatabase:
             return Opening.from_bytes(rows[0][0])
         return None
 
-    # What this node has read as proven, and what it agreed to: later settlements rest on it.
+    # What this node has read as proven, and what it agreed to. Later settlements rest on it.
 
     def keep_proofs(self, epoch: Epoch, proofs: Iterable[Proof]) -> None:
-        """Remember proven records of `epoch` with their receipts, beyond their expiry. Receipts add
-        up.
+        """Remember proven records of an epoch beyond their expiry, with all receipts ever read.
+
+        Args:
+            epoch: The epoch.
+            proofs: The records, all of which are kept or none.
         """
         with self._file.write() as connection:
             for proof in proofs:
-                record_id = compute_record_id(proof.record)
-                place = (record_id.key, record_id.author, record_id.value_digest)
-                rows = self._file.read(
-                    "SELECT receipts FROM proofs WHERE key = ? AND author = ? AND digest = ?",
-                    *place,
-                )
-                if rows:
-                    before = _decode_receipts(rows[0][0])
-                else:
-                    before = ()
-                merged = merge_receipts(before, proof.receipts)
-                if (
-                    not rows or merged != before
-                ):  # values are large, and the same ones are read again and again
-                    row = (*place, epoch, _encode(merged), _encode(proof.record))
-                    connection.execute("REPLACE INTO proofs VALUES (?, ?, ?, ?, ?, ?)", row)
+                self._write_proof(connection, epoch, proof)
 
     def get_proofs(self, key: RecordKey) -> tuple[Proof, ...]:
-        """In order of author; more than one of an author is equivocation."""
+        """Get the proven records under a key, in order of author.
+
+        Two of one author under a once-key are equivocation.
+        """
         rows = self._file.read(
             "SELECT record, receipts FROM proofs WHERE key = ? ORDER BY author, digest", key
         )
@@ -226,20 +248,31 @@ class NodeDatabase:
         )
 
     def keep_score_list(self, epoch: Epoch, scores: Sequence[int]) -> None:
-        """Remember the list recomputed from the set attested for `epoch`."""
+        """Remember the scores that were recomputed from the set attested for an epoch.
+
+        Args:
+            epoch: The epoch.
+            scores: A score per hoster of its roster, in order of author.
+        """
         with self._file.write() as connection:
             connection.execute("REPLACE INTO lists VALUES (?, ?)", (epoch, _encode(tuple(scores))))
 
     def get_score_list(self, epoch: Epoch) -> tuple[int, ...] | None:
+        """Get the scores that were kept for an epoch; None where there are none."""
         rows = self._file.read("SELECT scores FROM lists WHERE epoch = ?", epoch)
         if rows:
             return _decode_scores(rows[0][0])
         return None
 
     def forget(self, now_seconds: float, oldest_epoch: Epoch) -> None:
-        """Let go of what has expired, and of all that belongs to epochs before `oldest_epoch`.
+        """Delete what is no longer needed.
 
-        A record that expired stays known until its epoch is old too, so that once means once.
+        That is all that belongs to old epochs; of the stored records, those that have expired as
+        well. A record that expired stays known until its epoch is old too, so that once means once.
+
+        Args:
+            now_seconds: Unix time.
+            oldest_epoch: The first epoch that is still needed.
         """
         gone = [
             place
@@ -247,58 +280,60 @@ class NodeDatabase:
             if held.expiration_time <= now_seconds and held.epoch < oldest_epoch
         ]
         with self._file.write() as connection:
-            for table in ("held", "contents"):
+            for table in _STORED_TABLES:
                 connection.executemany(f"DELETE FROM {table} WHERE key = ? AND author = ?", gone)  # noqa: S608 - one of two literals
-            for table in ("evidence", "own", "proofs", "lists"):
+            for table in _EPOCH_TABLES:
                 connection.execute(f"DELETE FROM {table} WHERE epoch < ?", (oldest_epoch,))  # noqa: S608 - one of four literals
-        for key, author in gone:
-            held = self.held.pop((key, author))
-            self.usage.count(key, author, held.epoch, entries=-1, value_bytes=-held.value_bytes)
-            self._listed.pop(key, None)
-            self._by_key[key].discard(author)
-            if not self._by_key[key]:
-                del self._by_key[key]
+        for place in gone:
+            self._index.remove(*place)
         self._accused = self._read_accused()
 
     def _load(self) -> None:
         self._accused = self._read_accused()
-        query = (
+        rows = self._file.read(
             "SELECT key, author, digest, expiration_time, epoch, value_bytes, receipts FROM held"
         )
-        for key, author, digest, expiration_time, epoch, value_bytes, receipts in self._file.read(
-            query
-        ):
+        for key, author, digest, expiration_time, epoch, value_bytes, encoded in rows:
             try:
-                held = ReceiptedEntry(
-                    digest, expiration_time, epoch, value_bytes, _decode_receipts(receipts)
-                )
+                receipts = _decode_receipts(encoded)
             except msgspec.MsgspecError as error:
                 raise self._file.make_damage_error(error) from None
-            self._remember(key, author, held)
-
-    def _remember(self, key: RecordKey, author: PeerId, held: ReceiptedEntry) -> None:
-        before = self.held.get((key, author))
-        self.usage.count(key, author, held.epoch, entries=1, value_bytes=held.value_bytes)
-        self._listed.pop(key, None)
-        if before is None:
-            self._by_key.setdefault(key, set()).add(author)
-        else:
-            self.usage.count(key, author, before.epoch, entries=-1, value_bytes=-before.value_bytes)
-        self.held[key, author] = held
+            entry = ReceiptedEntry(digest, expiration_time, epoch, value_bytes, receipts)
+            self._index.put(key, author, entry)
 
     def _read_accused(self) -> set[tuple[RecordKey, PeerId]]:
         return set(self._file.read("SELECT key, author FROM evidence"))
 
+    def _has_value(self, record_id: RecordId) -> bool:
+        held = self.held.get((record_id.key, record_id.author))
+        return held is not None and held.value_digest == record_id.value_digest
 
-def _write_held(
-    connection: sqlite3.Connection, place: tuple[RecordKey, PeerId], held: ReceiptedEntry
+    def _write_proof(self, connection: sqlite3.Connection, epoch: Epoch, proof: Proof) -> None:
+        record_id = compute_record_id(proof.record)
+        place = (record_id.key, record_id.author, record_id.value_digest)
+        rows = self._file.read(
+            "SELECT receipts FROM proofs WHERE key = ? AND author = ? AND digest = ?", *place
+        )
+        before: tuple[Receipt, ...] = ()
+        if rows:
+            before = _decode_receipts(rows[0][0])
+        merged = merge_receipts(before, proof.receipts)
+        # values are large, and the same ones are read again and again
+        if rows and merged == before:
+            return
+        row = (*place, epoch, _encode(merged), _encode(proof.record))
+        connection.execute("REPLACE INTO proofs VALUES (?, ?, ?, ?, ?, ?)", row)
+
+
+def _write_entry(
+    connection: sqlite3.Connection, place: tuple[RecordKey, PeerId], entry: ReceiptedEntry
 ) -> None:
     row = (
         *place,
-        held.value_digest,
-        held.expiration_time,
-        held.epoch,
-        held.value_bytes,
-        _encode(held.receipts),
+        entry.value_digest,
+        entry.expiration_time,
+        entry.epoch,
+        entry.value_bytes,
+        _encode(entry.receipts),
     )
     connection.execute("REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?, ?)", row)

@@ -87,10 +87,18 @@ class DatabaseFile:
             raise
 
     def close(self) -> None:
+        """Close the file, and release its lock."""
         self._connection.close()
 
     def read(self, query: str, *arguments: object) -> list[Any]:
-        """The rows that `query` finds, as tuples.
+        """Run a query.
+
+        Args:
+            query: A SELECT statement.
+            *arguments: The values of its question marks.
+
+        Returns:
+            The rows that it finds, as tuples.
 
         Raises:
             NodeDatabaseError: The file cannot be read.
@@ -103,6 +111,9 @@ class DatabaseFile:
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """Write all statements of the block in one transaction, or none of them.
+
+        Yields:
+            The connection to write to.
 
         Raises:
             NodeDatabaseError: The disk does not take it.

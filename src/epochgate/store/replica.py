@@ -1,7 +1,7 @@
-"""A replica: judges what arrives, keeps it, signs a receipt, and answers those who read.
+"""A replica: judges what arrives, stores it, signs a receipt, and answers those who read.
 
-Nothing reaches the network loop as an exception, and nothing is refused without a reason. A sender
-that is not on the roster stores nothing: its posts are turned away before they are decoded.
+No exception reaches the network loop, and nothing is refused without a reason. Checks come cheapest
+first: the sender's rate, its place on the roster, and only then the bytes of the request.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from epochgate.core.rule import KeyRule
 from epochgate.core.types import Epoch, PeerId, RecordKey
 from epochgate.core.verdict import Denied, Reason
 from epochgate.keys import SigningKey
-from epochgate.observe.recorder import Recorder, Unrecorded
+from epochgate.observe.recorder import NullRecorder, Recorder
 from epochgate.store.chain_clock import ChainClock
 from epochgate.store.database import NodeDatabase
 from epochgate.store.rate_limit import RateLimiter
@@ -43,14 +43,31 @@ from epochgate.store.wire import (
     is_read,
 )
 
-FEWER = "fewer requests, or smaller ones"
-"""What is expected of a sender beyond its rate."""
+FEWER_REQUESTS = "fewer requests, or smaller ones"
+"""The fact that is expected of a sender beyond its rate."""
+
+Evidence = tuple[Record, Record]
+"""Two different signed records of one author under a once-key."""
 
 
 class Replica:
-    """One node's side of the store, within the limits of the schedule's policy.
+    """One node's replica.
 
-    `admitted` and `denied` count its verdicts since they were last taken.
+    Its limits are those of the policy by which the key tables are made.
+
+    Args:
+        key: Signs receipts.
+        judge: Decides what may be stored: the policy, or one composed of it and predicates.
+        database: What is stored.
+        chain_clock: The chain's time, and the key tables of the epochs.
+        max_message_bytes: The network's limit, below which every reply stays.
+        recorder: Notes each decision; None notes nothing.
+
+    Attributes:
+        author: This node's peer id.
+        capacity: The limits of its storage.
+        admitted: How many records it has stored since `take_counts`.
+        denied: How many requests it has refused since then, by reason.
     """
 
     def __init__(
@@ -75,76 +92,84 @@ class Replica:
             self._max_reply_bytes - RECEIPT_BYTES, policy.limits, policy.held_epochs
         )
         self._limiter = RateLimiter(policy.limits)
-        self._recorder: Recorder = recorder or Unrecorded()
+        self._recorder: Recorder = recorder or NullRecorder()
         self._roster: Roster | None = None
-        self._sets: dict[int, tuple[tuple[Proof, ...], tuple[tuple[Record, Record], ...]]] = {}
+        """The roster by whose members the rate limiter was last cleaned up."""
+        self._sets: dict[Epoch, tuple[tuple[Proof, ...], tuple[Evidence, ...]]] = {}
 
     async def handle(self, sender: PeerId, data: bytes) -> bytes:
-        """Answer one request of an authenticated sender: the handler for the Network port. This
-        node asks itself so too.
+        """Answer one request. It is the `Handler` of a node's network, and of its own store.
+
+        Args:
+            sender: The authenticated peer that sent the request, perhaps this node itself.
+            data: The request, of any bytes.
+
+        Returns:
+            The reply, in any case.
         """
+        # Stops "a predicate that raises": an error of a judge or of the database is a refusal.
         try:
             return self._answer(sender, data)
         except Exception as error:
             logging.getLogger(__name__).exception("a request could not be answered")
+            expected = "a judge and a database that work"
             return self._refuse(
-                Denied(
-                    Reason.PREDICATE_ERROR,
-                    None,
-                    "a judge and a database that work",
-                    type(error).__name__,
-                )
+                Denied(Reason.PREDICATE_ERROR, None, expected, type(error).__name__)
             )
 
-    def show_set(
-        self, epoch: Epoch, proofs: Sequence[Proof], evidence: Sequence[tuple[Record, Record]]
-    ) -> None:
-        """Serve the set of the submission that this node made in `epoch`; sets of earlier epochs
-        are let go.
+    def show_set(self, epoch: Epoch, proofs: Sequence[Proof], evidence: Sequence[Evidence]) -> None:
+        """Serve the set of this node's newest submission, in the place of an older one.
+
+        Args:
+            epoch: The epoch in which the submission was made.
+            proofs: The records that it includes, with receipts that prove them.
+            evidence: Why authors were left out: a pair of records each.
         """
         self._sets = {epoch: (tuple(proofs), tuple(evidence))}
 
     def take_counts(self) -> tuple[int, Counter[Reason]]:
-        """Admitted, and denied by reason, since this was last asked."""
+        """Read `admitted` and `denied`, and set them to nothing."""
         counts = (self.admitted, self.denied)
         self.admitted = 0
         self.denied = Counter()
         return counts
 
     def _answer(self, sender: PeerId, data: bytes) -> bytes:
-        wait_seconds = self._limiter.compute_retry_after_seconds(
-            sender, self._chain_clock.clock.get_unix_seconds()
-        )
+        now_seconds = self._chain_clock.clock.get_unix_seconds()
+        wait_seconds = self._limiter.compute_retry_after_seconds(sender, now_seconds)
+        # Stops "a flood from a peer or an author": a sender that was told to wait and does not
+        # costs a look and a count, whatever it sends.
         if wait_seconds > 0:
-            return self._put_off(wait_seconds)
+            return self._defer(wait_seconds)
+        # Stops "started or killed at any point of an epoch": without a roster nobody is a member.
         try:
             now = self._chain_clock.get_evaluation_context()
         except LookupError:
             return self._refuse(Denied(Reason.NOT_STARTED, None, "the chain's first roster"))
         is_member = sender in self._get_roles(now)
+        # Stops "no longer staked but still served": a stranger stores nothing, and no decoder sees
+        # its posts.
         if not is_member and not is_read(data):
-            return self._turn_away(
-                sender,
-                now,
-                Denied(Reason.NOT_ON_ROSTER, None, "a sender on the roster", sender),
-                data,
-            )
+            denied = Denied(Reason.NOT_ON_ROSTER, None, "a sender on the roster", sender)
+            return self._reject(sender, now, denied, data)
         if sender == self.author:
             return self._serve(sender, data, now)
-        paying, wait_seconds = self._limiter.find_buckets(
+        charged, wait_seconds = self._limiter.find_buckets(
             sender, is_member=is_member, now_seconds=now.time_seconds
         )
-        if not paying:
-            denied = Denied(Reason.RATE, None, FEWER, None, None, wait_seconds)
-            return self._turn_away(sender, now, denied, data)
-        for buckets in paying:
+        # Stops "a flood from a peer or an author".
+        if not charged:
+            denied = Denied(Reason.RATE, None, FEWER_REQUESTS, wait_seconds=wait_seconds)
+            return self._reject(sender, now, denied, data)
+        for buckets in charged:
             buckets.debit(1, len(data))
         reply = self._serve(sender, data, now)
-        for buckets in paying:
+        for buckets in charged:
             buckets.debit(0, len(reply))
         return reply
 
     def _get_roles(self, now: EvaluationContext) -> dict[PeerId, int]:
+        """The roles of the members of the newest roster."""
         roster = self._chain_clock.schedule.find_newest_roster(now.data.epoch)
         if roster is None:
             return {}
@@ -154,12 +179,13 @@ class Replica:
         return roster.roles
 
     def _serve(self, sender: PeerId, data: bytes, now: EvaluationContext) -> bytes:
+        """Answer a request that was paid for."""
+        # Stops "malformed MessagePack", "truncated and bit-flipped records", and "deep nesting".
         try:
             request = decode_request(data)
         except msgspec.MsgspecError as error:
-            return self._turn_away(
-                sender, now, Denied(Reason.MALFORMED, None, "a request", str(error)), data
-            )
+            denied = Denied(Reason.MALFORMED, None, "a request", str(error))
+            return self._reject(sender, now, denied, data)
         match request:
             case Post(record):
                 verdict = self._post(sender, record, now)
@@ -174,13 +200,14 @@ class Replica:
                 return encode(self._show(Epoch(epoch), start))
 
     def _post(self, sender: PeerId, record: Record, now: EvaluationContext) -> Receipt | Denied:
+        """Judge a record, and store it if it is admitted. `core/admission.py` has the checks."""
         key_rule = self.judge.find_key_rule(record.key, now)
         answer = judge_post(
             self.judge,
             key_rule,
-            record,
-            now,
             sender=sender,
+            record=record,
+            now=now,
             replica=self.author,
             stored=self.database,
             capacity=self.capacity,
@@ -194,33 +221,38 @@ class Replica:
         return answer
 
     def _keep(self, record: Record, key_rule: KeyRule | None, now: EvaluationContext) -> Receipt:
-        """The receipt is handed out only once it is on disk."""
+        """Store an admitted record, and return the receipt only when both are on disk."""
         epoch = compute_receipt_epoch(key_rule, now)
         signature = self._key.sign(
             compute_receipt_bytes(now.network, compute_record_id(record), epoch, now.block)
         )
-        receipt = Receipt(PeerId(self.author), epoch, now.block, signature)
+        receipt = Receipt(self.author, epoch, now.block, signature)
         self.database.keep(record, (receipt,), now.data.epoch)
+        # Stops "a quota spent on records that were refused": nothing is counted before this.
         self.admitted += 1
         return receipt
 
     def _look_for_equivocation(
         self, verdict: Denied, key_rule: KeyRule | None, record: Record
     ) -> None:
-        """The first different value under a once-key is verified once and kept as evidence; later
-        ones go unread.
+        """Keep a refused record as evidence, if its author signed another one before.
+
+        The first one that differs is verified, once. Later ones are not looked at, since each would
+        cost the check of a signature.
         """
         if verdict.reason is not Reason.ALREADY_THERE or key_rule is None or not key_rule.once:
             return
         if self.database.has_evidence(record.key, record.author):
             return
         first = self.database.get_record(record.key, record.author)
-        if (
-            first is not None
-            and first.value != record.value
-            and is_record_signed(key_rule.context.network, record)
-        ):
+        if first is None or first.value == record.value:
+            return
+        # Stops "a second, different commitment": signed, it convicts its author.
+        if is_record_signed(key_rule.context.network, record):
             self.database.keep_evidence(first, record, key_rule.epoch or Epoch(0))
+
+    # Stops "a reply too large to send": each of these returns what fits, and says whether more
+    # follows or lets the reader ask again.
 
     def _list(self, key: RecordKey, after: PeerId, now: EvaluationContext) -> Listing:
         entries: list[Entry] = []
@@ -249,31 +281,29 @@ class Replica:
 
     def _show(self, epoch: Epoch, start: int) -> SetPage:
         proofs, evidence = self._sets.get(epoch, ((), ()))
+        items: tuple[Proof | Evidence, ...] = (*proofs, *evidence)
         left_bytes = self._max_reply_bytes
         end = start
-        row: tuple[Proof | tuple[Record, Record], ...] = (*proofs, *evidence)
-        for item in row[start:]:
-            left_bytes -= _compute_size(item)
+        for item in items[start:]:
+            left_bytes -= _compute_size_bytes(item)
             if left_bytes < 0:
                 break
             end += 1
         first_pair = max(0, start - len(proofs))
         last_pair = max(0, end - len(proofs))
-        return SetPage(proofs[start:end], evidence[first_pair:last_pair], is_last=end >= len(row))
+        return SetPage(proofs[start:end], evidence[first_pair:last_pair], is_last=end >= len(items))
 
-    def _put_off(self, wait_seconds: float) -> bytes:
-        """Refuse a sender that was told to wait and does not: a flood costs a look and a count,
-        whatever is in it.
-        """
+    def _defer(self, wait_seconds: float) -> bytes:
+        """Refuse a sender that was told to wait and does not."""
         self.denied[Reason.RATE] += 1
-        self._recorder.note_put_off()
-        return encode(Refused(Reason.RATE.value, None, FEWER, None, None, wait_seconds))
+        self._recorder.note_request_deferred()
+        return encode(
+            Refused(Reason.RATE.value, expected=FEWER_REQUESTS, wait_seconds=wait_seconds)
+        )
 
-    def _turn_away(
-        self, sender: PeerId, now: EvaluationContext, denied: Denied, data: bytes
-    ) -> bytes:
-        """Refuse what has not been read as a record."""
-        self._recorder.note_turned_away(sender, now, denied, len(data))
+    def _reject(self, sender: PeerId, now: EvaluationContext, denied: Denied, data: bytes) -> bytes:
+        """Refuse a request that has not been read as a record."""
+        self._recorder.note_request_rejected(sender, now, denied, len(data))
         return self._refuse(denied)
 
     def _refuse(self, denied: Denied) -> bytes:
@@ -281,8 +311,8 @@ class Replica:
         return encode(Refused.from_denied(denied))
 
 
-def _compute_size(item: Proof | tuple[Record, Record]) -> int:
-    """An upper bound of its size on the wire."""
+def _compute_size_bytes(item: Proof | Evidence) -> int:
+    """An upper bound of its size in a reply."""
     if isinstance(item, Proof):
         return len(item.record.value) + RECEIPT_BYTES * (MAX_REPLICAS + 1)
     return sum(len(record.value) + RECEIPT_BYTES for record in item)

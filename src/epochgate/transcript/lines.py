@@ -1,38 +1,44 @@
-"""The lines of a transcript: a JSON object each, `line` names its kind. Bytes are in base64;
-docs/transcript.md has examples.
+"""The lines of a transcript, each a JSON object whose field `line` names its kind.
 
-A file begins with a `begun` line that holds all that the verdicts behind it rest on, and a value
-stands in the first line of its file that needs it, so that each file can be replayed without the
-others.
+A file begins with a `begun` line, which holds all that the verdicts behind it rest on. A value
+stands in the first line of its file that needs it. So each file can be replayed without the others.
+Bytes are in base64; docs/transcript.md has examples. Some fields have another name in the file than
+here: that name is part of the format.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 
-from epochgate.core.epoch import Timing
 from epochgate.core.receipt import Receipt
 from epochgate.core.record import Record
-from epochgate.core.roster import Member, Roster
-from epochgate.core.schema import EpochContext
-from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, PeerId, RecordKey
-from epochgate.core.verdict import Denied
+from epochgate.core.types import BlockNumber, Epoch, Hash32, PeerId, RecordKey
 from epochgate.observe.recorder import Decided
-from epochgate.store.wire import Refused
+from epochgate.transcript.parts import (
+    Context,
+    HeldRecord,
+    OnChain,
+    Outcome,
+    Reading,
+    Reasons,
+    RuleRead,
+    Set,
+    Settled,
+)
 
 FORMAT = 2
+"""The version of all lines together. A reader of another version says so and goes on."""
 ADMITTED = "admitted"
 REPEATED = "repeated"
-"""Verdicts beside the reasons of refusals: stored, and stored before."""
+"""Verdicts beside the reasons of refusals: the record was stored now, or before."""
 
+Why = Literal["start", "epoch"]
+"""Why a file goes on with a line of this kind: the node has started, or has begun an epoch."""
 Seconds = float | str
-"""JSON has no infinity and no NaN; as an expiry they come as `"inf"`, `"-inf"` and `"nan"`."""
-Score = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-Pairs = tuple[tuple[PeerId, Score], ...]
-"""(author, score or weight), in order of author."""
+"""JSON has no infinity and no NaN; as an expiry they are written `"inf"`, `"-inf"` and `"nan"`."""
 
 
 class Line(
@@ -41,59 +47,16 @@ class Line(
     """One line."""
 
 
-class Context(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An epoch as the chain gave it: members are [author, roles, stake]."""
-
-    epoch: Epoch
-    network: NetworkId
-    timing: Timing
-    seed: bytes
-    elected: PeerId | None
-    members: tuple[Member, ...]
-
-    @staticmethod
-    def from_core(context: EpochContext) -> Context:
-        roster = context.roster
-        return Context(
-            roster.epoch,
-            context.network,
-            context.timing,
-            roster.seed,
-            context.elected,
-            roster.members,
-        )
-
-    def to_core(self) -> EpochContext:
-        """Raises ValueError for members that are no roster."""
-        return EpochContext(
-            self.network, self.timing, Roster(self.epoch, self.seed, self.members), self.elected
-        )
-
-
-class HeldRecord(msgspec.Struct, frozen=True, array_like=True):
-    """What the replica holds under a key and author; `receipt` is its own, None for a copy that it
-    took from others.
-    """
-
-    key: RecordKey
-    author: PeerId
-    value_digest: Hash32
-    expiration_time: float
-    epoch: Epoch
-    value_bytes: int
-    receipt: Receipt | None
-
-
 class EpochStarted(Line, frozen=True, tag="begun"):
-    """The node has started, or has begun an epoch. `lost` counts lines that the disk did not take
-    since the last `begun`.
+    """The node has started, or has begun an epoch.
 
-    What it grants is in its policy; `max_value_bytes`, the longest value that it can hand out
-    again, is its network's.
+    `max_value_bytes` is the longest value that its network lets it send again; its other limits are
+    in its policy. `oldest_epoch` is as in `Situation`. `lost` counts the lines that the disk did
+    not take since the line of this kind before.
     """
 
     format: int
-    why: Literal["start", "epoch"]
+    why: Why
     epoch: Epoch
     time_seconds: float
     node: PeerId
@@ -114,28 +77,10 @@ class ContextLearned(Line, frozen=True, tag="learnt"):
     context: Context
 
 
-class Reasons(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Why a record was refused: the facts of a `Denied`, in words."""
-
-    rule: str | None = None
-    expected: str | None = None
-    observed: str | None = None
-    wait_blocks: int | None = None
-    wait_seconds: float | None = None
-
-    @staticmethod
-    def from_denied(denied: Denied) -> Reasons:
-        said = Refused.from_denied(denied)
-        return Reasons(said.rule, said.expected, said.observed, said.wait_blocks, said.wait_seconds)
-
-    def __str__(self) -> str:
-        facts = {"by rule": self.rule, "expected": self.expected, "saw": self.observed}
-        return "".join(f"; {words} {fact}" for words, fact in facts.items() if fact is not None)
-
-
 class Posted(Line, frozen=True, tag="posted"):
-    """A record was judged at `block`: `verdict` is admitted, repeated, or the reason of its
-    refusal.
+    """A record was judged at `block`.
+
+    `verdict` is `admitted`, `repeated`, or the reason of the refusal.
     """
 
     block: BlockNumber
@@ -153,9 +98,7 @@ class Posted(Line, frozen=True, tag="posted"):
 
 
 class RequestRejected(Line, frozen=True, tag="turned-away"):
-    """A request was refused before it was read as a record: who sent it, how long it was, and the
-    reason.
-    """
+    """A request was refused before it was read as a record."""
 
     block: BlockNumber
     time_seconds: float
@@ -166,24 +109,23 @@ class RequestRejected(Line, frozen=True, tag="turned-away"):
 
 
 class Counted(Line, frozen=True, tag="counted"):
-    """So many more of `verdict` since the last `begun` were counted, and not written in full."""
+    """`count` verdicts were counted since the last `begun`, and not written in full."""
 
     verdict: str
     count: int
 
 
 class SenderMuted(Line, frozen=True, tag="muted"):
-    """More records of `sender` were admitted than are written down; what it posts from here on is
-    counted.
+    """More records of `sender` were admitted than are written down.
+
+    What it posts from here on is only counted.
     """
 
     sender: PeerId
 
 
 class Proven(Line, frozen=True, tag="proven"):
-    """A record and receipts for it, as lines behind this one refer to it by key, author and
-    digest.
-    """
+    """A record and receipts for it. Lines behind it refer to it by key, author and digest."""
 
     key: RecordKey
     author: PeerId
@@ -194,7 +136,7 @@ class Proven(Line, frozen=True, tag="proven"):
 
 
 class Copied(Line, frozen=True, tag="copied"):
-    """The replica took the record of the `proven` line, or receipts for it; kept as of `epoch`."""
+    """Repair copied the record of a `proven` line, or its receipts. It is stored as of `epoch`."""
 
     block: BlockNumber
     time_seconds: float
@@ -204,97 +146,37 @@ class Copied(Line, frozen=True, tag="copied"):
     epoch: Epoch
 
 
-class Reading(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What was read of a key: who answered, the (author, digest) of `proven` lines, and for values
-    that were not at hand (author, digest, replicas that signed receipts for it).
-    """
-
-    key: RecordKey
-    answered: tuple[PeerId, ...] = ()
-    proven: tuple[tuple[PeerId, Hash32], ...] = ()
-    unverified: tuple[tuple[PeerId, Hash32, tuple[PeerId, ...]], ...] = ()
-
-
-class SectionRead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The keys of one rule, named by its kind, in one epoch."""
-
-    kind: str
-    epoch: Epoch
-    readings: tuple[Reading, ...]
-
-
-class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An epoch's hosters, judged: `core.settlement.HosterOutcome`."""
-
-    scores: Pairs
-    score_list: tuple[int, ...]
-    committed: tuple[PeerId, ...]
-    opened: tuple[PeerId, ...]
-    challenge_digest: Hash32 | None
-
-
-class Set(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A bitmap for each rule and epoch that decides, and the Merkle root of what they name,
-    in hex.
-    """
-
-    bitmaps: tuple[str, ...]
-    root: str
-
-
 class Scored(Line, frozen=True, tag="scored"):
-    """A validator scored the hosters of `epoch`."""
+    """The node, a validator, scored the hosters of `epoch`."""
 
     epoch: Epoch
     block: BlockNumber
     time_seconds: float
-    rule_readings: tuple[SectionRead, ...]
+    rule_reads: tuple[RuleRead, ...] = msgspec.field(name="sections")
     set: Set
     outcome: Outcome
 
 
 class ScoreListRebuilt(Line, frozen=True, tag="relisted"):
-    """The list attested for `epoch`, computed again from what the attested submission's bitmaps
-    name.
-    """
+    """The list attested for `epoch` was recomputed from the bitmaps of the attested submission."""
 
     epoch: Epoch
     block: BlockNumber
     time_seconds: float
-    rule_readings: tuple[SectionRead, ...]
+    rule_reads: tuple[RuleRead, ...] = msgspec.field(name="sections")
     bitmaps: tuple[str, ...]
     outcome: Outcome
 
 
-class OnChain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A submission as the chain showed it."""
-
-    submitter: PeerId
-    block: BlockNumber
-    scores: Pairs
-    set: Set
-
-
-class Settled(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the node computed itself: the set, the hosters' outcome, the lists' weights and
-    the pay.
-    """
-
-    set: Set
-    outcome: Outcome
-    weights: Pairs
-    pay: Pairs
-
-
 class DecisionMade(Line, frozen=True, tag="decision"):
-    """What the node made of the submission made in `epoch`, and all that it rests on."""
+    """What the node decided about the submission made in `epoch`, and all that it rests on."""
 
     epoch: Epoch
     block: BlockNumber
     time_seconds: float
     decided: Decided
     attested_list: tuple[int, ...] | None
-    rule_readings: tuple[SectionRead, ...]
+    rule_reads: tuple[RuleRead, ...] = msgspec.field(name="sections")
     on_chain: OnChain | None = None
     settled: Settled | None = None
     shown: tuple[Reading, ...] = ()
@@ -321,21 +203,31 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode_line(line: AnyLine) -> bytes:
+    """Encode a line, with its newline."""
     return _encoder.encode(line) + b"\n"
 
 
 def decode_line(data: bytes) -> AnyLine:
-    """Raises msgspec.MsgspecError on anything that is no line of a transcript."""
+    """Decode a line.
+
+    Args:
+        data: Any bytes.
+
+    Returns:
+        The line.
+
+    Raises:
+        msgspec.MsgspecError: It is not a line of a transcript.
+    """
+    # msgspec lets these two errors through as they are
     try:
         return _decoder.decode(data)
-    except (
-        UnicodeDecodeError,
-        RecursionError,
-    ) as error:  # msgspec lets these two through as they are
+    except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(str(error)) from None
 
 
 def write_seconds(seconds: float) -> Seconds:
+    """Write down a time, which may be infinite or NaN in a record that is refused."""
     if math.isfinite(seconds):
         return seconds
     return str(seconds)

@@ -1,4 +1,4 @@
-"""Reads a transcript, and names what in it is no line."""
+"""Reads a transcript's files, and tells lines that are damaged from those that were torn."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from epochgate.transcript.lines import AnyLine, EpochStarted, decode_line
 
 
 class TranscriptError(EpochgateError, RuntimeError):
-    """A folder that holds no transcript; the message says what to do."""
+    """A transcript that cannot be read; the message says what to do."""
 
 
 class Place(NamedTuple):
-    """A line by its file and its number there, from 1."""
+    """Where a line stands: the name of its file, and its number there, from 1."""
 
     file: str
     number: int
@@ -28,8 +28,10 @@ class Place(NamedTuple):
 
 
 class Damage(msgspec.Struct, frozen=True):
-    """What cannot be read. A torn line is the last that a node wrote before it was killed: it ends
-    its file, or a start follows it.
+    """A line that cannot be read.
+
+    A *torn* line is the last one that a node wrote before it was killed: it ends its file, or a
+    start follows it. Any other one was damaged later.
     """
 
     why: str
@@ -37,37 +39,55 @@ class Damage(msgspec.Struct, frozen=True):
 
 
 def find_transcript(folder: Path) -> dict[int, Path]:
-    """The files by epoch, of a transcript's folder or of a node's data folder. Raises
-    TranscriptError.
+    """Find the files of a transcript.
+
+    Args:
+        folder: A node's data folder, or the transcript's folder in it.
+
+    Returns:
+        The files by epoch, in order.
+
+    Raises:
+        TranscriptError: There are none, or the folder cannot be read.
     """
     for place in (folder, folder / "transcript"):
         try:
-            if files := find_files(place):
-                return files
+            files = find_files(place)
         except OSError as error:
             if place == folder:
                 raise TranscriptError(
                     f"{folder} cannot be read ({error.strerror}): name a node's data folder"
                 ) from None
+        else:
+            if files:
+                return files
     raise TranscriptError(
         f"{folder} holds no epoch-NNNNNN.jsonl: name a node's data folder, or the transcript in it"
     )
 
 
 def read_transcript(path: Path) -> Iterator[tuple[Place, AnyLine | Damage]]:
-    """Every line of a file. Raises TranscriptError when it cannot be read."""
-    waiting: tuple[Place, str] | None = (
-        None  # an unreadable line is torn or damaged by what follows it
-    )
+    """Read the lines of a file.
+
+    Args:
+        path: The file.
+
+    Yields:
+        Each line with its place.
+
+    Raises:
+        TranscriptError: The file cannot be read.
+    """
+    # whether an unreadable line was torn is known by the line behind it
+    waiting: tuple[Place, str] | None = None
     try:
         for number, data in enumerate(read_lines(path), 1):
             place = Place(path.name, number)
             line, why = _read(data)
             if waiting is not None:
-                yield (
-                    waiting[0],
-                    Damage(waiting[1], isinstance(line, EpochStarted) and line.why == "start"),
-                )
+                before, reason = waiting
+                is_start = isinstance(line, EpochStarted) and line.why == "start"
+                yield before, Damage(reason, is_torn=is_start)
                 waiting = None
             if line is None:
                 waiting = (place, why)
@@ -76,10 +96,12 @@ def read_transcript(path: Path) -> Iterator[tuple[Place, AnyLine | Damage]]:
     except OSError as error:
         raise TranscriptError(f"{path} cannot be read: {error.strerror}") from None
     if waiting is not None:
-        yield waiting[0], Damage(waiting[1], is_torn=True)
+        before, reason = waiting
+        yield before, Damage(reason, is_torn=True)
 
 
 def _read(data: bytes) -> tuple[AnyLine | None, str]:
+    """The line, or None and the reason for which it cannot be read."""
     if not data.endswith(b"\n"):
         return None, "the line has no end"
     try:

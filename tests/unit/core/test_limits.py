@@ -22,7 +22,7 @@ from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Digest, EpochContext
 from epochgate.core.types import Epoch, Hash32, PeerId, RecordKey
 from epochgate.core.verdict import Denied
-from epochgate.transcript.lines import HeldRecord
+from epochgate.transcript.parts import HeldRecord
 from epochgate.transcript.replayed_entries import ReplayedEntries
 from tests.support.identities import NETWORK, TIMING, key_of
 

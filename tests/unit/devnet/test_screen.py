@@ -114,7 +114,7 @@ def test_troubles_of_nodes_that_start_are_not_worth_a_line_but_later_ones_are() 
         screen.take(line.node, line.fact)
     assert (
         screen.take(ALICE, trouble)
-        == "hoster-1     trouble in heartbeat: 1 of 7 receipts (it is tried again)"
+        == "hoster-1     warning from heartbeat: 1 of 7 receipts (it is tried again)"
     )
 
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import signal
 import sqlite3
-import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -340,67 +339,6 @@ def test_everything_is_there_when_the_database_is_opened_again(path: Path) -> No
     database.close()
 
 
-def test_only_the_owner_can_read_the_file(path: Path) -> None:
-    database = NodeDatabase(path)
-    database.keep(commit(alice), [], epoch=Epoch(5))
-
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
-    database.close()
-
-    path.chmod(0o644)
-    with pytest.raises(NodeDatabaseError, match=r"can be read by others.*chmod 600"):
-        NodeDatabase(path)
-
-
-def test_a_second_node_on_the_same_database_is_refused(path: Path) -> None:
-    database = NodeDatabase(path)
-    code = (
-        "import sys, pathlib; from epochgate.store.database import NodeDatabase;"
-        " NodeDatabase(pathlib.Path(sys.argv[1]))"
-    )
-
-    command = [sys.executable, "-c", code, str(path)]
-    other = subprocess.run(command, capture_output=True, text=True, check=False)
-
-    assert "NodeDatabaseError" in other.stderr
-    assert "in use by another process" in other.stderr
-    with pytest.raises(NodeDatabaseError, match="in use"):
-        NodeDatabase(path)
-    database.close()
-    NodeDatabase(path).close()
-
-
-def test_a_file_that_is_no_database_is_refused_in_words(path: Path) -> None:
-    path.parent.mkdir()
-    path.touch(0o600)
-    path.write_bytes(b"shopping list " * 1000)
-
-    with pytest.raises(
-        NodeDatabaseError, match=r"cannot be read as a node's database.*move it away"
-    ):
-        NodeDatabase(path)
-
-
-def test_another_database_is_left_alone(path: Path) -> None:
-    path.parent.mkdir()
-    path.touch(0o600)
-    other = sqlite3.connect(path)
-    other.execute("CREATE TABLE recipes (name TEXT)")
-    other.close()
-
-    with pytest.raises(NodeDatabaseError, match="another program's database: name another file"):
-        NodeDatabase(path)
-
-
-def test_a_database_of_another_version_is_refused(path: Path) -> None:
-    NodeDatabase(path).close()
-    tamper(path, "PRAGMA user_version = 99")
-
-    with pytest.raises(NodeDatabaseError, match="version 99, this program reads 1: move it away"):
-        NodeDatabase(path)
-
-
 @pytest.mark.parametrize("table", ["held", "contents", "own", "lists"])
 def test_a_damaged_database_is_refused_at_the_start(path: Path, table: str) -> None:
     database = NodeDatabase(path)
@@ -425,13 +363,6 @@ def test_receipts_that_cannot_be_read_are_damage_too(path: Path) -> None:
 
     with pytest.raises(NodeDatabaseError, match="damaged"):
         NodeDatabase(path)
-
-
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-
-    with pytest.raises(NodeDatabaseError, match="choose a folder that is writable"):
-        NodeDatabase(tmp_path / "file" / "ledger.sqlite")
 
 
 def test_a_write_that_fails_changes_nothing(path: Path) -> None:

@@ -16,8 +16,8 @@ from epochgate.core.types import BlockNumber, Epoch, Hash32, PeerId, RecordKey, 
 from epochgate.core.verdict import Denied, Reason
 from epochgate.store.wire import (
     FRAME_BYTES,
-    MAX_WANTED,
-    MAX_WORDS,
+    MAX_FETCHED_AUTHORS,
+    MAX_TEXT_LENGTH,
     RECEIPT_BYTES,
     Fetch,
     List,
@@ -110,7 +110,7 @@ def test_what_is_cut_short_or_goes_on_is_refused(message: Any) -> None:
         List(RecordKey(bytes(20)), PeerId(bytes(39))),
         Fetch(RecordKey(bytes(21)), ()),
         Fetch(RecordKey(bytes(20)), (PeerId(b"a" * 39),)),
-        Fetch(RecordKey(bytes(20)), (PeerId(b""),) * (MAX_WANTED + 1)),
+        Fetch(RecordKey(bytes(20)), (PeerId(b""),) * (MAX_FETCHED_AUTHORS + 1)),
         ShowSet(-1),
         ShowSet(0, -1),
         ShowSet(0, 1 << 63),
@@ -136,7 +136,9 @@ def test_peer_ids_are_told_as_libp2p_writes_them() -> None:
     ) == Refused("not-author", None, format_peer_id(alice.author), format_peer_id(bob.author))
 
 
-@given(st.one_of(st.text(), st.binary(), st.integers(), st.text(min_size=MAX_WORDS)), st.text())
+@given(
+    st.one_of(st.text(), st.binary(), st.integers(), st.text(min_size=MAX_TEXT_LENGTH)), st.text()
+)
 def test_words_are_cut_so_that_they_arrive(fact: object, rule: str) -> None:
     refused = Refused.from_denied(
         Denied(Reason.MALFORMED, rule, fact * 50 if isinstance(fact, (str, bytes)) else fact, fact)
@@ -146,7 +148,7 @@ def test_words_are_cut_so_that_they_arrive(fact: object, rule: str) -> None:
 
 def test_a_liar_fills_no_log() -> None:
     with pytest.raises(msgspec.ValidationError):
-        decode_reply(encode(Refused("early", "x" * (MAX_WORDS + 1))))
+        decode_reply(encode(Refused("early", "x" * (MAX_TEXT_LENGTH + 1))))
 
 
 @pytest.mark.parametrize(

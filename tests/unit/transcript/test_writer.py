@@ -21,7 +21,7 @@ from epochgate.core.verdict import Denied, Reason
 from epochgate.observe.events import AnyEvent, NodeWarning
 from epochgate.observe.recorder import Situation
 from epochgate.policies.inference import INFERENCE_POLICY
-from epochgate.transcript.budget import REFUSALS_PER_SENDER
+from epochgate.transcript.budget import MAX_REFUSALS_PER_REASON
 from epochgate.transcript.reader import Damage, TranscriptError, find_transcript, read_transcript
 from epochgate.transcript.writer import TranscriptWriter
 from tests.support.identities import GENESIS_SECONDS, alice, bob, carol, dave, make_context, sign
@@ -54,7 +54,7 @@ class Desk:
     def begin(self, epoch: Epoch = Epoch(0), oldest_epoch: Epoch | None = None) -> None:
         contexts = self.schedule.get_contexts()
         digest = INFERENCE_POLICY.digest
-        self.writer.note_begun(
+        self.writer.note_epoch_started(
             Situation(
                 carol.author,
                 digest,
@@ -161,17 +161,17 @@ def test_a_flood_of_refusals_is_counted_and_hides_nobody_else(desk: Desk) -> Non
         desk.refuse(alice)
     desk.refuse(bob)
     desk.writer.close()
-    assert desk.count("posted") == REFUSALS_PER_SENDER + 1
+    assert desk.count("posted") == MAX_REFUSALS_PER_REASON + 1
     assert [row["count"] for row in desk.read() if row["line"] == "counted"][
         -1
-    ] == 500 - REFUSALS_PER_SENDER
+    ] == 500 - MAX_REFUSALS_PER_REASON
     assert desk.count("counted") <= 11
 
 
 def test_requests_that_come_too_soon_are_counted(desk: Desk) -> None:
     desk.begin()
     for _ in range(500):
-        desk.writer.note_put_off()
+        desk.writer.note_request_deferred()
     desk.writer.close()
     assert [(row["verdict"], row["count"]) for row in desk.read()[1:]][-1] == ("rate", 500)
     assert desk.count("counted") <= 11
@@ -188,8 +188,8 @@ def test_strangers_share_one_part(desk: Desk) -> None:
     desk.begin()
     denied = Denied(Reason.NOT_ON_ROSTER, None, "a sender on the roster")
     for number in range(200):
-        desk.writer.note_turned_away(PeerId(number.to_bytes(38, "big")), desk.now, denied, 10)
-    assert desk.count("turned-away") == REFUSALS_PER_SENDER
+        desk.writer.note_request_rejected(PeerId(number.to_bytes(38, "big")), desk.now, denied, 10)
+    assert desk.count("turned-away") == MAX_REFUSALS_PER_REASON
 
 
 def test_whoever_has_more_admitted_than_it_may_store_is_muted(desk: Desk) -> None:
