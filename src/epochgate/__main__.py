@@ -7,7 +7,7 @@ import sys
 
 def main() -> None:
     try:
-        from epochgate.cli import run_command  # noqa: PLC0415 - the command line needs more than the core, and says so
+        from epochgate.cli import run_command  # noqa: PLC0415 - it needs an extra
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich"):
             raise

@@ -64,7 +64,9 @@ def _run_devnet(
         command += ["--epochs", str(epochs), "--epoch-seconds", str(epoch_seconds)]
         for name in names:
             command += ["--adversary", name]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command line
+        done = subprocess.run(  # noqa: S603 - our own command line
+            command, capture_output=True, text=True, check=False
+        )
         outcomes = _read_outcomes(file)
     if done.returncode == 0:
         return outcomes, ""

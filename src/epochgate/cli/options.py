@@ -42,7 +42,8 @@ def add_node_options(names: Iterable[str] | None = None) -> Callable[[Command], 
             return command(options=options, **arguments)
 
         parameters = list(_expand(command, chosen))
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # Typer reads it
+        signature = inspect.Signature(parameters)
+        run.__signature__ = signature  # type: ignore[attr-defined] # Typer reads it
         run.__annotations__ = {each.name: each.annotation for each in parameters}
         run.__doc__ = command.__doc__
         run.__name__ = command.__name__

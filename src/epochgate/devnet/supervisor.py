@@ -197,7 +197,7 @@ class Devnet:
         ) / timing.blocks_per_epoch
 
     async def _wait_for_place(self, place: float) -> None:
-        while self._get_place() < place:  # noqa: ASYNC110 - blocks come by time, nobody announces them
+        while self._get_place() < place:  # noqa: ASYNC110 - blocks come by time
             await asyncio.sleep(self._chain.timing.block_seconds / 2)
 
     def _get_epoch_data(self) -> EpochData | None:

@@ -206,7 +206,7 @@ class Daemon:
             [response] = await self._ask([p2pd_pb2.Request(type=p2pd_pb2.Request.DHT, dht=find)])
             raise_if_failed(response)
             return [str(address) for address in PeerInfo.from_protobuf(response.dht.peer).addrs]
-        except Exception:  # noqa: BLE001 - the peer chose its addresses' bytes, and parsing them may raise anything
+        except Exception:  # noqa: BLE001 - parsing a peer's bytes may raise anything
             return []
 
     async def list_connected(self) -> set[PeerId]:

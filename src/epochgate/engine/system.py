@@ -150,7 +150,7 @@ class _Worker:
         def task() -> None:
             try:
                 outcome.set_result(work(*arguments))
-            except BaseException as error:  # noqa: BLE001 - the caller gets whatever a user's work raises
+            except BaseException as error:  # noqa: BLE001 - handed to the caller
                 outcome.set_exception(error)
 
         self._tasks.put(task)

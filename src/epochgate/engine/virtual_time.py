@@ -130,10 +130,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if not handle.cancelled():
                 handle._run()
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]  # it returns nothing
+    def run_in_executor(  # type: ignore[override]  # it returns nothing
+        self, executor: Any, func: Any, *args: Any
+    ) -> Any:
         raise RuntimeError("no threads in a simulation: heavy work goes through the Compute port")
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio's signature
+    async def shutdown_default_executor(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109 - asyncio's signature
+    ) -> None:
         """There is none."""
 
     def _make_task(
@@ -172,7 +177,8 @@ def run_virtually(main: Callable[[random.Random], Awaitable[T]], seed: int = 0) 
     loop = VirtualLoop()
     try:
         asyncio.set_event_loop(loop)
-        return loop.run_until_complete(_start(main, random.Random(seed)))  # noqa: S311 - a simulation is to be repeatable
+        generator = random.Random(seed)  # noqa: S311 - a simulation is to be repeatable
+        return loop.run_until_complete(_start(main, generator))
     finally:
         _cancel_remaining(loop)
         asyncio.set_event_loop(None)

@@ -305,7 +305,7 @@ def _measure(
     try:
         model = variation.make()
         outputs = [read(model.infer(challenge)) for challenge in challenges]
-    except Exception as error:  # noqa: BLE001 - a stranger's model may raise anything at all, and so may its variation
+    except Exception as error:  # noqa: BLE001 - a stranger's model may raise anything
         return Measurement(name, is_honest, why_not=_first_line(error))
     seen = [
         compare(one, other, tolerance_ppm) for one, other in zip(references, outputs, strict=True)

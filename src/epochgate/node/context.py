@@ -108,7 +108,7 @@ class NodeContext:
 
     async def wait_for_block(self, block: float) -> None:
         """Half of the way first, since blocks may come faster or slower than they should."""
-        while (left_seconds := self.compute_seconds_until(block)) > 0:  # noqa: ASYNC110 - blocks come by time
+        while (left_seconds := self.compute_seconds_until(block)) > 0:  # noqa: ASYNC110 - by time
             await asyncio.sleep(
                 left_seconds if left_seconds <= 2 * self.block_seconds else left_seconds / 2
             )

@@ -54,7 +54,7 @@ async def open_commitment(node: NodeContext, duty: Duty, pair: CommitReveal) -> 
     rule = pair.reveal
     record = node.database.get_own_record(rule.kind, duty.epoch)
     if record is None:
-        assert duty.rests_on is not None  # noqa: S101 - the table of duties says so of every opening
+        assert duty.rests_on is not None  # noqa: S101 - so says the table of duties
         committing, committed_epoch = duty.rests_on
         opening = node.database.get_own_opening(pair.commit.kind, Epoch(committed_epoch))
         if opening is None:

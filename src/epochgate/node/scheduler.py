@@ -105,7 +105,7 @@ class DutyScheduler:
             )
         except DutyFailed as failed:
             node.emit(DutyMissed(duty.epoch, duty.name, str(failed)))
-        except Exception as error:  # noqa: BLE001 - one duty's failure never ends another, nor the node
+        except Exception as error:  # noqa: BLE001 - one duty's failure never ends another
             node.emit(DutyMissed(duty.epoch, duty.name, f"{type(error).__name__}: {error}"))
         else:
             node.emit(DutyDone(duty.epoch, duty.name, detail))

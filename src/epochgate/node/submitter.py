@@ -72,6 +72,6 @@ def _show(node: NodeContext, duty: Duty, records: RecordSet) -> None:
 
 async def _read_back(node: NodeContext, duty: Duty) -> OnChain:
     """A submission counts once the chain shows it."""
-    while (on_chain := await node.chain.get_submission(duty.epoch)) is None:  # noqa: ASYNC110 - blocks come by time
+    while (on_chain := await node.chain.get_submission(duty.epoch)) is None:  # noqa: ASYNC110
         await asyncio.sleep(node.block_seconds / 2)
     return on_chain

@@ -18,7 +18,7 @@ from epochgate.core.schema import Malformed
 MAX_TUPLE_DEPTH = 16
 
 
-class MSGPackSerializer(hivemind.utils.MSGPackSerializer):  # type: ignore[misc]  # hivemind has no types
+class MSGPackSerializer(hivemind.utils.MSGPackSerializer):  # type: ignore[misc]  # untyped
     """`dumps` is hivemind's. `loads` reads plain values and tuples, and refuses other extensions.
 
     Example:

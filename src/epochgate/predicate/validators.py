@@ -120,7 +120,7 @@ class PredicateValidator(RecordValidatorBase):  # type: ignore[misc]  # hivemind
             return Denied(Reason.EXPIRY, self.name, "a finite time", record.expiration_time)
         try:
             answer = self._ask(record, request_type, data)
-        except Exception as error:  # noqa: BLE001 - whatever a predicate raises is a refusal, never a crash
+        except Exception as error:  # noqa: BLE001 - whatever it raises is a refusal
             return self._deny_answer(repr(error)[:MAX_REASON_CHARACTERS])
         if inspect.iscoroutine(answer):
             # it is truthy, so an async predicate would admit everything

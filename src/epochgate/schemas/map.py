@@ -59,7 +59,7 @@ class Map(msgspec.Struct, frozen=True):
             raise
         except ValidationError as error:
             raise Malformed(_explain(error)) from None
-        except Exception as error:  # noqa: BLE001 - the validators of a user's model may raise anything
+        except Exception as error:  # noqa: BLE001 - a user's validators may raise anything
             raise Malformed(f"{type(error).__name__}: {error}"[:MAX_REASON_CHARACTERS]) from None
         if _encode_exactly(said) != _encode_exactly(value):
             raise Malformed(

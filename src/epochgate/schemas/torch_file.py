@@ -76,7 +76,8 @@ def _compile_pickle() -> re.Pattern[bytes]:
     sides = rb"(\)|<\x85|<<\x86|<<<\x87|\((?:<){4,%d}t)" % MAX_DIMENSIONS
     form = (
         rb"\x80\x02ctorch\._utils\n_rebuild_tensor_v2\n~\("
-        rb"\(X\x07\x00\x00\x00storage~ctorch\n([A-Za-z0-9]{1,20})\n~X\x01\x00\x00\x000~X\x03\x00\x00\x00cpu~(<)t~Q"
+        rb"\(X\x07\x00\x00\x00storage~ctorch\n([A-Za-z0-9]{1,20})\n~"
+        rb"X\x01\x00\x00\x000~X\x03\x00\x00\x00cpu~(<)t~Q"
         rb"(<)@~@~\x89ccollections\nOrderedDict\n~\)R~t~R~\."
     )
     form = form.replace(b"~", rb"(?:q.)?").replace(b"@", sides).replace(b"<", integer)

@@ -281,9 +281,11 @@ class NodeDatabase:
         ]
         with self._file.write() as connection:
             for table in _STORED_TABLES:
-                connection.executemany(f"DELETE FROM {table} WHERE key = ? AND author = ?", gone)  # noqa: S608 - one of two literals
+                delete = f"DELETE FROM {table} WHERE key = ? AND author = ?"  # noqa: S608 - ours
+                connection.executemany(delete, gone)
             for table in _EPOCH_TABLES:
-                connection.execute(f"DELETE FROM {table} WHERE epoch < ?", (oldest_epoch,))  # noqa: S608 - one of four literals
+                delete = f"DELETE FROM {table} WHERE epoch < ?"  # noqa: S608 - one of four literals
+                connection.execute(delete, (oldest_epoch,))
         for place in gone:
             self._index.remove(*place)
         self._accused = self._read_accused()

@@ -342,4 +342,4 @@ def _mend_maps() -> None:
 
     There it has the type of a list of pairs, and none of the key, which it asks for.
     """
-    scale_types.Map.process_encode = _encode_any_map  # type: ignore[method-assign] # that is what mending it takes
+    scale_types.Map.process_encode = _encode_any_map  # type: ignore[method-assign] # patched

@@ -109,7 +109,7 @@ class LocalChain(LocalRegistry):
 
     async def get_roster(self, epoch: Epoch) -> Roster:
         check_epoch_number(epoch)
-        while (snapshot := self._find_snapshot(epoch)) is None:  # noqa: ASYNC110 - blocks come by time, nobody announces them
+        while (snapshot := self._find_snapshot(epoch)) is None:  # noqa: ASYNC110 - by time
             await asyncio.sleep(self._compute_wait_seconds(epoch))
         return snapshot.roster
 

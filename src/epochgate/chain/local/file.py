@@ -249,7 +249,8 @@ class ChainFile:
             )
 
     def _read_facts(self) -> ChainFacts:
-        rows = self._read(f"SELECT {', '.join(ChainFacts.__struct_fields__)} FROM subnet")  # noqa: S608 - our own names
+        columns = ", ".join(ChainFacts.__struct_fields__)
+        rows = self._read(f"SELECT {columns} FROM subnet")  # noqa: S608 - our own names
         if len(rows) != 1:
             raise _describe_damage(self._path, f"it has {len(rows)} subnets")
         return ChainFacts(**dict(zip(ChainFacts.__struct_fields__, rows[0], strict=True)))
