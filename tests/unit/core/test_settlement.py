@@ -180,6 +180,15 @@ def test_an_opening_that_does_not_fit_counts_as_none(what: str) -> None:
     assert set(outcome.scores) == {hoster.author for hoster in (alice, bob, carol)}
 
 
+@pytest.mark.parametrize("payload", [b"", bytes(64), bytes(64) + b"no tensor"])
+def test_an_opening_that_nobody_can_decode_counts_as_none(payload: bytes) -> None:
+    book = make_usual_book()
+    book.put("hoster-reveal", Epoch(8), alice, payload)
+    outcome = compute_hoster_outcome(INFERENCE_POLICY, book.schedule, book.records, Epoch(8))
+    assert alice.author in outcome.committed
+    assert alice.author not in outcome.opened
+
+
 def test_openings_held_back_do_not_make_a_majority_of_what_is_left() -> None:
     book = make_usual_book()
     del book.included["hoster-reveal", Epoch(8)][alice.author]

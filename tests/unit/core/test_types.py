@@ -8,7 +8,7 @@ from epochgate.core import types
 
 
 @pytest.mark.parametrize(
-    "name", ["PeerId", "RecordKey", "NetworkId", "Hash32", "Salt", "Signature"]
+    "name", ["PeerId", "RecordKey", "NetworkId", "Hash32", "Salt", "Signature", "SigningPrefix"]
 )
 def test_a_name_for_bytes_is_the_bytes_themselves(name: str) -> None:
     value = bytes(32)
