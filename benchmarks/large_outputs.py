@@ -29,7 +29,7 @@ from epochgate.core.roster import HOSTER, VALIDATOR
 from epochgate.core.rule import Rule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import EpochContext
-from epochgate.core.types import Epoch, Hash32
+from epochgate.core.types import Epoch, Hash32, Salt
 from epochgate.engine.libp2p import Libp2pNetwork
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey
@@ -97,7 +97,7 @@ class BenchNode:
             rule, Epoch(0), self.key.author if "{author}" in rule.name else None
         )
         now_seconds = time.time()
-        payload = SCHEMA.encode(Opening(bytes(32), Hash32(bytes(32)), OUTPUT.encode(output)))
+        payload = SCHEMA.encode(Opening(Salt(bytes(32)), Hash32(bytes(32)), OUTPUT.encode(output)))
         record = self.key.sign_record(
             self.chain.network_id, key_rule.key, payload, now_seconds + LIFETIME_SECONDS
         )

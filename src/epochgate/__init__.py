@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # for type checkers; __getattr__ serves the same names when t
     from epochgate.core.schedule import EpochSchedule
     from epochgate.core.schema import Digest, EpochContext, Malformed
     from epochgate.core.scoring import ScoreList, Scoring
-    from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, PeerId, RecordKey
+    from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, PeerId, RecordKey, Salt
     from epochgate.core.verdict import Admitted, Denied, Reason, Verdict
     from epochgate.keys import SigningKey
     from epochgate.policies.inference import INFERENCE_POLICY
@@ -49,7 +49,7 @@ _HOMES = {
     "core.rule": ("Rule",),
     "core.schema": ("Digest", "EpochContext", "Malformed"),
     "core.scoring": ("ScoreList", "Scoring"),
-    "core.types": ("BlockNumber", "Epoch", "Hash32", "NetworkId", "PeerId", "RecordKey"),
+    "core.types": ("BlockNumber", "Epoch", "Hash32", "NetworkId", "PeerId", "RecordKey", "Salt"),
     "core.verdict": ("Admitted", "Denied", "Reason", "Verdict"),
     "policies.inference": ("INFERENCE_POLICY",),
     "keys": ("SigningKey",),
@@ -99,6 +99,7 @@ __all__ = [
     "Role",
     "Roster",
     "Rule",
+    "Salt",
     "ScoreList",
     "Scoring",
     "SigningKey",

@@ -16,7 +16,7 @@ from epochgate.core.commitment import Opening
 from epochgate.core.receipt import Entry, Proof, Receipt, compute_record_id
 from epochgate.core.record import Record, compute_key
 from epochgate.core.scoring import ScoreList
-from epochgate.core.types import BlockNumber, Epoch, Hash32, PeerId, RecordKey
+from epochgate.core.types import BlockNumber, Epoch, Hash32, PeerId, RecordKey, Salt
 from epochgate.core.verdict import Denied, Reason
 from epochgate.keys import format_peer_id
 from epochgate.observe.events import DutyDone, Line, Scored, encode_line
@@ -84,7 +84,7 @@ def make_seeds() -> Iterator[tuple[str, str, bytes]]:
     yield (
         "opening",
         "list",
-        Opening(bytes(32), Hash32(bytes(32)), ScoreList().encode((1, 10**6))).to_bytes(),
+        Opening(Salt(bytes(32)), Hash32(bytes(32)), ScoreList().encode((1, 10**6))).to_bytes(),
     )
     yield "peer_id", "alice", format_peer_id(alice.author).encode()
     for fact in (DutyDone(Epoch(1), "commit", "13 of 13"), Scored(Epoch(1), {"a": 5}, ["a"], [])):

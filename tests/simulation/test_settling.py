@@ -20,7 +20,7 @@ from epochgate.core.record import Record
 from epochgate.core.record_set import KeyReading, RuleReading, read_bitmap
 from epochgate.core.roster import HOSTER
 from epochgate.core.rule import Rule
-from epochgate.core.types import BlockNumber, Epoch, Hash32, PeerId, RecordKey
+from epochgate.core.types import BlockNumber, Epoch, Hash32, PeerId, RecordKey, Salt
 from epochgate.core.verdict import Reason
 from epochgate.node.attestor import ask_for_set
 from epochgate.node.challenge import get_challenge
@@ -466,7 +466,7 @@ def test_who_takes_over_an_identity_between_commitment_and_opening_has_nothing_t
         challenge, digest = await get_challenge(node_context, Epoch(1))
         output = OPEN.schema.payload.encode(HonestModel().infer(challenge))  # type: ignore[attr-defined]  # an OpeningOf
         opening = node_context.sign_once(
-            OPEN, Epoch(1), OPEN.schema.encode(Opening(bytes(32), digest, output))
+            OPEN, Epoch(1), OPEN.schema.encode(Opening(Salt(bytes(32)), digest, output))
         )
         assert (
             await node_context.store.post(

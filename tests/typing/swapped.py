@@ -10,7 +10,7 @@ from __future__ import annotations
 from epochgate.core.commitment import Opening, compute_commitment
 from epochgate.core.epoch import Timing
 from epochgate.core.receipt import Receipt, RecordId, compute_receipt_bytes
-from epochgate.core.record import Record, compute_signing_prefix
+from epochgate.core.record import Record, compute_signed_bytes, compute_signing_prefix
 from epochgate.core.rule import Rule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.types import (
@@ -20,7 +20,9 @@ from epochgate.core.types import (
     NetworkId,
     PeerId,
     RecordKey,
+    Salt,
     Signature,
+    SigningPrefix,
 )
 from epochgate.keys import SigningKey
 from epochgate.ports import Chain
@@ -120,6 +122,23 @@ def pass_an_epoch_for_a_block(timing: Timing, epoch: Epoch) -> None:
 async def pass_a_block_to_the_chain(chain: Chain, block: BlockNumber) -> None:
     await chain.get_roster(
         block,  # type: ignore[arg-type]
+    )
+
+
+def swap_salt_and_payload(salt: Salt, digest: Hash32, payload: bytes) -> None:
+    Opening(
+        payload,  # type: ignore[arg-type]
+        digest,
+        salt,
+    )
+
+
+def swap_prefix_and_payload(prefix: SigningPrefix, author: PeerId, payload: bytes) -> None:
+    compute_signed_bytes(
+        payload,  # type: ignore[arg-type]
+        author,
+        0.0,
+        prefix,
     )
 
 

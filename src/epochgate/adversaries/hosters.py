@@ -18,7 +18,7 @@ from epochgate.adversaries.adversary import (
 from epochgate.core.commitment import Opening, compute_commitment
 from epochgate.core.roster import HOSTER
 from epochgate.core.schema import Schema
-from epochgate.core.types import Epoch, PeerId
+from epochgate.core.types import Epoch, PeerId, Salt
 from epochgate.node import duties
 from epochgate.node.challenge import get_challenge
 from epochgate.node.context import DutyFailed, DutyHandler, NodeContext
@@ -187,7 +187,7 @@ class Equivocator:
             for model in (node.model, ConstantModel())
         ]
         self._openings[duty.epoch] = tuple(
-            Opening(node.entropy.get_bytes(32), digest, answer) for answer in answers
+            Opening(Salt(node.entropy.get_bytes(32)), digest, answer) for answer in answers
         )
         said = []
         for opening, part in zip(

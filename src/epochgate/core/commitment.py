@@ -13,7 +13,7 @@ import msgspec
 
 from epochgate.core.record import pack_field
 from epochgate.core.schema import EpochContext, Malformed, Schema, get_longest_bytes
-from epochgate.core.types import Epoch, Hash32, NetworkId, PeerId
+from epochgate.core.types import Epoch, Hash32, NetworkId, PeerId, Salt
 
 SALT_BYTES = 32
 DIGEST_BYTES = 32
@@ -31,12 +31,12 @@ class Opening(msgspec.Struct, frozen=True, gc=False):
         challenge_digest: Names the challenge that was worked on.
         payload: The encoded output or list of scores.
 
-    >>> opening = Opening(bytes(32), Hash32(bytes(32)), b"an output")
+    >>> opening = Opening(Salt(bytes(32)), Hash32(bytes(32)), b"an output")
     >>> Opening.from_bytes(opening.to_bytes()) == opening
     True
     """
 
-    salt: bytes
+    salt: Salt
     challenge_digest: Hash32
     payload: bytes
 
@@ -69,7 +69,7 @@ class Opening(msgspec.Struct, frozen=True, gc=False):
                 f" {len(data)} in all"
             )
         challenge_digest = Hash32(data[SALT_BYTES:first_bytes])
-        return Opening(data[:SALT_BYTES], challenge_digest, data[first_bytes:])
+        return Opening(Salt(data[:SALT_BYTES]), challenge_digest, data[first_bytes:])
 
 
 def compute_commitment(
@@ -90,7 +90,7 @@ def compute_commitment(
 
     >>> network = compute_network_id("my-chain", 1)
     >>> author = SigningKey.from_seed(bytes(32)).author
-    >>> opening = Opening(bytes(32), Hash32(bytes(32)), b"an output")
+    >>> opening = Opening(Salt(bytes(32)), Hash32(bytes(32)), b"an output")
     >>> len(compute_commitment(network, "hoster-commit", Epoch(7), author, opening))
     32
     """

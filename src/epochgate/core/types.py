@@ -29,6 +29,9 @@ Hash32 = NewType("Hash32", bytes)
 Signature = NewType("Signature", bytes)
 """Ed25519, 64 bytes."""
 
+Salt = NewType("Salt", bytes)
+"""The random bytes that hide what a commitment is to: 32 bytes."""
+
 SigningPrefix = NewType("SigningPrefix", bytes)
 """The first of the bytes that an author signs, the same for all records of a key."""
 

@@ -10,7 +10,7 @@ from epochgate.core.protocol import CommitReveal
 from epochgate.core.record import Record
 from epochgate.core.rule import Rule
 from epochgate.core.schema import Malformed, Schema
-from epochgate.core.types import Epoch, Hash32, PeerId
+from epochgate.core.types import Epoch, Hash32, PeerId, Salt
 from epochgate.node.challenge import get_challenge
 from epochgate.node.context import DutyFailed, NodeContext
 from epochgate.node.duties import Duty
@@ -40,7 +40,7 @@ def commit(
     node: NodeContext, rule: Rule, epoch: Epoch, challenge_digest: Hash32, payload: bytes
 ) -> Record:
     """The signed commitment to `payload`, with its opening on disk."""
-    opening = Opening(node.entropy.get_bytes(SALT_BYTES), challenge_digest, payload)
+    opening = Opening(Salt(node.entropy.get_bytes(SALT_BYTES)), challenge_digest, payload)
     network = node.chain.network_id
     commitment = compute_commitment(network, rule.kind, epoch, PeerId(node.author), opening)
     return node.sign_once(rule, epoch, commitment, opening)

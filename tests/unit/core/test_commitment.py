@@ -22,11 +22,11 @@ from epochgate.core.commitment import (
 )
 from epochgate.core.record import compute_network_id
 from epochgate.core.schema import Digest, Malformed
-from epochgate.core.types import Epoch, Hash32, NetworkId, PeerId
+from epochgate.core.types import Epoch, Hash32, NetworkId, PeerId, Salt
 from tests.support.identities import NETWORK, alice, bob, make_context
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "records.json").read_text())
-OPENING = Opening(salt=b"s" * 32, challenge_digest=Hash32(b"c" * 32), payload=b"an output")
+OPENING = Opening(salt=Salt(b"s" * 32), challenge_digest=Hash32(b"c" * 32), payload=b"an output")
 FACTS = {
     "network": NETWORK,
     "kind": "hoster-commit",
@@ -50,7 +50,7 @@ def test_the_fixed_commitments_hold(case: dict[str, Any]) -> None:
         case["kind"],
         case["epoch"],
         PeerId(author),
-        Opening(salt, Hash32(challenge), payload),
+        Opening(Salt(salt), Hash32(challenge), payload),
     )
 
     assert commitment.hex() == case["commitment"]
@@ -72,7 +72,7 @@ def test_its_opening_opens_a_commitment() -> None:
             "another challenge",
             {"opening": msgspec.structs.replace(OPENING, challenge_digest=bytes(32))},
         ),
-        ("another salt", {"opening": msgspec.structs.replace(OPENING, salt=bytes(32))}),
+        ("another salt", {"opening": msgspec.structs.replace(OPENING, salt=Salt(bytes(32)))}),
         ("another payload", {"opening": msgspec.structs.replace(OPENING, payload=b"an output!")}),
         ("no payload", {"opening": msgspec.structs.replace(OPENING, payload=b"")}),
     ],
@@ -90,11 +90,11 @@ def test_what_is_not_the_digest_is_not_opened(commitment: Hash32) -> None:
     ("first", "second"),
     [
         (
-            Opening(b"salt", Hash32(b"c" * 32), b"payload"),
-            Opening(b"saltp", Hash32(b"c" * 32), b"ayload"),
+            Opening(Salt(b"salt"), Hash32(b"c" * 32), b"payload"),
+            Opening(Salt(b"saltp"), Hash32(b"c" * 32), b"ayload"),
         ),
-        (Opening(b"ss", Hash32(b"c"), b""), Opening(b"s", Hash32(b"sc"), b"")),
-        (Opening(b"", Hash32(b"cs"), b""), Opening(b"s", Hash32(b"c"), b"")),
+        (Opening(Salt(b"ss"), Hash32(b"c"), b""), Opening(Salt(b"s"), Hash32(b"sc"), b"")),
+        (Opening(Salt(b""), Hash32(b"cs"), b""), Opening(Salt(b"s"), Hash32(b"c"), b"")),
     ],
 )
 def test_bytes_cannot_slide_between_the_fields_of_an_opening(
@@ -134,7 +134,7 @@ def test_bytes_cannot_slide_between_the_other_fields() -> None:
 def test_an_opening_survives_the_wire(
     salt: bytes, challenge_digest: Hash32, payload: bytes
 ) -> None:
-    opening = Opening(salt, challenge_digest, payload)
+    opening = Opening(Salt(salt), challenge_digest, payload)
 
     assert Opening.from_bytes(opening.to_bytes()) == opening
 
@@ -158,7 +158,7 @@ def test_the_payload_of_an_opening_has_a_schema_of_its_own() -> None:
 
 
 def test_no_text_of_an_opening_shows_what_it_will_show() -> None:
-    opening = Opening(b"s" * 32, Hash32(b"c" * 32), b"secret answer")
+    opening = Opening(Salt(b"s" * 32), Hash32(b"c" * 32), b"secret answer")
     for text in (repr(opening), str(opening), repr(Opened(opening, None))):
         assert b"c".hex() * 32 in text
         assert "sss" not in text

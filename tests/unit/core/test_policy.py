@@ -24,7 +24,7 @@ from epochgate.core.rule import Rule
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import Digest
 from epochgate.core.scoring import ScoreList
-from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, RecordKey
+from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, RecordKey, Salt
 from epochgate.core.verdict import Admitted, Denied, Reason
 from epochgate.keys import SigningKey
 from epochgate.policies.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
@@ -94,12 +94,12 @@ def make_payload(kind: str, epoch: Epoch) -> bytes:
         return OUTPUT.encode(compute_challenge(CHALLENGE, NETWORK, epoch, make_roster(epoch).seed))
     if kind == "hoster-reveal":
         return Opening(
-            bytes(32),
+            Salt(bytes(32)),
             Hash32(bytes(32)),
             OUTPUT.encode(compute_challenge(CHALLENGE, NETWORK, Epoch(0), b"")),
         ).to_bytes()
     if kind == "validator-reveal":
-        return Opening(bytes(32), Hash32(bytes(32)), ScoreList().encode((1, 2, 3))).to_bytes()
+        return Opening(Salt(bytes(32)), Hash32(bytes(32)), ScoreList().encode((1, 2, 3))).to_bytes()
     return bytes(32)
 
 

@@ -20,7 +20,7 @@ from epochgate.core.record import Record, compute_key
 from epochgate.core.schedule import EpochSchedule
 from epochgate.core.schema import EpochContext
 from epochgate.core.scoring import ScoreList
-from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, RecordKey
+from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, RecordKey, Salt
 from epochgate.core.verdict import Denied, Reason
 from epochgate.keys import SigningKey
 from epochgate.policies.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
@@ -55,9 +55,11 @@ def make_payload(row: Row, epoch: Epoch) -> bytes:
     if row.name.startswith("consensus"):
         return OUTPUT.encode(compute_challenge(CHALLENGE, NETWORK, epoch, make_roster(epoch).seed))
     if row.name.startswith("hoster-reveal"):
-        return Opening(bytes(32), Hash32(bytes(32)), TENSOR).to_bytes()
+        return Opening(Salt(bytes(32)), Hash32(bytes(32)), TENSOR).to_bytes()
     if row.name.startswith("validator-reveal"):
-        return Opening(bytes(32), Hash32(bytes(32)), ScoreList().encode((1, 10**6))).to_bytes()
+        return Opening(
+            Salt(bytes(32)), Hash32(bytes(32)), ScoreList().encode((1, 10**6))
+        ).to_bytes()
     return bytes(32)
 
 

@@ -22,7 +22,7 @@ from epochgate.core.settlement import (
     compute_hoster_outcome,
     compute_settlement,
 )
-from epochgate.core.types import Epoch, Hash32, PeerId
+from epochgate.core.types import Epoch, Hash32, PeerId, Salt
 from epochgate.keys import SigningKey
 from epochgate.policies.inference import CHALLENGE, INFERENCE_POLICY, OUTPUT
 from epochgate.schemas import Tensor
@@ -86,7 +86,7 @@ class Book:
         challenge: bytes | None = None,
     ) -> Opening:
         """Commit in `epoch`, and open when the role does."""
-        opening = Opening(bytes(32), Hash32(challenge or self.challenge(epoch)), payload)
+        opening = Opening(Salt(bytes(32)), Hash32(challenge or self.challenge(epoch)), payload)
         self.put(
             f"{kind}-commit",
             epoch,
@@ -164,11 +164,11 @@ def test_an_opening_that_does_not_fit_counts_as_none(what: str) -> None:
             Epoch(8),
             alice,
             Opening(
-                bytes(32), Hash32(book.challenge(Epoch(8))), OUTPUT.encode(HONEST * 2)
+                Salt(bytes(32)), Hash32(book.challenge(Epoch(8))), OUTPUT.encode(HONEST * 2)
             ).to_bytes(),
         )
     else:
-        opening = Opening(bytes(32), Hash32(book.challenge(Epoch(8))), OUTPUT.encode(HONEST))
+        opening = Opening(Salt(bytes(32)), Hash32(book.challenge(Epoch(8))), OUTPUT.encode(HONEST))
         book.put(
             "hoster-commit",
             Epoch(8),
@@ -178,6 +178,15 @@ def test_an_opening_that_does_not_fit_counts_as_none(what: str) -> None:
     outcome = compute_hoster_outcome(INFERENCE_POLICY, book.schedule, book.records, Epoch(8))
     assert alice.author not in outcome.opened
     assert set(outcome.scores) == {hoster.author for hoster in (alice, bob, carol)}
+
+
+@pytest.mark.parametrize("payload", [b"", bytes(64), bytes(64) + b"no tensor"])
+def test_an_opening_that_nobody_can_decode_counts_as_none(payload: bytes) -> None:
+    book = make_usual_book()
+    book.put("hoster-reveal", Epoch(8), alice, payload)
+    outcome = compute_hoster_outcome(INFERENCE_POLICY, book.schedule, book.records, Epoch(8))
+    assert alice.author in outcome.committed
+    assert alice.author not in outcome.opened
 
 
 def test_openings_held_back_do_not_make_a_majority_of_what_is_left() -> None:

@@ -7,7 +7,9 @@ import pytest
 from epochgate.core import types
 
 
-@pytest.mark.parametrize("name", ["PeerId", "RecordKey", "NetworkId", "Hash32", "Signature"])
+@pytest.mark.parametrize(
+    "name", ["PeerId", "RecordKey", "NetworkId", "Hash32", "Salt", "Signature", "SigningPrefix"]
+)
 def test_a_name_for_bytes_is_the_bytes_themselves(name: str) -> None:
     value = bytes(32)
     assert getattr(types, name)(value) is value

@@ -21,7 +21,7 @@ from epochgate.core.receipt import (
 )
 from epochgate.core.record import Record, compute_key
 from epochgate.core.storage_usage import Usage
-from epochgate.core.types import BlockNumber, Epoch, Hash32, PeerId, RecordKey, Signature
+from epochgate.core.types import BlockNumber, Epoch, Hash32, PeerId, RecordKey, Salt, Signature
 from epochgate.keys import SigningKey
 from epochgate.store.database import NodeDatabase
 from epochgate.store.database_file import NodeDatabaseError
@@ -228,7 +228,7 @@ def test_only_the_first_pair_of_evidence_is_kept(database: NodeDatabase) -> None
 
 
 def test_what_a_node_once_said_it_says_again(database: NodeDatabase) -> None:
-    opening = Opening(b"s" * 32, Hash32(b"c" * 32), b"scores")
+    opening = Opening(Salt(b"s" * 32), Hash32(b"c" * 32), b"scores")
     said = commit(alice, b"digest")
 
     assert database.keep_own("hoster-commit", Epoch(5), said, opening) == said
@@ -236,7 +236,7 @@ def test_what_a_node_once_said_it_says_again(database: NodeDatabase) -> None:
         "hoster-commit",
         Epoch(5),
         commit(alice, b"another"),
-        Opening(b"t" * 32, Hash32(b"c" * 32), b"scores"),
+        Opening(Salt(b"t" * 32), Hash32(b"c" * 32), b"scores"),
     )
 
     assert after_a_restart == said
@@ -459,7 +459,7 @@ def test_a_killed_node_finds_every_record_whose_receipt_it_gave(path: Path) -> N
         )
         assert database.get_own_record("commit", Epoch(1000 * life + number)) == record
         assert database.get_own_opening("commit", Epoch(1000 * life + number)) == Opening(
-            seed, Hash32(seed), record.value
+            Salt(seed), Hash32(seed), record.value
         )
     for (key, author), held in database.held.items():
         whole = database.get_record(key, author)
