@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 import typer
@@ -19,7 +20,7 @@ class Impossible(EpochgateError):
 
 
 @pytest.fixture
-def command() -> str:
+def command() -> Iterator[str]:
     """A command that fails in the way that its argument names."""
     errors = {
         "wrong": EpochgateError("the file is wrong", "name another one"),
