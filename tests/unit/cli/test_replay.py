@@ -29,7 +29,7 @@ def write_transcript(
     schedule = EpochSchedule(INFERENCE_POLICY)
     schedule.add(make_context())
     writer = TranscriptWriter(folder, "epochgate:INFERENCE_POLICY", lambda _: None)
-    writer.note_begun(
+    writer.note_epoch_started(
         Situation(
             node=carol.author,
             policy_digest=digest,
