@@ -44,8 +44,8 @@ def log_fact(fact: AnyEvent) -> None:
     """Log a fact in words, by the logger `epochgate.node`.
 
     Args:
-        fact: any event of a node. Trouble is logged at level WARNING, all else at INFO; facts that
-            have no words are not logged.
+        fact: any event of a node. What its operator should look at is logged at level WARNING, all
+            else at INFO; facts that have no words are not logged.
     """
     message = describe_fact(fact, Cast(()))
     if message is None:

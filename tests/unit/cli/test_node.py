@@ -287,7 +287,7 @@ def test_facts_are_printed_in_words_or_as_json(
     stage.in_block = tell
     assert place.start() == 0
     words = capfdbinary.readouterr().out
-    assert words == b"trouble in network: nobody answers (look at the cable)\n"
+    assert words == b"warning from network: nobody answers (look at the cable)\n"
     assert place.start(events="-") == 0
     lines = [decode_line(line) for line in capfdbinary.readouterr().out.splitlines()]
     assert [type(line.fact) for line in lines] == [NodeWarning, NodeStopped]

@@ -150,7 +150,7 @@ def test_facts_are_logged_in_words_and_trouble_as_a_warning(
         (
             "epochgate.node",
             logging.WARNING,
-            "trouble in network: 100% of peers are gone (look at the cable)",
+            "warning from network: 100% of peers are gone (look at the cable)",
         ),
     ]
 
