@@ -199,6 +199,15 @@ def test_the_command_line_brings_a_node_only_where_it_runs_one() -> None:
     assert not brought & {"torch", "hivemind"}
 
 
+def test_a_production_nodes_process_brings_no_devnet_and_no_adversary() -> None:
+    """The contract on imports does not see that a package brings all that its `__init__` does."""
+    brought = find_modules_after(
+        "from epochgate.cli import run_command; run_command(['node', '--print-config'])"
+    )
+    assert "epochgate.cli.node" in brought
+    assert not [name for name in brought if name.startswith(("epochgate.devnet", "epochgate.adv"))]
+
+
 UNTRACKED = {".git", ".venv", ".fuzz", "node_modules", "__pycache__"}
 
 

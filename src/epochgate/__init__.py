@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # for type checkers; __getattr__ serves the same names when t
     from epochgate.core.scoring import ScoreList, Scoring
     from epochgate.core.types import BlockNumber, Epoch, Hash32, NetworkId, PeerId, RecordKey, Salt
     from epochgate.core.verdict import Admitted, Denied, Reason, Verdict
+    from epochgate.errors import EpochgateError
     from epochgate.keys import SigningKey
     from epochgate.policies.inference import INFERENCE_POLICY
     from epochgate.schemas import Heartbeat, Map, Tensor
@@ -36,6 +37,7 @@ if TYPE_CHECKING:  # for type checkers; __getattr__ serves the same names when t
     Moment = EvaluationContext
 
 _HOMES = {
+    "errors": ("EpochgateError",),
     "core.schedule": ("EpochSchedule",),
     "core.challenge": ("Chosen", "Derived", "TensorSpec"),
     "core.commitment": ("Opening", "OpeningOf", "compute_commitment"),
@@ -77,6 +79,7 @@ __all__ = [
     "EpochContext",
     "EpochData",
     "EpochSchedule",
+    "EpochgateError",
     "EvaluationContext",
     "Hash32",
     "Heartbeat",

@@ -60,7 +60,7 @@ def write_secret_file(path: Path, data: bytes) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise KeyFileError(
-            f"{path} exists already: a key is never overwritten, choose another name"
+            f"{path} exists already", "a key is never overwritten, choose another name"
         ) from None
     except OSError as error:
         raise KeyFileError(f"{path} cannot be written: {error.strerror}") from None
@@ -89,11 +89,11 @@ def read_secret_file(path: Path, how_to_make: str) -> bytes:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             data = file.read(MAX_FILE_BYTES)
     except FileNotFoundError:
-        raise KeyFileError(f"{path} does not exist: {how_to_make}") from None
+        raise KeyFileError(f"{path} does not exist", how_to_make) from None
     except OSError as error:
         raise KeyFileError(f"{path} cannot be read: {error.strerror}") from None
     if mode & 0o077:
-        raise KeyFileError(f"{path} is open to others (mode {mode:o}): run `chmod 600 {path}`")
+        raise KeyFileError(f"{path} is open to others (mode {mode:o})", f"run `chmod 600 {path}`")
     return data
 
 
@@ -172,21 +172,21 @@ class SigningKey:
         data = read_secret_file(path, f"make a key with `epochgate keygen {path}`")
         if data.startswith(RSA_FILE_PREFIX):
             raise KeyFileError(
-                f"{path} holds an RSA key, which no peer id contains: make one with `epochgate"
-                " keygen FILE`"
+                f"{path} holds an RSA key, which no peer id contains",
+                "make one with `epochgate keygen FILE`",
             )
         if len(data) != FILE_BYTES or not data.startswith(FILE_PREFIX):
             raise KeyFileError(
-                f"{path} is not an Ed25519 identity of libp2p: make one with `epochgate keygen"
-                " FILE`"
+                f"{path} is not an Ed25519 identity of libp2p",
+                "make one with `epochgate keygen FILE`",
             )
         seed = data[len(FILE_PREFIX) : -PUBLIC_KEY_BYTES]
         public_key = data[-PUBLIC_KEY_BYTES:]
         key = SigningKey.from_seed(seed)
         if bytes(key._key.verify_key) != public_key:
             raise KeyFileError(
-                f"{path} is damaged, its public half does not belong to its secret half: restore it"
-                " from a backup"
+                f"{path} is damaged, its public half does not belong to its secret half",
+                "restore it from a backup",
             )
         return key
 

@@ -62,16 +62,16 @@ def require_current(timing: Timing, epoch: Epoch, block: BlockNumber) -> None:
     """Raise ChainRefused unless `block` lies in `epoch`: a chain acts on the current one alone."""
     if not timing.is_started(block):
         raise ChainRefused(
-            f"the subnet has not reached its first block, now is block {block}: wait until its"
-            " epoch 0 begins"
+            f"the subnet has not reached its first block, now is block {block}",
+            "wait until its epoch 0 begins",
         )
     current = timing.compute_epoch(block)
     if epoch < current:
-        raise ChainRefused(f"epoch {epoch} is over, now is epoch {current}: go on with that one")
+        raise ChainRefused(f"epoch {epoch} is over, now is epoch {current}", "go on with that one")
     if epoch > current:
         raise ChainRefused(
-            f"epoch {epoch} has not begun: wait until block {timing.compute_first_block(epoch)},"
-            f" now is {block}"
+            f"epoch {epoch} has not begun",
+            f"wait until block {timing.compute_first_block(epoch)}, now is {block}",
         )
 
 
@@ -94,12 +94,13 @@ def require_submittable(
         if elected is not None:
             name = format_peer_id(elected)
         raise ChainRefused(
-            f"this node is not elected in epoch {epoch}, {name} is: leave the submission to the"
-            " elected node and attest"
+            f"this node is not elected in epoch {epoch}, {name} is",
+            "leave the submission to the elected node and attest",
         )
     if is_submitted:
         raise ChainRefused(
-            f"epoch {epoch} has a submission already and takes one only: wait for its attestations"
+            f"epoch {epoch} has a submission already and takes one only",
+            "wait for its attestations",
         )
     return author
 
@@ -108,7 +109,7 @@ def require_submission(epoch: Epoch, submission: Found | None) -> Found:
     """Return what was found of the submission made in `epoch`; raise ChainRefused for None."""
     if submission is None:
         raise ChainRefused(
-            f"epoch {epoch} has no submission yet: wait until the elected node has made it"
+            f"epoch {epoch} has no submission yet", "wait until the elected node has made it"
         )
     return submission
 
@@ -126,8 +127,8 @@ def require_attestable(
     """
     if author == submitter:
         raise ChainRefused(
-            f"this node submitted in epoch {epoch}, which counts as its attestation: leave"
-            " attesting to the others"
+            f"this node submitted in epoch {epoch}, which counts as its attestation",
+            "leave attesting to the others",
         )
     if author in attested_by:
         raise ChainRefused(f"this node has attested in epoch {epoch} already: once is enough")

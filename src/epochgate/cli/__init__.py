@@ -12,33 +12,35 @@ from typing import Annotated
 import typer
 
 from epochgate._version import __version__
-from epochgate.cli.adversary import adversary
-from epochgate.cli.attack import attack
-from epochgate.cli.calibrate import calibrate_model
-from epochgate.cli.chain import app as chain
-from epochgate.cli.devnet import devnet
-from epochgate.cli.local_chain import app as local_chain
-from epochgate.cli.node import node
-from epochgate.cli.peers import peers
-from epochgate.cli.policy import keygen, policy
-from epochgate.cli.replay import replay
+from epochgate.cli import (
+    adversary,
+    attack,
+    calibrate,
+    chain,
+    devnet,
+    local_chain,
+    node,
+    peers,
+    policy,
+    replay,
+)
 from epochgate.errors import EpochgateError
 
 WRONG_INPUT = 2
 INTERRUPTED = 130
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-app.command()(node)
-app.command()(peers)
-app.command()(keygen)
-app.command()(policy)
-app.command()(devnet)
-app.command(hidden=True)(adversary)
-app.command()(attack)
-app.command("calibrate")(calibrate_model)
-app.add_typer(local_chain, name="local-chain")
-app.add_typer(chain, name="chain")
-app.command()(replay)
+app.command()(node.node)
+app.command()(peers.peers)
+app.command()(policy.keygen)
+app.command()(policy.policy)
+app.command()(devnet.devnet)
+app.command(hidden=True)(adversary.adversary)
+app.command()(attack.attack)
+app.command("calibrate")(calibrate.calibrate_model)
+app.add_typer(local_chain.app, name="local-chain")
+app.add_typer(chain.app, name="chain")
+app.command()(replay.replay)
 
 
 def _print_version(is_wanted: bool) -> None:

@@ -24,7 +24,7 @@ def load_adversaries() -> dict[str, Adversary]:
         if error.name != "epochgate.adversaries":
             raise
         raise InputError(
-            "adversaries do not come with the package: clone the repository, and run"
-            " `pip install -e '.[node]'` in it"
+            "adversaries do not come with the package",
+            "clone the repository, and run `pip install -e '.[node]'` in it",
         ) from None
     return ADVERSARIES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import typer
 
@@ -12,6 +12,7 @@ from epochgate.chain.hypertensor.subnet import SubnetFacts
 from epochgate.chain.hypertensor.units import UNIT
 from epochgate.engine.system import SystemClock
 from epochgate.keys import format_peer_id
+from epochgate.ports import OnChain
 
 
 async def show_status(url: str, subnet_id: int) -> None:
@@ -24,62 +25,61 @@ async def show_status(url: str, subnet_id: int) -> None:
     """
     chain = await HypertensorChain.open(url, subnet_id, SystemClock())
     try:
-        facts = chain.facts
-        if facts is None:
-            return
-        for line in _describe_subnet(chain, subnet_id, facts):
+        async for line in describe_status(chain, subnet_id):
             typer.echo(line)
-        if chain.timing.slot is None:
-            typer.echo(_describe_waiting(chain, facts))
-        else:
-            await _show_epoch(chain)
-        typer.echo(f"nodes      {len(chain.nodes)}")
-        for node in chain.nodes:
-            typer.echo(_describe_node(node))
     finally:
         await chain.close()
 
 
-def _describe_subnet(chain: HypertensorChain, subnet_id: int, facts: SubnetFacts) -> Iterator[str]:
+async def describe_status(chain: HypertensorChain, subnet_id: int) -> AsyncIterator[str]:
+    """The lines of the report. There are none before the subnet was read for the first time."""
+    facts = chain.facts
+    if facts is None:
+        return
     timing = chain.timing
+    block = chain.get_head().block
     yield (
-        f"chain      block {chain.get_head().block}, {timing.blocks_per_epoch} blocks of"
+        f"chain      block {block}, {timing.blocks_per_epoch} blocks of"
         f" {timing.block_seconds:g} s per epoch"
     )
     yield (
         f"subnet     {subnet_id} {facts.name!r}, {facts.state.lower()}, epochs begin at block"
         f" {facts.slot} of each"
     )
+    if timing.slot is None:
+        yield f"epoch      none yet: {_describe_first_epoch(facts, timing.blocks_per_epoch)}"
+    else:
+        epoch = timing.compute_epoch(block)
+        elected = await chain.get_elected(epoch)
+        name = "nobody"
+        if elected is not None:
+            name = format_peer_id(elected)
+        yield f"epoch      {epoch}, elected {name}"
+        yield f"submission {_describe_submission(await chain.get_submission(epoch))}"
+    yield f"nodes      {len(chain.nodes)}"
+    for node in chain.nodes:
+        yield _describe_node(node)
 
 
-def _describe_waiting(chain: HypertensorChain, facts: SubnetFacts) -> str:
-    """The line for a subnet whose first epoch has not begun."""
-    when = "after `epochgate chain activate`"
-    if facts.is_active:
-        first = facts.slot + facts.start_epoch * chain.timing.blocks_per_epoch
-        when = f"in its epoch {facts.start_epoch}, at block {first}"
-    return f"epoch      none yet: the first node is elected {when}"
+def _describe_first_epoch(facts: SubnetFacts, blocks_per_epoch: int) -> str:
+    if not facts.is_active:
+        return "the first node is elected after `epochgate chain activate`"
+    first = facts.slot + facts.start_epoch * blocks_per_epoch
+    return f"the first node is elected in its epoch {facts.start_epoch}, at block {first}"
 
 
-async def _show_epoch(chain: HypertensorChain) -> None:
-    epoch = chain.timing.compute_epoch(chain.get_head().block)
-    elected = await chain.get_elected(epoch)
-    name = "nobody"
-    if elected:
-        name = format_peer_id(elected)
-    typer.echo(f"epoch      {epoch}, elected {name}")
-    on_chain = await chain.get_submission(epoch)
-    attested = "none yet"
-    if on_chain:
-        attested = f"attested by {len(on_chain.attested_by)}, not enough"
-        if on_chain.is_attested:
-            attested = f"attested by {len(on_chain.attested_by)}, enough"
-    typer.echo(f"submission {attested}")
+def _describe_submission(on_chain: OnChain | None) -> str:
+    if on_chain is None:
+        return "none yet"
+    verdict = "not enough"
+    if on_chain.is_attested:
+        verdict = "enough"
+    return f"attested by {len(on_chain.attested_by)}, {verdict}"
 
 
 def _describe_node(node: ChainNode) -> str:
     peer = "no Ed25519 peer id, so it can take no part"
-    if node.author:
+    if node.author is not None:
         peer = format_peer_id(node.author)
     roles = node.fields.get("non_unique", "")
     return (

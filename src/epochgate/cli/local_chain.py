@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from epochgate.chain.local import LocalChain
-from epochgate.core.roster import get_role_names
+from epochgate.core.roster import Member, get_role_names
 from epochgate.core.types import BlockNumber
 from epochgate.engine.system import SystemClock
 from epochgate.keys import SigningKey, format_peer_id
@@ -81,17 +81,17 @@ def start(file: ChainFile) -> None:
 @app.command()
 def show(file: ChainFile) -> None:
     """Show where the chain stands, who is on it, and what was submitted."""
-    asyncio.run(_show(LocalChain(file, None, SystemClock())))
+    typer.echo("\n".join(asyncio.run(_describe(LocalChain(file, None, SystemClock())))))
 
 
-async def _show(chain: LocalChain) -> None:
+async def _describe(chain: LocalChain) -> list[str]:
+    """The lines of the report, all of them: a damaged file ends in an error alone."""
     try:
-        typer.echo(_describe_head(chain))
-        for member in chain.get_waiting_roster().members:
-            roles = " and ".join(get_role_names(member.roles))
-            typer.echo(f"  {format_peer_id(member.author)}  {roles}")
-        for on_chain in await chain.get_submissions():
-            typer.echo(_describe_submission(on_chain))
+        return [
+            _describe_head(chain),
+            *map(_describe_member, chain.get_waiting_roster().members),
+            *map(_describe_submission, await chain.get_submissions()),
+        ]
     finally:
         await chain.close()
 
@@ -101,6 +101,11 @@ def _describe_head(chain: LocalChain) -> str:
     if chain.timing.is_started(block):
         return f"block {block}, epoch {chain.timing.compute_epoch(block)}"
     return f"block {block}, the subnet has not started"
+
+
+def _describe_member(member: Member) -> str:
+    roles = " and ".join(get_role_names(member.roles))
+    return f"  {format_peer_id(member.author)}  {roles}"
 
 
 def _describe_submission(on_chain: OnChain) -> str:

@@ -102,17 +102,20 @@ def _make_replay(begun: EpochStarted, policy_name: str | None, judge_name: str |
 
 
 def _load_judge(name: str) -> MakeJudge:
-    """A factory whose errors are told like those of the other things that options name."""
-    factory = load_object(name, "--judge")
+    """The factory. Where it fails, the replay says so of the line that needs the judge."""
+    factory: MakeJudge = load_object(name, "--judge")
+    if not callable(factory):
+        raise InputError(
+            f"--judge {name} cannot be called", "name what makes a judge from an EpochSchedule"
+        )
 
     def make_judge(schedule: EpochSchedule) -> Judge:
         try:
-            judge: Judge = factory(schedule)
+            return factory(schedule)
         except Exception as error:  # noqa: BLE001 - somebody else's factory may raise anything
             raise InputError(
                 f"--judge {name}: calling it failed: {type(error).__name__}: {error}"
             ) from None
-        return judge
 
     return make_judge
 

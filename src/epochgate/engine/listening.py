@@ -62,7 +62,7 @@ def check_listen_address(listen: str) -> None:
         except OSError as error:
             advice = "choose another port with --listen, or 0 for any free one"
             raise EngineError(
-                f"port {match[3]} of {match[2]} cannot be listened on ({error.strerror}): {advice}"
+                f"port {match[3]} of {match[2]} cannot be listened on ({error.strerror})", advice
             ) from None
 
 
@@ -86,7 +86,7 @@ def check_announced_addresses(announce: Sequence[str], listen: str) -> None:
             )
     if announce and listen.endswith("/tcp/0"):
         raise EngineError(
-            f"{listen} takes any port, so nobody can announce it: choose one with --listen"
+            f"{listen} takes any port, so nobody can announce it", "choose one with --listen"
         )
 
 

@@ -1,5 +1,5 @@
-"""What a hoster serves: the default model, one that a factory makes, an exported program, or a
-language model.
+"""The models that a hoster may serve: the default one, one that a factory makes, an exported
+program, or a language model.
 
 Each kind of model has a module; torch and transformers are imported only where one of theirs is
 loaded.
@@ -23,10 +23,17 @@ SPELLINGS = "module:factory, export:FILE.pt2 or transformers:FOLDER"
 
 
 def load_model(name: str | None = None) -> Model:
-    """The default model, or what `name` says: `module:factory`, `export:FILE.pt2`, or
-    `transformers:FOLDER?output=...`.
+    """Load a model from this machine; nothing is fetched from elsewhere.
 
-    Everything is loaded from this machine; nothing is fetched. Raises ModelError.
+    Args:
+        name: `module:factory`, `export:FILE.pt2` or `transformers:FOLDER?output=...`; None for the
+            default model.
+
+    Returns:
+        A model whose `infer` takes the policy's challenge and returns the output.
+
+    Raises:
+        ModelError: there is no such model here, it cannot be loaded, or what it needs is missing.
     """
     if name is None:
         return create_default_model()
@@ -35,5 +42,5 @@ def load_model(name: str | None = None) -> Model:
     if name.startswith(LANGUAGE):
         return load_language_model(name.removeprefix(LANGUAGE))
     if ":" not in name:
-        raise ModelError(f"{name!r} is no model: write {SPELLINGS}")
+        raise ModelError(f"{name!r} is not a model", f"write {SPELLINGS}")
     return load_from_factory(name)

@@ -167,8 +167,9 @@ def make_challenges(policy: Policy, count: int) -> list[Array]:
     schema = policy.protocol.derived
     if schema is None:
         raise CalibrationError(
-            "the policy's challenge is chosen by its publisher: measure with a policy whose"
-            " challenge is Derived(...) and of the same shape, and take over the tolerance"
+            "the policy's challenge is chosen by its publisher",
+            "measure with a policy whose challenge is Derived(...) and of the same shape, and"
+            " take over the tolerance",
         )
     return [schema.compute(_make_context(Epoch(epoch))) for epoch in range(count)]
 

@@ -29,8 +29,8 @@ def load_exported(file: str) -> TorchModel:
     path = Path(file)
     if not path.is_file():
         raise ModelError(
-            f"export:{file}: there is no such file: write one with"
-            " torch.export.save(torch.export.export(...))"
+            f"export:{file}: there is no such file",
+            "write one with torch.export.save(torch.export.export(...))",
         )
     try:
         import torch  # noqa: PLC0415 - heavy, and not part of a light installation
@@ -39,7 +39,7 @@ def load_exported(file: str) -> TorchModel:
         return TorchModel(program.module())
     except ImportError as error:
         raise ModelError(
-            f"export:{file}: torch is needed to run it: pip install 'epochgate[node]'"
+            f"export:{file}: torch is needed to run it", "pip install 'epochgate[node]'"
         ) from error
     except Exception as error:
         raise ModelError(

@@ -35,7 +35,8 @@ def load_from_factory(name: str) -> Model:
         return model
     if not callable(found):
         raise ModelError(
-            f"{name} is a {type(found).__name__}: it must be a model, or a callable that makes one"
+            f"{name} is a {type(found).__name__}",
+            "it must be a model, or a callable that makes one",
         )
     try:
         made = found()
@@ -44,8 +45,8 @@ def load_from_factory(name: str) -> Model:
     model = _adapt(made)
     if model is None:
         raise ModelError(
-            f"{name} made a {type(made).__name__}: it must make a torch.nn.Module, or an object"
-            " with infer(array) -> array"
+            f"{name} made a {type(made).__name__}",
+            "it must make a torch.nn.Module, or an object with infer(array) -> array",
         )
     return model
 
@@ -67,7 +68,7 @@ def _find(name: str) -> Any:
     module_name, _, factory_name = name.partition(":")
     if not module_name or not factory_name:
         raise ModelError(
-            f"{name!r} is not a model: write module:factory, like my_models:make_model"
+            f"{name!r} is not a model", "write module:factory, like my_models:make_model"
         )
     folder = str(Path.cwd())
     sys.path.insert(0, folder)
@@ -75,7 +76,7 @@ def _find(name: str) -> Any:
         module = import_module(module_name)
     except ModuleNotFoundError as error:
         raise ModelError(
-            f"there is no module {error.name!r}: run in its folder, or install it"
+            f"there is no module {error.name!r}", "run in its folder, or install it"
         ) from error
     except Exception as error:
         raise ModelError(f"{module_name} cannot be imported: {describe(error)}") from error

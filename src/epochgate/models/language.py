@@ -62,10 +62,10 @@ def parse_slice(query: str) -> Slice:
     except ValueError as error:  # msgspec's is one, too
         known = ", ".join(Slice.__struct_fields__)
         raise ModelError(
-            f"{query!r} cannot be read ({error}): write {EXAMPLE}; known are {known}"
+            f"{query!r} cannot be read ({error})", f"write {EXAMPLE}; known are {known}"
         ) from None
     if len(dict(pairs)) < len(pairs):
-        raise ModelError(f"{query!r} says something twice: write {EXAMPLE}")
+        raise ModelError(f"{query!r} says something twice", f"write {EXAMPLE}")
     return served
 
 
@@ -92,13 +92,13 @@ def load_language_model(name: str) -> LanguageModel:
     path = Path(folder)
     if not (path / "config.json").is_file():
         raise ModelError(
-            f"transformers:{folder}: there is no config.json: name the folder that save_pretrained"
-            " wrote"
+            f"transformers:{folder}: there is no config.json",
+            "name the folder that save_pretrained wrote",
         )
     if not any(path.glob("*.safetensors")):
         raise ModelError(
-            f"transformers:{folder}: there are no safetensors, and other weights are never read:"
-            " save it anew"
+            f"transformers:{folder}: there are no safetensors, and other weights are never read",
+            "save it anew",
         )
     try:
         import torch  # noqa: PLC0415 - heavy, and not part of a light installation
@@ -106,7 +106,8 @@ def load_language_model(name: str) -> LanguageModel:
         from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415 - likewise
     except ImportError as error:
         raise ModelError(
-            f"a language model needs transformers: pip install 'epochgate[transformers]' ({error})"
+            f"a language model needs transformers ({error})",
+            "pip install 'epochgate[transformers]'",
         ) from error
     disable_progress_bar()
     try:
@@ -151,8 +152,9 @@ class LanguageModel:
         max_width = widths[served.output]
         if served.width > max_width:
             raise ModelError(
-                f"width is {served.width}, and the model has {max_width} {served.output} in a"
-                " position: name fewer"
+                f"width is {served.width}, and the model has {max_width} {served.output}"
+                " in a position",
+                "name fewer",
             )
 
     def infer(self, challenge: NDArray[np.generic], /) -> NDArray[np.float32]:
@@ -174,20 +176,21 @@ class LanguageModel:
         if challenge.dtype.kind not in "iu" or challenge.ndim != 2 or challenge.shape[0] != 1:
             saw = f"{challenge.dtype.name} {challenge.shape}"
             raise ModelError(
-                f"a language model takes integers of shape (1, sequence), the challenge is {saw}:"
-                f" {_ADVICE}"
+                f"a language model takes integers of shape (1, sequence), the challenge is {saw}",
+                _ADVICE,
             )
         length = challenge.shape[1]
         if length < positions or length > (self._longest or length):
             bounds = f"{positions} to {self._longest or 'any number of'}"
             raise ModelError(
-                f"the model answers {bounds} tokens, the challenge has {length}: {_ADVICE}"
+                f"the model answers {bounds} tokens, the challenge has {length}", _ADVICE
             )
         ids = challenge.astype(np.int64)
         if ids.min() < 0 or ids.max() >= self._vocabulary:
             raise ModelError(
                 f"the model knows tokens 0 to {self._vocabulary - 1}, the challenge has"
-                f" {ids.min()} to {ids.max()}: {_ADVICE}"
+                f" {ids.min()} to {ids.max()}",
+                _ADVICE,
             )
         return ids
 

@@ -1,4 +1,4 @@
-"""What is wrong with a model, told to whoever named it."""
+"""The error of a model that cannot be served."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from epochgate.errors import EpochgateError
 
 
 class ModelError(EpochgateError, ValueError):
-    """A model that cannot be served; the message says why and what to do."""
+    """A model that cannot be loaded, or that cannot answer the policy's challenges."""
 
 
 def describe(error: Exception) -> str:
-    """One line of somebody else's error."""
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    """The kind and the first line of an error that a model's own code has raised."""
+    first_line, *_ = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {first_line}"

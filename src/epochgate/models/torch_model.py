@@ -39,7 +39,7 @@ class TorchModel:
             output = self.module(torch.from_numpy(np.array(challenge)))
         if not isinstance(output, torch.Tensor):
             raise ModelError(
-                f"the model returned {type(output).__name__}: it must return one tensor"
+                f"the model returned {type(output).__name__}", "it must return one tensor"
             )
         array: NDArray[np.generic] = output.detach().cpu().numpy()
         return array

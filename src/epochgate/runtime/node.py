@@ -44,8 +44,8 @@ def log_fact(fact: AnyEvent) -> None:
     """Log a fact in words, by the logger `epochgate.node`.
 
     Args:
-        fact: any event of a node. Trouble is logged at level WARNING, all else at INFO; facts that
-            have no words are not logged.
+        fact: any event of a node. What its operator should look at is logged at level WARNING, all
+            else at INFO; facts that have no words are not logged.
     """
     message = describe_fact(fact, Cast(()))
     if message is None:
@@ -76,8 +76,8 @@ async def open_node(
             event loop and must neither wait nor raise.
         compute: where the model runs; None for a thread, which is ended with the node. A model that
             hangs keeps its thread.
-        network: how it talks to its peers, opened with the node's key; the caller closes it, after
-            the block. None for a libp2p daemon, started as `settings` say and ended with the node.
+        network: how it talks to its peers, opened with the node's key. It is closed with the node,
+            also when the node does not start. None for a libp2p daemon, started as `settings` say.
         make_node: makes the node from its parts, for a subnet whose nodes do a duty their own way.
 
     Yields:
@@ -89,11 +89,11 @@ async def open_node(
             policy that does not fit the chain, a chain that does not answer, a port that is in use.
     """
     clock = SystemClock()
-    policy = load_policy(settings.policy)
-    key = SigningKey.load(settings.identity)
-    if network is not None:
-        _check_network(network, key)
     async with AsyncExitStack() as closing:
+        if network is not None:
+            closing.push_async_callback(network.close)  # for a node that does not start
+        policy = load_policy(settings.policy)
+        key = SigningKey.load(settings.identity)
         chain = await _open_chain(settings, key, policy, clock, emit, closing)
         database = _open_database(settings.data, closing)
         model = _load_model(settings)
@@ -105,7 +105,9 @@ async def open_node(
         closing.callback(recorder.close)  # after the network: what still arrives is written
         addresses: list[str] = []
         if network is None:
-            network, addresses = await _start_network(settings, emit, closing)
+            network, addresses = await _start_network(settings, emit)
+        closing.push_async_callback(network.close)  # before the database: peers ask until then
+        _check_network(network, key)
         node = make_node(
             chain=chain,
             network=network,
@@ -178,9 +180,7 @@ def _load_model(settings: NodeSettings) -> Model | None:
     return None
 
 
-async def _start_network(
-    settings: NodeSettings, emit: Emit, closing: AsyncExitStack
-) -> tuple[Network, list[str]]:
+async def _start_network(settings: NodeSettings, emit: Emit) -> tuple[Network, list[str]]:
     """A libp2p daemon, and the multiaddresses at which others reach it."""
     from epochgate.engine.libp2p import Libp2pNetwork  # noqa: PLC0415 - brings hivemind and torch
 
@@ -193,7 +193,6 @@ async def _start_network(
         is_behind_nat=settings.behind_nat,
         emit=emit,
     )
-    closing.push_async_callback(network.close)
     return network, network.get_listen_addresses()
 
 

@@ -56,13 +56,14 @@ def find_transcript(folder: Path) -> dict[int, Path]:
         except OSError as error:
             if place == folder:
                 raise TranscriptError(
-                    f"{folder} cannot be read ({error.strerror}): name a node's data folder"
+                    f"{folder} cannot be read ({error.strerror})", "name a node's data folder"
                 ) from None
         else:
             if files:
                 return files
     raise TranscriptError(
-        f"{folder} holds no epoch-NNNNNN.jsonl: name a node's data folder, or the transcript in it"
+        f"{folder} holds no epoch-NNNNNN.jsonl",
+        "name a node's data folder, or the transcript in it",
     )
 
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 
 import pytest
 
 from epochgate.cli import run_command
+from epochgate.cli.options import NodeOptions, add_node_options
 from epochgate.runtime.settings import NodeSettings
+
+
+def show_help(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """The help on one line, without the table's rules."""
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 300)
+    assert run_command([*command, "--help"]) == 0
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
 
 
 @pytest.mark.parametrize("command", [["node"], ["adversary", "copier"]])
 def test_every_setting_has_its_option_and_its_words(
     command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 300)
-    assert run_command([*command, "--help"]) == 0
-    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    shown = show_help(command, capsys, monkeypatch)
     for name, field in NodeSettings.model_fields.items():
         assert f"--{name.replace('_', '-')} " in shown
         assert field.description is not None
@@ -38,19 +46,23 @@ def test_an_option_reaches_its_setting(capsys: pytest.CaptureFixture[str]) -> No
     assert "(--subnet-id)" in shown
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["devnet", "--adversary", "copier"],
-        ["attack"],
-        ["adversary", "copier", "--role", "hoster"],
-    ],
-)
-def test_where_adversaries_are_not_installed_a_line_says_how_to_get_them(
-    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["model", "challenger", "policy"])
+def test_a_devnet_takes_what_it_passes_on_as_a_node_does(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "epochgate.adversaries", None)
-    assert run_command(command) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert "clone the repository" in told
+    shown = show_help(["devnet"], capsys, monkeypatch)
+    assert f"--{name} " in shown
+    assert (NodeSettings.model_fields[name].description or "") in shown
+    assert "--identity" not in shown
+
+
+def test_a_commands_own_options_keep_their_places() -> None:
+    @add_node_options(["model", "policy"])
+    def command(*, first: int = 1, options: NodeOptions, last: bool = False) -> int:
+        assert options == {"model": None, "policy": "my:POLICY"}
+        assert (first, last) == (7, True)
+        return 3
+
+    parameters = inspect.signature(command).parameters
+    assert list(parameters) == ["first", "model", "policy", "last"]
+    assert command(first=7, model=None, policy="my:POLICY", last=True) == 3

@@ -44,7 +44,9 @@ def test_nothing_is_written_while_nothing_is_new(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"alice": 7}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[]", b'{"alice": 7}', b"\xff\xfe", b'{"\xff": ["\xff"]}']
+)
 def test_a_damaged_book_is_an_empty_one_and_fills_again(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "peers.json"
     path.write_bytes(damage)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import random
 from pathlib import Path
 
@@ -14,10 +16,11 @@ from epochgate.engine.system import SystemClock
 from epochgate.errors import EpochgateError
 from epochgate.keys import SigningKey
 from epochgate.node.runner import Node
-from epochgate.observe.events import AnyEvent, NodeReady, NodeStopped
-from epochgate.runtime.node import DATABASE_NAME, TRANSCRIPT_NAME, open_node
+from epochgate.observe.events import AnyEvent, NodeReady, NodeStopped, NodeWarning
+from epochgate.runtime.node import DATABASE_NAME, TRANSCRIPT_NAME, log_fact, open_node
 from epochgate.runtime.settings import NodeSettings
 from epochgate.store.database import NodeDatabase
+from tests.support.identities import bob
 
 
 @pytest.fixture
@@ -41,14 +44,17 @@ def make_hub() -> Hub:
 
 async def test_a_node_lives_as_long_as_the_block(settings: NodeSettings) -> None:
     facts: list[AnyEvent] = []
-    network = make_hub().join(SigningKey.load(settings.identity).author)
+    hub = make_hub()
+    network = hub.join(SigningKey.load(settings.identity).author)
     async with open_node(settings, emit=facts.append, network=network) as node:
         assert isinstance(node, Node)
         assert any(isinstance(fact, NodeReady) for fact in facts)
         assert not node.stopped.is_set()
         with pytest.raises(EpochgateError, match="in use by another process"):
             NodeDatabase(settings.data / DATABASE_NAME)
+        assert hub.has(network)
     assert node.stopped.is_set()
+    assert not hub.has(network)
     assert isinstance(facts[-1], NodeStopped)
     assert (settings.data / TRANSCRIPT_NAME).is_dir()
     NodeDatabase(settings.data / DATABASE_NAME).close()
@@ -80,6 +86,73 @@ async def test_what_its_operator_has_to_mend_is_one_kind_of_error(
     with pytest.raises(EpochgateError, match=words):
         async with open_node(changed, emit=lambda _: None):
             pytest.fail("it must not start")
+
+
+async def test_a_network_is_closed_where_the_node_does_not_start(settings: NodeSettings) -> None:
+    hub = make_hub()
+    network = hub.join(SigningKey.load(settings.identity).author)
+    changed = settings.model_copy(update={"policy": "no_such_module:POLICY"})
+    with pytest.raises(EpochgateError):
+        async with open_node(changed, network=network):
+            pytest.fail("it must not start")
+    assert not hub.has(network)
+
+
+async def test_a_network_of_another_key_is_refused(settings: NodeSettings) -> None:
+    network = make_hub().join(bob.author)
+    with pytest.raises(EpochgateError, match="--identity is the key of") as refused:
+        async with open_node(settings, network=network):
+            pytest.fail("it must not start")
+    assert refused.value.advice == "open it with the node's key"
+
+
+async def test_an_error_of_the_node_is_raised_where_the_block_ends(settings: NodeSettings) -> None:
+    class BrokenNode(Node):
+        async def run(self) -> None:
+            try:
+                await super().run()
+            finally:
+                raise ZeroDivisionError("a mistake in the node")
+
+    network = make_hub().join(SigningKey.load(settings.identity).author)
+    with pytest.raises(ZeroDivisionError, match="a mistake in the node"):
+        async with open_node(settings, emit=lambda _: None, network=network, make_node=BrokenNode):
+            pass
+
+
+async def test_a_task_that_is_cancelled_in_the_block_says_goodbye(settings: NodeSettings) -> None:
+    facts: list[AnyEvent] = []
+    is_open = asyncio.Event()
+    network = make_hub().join(SigningKey.load(settings.identity).author)
+
+    async def live() -> None:
+        async with open_node(settings, emit=facts.append, network=network):
+            is_open.set()
+            await asyncio.Event().wait()
+
+    living = asyncio.create_task(live())
+    await is_open.wait()
+    living.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await living
+    assert isinstance(facts[-1], NodeStopped)
+
+
+def test_facts_are_logged_in_words_and_trouble_as_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "epochgate.node")
+    log_fact(NodeReady(["hoster"], ["/ip4/127.0.0.1/tcp/4001/p2p/12D3KooW"], "ab"))
+    log_fact(NodeWarning("network", "100% of peers are gone", "look at the cable"))
+    log_fact(NodeStopped())
+    assert caplog.record_tuples == [
+        ("epochgate.node", logging.INFO, "ready on /ip4/127.0.0.1/tcp/4001"),
+        (
+            "epochgate.node",
+            logging.WARNING,
+            "warning from network: 100% of peers are gone (look at the cable)",
+        ),
+    ]
 
 
 async def test_a_subnet_may_make_its_nodes_itself(settings: NodeSettings) -> None:

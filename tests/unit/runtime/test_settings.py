@@ -7,7 +7,12 @@ import pytest
 
 from epochgate import HOSTER, VALIDATOR
 from epochgate.runtime.loading import InputError
-from epochgate.runtime.settings import RoleName, find_unknown_variables, load_settings
+from epochgate.runtime.settings import (
+    RoleName,
+    find_unknown_variables,
+    load_settings,
+    make_arguments,
+)
 
 NEEDED = {"role": ["hoster"], "chain": "local:chain.sqlite", "identity": "node.key", "data": "data"}
 
@@ -123,3 +128,22 @@ def test_what_is_shown_is_a_file_with_the_same_settings(tmp_path: Path) -> None:
     assert "(--public-name)" in shown
     assert tomllib.loads(shown)["heartbeat_facts"] == {"gpus": "8"}
     assert load_settings({}, write(tmp_path, shown)).settings == first.settings
+
+
+def test_settings_become_a_command_line_which_reads_as_they_are(tmp_path: Path) -> None:
+    values = {
+        "role": RoleName.HOSTER,
+        "data": tmp_path,
+        "initial_peers": ["/ip4/1", "/ip4/2"],
+        "announce": (),
+        "model": None,
+    }
+    assert make_arguments(values) == [
+        *["--role", "hoster", "--data", str(tmp_path)],
+        *["--initial-peers", "/ip4/1", "--initial-peers", "/ip4/2"],
+    ]
+
+
+def test_what_is_no_setting_is_no_option() -> None:
+    with pytest.raises(KeyError, match="NodeSettings has no field 'lisen'"):
+        make_arguments({"lisen": "/ip4/127.0.0.1/tcp/0"})

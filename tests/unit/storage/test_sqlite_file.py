@@ -16,6 +16,7 @@ from epochgate.storage.sqlite_file import (
     connect,
     create_private_file,
     find_damage,
+    has_wrong_content,
     is_empty,
     is_locked,
     read_header,
@@ -140,6 +141,14 @@ def test_an_error_that_is_not_about_a_lock_is_told_apart(connection: sqlite3.Con
         connection.execute("SELECT * FROM nowhere")
 
     assert not is_locked(missing.value)
+    assert has_wrong_content(missing.value)
+
+
+def test_a_file_that_the_system_refuses_has_no_wrong_content(tmp_path: Path) -> None:
+    with pytest.raises(sqlite3.OperationalError) as refused:
+        connect(tmp_path)
+    assert not has_wrong_content(refused.value)
+    assert not is_locked(refused.value)
 
 
 def test_damage_is_found_and_a_sound_file_has_none(

@@ -118,15 +118,15 @@ def find_account(file: Path | None, variable: str, environment: Mapping[str, str
     if text := environment.get(variable):
         return _parse(text, variable)
     raise KeyFileError(
-        f"no key was given: name its file, or put it into the environment as {variable}"
+        "no key was given", f"name its file, or put it into the environment as {variable}"
     )
 
 
 def _parse(text: str, source: str) -> Account:
     if not SECRET.fullmatch(text.strip()):
         raise KeyFileError(
-            f"{source} does not hold a secp256k1 key of 64 hexadecimal digits: look whether it is"
-            " the right one"
+            f"{source} does not hold a secp256k1 key of 64 hexadecimal digits",
+            "look whether it is the right one",
         )
     try:
         return Account(bytes.fromhex(text.strip().removeprefix("0x")))

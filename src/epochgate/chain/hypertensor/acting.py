@@ -75,8 +75,8 @@ def make_attestation(subnet_id: int, node: ChainNode, epoch: Epoch) -> Action:
     """
     if not node.is_of_class(ATTESTING_CLASS, epoch):
         raise ChainRefused(
-            f"this node is of the chain's class {node.class_name}, which does not attest yet:"
-            " keep it running, each attested epoch that scores it brings it nearer"
+            f"this node is of the chain's class {node.class_name}, which does not attest yet",
+            "keep it running, each attested epoch that scores it brings it nearer",
         )
     arguments = {
         "subnet_id": subnet_id,

@@ -67,8 +67,9 @@ def fill_call(call: str, fields: Sequence[Field], known: Mapping[str, Any]) -> d
             filled[field.name] = None
         else:
             raise ChainRefused(
-                f"the chain's {call} asks for {field.name!r} ({field.type_name}), which this"
-                " version does not know: install a newer epochgate"
+                f"the chain's {call} asks for {field.name!r} ({field.type_name}), which"
+                " this version does not know",
+                "install a newer epochgate",
             )
     return filled
 

@@ -283,8 +283,8 @@ class HypertensorChain:
     def _require_identity(self) -> tuple[PeerId, Account]:
         if self._account is None or self._author is None:
             raise ChainRefused(
-                "this node has no hotkey, so the chain takes nothing from it: start it with"
-                " --hotkey FILE"
+                "this node has no hotkey, so the chain takes nothing from it",
+                "start it with --hotkey FILE",
             )
         return self._author, self._account
 
@@ -301,7 +301,7 @@ class HypertensorChain:
         node = find_node(self._nodes, self._author)
         if node is None:
             raise ChainRefused(
-                f"this node is not on the roster of epoch {epoch}: register it with `epochgate"
-                " chain register-node`"
+                f"this node is not on the roster of epoch {epoch}",
+                "register it with `epochgate chain register-node`",
             )
         return node

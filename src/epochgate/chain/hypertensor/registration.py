@@ -162,8 +162,8 @@ async def _list_first_nodes(
         validator_id = await _find_validator_id(rpc, coldkey)
         if validator_id is None:
             raise ChainRefused(
-                f"{coldkey} is not a validator of the chain yet: register it first, on its owner's"
-                " machine"
+                f"{coldkey} is not a validator of the chain yet",
+                "register it first, on its owner's machine",
             )
         by_number.append((validator_id, count))
     return "initial_validators", sorted(by_number)

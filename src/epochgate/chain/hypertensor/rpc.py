@@ -264,8 +264,8 @@ class Rpc:
     def _lose(self, reason: str) -> ChainUnreachable:
         self._drop()
         return ChainUnreachable(
-            f"{self.url} does not answer ({reason}): look whether the chain node runs and the URL"
-            " is right"
+            f"{self.url} does not answer ({reason})",
+            "look whether the chain node runs and the URL is right",
         )
 
     def _abandon(self, task: asyncio.Task[T]) -> None:

@@ -152,8 +152,8 @@ class LocalChain(LocalRegistry):
             author = self._author
             if author is None or snapshot is None or author not in snapshot.roster.roles:
                 raise ChainRefused(
-                    f"this node is not on the roster of epoch {epoch}: register it, and it counts"
-                    " from the next one"
+                    f"this node is not on the roster of epoch {epoch}",
+                    "register it, and it counts from the next one",
                 )
             submitter = require_submission(epoch, self._file.read_submitter(epoch))
             attested_by = self._file.read_attestors(epoch)

@@ -70,9 +70,10 @@ class LocalRegistry:
         period_ms = _to_milliseconds(block_seconds)
         if period_ms < 1 or blocks_per_epoch <= SNAPSHOT_BLOCKS:
             raise ChainFileError(
-                f"a chain needs blocks of at least a millisecond, and more than {SNAPSHOT_BLOCKS}"
-                f" of them in an epoch, saw {block_seconds:g} s and {blocks_per_epoch}: give"
-                " --epoch-seconds a larger value"
+                "a chain needs blocks of at least a millisecond, and more than"
+                f" {SNAPSHOT_BLOCKS} of them in an epoch, saw {block_seconds:g} s and"
+                f" {blocks_per_epoch}",
+                "give --epoch-seconds a larger value",
             )
         facts = ChainFacts(
             genesis=genesis or os.urandom(32),
@@ -129,7 +130,7 @@ class LocalRegistry:
                 )
             if slot <= block:
                 raise ChainRefused(
-                    f"block {slot} has begun, now is block {block}: choose a first block to come"
+                    f"block {slot} has begun, now is block {block}", "choose a first block to come"
                 )
             self._file.set_slot(slot)
         self._timing = self._make_timing(slot)
@@ -178,8 +179,8 @@ class LocalRegistry:
             counts_from = self._compute_open_block(block)
             if not self._file.end_membership(author, counts_from):
                 raise ChainRefused(
-                    f"{format_peer_id(author)} is not registered, so it cannot leave: look whether"
-                    " it is the right peer id"
+                    f"{format_peer_id(author)} is not registered, so it cannot leave",
+                    "look whether it is the right peer id",
                 )
         return counts_from
 

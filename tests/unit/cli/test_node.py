@@ -1,19 +1,28 @@
+"""`epochgate node`: what it refuses, and the signals and the terminal around `open_node`."""
+
 from __future__ import annotations
 
+import asyncio
+import io
+import os
+import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from epochgate import HOSTER, VALIDATOR, SigningKey, __version__
+from epochgate import HOSTER, VALIDATOR, SigningKey
 from epochgate.chain.local import LocalChain
 from epochgate.cli import run_command
 from epochgate.engine.system import SystemClock
-from epochgate.keys import format_peer_id, parse_peer_id
+from epochgate.keys import format_peer_id
+from epochgate.observe.events import Emit, NodeStopped, NodeWarning, decode_line
+from epochgate.runtime.settings import NodeSettings, make_arguments
 from epochgate.store.database import NodeDatabase
+from tests.support.command_line import refuse
 
 
 class FarFuture(SystemClock):
@@ -47,12 +56,7 @@ class Place:
             "identity": f"{self.key_file}",
             "data": f"{self.data}",
         }
-        parts = [
-            part
-            for name, value in (options | changes).items()
-            for part in (f"--{name.replace('_', '-')}", value)
-        ]
-        return run_command(["node", *parts])
+        return run_command(["node", *make_arguments(options | changes)])
 
 
 @pytest.fixture
@@ -160,18 +164,6 @@ def refuse_events_to_elsewhere(place: Place) -> int:
     return place.start(events="somewhere.json")
 
 
-def refuse_a_devnet_in_a_used_folder(place: Place) -> int:
-    return run_command(["devnet", "--dir", f"{place.folder}"])
-
-
-def refuse_a_summary_in_no_folder(place: Place) -> int:
-    return run_command(["devnet", "--json", f"{place.folder}/nowhere/summary.json"])
-
-
-def refuse_a_second_key_of_a_name(place: Place) -> int:
-    return run_command(["keygen", f"{place.key_file}"])
-
-
 @pytest.mark.parametrize(
     ("try_it", "advice"),
     [
@@ -194,49 +186,9 @@ def refuse_a_second_key_of_a_name(place: Place) -> int:
         (refuse_a_ledger_in_use, "another process"),
         (refuse_a_folder_that_is_a_file, "choose another folder"),
         (refuse_events_to_elsewhere, "'-'"),
-        (refuse_a_devnet_in_a_used_folder, "choose another one"),
-        (refuse_a_summary_in_no_folder, "make it first"),
-        (refuse_a_second_key_of_a_name, "choose another name"),
-        (lambda _: run_command(["devnet", "--hosters", "0"]), "--hosters"),
-        (lambda _: run_command(["devnet", "--validators", "many"]), "--validators"),
-        (lambda _: run_command(["devnet", "--epochs", "0"]), "--epochs"),
-        (lambda _: run_command(["devnet", "--epoch-seconds", "1"]), "greater than or equal to 5"),
-        (
-            lambda _: run_command(["devnet", "--model", "nowhere:make_model"]),
-            "there is no module 'nowhere'",
-        ),
-        (
-            lambda _: run_command(["devnet", "--challenger", "nowhere:Prompts"]),
-            "there is no module 'nowhere'",
-        ),
-        (lambda _: run_command(["devnet", "--colour", "red"]), "see `epochgate devnet --help`"),
-        (lambda _: run_command(["devnet", "--adversary", "nobody"]), "there are copier, latecomer"),
-        (lambda _: run_command(["devnet", "--adversary", "copier:many"]), "as in copier:2"),
-        (lambda _: run_command(["devnet", "--adversary", "copier:4"]), "so 9 honest ones"),
-        (lambda _: run_command(["devnet", "--restart-node-at", "145%"]), "as in 45%"),
-        (
-            lambda _: run_command(
-                ["devnet", "--absent-elected", "--hosters", "1", "--validators", "1"]
-            ),
-            "at least 4 nodes",
-        ),
-        (lambda _: run_command(["devnet", "--late-node", "--hosters", "2"]), "--hosters 3"),
-        (
-            lambda _: run_command(["devnet", "--policy", "nowhere:POLICY"]),
-            "there is no module 'nowhere'",
-        ),
-        (lambda _: run_command(["attack", "--only", "nobody"]), "there are copier, latecomer"),
-        (
-            lambda place: run_command(["attack", "--page", f"{place.folder}/no.md"]),
-            "cannot be read: No such file",
-        ),
-        (lambda _: run_command(["policy", "--policy", "INFERENCE_POLICY"]), "write module:NAME"),
-        (lambda _: run_command(["policy", "--roster", "0"]), "--roster"),
-        (lambda _: run_command(["fly"]), "see `epochgate --help`"),
-        (lambda _: run_command(["node"]), "--role"),
     ],
 )
-def test_wrong_input_gets_one_line_that_says_what_to_do(
+def test_a_node_that_cannot_work_says_why_in_one_line(
     place: Place, try_it: Callable[[Place], int], advice: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert try_it(place) == 2
@@ -247,41 +199,117 @@ def test_wrong_input_gets_one_line_that_says_what_to_do(
     assert advice in err
 
 
-def test_keygen_prints_the_peer_id_of_the_key_it_made(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_missing_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--role is missing" in refuse(capsys, "node")
+
+
+def test_an_unknown_variable_is_told_and_no_hindrance(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run_command(["keygen", f"{tmp_path}/carol.key"]) == 0
-    peer_id = capsys.readouterr().out.strip()
-    assert peer_id == format_peer_id(SigningKey.load(tmp_path / "carol.key").author)
-    assert parse_peer_id(peer_id)
+    monkeypatch.setenv("EPOCHGATE_LISEN", "/ip4/0.0.0.0/tcp/4001")
+    assert place.start() == 2
+    warning, refusal = capsys.readouterr().err.splitlines()
+    assert "EPOCHGATE_LISEN is set and is not a setting of a node" in warning
+    assert "does not exist" in refusal
 
 
-def test_a_policy_is_printed_with_its_digest(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["policy", "--timeline"]) == 0
-    out = capsys.readouterr().out
-    assert "hoster-commit_epoch_{epoch}" in out
-    assert "█" in out
-    assert "digest " in out
-    assert "problem" not in out
+class StubNode:
+    def __init__(self) -> None:
+        self.stopped = asyncio.Event()
 
 
-def test_a_policy_that_cannot_work_on_a_chain_says_so_and_exits_1(
-    capsys: pytest.CaptureFixture[str],
+class Stage:
+    """Takes the place of `open_node`, and does what a test says at the start and in the block."""
+
+    def __init__(self) -> None:
+        self.at_start: Callable[[], None] = lambda: None
+        self.in_block: Callable[[StubNode, Emit], None] = lambda _node, _emit: None
+        self.is_slow = False
+        self.was_left = False
+
+    @asynccontextmanager
+    async def open_node(
+        self, _settings: NodeSettings, *, emit: Emit, **_parts: object
+    ) -> AsyncIterator[StubNode]:
+        self.at_start()
+        if self.is_slow:
+            await asyncio.Event().wait()
+        node = StubNode()
+        asyncio.get_running_loop().call_soon(self.in_block, node, emit)
+        yield node
+        self.was_left = True
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    stage = Stage()
+    monkeypatch.setattr("epochgate.cli.node.open_node", stage.open_node)
+    return stage
+
+
+def send_sigterm() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_ends_the_node(
+    place: Place, stage: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_command(["policy", "--blocks-per-epoch", "10"]) == 1
-    assert "problem: hoster-reveal" in capsys.readouterr().out
+    stage.in_block = lambda _node, _emit: send_sigterm()
+    assert place.start() == 0
+    assert stage.was_left
+    assert capsys.readouterr().err == ""
 
 
-def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["--version"]) == 0
-    assert capsys.readouterr().out.strip() == __version__
+def test_a_signal_during_the_start_ends_that(
+    place: Place, stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.at_start = send_sigterm
+    stage.is_slow = True
+    assert place.start() == 0
+    assert not stage.was_left
+    assert "left before the node had started" in capsys.readouterr().err
 
 
-def test_it_also_runs_as_a_module() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "epochgate", "devnet", "--hosters", "0"],
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith(b"epochgate: ")
+def test_a_node_that_ends_by_itself_ends_the_command(place: Place, stage: Stage) -> None:
+    stage.in_block = lambda node, _emit: node.stopped.set()
+    assert place.start() == 0
+    assert stage.was_left
+
+
+def test_facts_are_printed_in_words_or_as_json(
+    place: Place, stage: Stage, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    def tell(node: StubNode, emit: Emit) -> None:
+        emit(NodeWarning("network", "nobody answers", "look at the cable"))
+        emit(NodeStopped())
+        node.stopped.set()
+
+    stage.in_block = tell
+    assert place.start() == 0
+    words = capfdbinary.readouterr().out
+    assert words == b"warning from network: nobody answers (look at the cable)\n"
+    assert place.start(events="-") == 0
+    lines = [decode_line(line) for line in capfdbinary.readouterr().out.splitlines()]
+    assert [type(line.fact) for line in lines] == [NodeWarning, NodeStopped]
+    assert {line.node for line in lines} == {format_peer_id(place.alice.author)}
+
+
+def test_a_node_leaves_when_nobody_reads_its_facts_any_more(
+    place: Place, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ClosedPipe(io.RawIOBase):
+        def write(self, _data: object) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(buffer=ClosedPipe()))
+    stage.in_block = lambda _node, emit: emit(NodeStopped())
+    assert place.start(events="-") == 0
+    assert stage.was_left
+
+
+def test_a_node_that_others_can_reach_says_so(
+    place: Place, stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.in_block = lambda node, _emit: node.stopped.set()
+    assert place.start(listen="/ip4/0.0.0.0/tcp/4001") == 0
+    assert "can be reached from beyond this machine" in capsys.readouterr().err
