@@ -163,18 +163,23 @@ async def test_a_request_under_way_fails_at_once_when_the_daemon_dies(world: Lib
 async def test_callers_that_give_up_leave_nothing_behind(world: Libp2pWorld) -> None:
     alice = await world.join("alice")
     bob = await world.join("bob")
+    arrived = asyncio.Event()
     given_up = asyncio.Event()
 
-    async def brood(_sender: bytes, _message: bytes) -> bytes:
+    async def never_answer(_sender: bytes, _message: bytes) -> bytes:
+        arrived.set()
         try:
             await asyncio.sleep(3600)
         finally:
             given_up.set()
         return b""
 
-    await bob.serve(brood)
-    with pytest.raises(Unreachable):
-        await alice.request(bob.peer_id, b"?" * LIMIT, SHORT_SECONDS)
+    await bob.serve(never_answer)
+    asking = asyncio.create_task(alice.request(bob.peer_id, b"?" * LIMIT, timeout_seconds=3600))
+    await asyncio.wait_for(arrived.wait(), LONG_SECONDS)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
     await asyncio.wait_for(given_up.wait(), LONG_SECONDS)
     await asyncio.sleep(0)  # the task that was given up ends in this turn
     assert alice._daemon is not None
